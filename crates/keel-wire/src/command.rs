@@ -1,0 +1,143 @@
+//! What a client asks of a session: one struct a command.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ActionId, CloseCode, Code, TurnId, codec::DecodeError, tagged::tagged};
+
+tagged! {
+    /// A command, by name. Unknown names are answered with a fault, not a closed connection.
+    pub enum Command {
+        /// Begins a turn.
+        "say" => Say(Say),
+        /// Tells every participant something; no turn begins.
+        "send" => Send(Send),
+        /// Patches the params.
+        "params.set" => SetParams(SetParams),
+        /// Stops a turn, running or queued.
+        "turn.cancel" => CancelTurn(CancelTurn),
+        /// Answers what a turn waits for.
+        "turn.answer" => Answer(Answer),
+        /// Ends the session for everybody.
+        "session.end" => EndSession(EndSession),
+        /// Breaks something on purpose, where that is switched on.
+        "debug.fault" => InjectFault(InjectFault),
+    }
+}
+
+impl Command {
+    /// Reads the `data` of a command frame; `Ok(None)` when the name is not known here.
+    ///
+    /// # Errors
+    /// When the data is not what the name wants.
+    pub fn decode(name: &str, data: &str) -> Result<Option<Self>, DecodeError> {
+        Self::decode_body(name, data).map_err(DecodeError::from)
+    }
+
+    /// The `data` of a command frame.
+    #[must_use]
+    pub fn encode_data(&self) -> String {
+        let mut out = Vec::new();
+        self.encode_body(&mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+}
+
+/// `say`: begins a turn with a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Say {
+    /// The prompt.
+    pub text: String,
+}
+
+/// `send`: a message to every participant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Send {
+    /// The application's own.
+    pub data: Value,
+}
+
+/// `params.set`: a JSON merge patch (RFC 7396).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SetParams {
+    /// Null clears, absent keeps.
+    pub patch: Value,
+}
+
+/// `turn.cancel`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CancelTurn {
+    /// Which; absent means the one that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnId>,
+}
+
+/// `turn.answer`: the first valid answer wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// The turn that waits.
+    pub turn: TurnId,
+    /// What it waits for.
+    pub action: ActionId,
+    /// One of the options offered, or free data where none were.
+    pub answer: Value,
+}
+
+/// `session.end`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndSession {}
+
+/// `debug.fault`: breaks something by the same path as the real fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InjectFault {
+    /// What to break.
+    pub fault: Injection,
+    /// How long, in milliseconds, where the fault lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+}
+
+/// What can be broken on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Injection {
+    /// The server drops the connection without a close frame.
+    DropConnection,
+    /// The server closes with a code and no fault frame.
+    CloseConnection {
+        /// The code.
+        code: CloseCode,
+    },
+    /// The server tells a fault, then closes as that fault does.
+    FaultThenClose {
+        /// The code of the fault.
+        #[serde(deserialize_with = "known_code", serialize_with = "code_name")]
+        code: Code,
+    },
+    /// The server stops reading and writing the connection without closing it.
+    HalfOpen,
+    /// The provider of the running turn is killed.
+    KillProvider,
+    /// The provider of the running turn is no longer read.
+    StallProvider,
+    /// The store refuses to write.
+    FailStore,
+    /// The session's machine panics.
+    Panic,
+    /// The token counts as expired.
+    ExpireToken,
+}
+
+fn known_code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
+    match crate::FaultCode::deserialize(deserializer)? {
+        crate::FaultCode::Known(code) => Ok(code),
+        crate::FaultCode::Unknown(name) => Err(serde::de::Error::custom(format_args!(
+            "no fault code {name:?}"
+        ))),
+    }
+}
+
+fn code_name<S: serde::Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.name())
+}

@@ -1,0 +1,62 @@
+//! What leaves an Evenkeel process: frames to the network, records to the store.
+//!
+//! Everything here is a value. There is no clock, socket, task or randomness in this crate, and no
+//! decision about the protocol: who may send what, and when, is `keel-core`'s business.
+//!
+//! - [`ClientFrame`] and [`ServerFrame`] cross the WebSocket; [`codec`] bounds what is read.
+//! - [`Event`] is what a session's log is made of, [`Snapshot`] is its fold.
+//! - [`Fault`] is an outside failure as a value; [`Code`] is the closed list of them.
+//! - [`record`] holds what is committed to a store, [`journal`] what is kept beside the log.
+
+mod close;
+mod code;
+pub mod codec;
+mod command;
+mod event;
+mod fault;
+mod frame;
+mod grant;
+mod ids;
+pub mod journal;
+pub mod limits;
+mod merge;
+pub mod record;
+mod seq;
+mod snapshot;
+mod status;
+mod tagged;
+
+pub use close::{CloseCode, Verdict};
+pub use code::{Code, FaultCode};
+pub use codec::DecodeError;
+pub use command::{
+    Answer, CancelTurn, Command, EndSession, InjectFault, Injection, Say, Send, SetParams,
+};
+pub use event::{
+    Action, Event, Item, LeaveReason, Message, ParamsApplied, ParamsChanged, ParticipantJoined,
+    ParticipantLeft, SessionCreated, SessionEnded, Text, TurnAccepted, TurnAnswered, TurnEnd,
+    TurnEnded, TurnStarted, TurnWaiting,
+};
+pub use fault::{Fault, Leg, Origin, Retry, Scope};
+pub use frame::{
+    Ack, Admission, Auth, Beat, BeatPlan, ClientFrame, CommandFrame, Detach, Ended, Ephemeral,
+    EventFrame, Evidence, FaultFrame, Gap, Goaway, Hello, History, Joined, Queued, RawData,
+    Receipt, ReceiptBody, Replayed, Resume, ServerFrame, SessionLimits, StatusFrame, StreamState,
+    Welcome,
+};
+pub use grant::{Grant, Role};
+pub use ids::{
+    ActionId, CommandId, FaultId, InstanceId, InvalidId, ParticipantId, SessionId, StreamId, TurnId,
+};
+pub use merge::merge_patch;
+pub use seq::{Cursor, Epoch, Range, Seq};
+pub use snapshot::{BusyPolicy, ParticipantView, Snapshot, TurnState, TurnView};
+pub use status::{EndReason, LegState, LegStatus, Phase, State, Status, Strategy, WaitingFor};
+
+/// Milliseconds since the Unix epoch, by the wall clock of whoever wrote it.
+///
+/// Never used for ordering or for timers; sequences and monotonic time do that.
+pub type UnixMillis = u64;
+
+/// The WebSocket subprotocol this crate describes.
+pub const SUBPROTOCOL: &str = "evenkeel.v1.json";
