@@ -1,0 +1,171 @@
+//! Every bound and every default span of the machines, in one place.
+//!
+//! A bound says what happens at it. Spans that a configuration may change are defaults here and are
+//! marked so; the rest are part of the protocol's contract.
+
+use std::time::Duration;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const fn s(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+// Connections.
+
+/// From the upgrade to a complete hello; then `handshake_timeout`.
+pub const HELLO_WITHIN: Duration = s(5);
+/// From hello to welcome, queued or a fault, as the client waits for it.
+pub const WELCOME_WITHIN: Duration = s(5);
+/// Name, TCP, TLS and upgrade together, as the client waits for them.
+pub const DIAL_WITHIN: Duration = s(5);
+/// A connection's outcome is sealed once its input is drained, or after this.
+pub const OUTCOME_SEALED_WITHIN: Duration = ms(50);
+/// After a fault frame and a close, input is discarded until the peer closes, or this long.
+pub const LINGER: Duration = s(1);
+/// Bytes on their way to one connection that its transport has not taken; then nothing more is pulled.
+pub const WINDOW_BYTES: usize = 128 * 1024;
+/// Bytes of receipts, beats, status and faults beyond the window; then the connection is closed as
+/// `slow_consumer`.
+pub const PRIORITY_BYTES_MAX: usize = 64 * 1024;
+/// Frames a second that a connection may send, averaged; then `rate_limited`.
+pub const FRAMES_PER_S: u32 = 200;
+/// Frames at once that it may send when it was quiet.
+pub const FRAMES_BURST: u32 = 1_024;
+/// Frames of unknown type that a connection may send; then `protocol_error`.
+pub const UNKNOWN_FRAMES_MAX: u32 = 64;
+
+// Liveness.
+
+/// Between beats while something is at stake (a turn runs).
+pub const BEAT_BUSY: Duration = ms(1_000);
+/// Silence that makes the other side suspect while something is at stake.
+pub const SUSPECT_BUSY: Duration = ms(2_500);
+/// Between beats while idle.
+pub const BEAT_IDLE: Duration = ms(3_000);
+/// Silence that makes the other side suspect while idle.
+pub const SUSPECT_IDLE: Duration = ms(7_000);
+/// A client whose clocks disagree by more than this has slept.
+pub const SLEPT_MIN: Duration = s(2);
+/// Clients on a node up to which nobody is paced after a common loss.
+pub const PACE_CLIENTS_MIN: usize = 50;
+/// Reconnections a second that a node asks its clients to spread over.
+pub const PACE_PER_S: u64 = 100;
+/// The longest that a client is asked to wait for its first retry.
+pub const PACE_MAX: Duration = s(10);
+
+// Recovery, as the client does it.
+
+/// One fast attempt, and all of them against a server that answers.
+pub const FAST_WITHIN: Duration = s(5);
+/// One rejoin, and all of them.
+pub const REJOIN_WITHIN: Duration = s(10);
+/// One migration, and all of them.
+pub const MIGRATE_WITHIN: Duration = s(15);
+/// From the first answer of a server to the verdict.
+pub const VERDICT_WITHIN: Duration = s(30);
+/// Fast attempts without progress against a server that answers; then rejoin.
+pub const FAST_ATTEMPTS_MAX: u32 = 3;
+/// Rejoins in [`REJOIN_LIMIT_SPAN`]; then `rejoin_limit`. Success does not reset it.
+pub const REJOIN_LIMIT: usize = 10;
+/// See [`REJOIN_LIMIT`].
+pub const REJOIN_LIMIT_SPAN: Duration = s(120);
+/// A connection that lasted so long was a stable success, and resets the back-off.
+pub const STABLE_AFTER: Duration = s(10);
+/// The first step of the full-jitter exponential back-off.
+pub const BACKOFF_BASE: Duration = ms(100);
+/// Its largest.
+pub const BACKOFF_CAP: Duration = s(5);
+
+// Commands.
+
+/// Commands in a client's outbox; then `outbox_full`.
+pub const OUTBOX_COMMANDS_MAX: usize = 256;
+/// Bytes in a client's outbox; then `outbox_full`.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Receipts that a server keeps of a stream; the commands beyond wait in the client's outbox.
+pub const RECEIPTS_MAX: usize = 1_024;
+/// Streams of one session; the oldest of those without a connection is dropped.
+pub const STREAMS_MAX: usize = 128;
+/// A wait of this length has told somebody "still waiting, because".
+pub const STILL_WAITING_AFTER: Duration = s(5);
+/// Bytes of params of a session; then `invalid_request`.
+pub const PARAMS_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a prompt; the frame's limit is near it.
+pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
+
+// Sessions.
+
+/// Participants of one session; then `session_limit`.
+pub const PARTICIPANTS_MAX: usize = 1_024;
+/// Turns that a session may queue, whatever its policy says; then `session_busy`.
+pub const TURNS_QUEUED_MAX: u32 = 16;
+/// How long an attachment, its slot and its command streams outlive its connection (default).
+pub const RESUME_WINDOW: Duration = s(120);
+/// How long a session without attachments and turns stays in memory (default).
+pub const HIBERNATE_AFTER: Duration = s(30);
+/// Bytes of frames that a session's ring keeps while somebody reads it.
+pub const RING_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of frames that a session's ring keeps while nothing happens.
+pub const RING_IDLE_BYTES_MAX: usize = 2 * 1024;
+/// Bytes that a session may hold uncommitted; then its provider is not read.
+pub const UNCOMMITTED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one page read from the store for a replay.
+pub const PAGE_BYTES: usize = 256 * 1024;
+/// Events of one page read from the store for a replay.
+pub const PAGE_EVENTS: usize = 2_048;
+/// Bytes that a live viewer may lag; then `slow_consumer` and a gap.
+pub const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Events that a live viewer may lag; then `slow_consumer` and a gap.
+pub const LAG_EVENTS_MAX: u64 = 10_000;
+/// Events after which a session's fold is stored anew.
+pub const SNAPSHOT_EVERY_EVENTS: u64 = 1_024;
+/// Journal entries that a session keeps in memory until the shell takes them.
+pub const JOURNAL_MAX: usize = 512;
+/// A store that refused is tried again after this, doubled up to [`STORE_RETRY_CAP`].
+pub const STORE_RETRY_BASE: Duration = ms(100);
+/// See [`STORE_RETRY_BASE`].
+pub const STORE_RETRY_CAP: Duration = s(2);
+/// A commit, load or page that takes longer than this is told as `degraded`.
+pub const STORE_SLOW_AFTER: Duration = s(1);
+
+// Admission.
+
+/// How long a granted slot waits for an absent owner.
+pub const CLAIM_WITHIN: Duration = s(15);
+/// The longest place in line (default).
+pub const QUEUE_WAIT_MAX: Duration = s(4 * 3_600);
+/// Sessions in line at one backend; then `at_capacity`.
+pub const QUEUE_MAX: usize = 10_000;
+
+// Turns (defaults; DESIGN §7).
+
+/// From the start of an attempt to the provider's first sign of life.
+pub const TURN_SPAWN_WITHIN: Duration = s(60);
+/// From there to the first output.
+pub const TURN_FIRST_OUTPUT_WITHIN: Duration = s(60);
+/// Between outputs.
+pub const TURN_IDLE_WITHIN: Duration = s(300);
+/// The whole turn.
+pub const TURN_WITHIN: Duration = s(30 * 60);
+/// From asking a provider to stop to its end; the shell kills it before.
+pub const CANCEL_WITHIN: Duration = s(8);
+/// Silence after which a turn is told as stalled, ephemerally.
+pub const TURN_STALLED_AFTER: Duration = s(5);
+/// Attempts at a turn that made no output yet.
+pub const TURN_ATTEMPTS_MAX: u32 = 2;
+/// How long a turn waits for an answer; then it is refused.
+pub const ACTION_WITHIN: Duration = s(600);
+
+// Nodes.
+
+/// Connections that have not said hello; the shell accepts no more.
+pub const HANDSHAKES_MAX: usize = 4_096;
+/// Sessions in memory; then `session_limit`.
+pub const SESSIONS_MAX: usize = 100_000;
+/// Frames that wait for a session being loaded, in all its connections; then they are closed.
+pub const LOADING_FRAMES_MAX: usize = 256;
+/// Sessions with open turns that are settled at once after a start.
+pub const SETTLING_AT_ONCE: usize = 64;
