@@ -37,7 +37,7 @@ pub use event::{
     ParticipantLeft, SessionCreated, SessionEnded, Text, TurnAccepted, TurnAnswered, TurnEnd,
     TurnEnded, TurnStarted, TurnWaiting,
 };
-pub use fault::{Fault, Leg, Origin, Retry, Scope};
+pub use fault::{Fault, Leg, Origin, Retry, Scope, Todo};
 pub use frame::{
     Ack, Admission, Auth, Beat, BeatPlan, ClientFrame, CommandFrame, Detach, Ended, Ephemeral,
     EventFrame, Evidence, FaultFrame, Gap, Goaway, Hello, History, Joined, Queued, RawData,
