@@ -12,6 +12,7 @@
 
 pub mod limits;
 mod mint;
+pub mod node;
 mod time;
 
 pub use mint::Mint;

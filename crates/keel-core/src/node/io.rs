@@ -1,0 +1,481 @@
+//! What goes into a Node and what comes out of it.
+//!
+//! Inputs are facts of the outside world, outputs only what leaves the machine. A shell performs
+//! outputs in order and answers each that asks something by exactly one input, whatever happens:
+//! a store that hangs is answered late, never not at all.
+
+use std::{sync::Arc, time::Duration};
+
+use keel_wire::{
+    Action, ActionId, CloseCode, Code, Command, Grant, ParticipantId, ReceiptBody, Role, Seq,
+    SessionId, Status, TurnId, UnixMillis, journal,
+    record::{Batch, Loaded, SessionRow, StoredEvent},
+};
+use serde_json::{Map, Value};
+
+/// One transport, as the shell numbers them. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// One attempt at a turn, as the Node numbers them. Never used twice by one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// One question of the shell's own (an HTTP request), as it numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// How a transport ended, as the shell saw it once its input was drained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnEnd {
+    /// A close frame was received.
+    Close {
+        /// Its code; [`CloseCode::NONE`] if it had none.
+        code: CloseCode,
+        /// Its reason.
+        reason: String,
+    },
+    /// The stream ended without a close frame.
+    Eof,
+    /// The stream broke.
+    Broken {
+        /// The operating system's word for it.
+        error: String,
+    },
+}
+
+/// What became of a commit that was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitFailure {
+    /// Nothing was written.
+    NotWritten {
+        /// The store's word for it.
+        error: String,
+    },
+    /// It may have been written or not.
+    Unknown {
+        /// The store's word for it.
+        error: String,
+    },
+    /// Another server has the right to write this session.
+    Fenced,
+    /// The log does not end where this server believes.
+    Conflict,
+}
+
+/// What a run says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunOutput {
+    /// The program is there.
+    Started,
+    /// Text of the answer.
+    Text(String),
+    /// Anything else of the answer.
+    Item(Value),
+    /// The program began its answer anew; what it said before is superseded.
+    NewAttempt {
+        /// Why, as far as it said.
+        failure: RunFailure,
+    },
+    /// It waits for somebody.
+    NeedsAction(Action),
+    /// It is alive, and has nothing to say.
+    Alive,
+}
+
+/// Why a run failed: becomes a fault of the turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFailure {
+    /// What happened.
+    pub code: Code,
+    /// A sentence for a person.
+    pub message: String,
+    /// Facts for a program.
+    pub detail: Map<String, Value>,
+}
+
+/// How a run ended. Exactly one a run, by construction of the shell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEnd {
+    /// The answer is complete.
+    Done {
+        /// Why it stopped, in the program's own word.
+        stop_reason: Option<String>,
+    },
+    /// It is not.
+    Failed(RunFailure),
+    /// It was stopped because the Node asked for it.
+    Cancelled,
+}
+
+/// What a run needs to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRequest {
+    /// The session.
+    pub session: SessionId,
+    /// What serves it.
+    pub backend: String,
+    /// The turn.
+    pub turn: TurnId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// What was asked.
+    pub prompt: String,
+    /// The params in force.
+    pub params: Value,
+}
+
+/// A question of the shell's own.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// How a session is. Answered from memory; `None` when it is not there.
+    Status {
+        /// Which.
+        session: SessionId,
+    },
+    /// A command over HTTP, once for each idempotency key.
+    Command {
+        /// Which session.
+        session: SessionId,
+        /// Who asks.
+        grant: Grant,
+        /// The caller's key, unique among its own.
+        key: String,
+        /// What.
+        command: Command,
+    },
+    /// Ends a session, whoever has it open.
+    End {
+        /// Which.
+        session: SessionId,
+        /// Who asks.
+        grant: Grant,
+    },
+    /// How many of what there are, for `/v1/node`.
+    Census,
+    /// Breaks a connection on purpose: every one of the session, or of one participant.
+    Inject {
+        /// Which session.
+        session: SessionId,
+        /// Whose connections; absent means all.
+        participant: Option<ParticipantId>,
+        /// What to break.
+        injection: keel_wire::Injection,
+    },
+}
+
+/// A participant's presence.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Presence {
+    /// Who.
+    pub participant: ParticipantId,
+    /// As what.
+    pub role: Role,
+    /// Whether a connection is there.
+    pub connected: bool,
+}
+
+/// How many of what there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Census {
+    /// Sessions in memory.
+    pub sessions: usize,
+    /// Connections, those that have not said hello included.
+    pub connections: usize,
+    /// Connections that are attached.
+    pub attached: usize,
+    /// Turns that run.
+    pub runs: usize,
+    /// Sessions that hold a slot, over all backends.
+    pub slots_held: usize,
+    /// Sessions in line for one.
+    pub slots_waiting: usize,
+    /// No new work is taken.
+    pub draining: bool,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// How the session is; `None` when it is not in memory.
+    Status(Option<(Status, Vec<Presence>)>),
+    /// What became of the command.
+    Receipt(ReceiptBody),
+    /// How many of what there are.
+    Census(Census),
+    /// How many connections or runs were struck.
+    Struck(usize),
+}
+
+/// A fact of the outside world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The server has opened its store; nothing else comes before it.
+    Start,
+    /// A WebSocket is open.
+    Opened {
+        /// The transport.
+        conn: ConnId,
+    },
+    /// A text message has arrived.
+    Frame {
+        /// The transport.
+        conn: ConnId,
+        /// What it said.
+        bytes: Vec<u8>,
+    },
+    /// What has arrived is no text message: binary, or not UTF-8.
+    NotText {
+        /// The transport.
+        conn: ConnId,
+    },
+    /// Bytes of earlier [`Output::Send`]s were taken by the transport.
+    Flushed {
+        /// The transport.
+        conn: ConnId,
+        /// How many.
+        bytes: usize,
+    },
+    /// The transport is gone, and its input is drained.
+    Lost {
+        /// The transport.
+        conn: ConnId,
+        /// How.
+        end: ConnEnd,
+    },
+    /// Answers [`Output::Verify`].
+    Verified {
+        /// The transport.
+        conn: ConnId,
+        /// What the token allows, or why it allows nothing.
+        verdict: Result<Grant, Code>,
+    },
+    /// Answers [`Output::Recover`].
+    Recovered {
+        /// Sessions with an open turn or a slot.
+        rows: Result<Vec<SessionRow>, String>,
+    },
+    /// Answers [`Output::Load`].
+    Loaded {
+        /// The session.
+        session: SessionId,
+        /// All of it, if it is there.
+        loaded: Result<Option<Box<Loaded>>, String>,
+    },
+    /// Answers [`Output::Commit`].
+    Committed {
+        /// The session.
+        session: SessionId,
+        /// The commit's number.
+        n: u64,
+    },
+    /// Answers [`Output::Commit`].
+    CommitFailed {
+        /// The session.
+        session: SessionId,
+        /// The commit's number.
+        n: u64,
+        /// What became of it.
+        failure: CommitFailure,
+    },
+    /// Answers [`Output::Head`].
+    Head {
+        /// The session.
+        session: SessionId,
+        /// Where its log ends; `None` if it is not there.
+        head: Result<Option<Seq>, String>,
+    },
+    /// Answers [`Output::Read`].
+    Page {
+        /// The transport that it was read for.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
+        /// The events, in order.
+        events: Result<Vec<StoredEvent>, String>,
+    },
+    /// A run says something.
+    RunOutput {
+        /// The run.
+        run: RunId,
+        /// What.
+        output: RunOutput,
+    },
+    /// A run is over, and nothing of it is left.
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// How.
+        end: RunEnd,
+    },
+    /// A question of the shell's own.
+    Ask {
+        /// Names it.
+        ask: AskId,
+        /// What.
+        question: Ask,
+    },
+    /// A token is no longer good; connections that came with it are closed.
+    Revoked {
+        /// Its id.
+        token_id: String,
+    },
+    /// Take no new work, move the old, stop.
+    Drain {
+        /// Within this.
+        within: Duration,
+        /// Where sessions go on; absent means here, later.
+        target: Option<String>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What leaves the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Write a text message; answered by [`Input::Flushed`].
+    Send {
+        /// The transport.
+        conn: ConnId,
+        /// The message; one encoding serves all who are sent it.
+        bytes: Arc<[u8]>,
+    },
+    /// Write a close frame, half-close, linger, end. Answered by no further input.
+    Close {
+        /// The transport.
+        conn: ConnId,
+        /// With which code.
+        code: CloseCode,
+        /// For a person.
+        reason: String,
+    },
+    /// End the transport without a word (an injected fault). Answered by no further input.
+    Abort {
+        /// The transport.
+        conn: ConnId,
+    },
+    /// Neither read nor write the transport any more, and leave it open (an injected fault).
+    Freeze {
+        /// The transport.
+        conn: ConnId,
+    },
+    /// Check a token.
+    Verify {
+        /// The transport.
+        conn: ConnId,
+        /// The token.
+        token: String,
+    },
+    /// Read which sessions have an open turn or a slot, a page at a time.
+    Recover {
+        /// Behind this one.
+        after: Option<SessionId>,
+        /// So many.
+        limit: usize,
+    },
+    /// Read a session.
+    Load {
+        /// Which.
+        session: SessionId,
+    },
+    /// Write a batch; one at a time for each session.
+    Commit {
+        /// The session.
+        session: SessionId,
+        /// Names it, growing.
+        n: u64,
+        /// What.
+        batch: Arc<Batch>,
+    },
+    /// Read where a log ends, after a commit whose outcome is unknown.
+    Head {
+        /// Which.
+        session: SessionId,
+    },
+    /// Read events.
+    Read {
+        /// For this transport.
+        conn: ConnId,
+        /// Of this session.
+        session: SessionId,
+        /// Behind this position.
+        after: Seq,
+        /// At most so many.
+        events: usize,
+        /// At most so many bytes, but at least one event.
+        bytes: usize,
+    },
+    /// Drop what lies at or below a position; a stored snapshot stands in for it.
+    Trim {
+        /// Of this session.
+        session: SessionId,
+        /// Up to here.
+        through: Seq,
+    },
+    /// Begin a run; answered by [`Input::RunOutput`]s and one [`Input::RunEnded`].
+    Run {
+        /// Names it.
+        run: RunId,
+        /// What it needs.
+        request: Box<RunRequest>,
+    },
+    /// A run's output was committed: as many more bytes may be read from it.
+    Credit {
+        /// The run.
+        run: RunId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Ask a run to stop, and make it stop soon after.
+    CancelRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Stop a run at once.
+    KillRun {
+        /// The run.
+        run: RunId,
+    },
+    /// No longer read a run (an injected fault).
+    StallRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Pass an answer on to a run.
+    AnswerRun {
+        /// The run.
+        run: RunId,
+        /// What it waited for.
+        action: ActionId,
+        /// The answer.
+        answer: Value,
+    },
+    /// Make the store refuse for a while (an injected fault).
+    FailStore {
+        /// How long.
+        span: Duration,
+    },
+    /// Count it, log it, and keep it for the session when there is time.
+    Journal {
+        /// The session.
+        session: SessionId,
+        /// What happened.
+        entry: Box<journal::Entry>,
+    },
+    /// The answer to an [`Input::Ask`].
+    Reply {
+        /// Which.
+        ask: AskId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Everything is settled and told: the process may end.
+    Drained {
+        /// When the Node began to drain, by the wall clock.
+        since: UnixMillis,
+    },
+}
+
+/// Outputs, in the order in which they are to be performed.
+pub type Outputs = Vec<Output>;
