@@ -1,0 +1,105 @@
+//! The provider trait: one attempt at one turn, as a future that returns its outcome.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use keel_wire::{ActionId, SessionId, TurnId};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use crate::{Outcome, Sink};
+
+/// An attempt under way. Dropping it must stop, at once, everything that it started.
+pub type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Adapts an agent backend to one program or vendor.
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// The name of its kind, one of [`crate::KINDS`].
+    fn name(&self) -> &str;
+
+    /// Makes one attempt. It says what it has to say to `sink`, listens to `control`, and returns
+    /// how it ended; it must return soon after [`Ask::Cancel`] or after the sink refuses.
+    fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt;
+}
+
+/// What is asked of a provider.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The session.
+    pub session: SessionId,
+    /// The turn.
+    pub turn: TurnId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// What the person said. Never an argument, never interpreted.
+    pub prompt: String,
+    /// The session's params.
+    pub params: Value,
+    /// What was said before, oldest first; for providers that remember nothing themselves.
+    pub history: Vec<Exchange>,
+}
+
+/// A turn that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered.
+    pub text: String,
+}
+
+/// An answer to [`crate::Output::NeedsAction`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The action that it is for.
+    pub action: ActionId,
+    /// The answer.
+    pub answer: Value,
+}
+
+/// What the session asks of a running attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// Stop. Asked once.
+    Cancel,
+    /// Go on with this.
+    Answer(Answer),
+}
+
+/// The attempt's ear.
+#[derive(Debug)]
+pub struct Control {
+    pub(crate) cancel: watch::Receiver<bool>,
+    pub(crate) answers: mpsc::Receiver<Answer>,
+    pub(crate) cancel_told: bool,
+}
+
+impl Control {
+    /// What is asked next; pending for ever when nothing can be asked any more. May be dropped and
+    /// called again without losing anything.
+    pub async fn next(&mut self) -> Ask {
+        let answer = tokio::select! {
+            biased;
+            () = asked(&mut self.cancel), if !self.cancel_told => None,
+            answer = self.answers.recv() => answer,
+        };
+        match answer {
+            Some(answer) => Ask::Answer(answer),
+            None if self.cancel_told => std::future::pending().await,
+            // The handle's end means the same: nobody wants the answer any more.
+            None => {
+                self.cancel_told = true;
+                Ask::Cancel
+            }
+        }
+    }
+
+    /// Waits for a cancel and forgets answers.
+    pub async fn cancelled(&mut self) {
+        while self.next().await != Ask::Cancel {}
+    }
+}
+
+async fn asked(cancel: &mut watch::Receiver<bool>) {
+    // An error means that the handle is gone.
+    let _ = cancel.wait_for(|cancel| *cancel).await;
+}
