@@ -1,0 +1,43 @@
+//! Every bound of this crate, in one place.
+
+use std::time::Duration;
+
+/// Largest batch, by [`keel_wire::record::Batch::cost`]. The core stays far below it.
+pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Journal entries kept a session; the oldest go first.
+pub const JOURNAL_ENTRIES_MAX: usize = 512;
+/// Most projects that one listing may name.
+pub const PROJECTS_MAX: usize = 256;
+
+/// Writes that may wait for the writer thread.
+pub(crate) const WRITES_WAITING_MAX: usize = 4096;
+/// Bytes of batches that may wait for the writer thread.
+pub(crate) const WRITES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Reads that may wait for a reader thread.
+pub(crate) const READS_WAITING_MAX: usize = 1024;
+/// Reader threads, each with a connection.
+pub(crate) const READERS: usize = 2;
+/// Bytes that one transaction takes, unless its first write alone is larger.
+pub(crate) const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Writes that one transaction takes.
+pub(crate) const GROUP_WRITES_MAX: usize = 256;
+/// Bytes that one session may put into a transaction before the others have had their turn.
+pub(crate) const QUANTUM_BYTES: usize = 64 * 1024;
+/// How long SQLite waits for a lock that another process holds.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a store that refuses to write tries whether it can again.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How soon after a failed try a commit that arrives may cause another one.
+pub(crate) const PROBE_APART: Duration = Duration::from_millis(50);
+/// Bytes that a try writes, so that one free page is not taken for a disk with space.
+pub(crate) const PROBE_BYTES: usize = 64 * 1024;
+/// How long nothing must have been written before the WAL is moved into the database.
+pub(crate) const CHECKPOINT_IDLE: Duration = Duration::from_millis(250);
+/// Size of the WAL, in bytes, from which it is moved into the database under load too.
+pub(crate) const WAL_BYTES_SOFT: u64 = 16 * 1024 * 1024;
+/// Size of the WAL, in bytes, from which the writer waits for readers to let it start anew.
+pub(crate) const WAL_BYTES_HARD: u64 = 64 * 1024 * 1024;
+/// Largest database, in bytes, that is read whole at a start after an unclean end.
+pub(crate) const QUICK_CHECK_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long a revocation is kept after the token has expired, in case the clock goes back.
+pub(crate) const REVOCATION_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;

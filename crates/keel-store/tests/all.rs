@@ -1,0 +1,4 @@
+//! The tests of this crate, as one binary.
+
+#[path = "all/memory.rs"]
+mod memory;
