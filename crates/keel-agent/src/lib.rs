@@ -19,7 +19,7 @@ mod failure;
 pub mod limits;
 mod outcome;
 mod output;
-// process
+pub mod process;
 mod provider;
 mod run;
 mod sink;
@@ -32,4 +32,4 @@ pub use run::{Budgets, OutputStream, Running, Told, spawn};
 pub use sink::{Sink, Stopped};
 
 /// Every kind of provider there is; the conformance suite fails for a kind that it does not know.
-pub const KINDS: &[&str] = &[echo::NAME];
+pub const KINDS: &[&str] = &[echo::NAME, process::KIND];

@@ -1,0 +1,100 @@
+//! Takes secrets out of what a program says about its own failure.
+//!
+//! Known ones by their value, others by their look. The answer itself is not touched: it belongs to
+//! the person who asked.
+
+/// What stands for a secret.
+const INSTEAD: &str = "[redacted]";
+/// Shorter values are words that occur by chance.
+const SECRET_BYTES_MIN: usize = 6;
+/// Names of variables whose values are secrets.
+const NAMES: [&str; 7] = [
+    "KEY",
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "CREDENTIAL",
+    "AUTH",
+];
+/// How tokens of well-known makers begin.
+const BEGINNINGS: [&str; 10] = [
+    "sk-",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "eyJ",
+    "hf_",
+];
+
+/// Knows the secrets of one attempt.
+#[derive(Debug)]
+pub(crate) struct Redactor {
+    secrets: Vec<String>,
+}
+
+impl Redactor {
+    pub(crate) fn new(env: &[(String, String)]) -> Self {
+        let is_secret = |name: &str| NAMES.iter().any(|part| name.to_uppercase().contains(part));
+        let secrets = env
+            .iter()
+            .filter(|(name, value)| is_secret(name) && value.len() >= SECRET_BYTES_MIN);
+        let mut secrets: Vec<String> = secrets.map(|(_, value)| value.clone()).collect();
+        // One secret may begin with another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { secrets }
+    }
+
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret, INSTEAD);
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut after_bearer = false;
+        for piece in text.split_inclusive(|c: char| !is_of_token(c)) {
+            let word = piece.trim_end_matches(|c: char| !is_of_token(c));
+            let begins = BEGINNINGS.iter().any(|start| word.starts_with(start));
+            let secret = (begins && word.len() >= 16) || (after_bearer && word.len() >= 8);
+            out.push_str(if secret { INSTEAD } else { word });
+            out.push_str(&piece[word.len()..]);
+            if !word.is_empty() {
+                after_bearer = word.eq_ignore_ascii_case("bearer");
+            }
+        }
+        out
+    }
+}
+
+const fn is_of_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '/' | '~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_by_value_and_by_look_a67() {
+        let env = [
+            ("MY_API_KEY", "canary-one"),
+            ("HOME", "/home/me"),
+            ("PIN_TOKEN", "1"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let redactor = Redactor::new(&env);
+        let told = redactor.redact(
+            "401 for xcanary-onex at /home/me: 'sk-abcdefghijklmnop', \
+             Authorization: Bearer abcdefgh.ijk\nask-me is 1 word",
+        );
+        assert_eq!(
+            told,
+            "401 for x[redacted]x at /home/me: '[redacted]', \
+             Authorization: Bearer [redacted]\nask-me is 1 word"
+        );
+    }
+}

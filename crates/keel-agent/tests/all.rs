@@ -1,0 +1,11 @@
+//! The tests of keel-agent, as one binary.
+
+mod all {
+    mod harness;
+
+    mod conformance;
+    mod echo;
+    mod isolation;
+    mod process;
+    mod runner;
+}

@@ -1,0 +1,210 @@
+//! What the tests share: starting an attempt, consuming it to its end, and looking for what is
+//! left of it.
+
+use std::{
+    fs,
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use keel_agent::{
+    Budgets, Ending, Exchange, Failure, Outcome, Output, OutputStream, Provider, Request, Running,
+    Told,
+    process::{self, Config, Process, Stdout},
+    spawn,
+};
+use serde_json::Value;
+
+/// Longer than any bound of the crate: a test that reaches it hangs.
+const NEVER: Duration = Duration::from_secs(30);
+
+pub(crate) const FAKE: &str = env!("CARGO_BIN_EXE_keel-fake-agent");
+
+pub(crate) fn request(prompt: &str) -> Request {
+    Request {
+        session: "s-1".parse().expect("an id"),
+        turn: "t-1".parse().expect("an id"),
+        attempt: 1,
+        prompt: prompt.to_owned(),
+        params: Value::Null,
+        history: vec![Exchange {
+            prompt: "before".to_owned(),
+            text: "yes".to_owned(),
+        }],
+    }
+}
+
+/// An owner that no other test has, so that each looks for its own processes only.
+pub(crate) fn owner() -> String {
+    static OWNERS: AtomicU32 = AtomicU32::new(0);
+    static SUBREAPER: Once = Once::new();
+    SUBREAPER.call_once(|| process::become_subreaper().expect("Linux"));
+    format!(
+        "test-{}-{}",
+        std::process::id(),
+        OWNERS.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// The fake agent doing `ops`.
+pub(crate) fn fake(stdout: Stdout, ops: &[&str]) -> Config {
+    let args = ops.iter().map(|op| (*op).to_owned()).collect();
+    Config {
+        args,
+        stdout,
+        ..Config::new(FAKE, owner())
+    }
+}
+
+/// What an attempt told, and how long it took.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Duration,
+}
+
+impl Heard {
+    pub(crate) fn text(&self) -> String {
+        let text = |output: &Output| match output {
+            Output::Text(text) => Some(text.clone()),
+            Output::Started { .. }
+            | Output::Item(_)
+            | Output::NewAttempt { .. }
+            | Output::NeedsAction(_)
+            | Output::ModelCall
+            | Output::Noise { .. } => None,
+        };
+        self.outputs.iter().filter_map(text).collect()
+    }
+
+    pub(crate) fn failure(&self) -> &Failure {
+        match &self.outcome.ending {
+            Ending::Failed(failure) => failure,
+            Ending::Done { .. } | Ending::Cancelled { .. } => panic!("no failure: {self:?}"),
+        }
+    }
+
+    pub(crate) fn assert_done(&self) {
+        assert!(
+            matches!(self.outcome.ending, Ending::Done { .. }),
+            "{:?}",
+            self.outcome
+        );
+    }
+}
+
+/// An attempt that a test drives step by step.
+pub(crate) struct Driven {
+    pub(crate) running: Running,
+    pub(crate) stream: OutputStream,
+    outputs: Vec<Output>,
+    began: Instant,
+}
+
+impl Driven {
+    pub(crate) fn start(provider: Arc<dyn Provider>, prompt: &str, budgets: Budgets) -> Self {
+        let (running, stream) = spawn(provider, request(prompt), budgets);
+        Self {
+            running,
+            stream,
+            outputs: Vec::new(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Told {
+        let next = tokio::time::timeout(NEVER, self.stream.next()).await;
+        next.expect("an attempt must not hang")
+            .expect("an attempt tells its outcome")
+    }
+
+    /// Consumes until an output that `wanted` likes.
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Output) -> bool) {
+        loop {
+            match self.next().await {
+                Told::Output(output) => {
+                    self.running.refill(output.cost());
+                    let found = wanted(&output);
+                    self.outputs.push(output);
+                    if found {
+                        return;
+                    }
+                }
+                Told::Outcome(outcome) => panic!("ended before that: {outcome:?}"),
+            }
+        }
+    }
+
+    /// Consumes to the end, and checks that nothing follows it.
+    pub(crate) async fn finish(mut self) -> Heard {
+        loop {
+            match self.next().await {
+                Told::Output(output) => {
+                    self.running.refill(output.cost());
+                    self.outputs.push(output);
+                }
+                Told::Outcome(outcome) => {
+                    assert_eq!(
+                        self.stream.next().await,
+                        None,
+                        "an outcome is the last word"
+                    );
+                    let took = self.began.elapsed();
+                    return Heard {
+                        outputs: self.outputs,
+                        outcome: *outcome,
+                        took,
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Runs `config` to its end; nothing of it may be left.
+pub(crate) async fn run(config: Config, prompt: &str) -> Heard {
+    run_within(config, prompt, Budgets::default()).await
+}
+
+pub(crate) async fn run_within(config: Config, prompt: &str, budgets: Budgets) -> Heard {
+    let owner = config.owner.clone();
+    let heard = Driven::start(Arc::new(Process::new(config)), prompt, budgets)
+        .finish()
+        .await;
+    assert_nothing_left(&owner);
+    heard
+}
+
+/// Living processes that carry the marker of `owner`.
+pub(crate) fn left_of(owner: &str) -> Vec<String> {
+    let marker = format!("EVENKEEL_NODE={owner}");
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").expect("Linux").flatten() {
+        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environ
+            .split(|byte| *byte == 0)
+            .any(|pair| pair == marker.as_bytes())
+        {
+            left.push(fs::read_to_string(entry.path().join("stat")).unwrap_or_default());
+        }
+    }
+    left
+}
+
+pub(crate) fn assert_nothing_left(owner: &str) {
+    assert_eq!(left_of(owner), Vec::<String>::new(), "processes are left");
+    let cgroups = fs::read_dir(format!("/sys/fs/cgroup/unified/evenkeel-{owner}"));
+    assert_eq!(
+        cgroups
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|it| it.path().is_dir())
+            .count(),
+        0
+    );
+}

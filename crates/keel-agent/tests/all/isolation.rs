@@ -1,0 +1,155 @@
+//! What a program gets of the server's, and what it may take.
+
+use std::{
+    fs::File,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use keel_agent::{
+    Exit,
+    process::{Config, Limits, Stdout, has_cgroups, reap_leftovers},
+};
+
+use super::harness::{FAKE, assert_nothing_left, fake, left_of, owner, run};
+
+/// Whether cgroups are there; says so, loudly, if not.
+fn cgroups_or_skip(test: &str) -> bool {
+    let there = has_cgroups();
+    if !there {
+        eprintln!("skipped{{needs: cgroup v2 that may be written}}: {test}");
+        let root = rustix::process::geteuid().is_root();
+        assert!(
+            !(root && std::env::var_os("CI").is_some()),
+            "root in CI must have cgroups"
+        );
+    }
+    there
+}
+
+#[tokio::test]
+async fn a_child_has_three_descriptors_whatever_the_server_inherited_a59() {
+    let file = File::open("/proc/self/status").unwrap();
+    // A descriptor without the flag, as one gets from a careless parent.
+    // SAFETY: it is owned by nobody else.
+    let leaky = unsafe { OwnedFd::from_raw_fd(libc::dup(file.as_raw_fd())) };
+    for cgroups in [true, false] {
+        let heard = run(
+            Config {
+                cgroups,
+                ..fake(Stdout::Lines, &["fds"])
+            },
+            "",
+        )
+        .await;
+        assert_eq!(heard.text(), "0\n1\n2\n");
+    }
+    drop(leaky);
+}
+
+#[tokio::test]
+async fn a_child_has_the_listed_environment_and_no_more_a58() {
+    let mut config = fake(Stdout::Lines, &["env"]);
+    config.env.pass = vec!["PATH".to_owned(), "NOT_THERE".to_owned()];
+    config.env.set = vec![("GIVEN".to_owned(), "1".to_owned())];
+    let heard = run(config, "").await;
+    assert_eq!(heard.text(), "EVENKEEL_NODE\nEVENKEEL_RUN\nGIVEN\nPATH\n");
+}
+
+#[tokio::test]
+async fn arguments_are_arguments_a56() {
+    let mut config = Config::new("/bin/echo", owner());
+    config.args = ["-n", "$(id)", ";", "|", "`ls`", "\n"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(run(config, "").await.text(), "$(id) ; | `ls` \n");
+}
+
+#[tokio::test]
+async fn too_much_memory_is_an_end_with_a_cause_a61() {
+    for cgroups in [true, false] {
+        if cgroups && !cgroups_or_skip("too_much_memory") {
+            continue;
+        }
+        let limits = Limits {
+            memory_bytes_max: Some(256 * 1024 * 1024),
+            processes_max: None,
+        };
+        let config = Config {
+            cgroups,
+            limits,
+            ..fake(Stdout::Lines, &["say=one ", "hog=1024"])
+        };
+        let heard = run(config, "").await;
+        assert!(
+            ["signal", "exited"].contains(&heard.failure().cause()),
+            "{heard:?}"
+        );
+        assert_eq!(heard.text(), "one ");
+        assert!(
+            matches!(heard.outcome.exit, Some(Exit::Signal(6 | 9))),
+            "{heard:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_fork_bomb_is_bounded_a61() {
+    if !cgroups_or_skip("a_fork_bomb") {
+        return;
+    }
+    let limits = Limits {
+        processes_max: Some(8),
+        memory_bytes_max: None,
+    };
+    let config = Config {
+        limits,
+        ..fake(Stdout::Lines, &["orphans=50"])
+    };
+    let heard = run(config, "").await;
+    assert_eq!(heard.failure().cause(), "exited");
+    assert!((1..=8).contains(&heard.outcome.orphans_killed), "{heard:?}");
+}
+
+#[tokio::test]
+async fn leftovers_of_a_dead_server_are_killed_at_the_next_ones_start_c09() {
+    let owner = owner();
+    let mut child = Command::new(FAKE);
+    child
+        .args(["orphans=2", "say=x", "hang"])
+        .env("EVENKEEL_NODE", &owner);
+    let mut child = child
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while left_of(&owner).len() < 3 && began.elapsed() < Duration::from_secs(10) {
+        std::thread::yield_now();
+    }
+    assert_eq!(reap_leftovers(&owner), 3);
+    assert_nothing_left(&owner);
+    assert_eq!(reap_leftovers(&owner), 0);
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_leaked_by_many_runs() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    run(fake(Stdout::Lines, &["say=one "]), "")
+        .await
+        .assert_done();
+    let before = descriptors();
+    for _ in 0..20 {
+        run(fake(Stdout::Lines, &["orphans=1", "say=one "]), "")
+            .await
+            .assert_done();
+    }
+    // Other tests run beside this one; a leak of one a run would show all the same.
+    assert!(
+        descriptors() < before + 100,
+        "{before} descriptors became {}",
+        descriptors()
+    );
+}
