@@ -2,3 +2,5 @@
 
 #[path = "all/memory.rs"]
 mod memory;
+#[path = "all/sqlite.rs"]
+mod sqlite;

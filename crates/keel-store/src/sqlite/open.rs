@@ -1,0 +1,165 @@
+//! Opening a store: lock, schema, check, fence, threads; in this order, each before the next.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::AtomicUsize,
+        mpsc::{Receiver, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use keel_wire::record::Fence;
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::watch;
+
+use super::{
+    Config, Sqlite,
+    connect::Target,
+    failure::error_of,
+    files::Files,
+    job::{Job, Queue},
+    reader::Readers,
+    schema,
+    writer::{Standing, Writer, now},
+};
+use crate::{
+    CommitError, Health, OpenError, StoreError, StoreErrorKind,
+    bounds::{QUICK_CHECK_BYTES_MAX, WAL_BYTES_SOFT, WRITES_WAITING_MAX},
+};
+
+pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
+    let files = Files::lock(&config.dir)?;
+    let target = Target {
+        path: files.database(),
+        vfs: config.vfs.clone(),
+    };
+    let mut conn = target.writer()?;
+    schema::migrate(&mut conn)?;
+    let damage = damage(&conn)?;
+    let fence = grant(&mut conn).map_err(|error| error_of(&error))?;
+
+    let (readers, reader_threads) = Readers::start(&target).map_err(|e| no_thread(&e))?;
+    let (health, standing) = match damage {
+        None => (Health::Ok, Standing::Writing),
+        Some(error) => {
+            tracing::error!(%error, "the database is damaged: it is read, and not written");
+            let health = Health::ReadOnly {
+                error: error.clone(),
+                since: now(),
+            };
+            (health, Standing::Stopped(CommitError::NotWritten(error)))
+        }
+    };
+    let health = Arc::new(Mutex::new(health));
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let (sender, receiver) = sync_channel(WRITES_WAITING_MAX);
+    let queue = Queue::new(sender, waiting_bytes.clone());
+    let writer = Writer {
+        target,
+        files,
+        fence,
+        conn: Some(conn),
+        doubt: false,
+        standing,
+        health: health.clone(),
+        waiting_bytes,
+        readers: reader_threads,
+        dirty: true,
+        checkpoint_at: WAL_BYTES_SOFT,
+    };
+    let (thread, done) = start(writer, receiver, health.clone()).map_err(|e| no_thread(&e))?;
+    let thread = Arc::new(Mutex::new(Some(thread)));
+    Ok(Sqlite {
+        fence,
+        queue,
+        readers,
+        health,
+        done,
+        thread,
+    })
+}
+
+fn no_thread(error: &std::io::Error) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Other,
+        format!("no thread for the store: {error}"),
+    )
+}
+
+type Done = watch::Receiver<Option<Result<(), StoreError>>>;
+
+fn start(
+    writer: Writer,
+    queue: Receiver<Job>,
+    health: Arc<Mutex<Health>>,
+) -> std::io::Result<(JoinHandle<()>, Done)> {
+    let (say_done, done) = watch::channel(None);
+    let serve = move || {
+        let _obituary = Obituary(health);
+        let outcome = writer.run(&queue);
+        // Everything is put away by now: the lock, too, was the writer's.
+        say_done.send_replace(Some(outcome));
+    };
+    let thread = std::thread::Builder::new()
+        .name("store-write".to_owned())
+        .spawn(serve)?;
+    Ok((thread, done))
+}
+
+/// Says in [`Health`] that the writer panicked, if it did.
+struct Obituary(Arc<Mutex<Health>>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = StoreError::new(StoreErrorKind::Other, "the writer thread panicked");
+            let health = Health::ReadOnly {
+                error,
+                since: now(),
+            };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        }
+    }
+}
+
+/// After an unclean end, reads the database once if that is cheap. What is damaged is then read and
+/// listed as far as it goes, but not written, so that the damage does not spread (S10, A69).
+fn damage(conn: &Connection) -> Result<Option<StoreError>, StoreError> {
+    let sql = "SELECT clean FROM meta WHERE id = 1";
+    let clean: bool = conn
+        .query_row(sql, [], |row| row.get(0))
+        .map_err(|error| error_of(&error))?;
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    let bytes: u64 = conn
+        .query_row(size, [], |row| row.get(0))
+        .map_err(|error| error_of(&error))?;
+    if clean {
+        return Ok(None);
+    }
+    if bytes > QUICK_CHECK_BYTES_MAX {
+        tracing::info!(
+            bytes,
+            "store was not closed; too large to be checked whole at a start"
+        );
+        return Ok(None);
+    }
+    let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(None),
+        Ok(verdict) => Ok(Some(StoreError::corrupt(verdict))),
+        Err(error) => match error_of(&error) {
+            error if error.kind == StoreErrorKind::Corrupt => Ok(Some(error)),
+            error => Err(error),
+        },
+    }
+}
+
+/// Takes the store over from whoever had it, and marks it as not cleanly closed.
+fn grant(conn: &mut Connection) -> rusqlite::Result<Fence> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "UPDATE meta SET fence = fence + 1, clean = 0 WHERE id = 1 RETURNING fence";
+    let fence = tx.query_row(sql, [], |row| row.get(0))?;
+    tx.commit()?;
+    Ok(Fence(fence))
+}

@@ -1,0 +1,418 @@
+//! The writer thread: the one place that changes the database.
+//!
+//! A cycle takes what waits, fairly, into one transaction, and answers after its sync. When the store
+//! refuses, the writer refuses at once and tries by itself whether it can again. After a failure whose
+//! outcome is unknown it trusts nothing: a new connection must write and sync something over the place
+//! in doubt before any question is answered.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use keel_wire::{SessionId, UnixMillis, record::Fence};
+use rusqlite::Connection;
+
+use super::{
+    apply,
+    connect::Target,
+    failure::error_of,
+    fair::Fair,
+    files::Files,
+    group::{self, Outcome},
+    job::{Answer, Ask, Job},
+};
+use crate::{
+    CommitError, Health, StoreError, StoreErrorKind,
+    bounds::{
+        CHECKPOINT_IDLE, GROUP_BYTES_MAX, GROUP_WRITES_MAX, PROBE_APART, PROBE_EVERY,
+        WAL_BYTES_HARD, WAL_BYTES_SOFT,
+    },
+};
+
+/// What the thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) target: Target,
+    pub(super) files: Files,
+    pub(super) fence: Fence,
+    /// `None` when it is not to be trusted.
+    pub(super) conn: Option<Connection>,
+    /// The outcome of a transaction is unknown, or a sync has failed, and nothing was synced since.
+    pub(super) doubt: bool,
+    pub(super) standing: Standing,
+    pub(super) health: Arc<Mutex<Health>>,
+    pub(super) waiting_bytes: Arc<AtomicUsize>,
+    pub(super) readers: Vec<JoinHandle<()>>,
+    /// Whether the write-ahead log holds what the database does not.
+    pub(super) dirty: bool,
+    /// The size of the write-ahead log at which it is moved next.
+    pub(super) checkpoint_at: u64,
+}
+
+/// Whether it writes.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It does.
+    Writing,
+    /// It does not, until a try succeeds.
+    Refusing {
+        error: StoreError,
+        since: UnixMillis,
+        tried: Instant,
+    },
+    /// It never will again: another server has the store, or the database is damaged.
+    Stopped(CommitError),
+}
+
+impl Writer {
+    /// Serves until the queue is closed and empty; then puts everything away.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) -> Result<(), StoreError> {
+        let mut waiting: Fair<Option<SessionId>, Job> = Fair::new();
+        loop {
+            let mut arrived = queue.try_recv().ok();
+            if waiting.is_empty() && arrived.is_none() {
+                match self.idle(queue) {
+                    Ok(job) => arrived = job,
+                    Err(Closed) => return self.finish(),
+                }
+            }
+            while let Some(job) = arrived {
+                waiting.push(job.ask.lane(), job.ask.cost(), job);
+                arrived = queue.try_recv().ok();
+            }
+            let group = waiting.take(GROUP_BYTES_MAX, GROUP_WRITES_MAX);
+            let bytes: usize = group.iter().map(|job| job.ask.cost()).sum();
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if !group.is_empty() {
+                self.serve(group);
+            }
+        }
+    }
+
+    /// Waits for a job. What is due when none comes is done, and `None` given back.
+    fn idle(&mut self, queue: &Receiver<Job>) -> Result<Option<Job>, Closed> {
+        let patience = match &self.standing {
+            Standing::Refusing { .. } => Some(PROBE_EVERY),
+            Standing::Writing => self.dirty.then_some(CHECKPOINT_IDLE),
+            Standing::Stopped(_) => None,
+        };
+        let Some(patience) = patience else {
+            return queue.recv().map(Some).map_err(|_| Closed);
+        };
+        match queue.recv_timeout(patience) {
+            Ok(job) => return Ok(Some(job)),
+            Err(RecvTimeoutError::Disconnected) => return Err(Closed),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if matches!(self.standing, Standing::Writing) {
+            self.checkpoint("PASSIVE");
+        } else {
+            self.try_again();
+        }
+        Ok(None)
+    }
+
+    fn serve(&mut self, group: Vec<Job>) {
+        let asked = group.iter().any(|job| matches!(job.ask, Ask::Probe));
+        match &self.standing {
+            Standing::Refusing { tried, .. } if asked || tried.elapsed() > PROBE_APART => {
+                self.try_again();
+            }
+            Standing::Writing | Standing::Refusing { .. } | Standing::Stopped(_) => {}
+        }
+        match &self.standing {
+            Standing::Writing => self.transact(group),
+            Standing::Refusing { error, .. } => {
+                let refused = CommitError::NotWritten(error.clone());
+                self.refuse(group, &refused);
+            }
+            Standing::Stopped(error) => {
+                let refused = error.clone();
+                self.refuse(group, &refused);
+            }
+        }
+    }
+
+    fn transact(&mut self, group: Vec<Job>) {
+        let conn = self.conn.as_ref().expect("who writes has a connection");
+        // A journal alone does not wait for the disk, and makes nobody wait for it.
+        let lazy = group.iter().all(|job| matches!(job.ask, Ask::Journal(..)));
+        let outcome = if lazy {
+            transact_unsynced(conn, self.fence, &group)
+        } else {
+            group::transact(conn, self.fence, &group, now())
+        };
+        match outcome {
+            Outcome::Done(answers) => {
+                self.dirty = true;
+                answer_all(group, answers);
+                self.bound_wal();
+            }
+            Outcome::NotWritten(error) => {
+                self.begin_refusing(error.clone());
+                answer_same(group, &CommitError::NotWritten(error));
+            }
+            Outcome::Unknown(error) => {
+                self.distrust(error.clone());
+                answer_same(group, &CommitError::Unknown(error));
+            }
+            Outcome::Fenced => {
+                tracing::error!(fence = self.fence.0, "another server has the store");
+                self.stop(CommitError::Fenced, StoreError::taken_over());
+                answer_same(group, &CommitError::Fenced);
+            }
+        }
+    }
+
+    /// Answers without writing. Where a log ends can be told as long as nothing is in doubt.
+    fn refuse(&self, group: Vec<Job>, error: &CommitError) {
+        for job in group {
+            let answer = match (&job.ask, &self.conn) {
+                (Ask::Head(session), Some(conn))
+                    if !self.doubt && *error != CommitError::Fenced =>
+                {
+                    apply::head(conn, session).map_err(CommitError::NotWritten)
+                }
+                (_, Some(_) | None) => Err(error.clone()),
+            };
+            job.answer(answer);
+        }
+    }
+
+    /// Whether it writes again. A connection that was given up is replaced first.
+    fn try_again(&mut self) {
+        if matches!(self.standing, Standing::Stopped(_)) {
+            return;
+        }
+        let outcome = self.probe();
+        match (outcome, &mut self.standing) {
+            (Ok(()), Standing::Refusing { since, .. }) => {
+                let after_ms = now().saturating_sub(*since);
+                tracing::info!(after_ms, "store writes again");
+                self.standing = Standing::Writing;
+                self.dirty = true;
+                self.tell(Health::Ok);
+            }
+            (
+                Err(error),
+                Standing::Refusing {
+                    error: told,
+                    since,
+                    tried,
+                },
+            ) => {
+                *tried = Instant::now();
+                *told = error.clone();
+                let since = *since;
+                self.tell(Health::ReadOnly { error, since });
+            }
+            (_, Standing::Writing | Standing::Stopped(_)) => {}
+        }
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.target.writer()?,
+        };
+        if self.doubt {
+            settle(&conn)?;
+        }
+        let (reply, _) = tokio::sync::oneshot::channel();
+        let probe = [Job {
+            ask: Ask::Probe,
+            reply,
+        }];
+        match group::transact(&conn, self.fence, &probe, now()) {
+            Outcome::Done(_) => {
+                self.conn = Some(conn);
+                self.doubt = false;
+                Ok(())
+            }
+            Outcome::NotWritten(error) => {
+                self.conn = Some(conn);
+                Err(error)
+            }
+            Outcome::Unknown(error) => {
+                self.doubt = true;
+                Err(error)
+            }
+            Outcome::Fenced => {
+                self.stop(CommitError::Fenced, StoreError::taken_over());
+                Err(StoreError::taken_over())
+            }
+        }
+    }
+
+    /// After this, only a new connection that has synced something is believed again.
+    fn distrust(&mut self, error: StoreError) {
+        self.conn = None;
+        self.doubt = true;
+        self.begin_refusing(error);
+    }
+
+    fn begin_refusing(&mut self, error: StoreError) {
+        tracing::error!(%error, "store refuses to write");
+        let since = now();
+        self.tell(Health::ReadOnly {
+            error: error.clone(),
+            since,
+        });
+        self.standing = Standing::Refusing {
+            error,
+            since,
+            tried: Instant::now(),
+        };
+    }
+
+    fn stop(&mut self, refused: CommitError, error: StoreError) {
+        self.tell(Health::ReadOnly {
+            error,
+            since: now(),
+        });
+        self.standing = Standing::Stopped(refused);
+    }
+
+    fn tell(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Keeps the write-ahead log short under load, when no idle moment comes.
+    fn bound_wal(&mut self) {
+        let size = self.files.wal_bytes();
+        if size < self.checkpoint_at {
+            return;
+        }
+        let mode = if size < WAL_BYTES_HARD {
+            "PASSIVE"
+        } else {
+            "TRUNCATE"
+        };
+        // A log that was moved whole is written from its start again, and cut back by SQLite.
+        self.checkpoint_at = if self.checkpoint(mode) {
+            WAL_BYTES_SOFT
+        } else {
+            tracing::warn!(
+                bytes = size,
+                "the write-ahead log grows: a long read holds it"
+            );
+            size + WAL_BYTES_SOFT / 4
+        };
+    }
+
+    /// Moves the write-ahead log into the database. Whether all of it was moved.
+    fn checkpoint(&mut self, mode: &str) -> bool {
+        let Some(conn) = &self.conn else { return false };
+        self.dirty = false;
+        match move_wal(conn, mode) {
+            Ok(whole) => whole,
+            // The database could not be synced. What was acknowledged is in the log, which is whole.
+            Err(error) if matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Fsync) => {
+                self.distrust(error);
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "checkpoint");
+                false
+            }
+        }
+    }
+
+    /// Waits for the readers, leaves the mark of a clean end, and lets go of the files.
+    fn finish(mut self) -> Result<(), StoreError> {
+        for reader in self.readers.drain(..) {
+            // A reader catches its jobs' panics; one more would have been logged by the panic hook.
+            let _ = reader.join();
+        }
+        match &self.standing {
+            Standing::Writing => {}
+            Standing::Refusing { error, .. } => return Err(error.clone()),
+            Standing::Stopped(_) => return Ok(()),
+        }
+        let conn = self.conn.take().expect("who writes has a connection");
+        group::run(
+            &conn,
+            "UPDATE meta SET clean = 1, probe = NULL WHERE id = 1",
+        )?;
+        if move_wal(&conn, "TRUNCATE")? {
+            Ok(())
+        } else {
+            Err(StoreError::new(
+                StoreErrorKind::Busy,
+                "another process reads the store",
+            ))
+        }
+    }
+}
+
+/// The queue is closed and empty.
+struct Closed;
+
+/// A transaction that a power cut may take, but not tear.
+fn transact_unsynced(conn: &Connection, fence: Fence, group: &[Job]) -> Outcome {
+    // Not through the statement cache: SQLite acts on this pragma when it is compiled.
+    let set = |sql: &str| conn.execute_batch(sql).map_err(|error| error_of(&error));
+    if let Err(error) = set("PRAGMA synchronous = NORMAL") {
+        return Outcome::NotWritten(error);
+    }
+    let outcome = group::transact(conn, fence, group, now());
+    match set("PRAGMA synchronous = FULL") {
+        Ok(()) => outcome,
+        Err(error) => Outcome::Unknown(error),
+    }
+}
+
+/// Settles what is in doubt. What can be read is written to the database from memory and synced, for
+/// after a failed sync nobody knows what of the log is on the disk; the log is emptied, so that what
+/// cannot be read now will never appear.
+fn settle(conn: &Connection) -> Result<(), StoreError> {
+    if move_wal(conn, "TRUNCATE")? {
+        Ok(())
+    } else {
+        Err(StoreError::new(
+            StoreErrorKind::Busy,
+            "a read keeps the log from being settled",
+        ))
+    }
+}
+
+/// Moves the write-ahead log into the database. Whether all of it was moved.
+fn move_wal(conn: &Connection, mode: &str) -> Result<bool, StoreError> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    let counts = |row: &rusqlite::Row<'_>| {
+        Ok((
+            row.get::<_, i64>(0)?,
+            row.get::<_, i64>(1)?,
+            row.get::<_, i64>(2)?,
+        ))
+    };
+    let (busy, pages, moved) = conn
+        .query_row(&sql, [], counts)
+        .map_err(|error| error_of(&error))?;
+    Ok(busy == 0 && pages == moved)
+}
+
+fn answer_all(group: Vec<Job>, answers: Vec<Answer>) {
+    for (job, answer) in group.into_iter().zip(answers) {
+        job.answer(answer);
+    }
+}
+
+fn answer_same(group: Vec<Job>, error: &CommitError) {
+    for job in group {
+        job.answer(Err(error.clone()));
+    }
+}
+
+pub(super) fn now() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
