@@ -10,9 +10,13 @@
 //! There is no clock, socket, task, lock or global randomness in this crate, and its manifest cannot
 //! bring one in: the very code that ships runs under the simulator's seeds.
 
+mod admission;
 pub mod limits;
 mod mint;
 pub mod node;
+mod resume_key;
+mod ring;
+mod session;
 mod time;
 
 pub use mint::Mint;

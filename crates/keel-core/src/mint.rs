@@ -9,23 +9,35 @@ use crate::Now;
 
 /// A machine's source of randomness.
 #[derive(Debug, Clone)]
-pub struct Mint(fastrand::Rng);
+pub struct Mint {
+    rng: fastrand::Rng,
+    numbers: u64,
+}
 
 impl Mint {
     /// Two mints of one seed make the same ids in the same order.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
+        Self {
+            rng: fastrand::Rng::with_seed(seed),
+            numbers: 0,
+        }
     }
 
     /// 128 fresh bits, for any id.
     pub fn bits(&mut self) -> u128 {
-        self.0.u128(..)
+        self.rng.u128(..)
+    }
+
+    /// A number that this mint has not given out: 1, 2, 3 …
+    pub fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// A number below `bound`; 0 when that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.0.u64(..bound) }
+        if bound == 0 { 0 } else { self.rng.u64(..bound) }
     }
 
     /// A fault of `code`, seen now.

@@ -1,7 +1,17 @@
-//! The Node.
+//! The Node: which sessions are in memory, which connection belongs to which, who gets a slot.
+//!
+//! It takes every input of a server process and hands it to the one session that it concerns. A panic
+//! in a session ends there: the session is rebuilt from the store, its connections stay, and the rest
+//! of the Node does not notice.
 
 mod config;
+mod conn;
+mod ctx;
+mod handshake;
 mod io;
+mod registry;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
 pub use io::{
@@ -9,25 +19,537 @@ pub use io::{
     RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
 
-use crate::{Deadline, Now};
+pub(crate) use conn::{Delivery, Phase, ms};
+pub(crate) use ctx::Ctx;
 
-/// The Node.
+use keel_wire::{Code, FaultFrame, Goaway, Origin, SessionId, UnixMillis, record::SlotRow};
+
+use crate::{
+    Deadline, Instant, Mint, Now,
+    admission::{Admission, Change},
+    limits,
+    session::Session,
+};
+
+use conn::{Conns, Due};
+use ctx::Runs;
+use registry::{Entry, Waiter};
+
+/// See the module's text.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    config: Config,
+    mint: Mint,
+    conns: Conns,
+    sessions: BTreeMap<SessionId, Entry>,
+    /// When each session in memory wants to be looked at.
+    timers: BTreeSet<(Instant, SessionId)>,
+    admissions: BTreeMap<String, Admission>,
+    runs: Runs,
+    start: Start,
+    drain: Option<Drain>,
+}
+
+/// How far the Node is with what a server before it left behind.
+#[derive(Debug)]
+struct Start {
+    /// All pages of unsettled sessions are read: new work is taken.
+    ready: bool,
+    /// The last that was read.
+    after: Option<SessionId>,
+    /// Sessions that are still to be brought into memory and settled.
+    settle: VecDeque<SessionId>,
+    /// Sessions that are being.
+    settling: BTreeSet<SessionId>,
+    /// Connections that said hello before that.
+    early: Vec<ConnId>,
+    /// The store could not be asked; it is asked again then.
+    again_at: Option<Instant>,
+}
+
+/// A drain that is under way.
+#[derive(Debug)]
+struct Drain {
+    since: UnixMillis,
+    /// What still runs is stopped then.
+    stop_at: Instant,
+    stopped: bool,
+    told: bool,
+}
 
 impl Node {
-    /// A Node.
+    /// A Node that has not been started.
     #[must_use]
-    pub fn new(_config: Config, _seed: u64) -> Self {
-        Self {}
+    pub fn new(config: Config, seed: u64) -> Self {
+        let limited = config.backends.iter().filter_map(|(name, backend)| {
+            backend
+                .capacity
+                .map(|capacity| (name.clone(), Admission::new(capacity)))
+        });
+        Self {
+            admissions: limited.collect(),
+            config,
+            mint: Mint::new(seed),
+            conns: Conns::default(),
+            sessions: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            runs: Runs::default(),
+            start: Start {
+                ready: false,
+                after: None,
+                settle: VecDeque::new(),
+                settling: BTreeSet::new(),
+                early: Vec::new(),
+                again_at: None,
+            },
+            drain: None,
+        }
     }
 
-    /// Takes one input.
-    pub fn handle(&mut self, _now: Now, _input: Input, _out: &mut Outputs) {}
+    /// Whether everything that a server before it left open has been settled.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.start.ready && self.start.settle.is_empty() && self.start.settling.is_empty()
+    }
 
-    /// When to call again.
+    /// When to call again, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
-        None
+        let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
+        let admission = self.admissions.values().filter_map(Admission::deadline);
+        let drain = self.drain.as_ref().filter(|drain| !drain.stopped);
+        let all = [
+            at(self.conns.deadline(), "beat"),
+            at(self.timers.first().map(|(at, _)| *at), "session"),
+            admission.fold(None, |a, b| Deadline::earlier(a, Some(b))),
+            at(drain.map(|drain| drain.stop_at), "drain"),
+            at(self.start.again_at, "recover"),
+        ];
+        all.into_iter().fold(None, Deadline::earlier)
+    }
+
+    /// Takes one input. Total: there is no input that is an error, and no state that refuses one.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Outputs) {
+        match input {
+            Input::Start => self.recover(out),
+            Input::Recovered { rows } => self.recovered(now, rows, out),
+            Input::Opened { conn } => self.opened(now, conn, out),
+            Input::Frame { conn, bytes } => self.frame(now, conn, &bytes, out),
+            Input::NotText { conn } => self.not_text(now, conn, out),
+            Input::Flushed { conn, bytes } => self.flushed(now, conn, bytes, out),
+            Input::Lost { conn, end } => self.lost(now, conn, &end, out),
+            Input::Verified { conn, verdict } => self.verified(now, conn, verdict, out),
+            Input::Loaded { session, loaded } => self.loaded(now, &session, loaded, out),
+            Input::Committed { session, n } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.committed_batch(n, ctx)
+                });
+                self.settled(now, &session, out);
+            }
+            Input::CommitFailed {
+                session,
+                n,
+                failure,
+            } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.commit_failed(n, failure, ctx);
+                });
+            }
+            Input::Head { session, head } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.head_is(head, ctx)
+                });
+            }
+            Input::Page {
+                conn,
+                session,
+                events,
+            } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.page(conn, events, ctx)
+                });
+            }
+            Input::RunOutput { run, output } => {
+                if let Some(session) = self.runs.session(run).cloned() {
+                    self.with(now, &session, out, |session, ctx| {
+                        session.run_output(run, output, ctx);
+                    });
+                }
+            }
+            Input::RunEnded { run, end } => {
+                if let Some(session) = self.runs.session(run).cloned() {
+                    self.with(now, &session, out, |session, ctx| {
+                        session.run_ended(run, end, ctx)
+                    });
+                    self.runs.end(run);
+                }
+            }
+            Input::Ask { ask, question } => self.ask(now, ask, question, out),
+            Input::Revoked { token_id } => self.revoked(now, &token_id, out),
+            Input::Drain { within, target } => {
+                let stop_at = now.mono + within;
+                let since = now.wall;
+                self.drain = Some(Drain {
+                    since,
+                    stop_at,
+                    stopped: false,
+                    told: false,
+                });
+                let goaway = Goaway {
+                    reason: "the server is stopping".to_owned(),
+                    deadline_ms: ms(within),
+                    target,
+                };
+                for conn in self.conns.ids() {
+                    self.conns.tell(conn, &goaway.clone().into(), out);
+                }
+            }
+            Input::Tick => {}
+        }
+        self.run_timers(now, out);
+        self.tell_admission(now, out);
+        self.go_on_draining(now, out);
+    }
+
+    fn run_timers(&mut self, now: Now, out: &mut Outputs) {
+        if self.start.again_at.is_some_and(|at| at <= now.mono) {
+            self.start.again_at = None;
+            self.recover(out);
+        }
+        while let Some(conn) = self.conns.next_due(now.mono) {
+            self.conn_due(now, conn, out);
+        }
+        while let Some((at, session)) = self.timers.first().cloned() {
+            if at > now.mono {
+                break;
+            }
+            self.timers.remove(&(at, session.clone()));
+            if let Some(Entry::Active { armed, .. }) = self.sessions.get_mut(&session) {
+                *armed = None;
+            }
+            self.with(now, &session, out, |session, ctx| session.tick(ctx));
+            self.hibernate_if_idle(now, &session, out);
+        }
+        for admission in self.admissions.values_mut() {
+            if admission
+                .deadline()
+                .is_some_and(|deadline| deadline.at <= now.mono)
+            {
+                admission.expire(now.mono);
+            }
+        }
+    }
+
+    fn conn_due(&mut self, now: Now, id: ConnId, out: &mut Outputs) {
+        match self.conns.check(id, now.mono) {
+            Due::Nothing => {}
+            Due::NoHello => {
+                let code = Code::HandshakeTimeout;
+                self.conns.refuse_as(id, code, now, &mut self.mint, out);
+            }
+            Due::Beat => {
+                let head = self
+                    .session_of(id)
+                    .and_then(|id| self.active(&id))
+                    .map(Session::committed);
+                self.conns
+                    .beat(id, head.unwrap_or(keel_wire::Seq::ZERO), out);
+            }
+            Due::Silent => {
+                let fault = self
+                    .mint
+                    .fault(now, Code::HeartbeatTimeout, Origin::Network);
+                self.forget(now, id, fault, out);
+            }
+        }
+    }
+
+    /// A connection is given up: its participant is away, it is told why, and closed.
+    fn forget(&mut self, now: Now, id: ConnId, fault: keel_wire::Fault, out: &mut Outputs) {
+        let heard = self.conns.get(id).map_or(now.mono, |conn| conn.heard);
+        let participant = self.conns.participant(id);
+        if let (Some(session), Some(participant)) = (self.session_of(id), participant) {
+            let told = fault.clone();
+            self.with(now, &session, out, |session, ctx| {
+                session.lost(&participant, id, told, heard, None, ctx);
+            });
+        }
+        self.conns.refuse(id, fault, out);
+    }
+
+    /// Grants, expiries and moves in line that admission decided by itself.
+    fn tell_admission(&mut self, now: Now, out: &mut Outputs) {
+        let mut changes = VecDeque::new();
+        for admission in self.admissions.values_mut() {
+            changes.append(&mut admission.take_changes());
+        }
+        for change in changes {
+            match change {
+                Change::Granted(session) => {
+                    self.with(now, &session, out, |session, ctx| session.slot_granted(ctx));
+                }
+                Change::Expired(session) => {
+                    self.with(now, &session, out, |session, ctx| session.slot_expired(ctx));
+                }
+                Change::Moved(session, _) => {
+                    self.with(now, &session, out, |session, ctx| session.place_moved(ctx));
+                }
+            }
+        }
+    }
+
+    // Start.
+
+    fn recover(&self, out: &mut Outputs) {
+        out.push(Output::Recover {
+            after: self.start.after.clone(),
+            limit: 256,
+        });
+    }
+
+    fn recovered(
+        &mut self,
+        now: Now,
+        rows: Result<Vec<keel_wire::record::SessionRow>, String>,
+        out: &mut Outputs,
+    ) {
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error, "the store cannot say what is unsettled");
+                self.start.again_at = Some(now.mono + limits::STORE_RETRY_CAP);
+                return;
+            }
+        };
+        let more = !rows.is_empty();
+        for row in rows {
+            self.start.after = Some(row.session.clone());
+            if let (Some(slot), Some(admission)) = (row.slot, self.admissions.get_mut(&row.backend))
+            {
+                match slot {
+                    SlotRow::Held => {
+                        admission.reserve(row.session.clone(), now.mono + self.config.resume_window)
+                    }
+                    SlotRow::Waiting { order, until } => {
+                        let left = std::time::Duration::from_millis(until.saturating_sub(now.wall));
+                        admission.enqueue(row.session.clone(), order, now.mono + left);
+                    }
+                }
+            }
+            self.start.settle.push_back(row.session);
+        }
+        if more {
+            return self.recover(out);
+        }
+        self.start.ready = true;
+        for conn in std::mem::take(&mut self.start.early) {
+            self.enter(now, conn, out);
+        }
+        self.settle_more(out);
+        for admission in self.admissions.values_mut() {
+            admission.advance(now.mono);
+        }
+    }
+
+    fn settle_more(&mut self, out: &mut Outputs) {
+        while self.start.settling.len() < limits::SETTLING_AT_ONCE {
+            let Some(session) = self.start.settle.pop_front() else {
+                return;
+            };
+            if !self.sessions.contains_key(&session) {
+                self.start.settling.insert(session.clone());
+                self.load(&session, Vec::new(), out);
+            }
+        }
+    }
+
+    fn settled(&mut self, _now: Now, session: &SessionId, out: &mut Outputs) {
+        let done = self.active(session).is_none_or(Session::is_settled);
+        if done && self.start.settling.remove(session) {
+            self.settle_more(out);
+        }
+    }
+
+    // Drain.
+
+    fn go_on_draining(&mut self, now: Now, out: &mut Outputs) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.told {
+            return;
+        }
+        let quiet = self.runs.len() == 0;
+        if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
+            drain.stopped = true;
+            let ids: Vec<SessionId> = self.sessions.keys().cloned().collect();
+            for id in ids {
+                self.with(now, &id, out, |session, ctx| session.stop_for_shutdown(ctx));
+            }
+        }
+        let Some(drain) = &mut self.drain else { return };
+        let settled = self.sessions.values().all(|entry| match entry {
+            Entry::Active { session, .. } => session.is_settled(),
+            Entry::Loading { .. } => true,
+        });
+        if drain.stopped && settled && self.runs.len() == 0 {
+            drain.told = true;
+            let since = drain.since;
+            for conn in self.conns.ids() {
+                let fault = self
+                    .mint
+                    .fault(now, Code::ServerShutdown, Origin::Server)
+                    .retry(keel_wire::Retry::After { ms: 500 });
+                self.conns.refuse(conn, fault, out);
+            }
+            out.push(Output::Drained { since });
+        }
+    }
+
+    // Questions of the shell.
+
+    fn ask(&mut self, now: Now, ask: AskId, question: Ask, out: &mut Outputs) {
+        match question {
+            Ask::Census => {
+                let answer = Answer::Census(self.census());
+                out.push(Output::Reply { ask, answer });
+            }
+            Ask::Status { session } => {
+                let status = self.active(&session).map(|s| (s.status(), s.presence()));
+                out.push(Output::Reply {
+                    ask,
+                    answer: Answer::Status(status),
+                });
+            }
+            Ask::Inject {
+                session,
+                participant,
+                injection,
+            } => {
+                let conns: Vec<ConnId> = self
+                    .conns
+                    .iter()
+                    .filter(|(_, conn)| match &conn.phase {
+                        Phase::Attached {
+                            session: of,
+                            participant: who,
+                            ..
+                        } => *of == session && participant.as_ref().is_none_or(|p| p == who),
+                        Phase::AwaitHello
+                        | Phase::AwaitVerdict { .. }
+                        | Phase::AwaitSession { .. } => false,
+                    })
+                    .map(|(id, _)| id)
+                    .collect();
+                let mut struck = 0;
+                self.with(now, &session, out, |session, ctx| {
+                    struck = session.inject(&conns, &injection, None, ctx);
+                });
+                out.push(Output::Reply {
+                    ask,
+                    answer: Answer::Struck(struck),
+                });
+            }
+            Ask::Command { .. } | Ask::End { .. } => {
+                let id = match &question {
+                    Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
+                    Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
+                };
+                self.when_active(now, &id, Waiter::Ask(ask, question), out);
+            }
+        }
+    }
+
+    fn census(&self) -> Census {
+        Census {
+            sessions: self.sessions.len(),
+            connections: self.conns.len(),
+            attached: self.conns.attached(),
+            runs: self.runs.len(),
+            slots_held: self.admissions.values().map(Admission::held).sum(),
+            slots_waiting: self.admissions.values().map(Admission::waiting).sum(),
+            draining: self.drain.is_some(),
+        }
+    }
+
+    fn revoked(&mut self, now: Now, token_id: &str, out: &mut Outputs) {
+        let with_it: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| {
+                conn.grant
+                    .as_ref()
+                    .is_some_and(|g| g.token_id.as_deref() == Some(token_id))
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in with_it {
+            let fault = self.mint.fault(now, Code::Unauthenticated, Origin::Server);
+            self.forget(now, id, fault.message("the token has been revoked"), out);
+        }
+    }
+
+    fn not_text(&mut self, now: Now, id: ConnId, out: &mut Outputs) {
+        if self.conns.get(id).is_some() {
+            let fault = self
+                .mint
+                .fault(now, Code::ProtocolError, Origin::Client)
+                .message("frames are text messages");
+            self.forget(now, id, fault, out);
+        }
+    }
+
+    fn flushed(&mut self, now: Now, id: ConnId, bytes: usize, out: &mut Outputs) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.outstanding = conn.outstanding.saturating_sub(bytes);
+        let behind = conn.delivery().is_some();
+        if !behind {
+            return;
+        }
+        if let Some(session) = self.session_of(id) {
+            self.with(now, &session, out, |session, ctx| session.pump(id, ctx));
+        }
+    }
+
+    fn lost(&mut self, now: Now, id: ConnId, end: &ConnEnd, out: &mut Outputs) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let heard = conn.heard;
+        let participant = self.conns.participant(id);
+        if let (Some(session), Some(participant)) = (self.session_of(id), participant) {
+            self.with(now, &session, out, |session, ctx| {
+                let fault = Session::fault_of_end(end, ctx);
+                session.lost(&participant, id, fault, heard, Some(end), ctx);
+            });
+        }
+        self.conns.remove(id);
+    }
+
+    /// Tells a connection that something it sent made no sense.
+    fn protocol_error(&mut self, now: Now, id: ConnId, why: &str, fatal: bool, out: &mut Outputs) {
+        let fault = self
+            .mint
+            .fault(now, Code::ProtocolError, Origin::Client)
+            .message(why);
+        if let Some(session) = self.session_of(id) {
+            let participant = self.conns.participant(id);
+            let entry = keel_wire::journal::Entry {
+                at: now.wall,
+                participant,
+                fact: keel_wire::journal::Fact::ProtocolError {
+                    fault: Box::new(fault.clone()),
+                },
+            };
+            out.push(Output::Journal {
+                session,
+                entry: Box::new(entry),
+            });
+        }
+        if fatal {
+            self.forget(now, id, fault, out);
+        } else {
+            self.conns.tell(id, &FaultFrame { fault }.into(), out);
+        }
     }
 }

@@ -1,0 +1,370 @@
+//! Which sessions are in memory: one activation each, one step at a time, one panic contained.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use keel_wire::{
+    Code, Origin, ReceiptBody, SessionId,
+    journal::{Entry as JournalEntry, Fact},
+    record::Loaded,
+};
+
+use super::{Answer, Ask, AskId, ConnId, Ctx, Node, Output, Outputs, conn::Phase};
+use crate::{Instant, Now, limits, session::Session};
+
+/// What waits for a session to be in memory.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A connection that has said hello.
+    Conn(ConnId),
+    /// A question of the shell's.
+    Ask(AskId, Ask),
+}
+
+/// A session that the Node knows of.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// It is being read. What asks for it meanwhile waits: it is read once.
+    Loading {
+        waiters: Vec<Waiter>,
+        /// Panics of the machine before this.
+        panics: u32,
+    },
+    /// It is in memory.
+    Active {
+        session: Box<Session>,
+        /// When its timer is due.
+        armed: Option<Instant>,
+        panics: u32,
+    },
+}
+
+impl Node {
+    pub(super) fn active(&self, id: &SessionId) -> Option<&Session> {
+        match self.sessions.get(id)? {
+            Entry::Active { session, .. } => Some(session),
+            Entry::Loading { .. } => None,
+        }
+    }
+
+    /// The session that a connection belongs to.
+    pub(super) fn session_of(&self, id: ConnId) -> Option<SessionId> {
+        match &self.conns.get(id)?.phase {
+            Phase::Attached { session, .. } => Some(session.clone()),
+            Phase::AwaitSession { session, .. } => session.clone(),
+            Phase::AwaitHello | Phase::AwaitVerdict { .. } => None,
+        }
+    }
+
+    /// Lets a session in memory take one step. A panic in it rebuilds it from the store.
+    pub(super) fn with(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        out: &mut Outputs,
+        step: impl FnOnce(&mut Session, &mut Ctx<'_>),
+    ) {
+        let Some(Entry::Active { session, armed, .. }) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let outputs_before = out.len();
+        let mut ctx = Ctx {
+            now,
+            config: &self.config,
+            mint: &mut self.mint,
+            conns: &mut self.conns,
+            admissions: &mut self.admissions,
+            runs: &mut self.runs,
+            out,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            step(session, &mut ctx);
+            session.finish_step(&mut ctx);
+        }));
+        if result.is_err() {
+            // What the broken step had put out is not performed.
+            out.truncate(outputs_before);
+            return self.panicked(now, id, out);
+        }
+        if session.is_lost() {
+            // Another server writes it: what is here is not to be trusted, nor to be told.
+            if let Some(at) = armed.take() {
+                self.timers.remove(&(at, id.clone()));
+            }
+            self.sessions.remove(id);
+            return;
+        }
+        let next = session.deadline(&self.config).map(|deadline| deadline.at);
+        if *armed != next {
+            if let Some(at) = armed.take() {
+                self.timers.remove(&(at, id.clone()));
+            }
+            if let Some(at) = next {
+                self.timers.insert((at, id.clone()));
+            }
+            *armed = next;
+        }
+    }
+
+    /// The machine of a session panicked: it is read back, once; the second time it is over.
+    fn panicked(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
+        let Some(Entry::Active {
+            session,
+            armed,
+            panics,
+        }) = self.sessions.remove(id)
+        else {
+            return;
+        };
+        if let Some(at) = armed {
+            self.timers.remove(&(at, id.clone()));
+        }
+        let fault = self
+            .mint
+            .fault(now, Code::Internal, Origin::Server)
+            .session(id);
+        tracing::error!(session = %id, fault = %fault.id, panics, "a session's machine panicked");
+        let fact = Fact::Panicked {
+            fault: Box::new(fault.clone()),
+        };
+        let entry = JournalEntry {
+            at: now.wall,
+            participant: None,
+            fact,
+        };
+        out.push(Output::Journal {
+            session: id.clone(),
+            entry: Box::new(entry),
+        });
+        if let Some(run) = self.runs.of_session(id) {
+            out.push(Output::KillRun { run });
+        }
+        let again = panics > 0;
+        for conn in session.connections() {
+            // A rebuilt session takes its clients back at their cursors, by the way they know.
+            let told = if again {
+                fault.clone()
+            } else {
+                fault.clone().retry(keel_wire::Retry::Now)
+            };
+            let close = if again {
+                Code::Internal
+            } else {
+                Code::ConnectionClosed
+            };
+            self.conns.refuse_with(conn, told, close, out);
+        }
+        let waiters = Vec::new();
+        self.sessions.insert(
+            id.clone(),
+            Entry::Loading {
+                waiters,
+                panics: panics + 1,
+            },
+        );
+        out.push(Output::Load {
+            session: id.clone(),
+        });
+    }
+
+    /// Does something with a session once it is in memory.
+    pub(super) fn when_active(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        waiter: Waiter,
+        out: &mut Outputs,
+    ) {
+        let full = self.sessions.len() >= limits::SESSIONS_MAX;
+        match self.sessions.get_mut(id) {
+            Some(Entry::Active { .. }) => self.serve(now, id, waiter, out),
+            Some(Entry::Loading { waiters, .. }) if waiters.len() < limits::LOADING_FRAMES_MAX => {
+                waiters.push(waiter);
+            }
+            Some(Entry::Loading { .. }) => {
+                self.turn_away(now, id, waiter, Code::RateLimited, out);
+            }
+            None if full => {
+                self.turn_away(now, id, waiter, Code::SessionLimit, out);
+            }
+            None => self.load(id, vec![waiter], out),
+        }
+    }
+
+    pub(super) fn load(&mut self, id: &SessionId, waiters: Vec<Waiter>, out: &mut Outputs) {
+        self.sessions
+            .insert(id.clone(), Entry::Loading { waiters, panics: 0 });
+        out.push(Output::Load {
+            session: id.clone(),
+        });
+    }
+
+    /// A session was read, or could not be.
+    pub(super) fn loaded(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        loaded: Result<Option<Box<Loaded>>, String>,
+        out: &mut Outputs,
+    ) {
+        let Some(Entry::Loading { waiters, panics }) = self.sessions.remove(id) else {
+            return;
+        };
+        let failed = match loaded {
+            Ok(Some(loaded)) => match self.read_back(now, id, *loaded, panics, out) {
+                Ok(()) => None,
+                Err(error) => Some((Code::StoreFailed, error)),
+            },
+            Ok(None) => Some((Code::SessionNotFound, String::new())),
+            Err(error) => Some((Code::StoreFailed, error)),
+        };
+        if let Some((code, error)) = failed {
+            if code == Code::StoreFailed {
+                tracing::error!(session = %id, error, "a session cannot be read");
+            }
+            self.start.settling.remove(id);
+            for waiter in waiters {
+                self.turn_away(now, id, waiter, code, out);
+            }
+            return self.settle_more(out);
+        }
+        for waiter in waiters {
+            self.serve(now, id, waiter, out);
+        }
+        self.settled(now, id, out);
+    }
+
+    fn read_back(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        loaded: Loaded,
+        panics: u32,
+        out: &mut Outputs,
+    ) -> Result<(), String> {
+        let mut ctx = Ctx {
+            now,
+            config: &self.config,
+            mint: &mut self.mint,
+            conns: &mut self.conns,
+            admissions: &mut self.admissions,
+            runs: &mut self.runs,
+            out,
+        };
+        let session = Box::new(Session::read_back(loaded, &mut ctx)?);
+        let entry = Entry::Active {
+            session,
+            armed: None,
+            panics,
+        };
+        self.sessions.insert(id.clone(), entry);
+        // A machine that panics on what it was rebuilt from would do so for ever.
+        let again = panics > 1;
+        self.with(now, id, out, |session, ctx| {
+            if again {
+                let fault = ctx.fault(Code::Internal).session(&session.id);
+                session.end(keel_wire::EndReason::Failed, Some(fault), ctx);
+            }
+        });
+        Ok(())
+    }
+
+    fn serve(&mut self, now: Now, id: &SessionId, waiter: Waiter, out: &mut Outputs) {
+        match waiter {
+            Waiter::Conn(conn) => self.join(now, id, conn, out),
+            Waiter::Ask(
+                ask,
+                Ask::Command {
+                    grant,
+                    key,
+                    command,
+                    ..
+                },
+            ) => {
+                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
+                    return self.no_such_session(now, ask, out);
+                }
+                self.with(now, id, out, |session, ctx| {
+                    session.ask_command(ask, &grant, &key, command, ctx);
+                });
+            }
+            Waiter::Ask(ask, Ask::End { grant, .. }) => {
+                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
+                    return self.no_such_session(now, ask, out);
+                }
+                let reason = if grant.admin {
+                    keel_wire::EndReason::Operator
+                } else {
+                    keel_wire::EndReason::Ended
+                };
+                self.with(now, id, out, |session, ctx| session.end(reason, None, ctx));
+                let answer = Answer::Receipt(ReceiptBody::ok());
+                out.push(Output::Reply { ask, answer });
+            }
+            Waiter::Ask(_, Ask::Status { .. } | Ask::Census | Ask::Inject { .. }) => {
+                unreachable!("answered without waiting")
+            }
+        }
+    }
+
+    fn no_such_session(&mut self, now: Now, ask: AskId, out: &mut Outputs) {
+        let fault = self.mint.fault(now, Code::SessionNotFound, Origin::Server);
+        let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
+        out.push(Output::Reply { ask, answer });
+    }
+
+    fn turn_away(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        waiter: Waiter,
+        code: Code,
+        out: &mut Outputs,
+    ) {
+        let fault = self.mint.fault(now, code, Origin::Server).session(id);
+        match waiter {
+            Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
+            Waiter::Ask(ask, _) => {
+                let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
+                out.push(Output::Reply { ask, answer });
+            }
+        }
+    }
+
+    /// Takes a session out of memory that nobody needs there.
+    pub(super) fn hibernate_if_idle(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
+        let mut may = false;
+        self.with(now, id, out, |session, ctx| {
+            may = session.may_hibernate(ctx)
+        });
+        if !may {
+            return;
+        }
+        if let Some(Entry::Active {
+            armed: Some(at), ..
+        }) = self.sessions.remove(id)
+        {
+            self.timers.remove(&(at, id.clone()));
+        }
+        let entry = JournalEntry {
+            at: now.wall,
+            participant: None,
+            fact: Fact::Hibernated,
+        };
+        out.push(Output::Journal {
+            session: id.clone(),
+            entry: Box::new(entry),
+        });
+    }
+}
+
+/// Whether a grant lets its bearer into a session that exists.
+pub(super) fn may_enter(session: &Session, grant: &keel_wire::Grant) -> bool {
+    let row = session.row();
+    let named = grant.session.as_ref() == Some(&row.session);
+    let own = grant.session.is_none() && grant.subject == row.subject;
+    let backend = grant
+        .backends
+        .as_ref()
+        .is_none_or(|list| list.contains(&row.backend));
+    (named || own || grant.admin) && backend
+}

@@ -1,0 +1,123 @@
+//! The session machine: one durable conversation, one ordered log, one owner of every outcome.
+//!
+//! Only this machine ends turns, attachments and the session. It decides on what it has staged, and
+//! tells only what the store has committed: an event, a receipt or a run's start leaves through
+//! [`commit`], or not at all.
+//!
+//! - [`members`]: who belongs to it, and on which connection each is
+//! - [`commands`] and [`streams`]: what is asked, once each, and what became of it
+//! - [`turns`] and [`runs`]: what is answered, and by which attempt
+//! - [`commit`]: the pipeline from staged to told
+//! - [`deliver`]: the log, to whoever is attached
+//! - [`health`]: legs and status
+
+mod commands;
+mod commit;
+mod deliver;
+mod health;
+mod life;
+mod members;
+mod runs;
+mod streams;
+mod turns;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use keel_wire::{
+    EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
+    record::SessionRow,
+};
+use serde_json::Value;
+
+use crate::{Instant, ring::Ring};
+
+use commit::{InFlight, Stage};
+use health::{Legs, StoreLeg};
+use members::Member;
+use runs::Run;
+use streams::Stream;
+use turns::Turn;
+
+/// How far a session is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Life {
+    /// It stands in line; nothing but waiting happens in it.
+    Queued,
+    /// It goes on.
+    Open,
+    /// It is over; what remains is telling so. `told` once the end is committed.
+    Ended {
+        reason: EndReason,
+        fault: Option<Box<Fault>>,
+        told: bool,
+    },
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    life: Life,
+    /// The row as the next batch will write it.
+    row: SessionRow,
+    /// The fold of what is committed.
+    fold: Snapshot,
+    /// Frames of what is committed.
+    ring: Ring,
+    /// The log's end, committed and staged.
+    committed: Seq,
+    staged: Seq,
+    members: BTreeMap<ParticipantId, Member>,
+    streams: BTreeMap<StreamId, Stream>,
+    params: Value,
+    params_version: Seq,
+    params_applied: Seq,
+    /// Open turns, in order; the first is the one that runs.
+    turns: VecDeque<Turn>,
+    run: Option<Run>,
+    /// A run that was given up and is being killed; nothing runs until it is gone.
+    dying: Option<crate::node::RunId>,
+    stage: Stage,
+    inflight: Option<InFlight>,
+    /// Another server writes its log.
+    lost: bool,
+    store: StoreLeg,
+    legs: Legs,
+    /// The position of the stored snapshot, and how many events are kept below it.
+    snapshot_seq: Seq,
+    /// Since when nobody is attached and nothing runs.
+    idle_since: Option<Instant>,
+    /// When the session must end, on the monotonic clock, and whether that was announced.
+    ends_at: Option<Instant>,
+    end_announced: bool,
+    /// When its state last changed, for status.
+    since: UnixMillis,
+    /// Its status as last told.
+    told_status: Option<keel_wire::Status>,
+    /// Positions of text that may be put together, of turns that have ended.
+    compactable: VecDeque<(Seq, Seq)>,
+    /// When it began to wait for a slot, and where it stands.
+    queued_at: Option<Instant>,
+    place: (u32, u32),
+}
+
+impl Session {
+    /// The log's committed end.
+    pub(crate) const fn committed(&self) -> Seq {
+        self.committed
+    }
+
+    /// Whether something is at stake: a turn runs.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Whether another server writes its log: then nothing here is to be trusted.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    pub(crate) const fn row(&self) -> &SessionRow {
+        &self.row
+    }
+}

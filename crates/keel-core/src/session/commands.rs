@@ -1,0 +1,265 @@
+//! What participants ask, and who may ask it.
+//!
+//! A command that is done is consumed and its receipt committed with what it did. One that is refused
+//! changes nothing, so its refusal is told at once and not kept: should it be lost with the
+//! connection, the client sends the command again and hears the verdict of that moment.
+
+use keel_wire::{
+    Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, EndReason, Fault,
+    InjectFault, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say, SetParams,
+    TurnAnswered, journal::Fact, merge_patch,
+};
+use serde_json::Value;
+
+use super::{Life, Session};
+use crate::{
+    limits,
+    node::{ConnId, Ctx},
+};
+
+/// Who asks, and as which command.
+pub(super) struct Asker {
+    pub(super) participant: ParticipantId,
+    pub(super) role: Role,
+    pub(super) command: CommandId,
+    /// The connection that it came on; `None` over HTTP.
+    pub(super) conn: Option<ConnId>,
+    /// Milliseconds after which it is not to be run.
+    pub(super) ttl_ms: Option<u64>,
+}
+
+/// Done, with the receipt that is committed with it; or refused, with nothing changed.
+pub(super) type Outcome = Result<ReceiptBody, Box<Fault>>;
+
+impl Session {
+    /// A participant's frame.
+    pub(crate) fn frame(
+        &mut self,
+        id: ConnId,
+        participant: &ParticipantId,
+        frame: ClientFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        match frame {
+            ClientFrame::Command(frame) => self.command(id, participant, frame, ctx),
+            // Beats were heard by the Node. A cursor is only told, what is kept does not hang on it.
+            ClientFrame::Beat(_) | ClientFrame::Ack(_) => {}
+            ClientFrame::Detach(_) => self.detach(id, ctx),
+            ClientFrame::Hello(_) | ClientFrame::Auth(_) => {
+                unreachable!("the Node answers hello and auth")
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        id: ConnId,
+        participant: &ParticipantId,
+        frame: CommandFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let Some(member) = self.members.get(participant) else {
+            return;
+        };
+        let Some(conn) = ctx.conns.get_mut(id) else {
+            return;
+        };
+        let Some(stream_id) = conn.stream.clone() else {
+            return ctx
+                .conns
+                .refuse_as(id, Code::ProtocolError, ctx.now, ctx.mint, ctx.out);
+        };
+        let again = frame.n <= conn.command_n;
+        conn.command_n = conn.command_n.max(frame.n);
+        let granted = conn.grant.as_ref().map_or(Role::Viewer, |grant| grant.role);
+        let role = member.role.min(granted);
+        let command = CommandId {
+            stream: stream_id,
+            n: frame.n,
+        };
+        let Some(stream) = self.streams.get_mut(&command.stream) else {
+            return;
+        };
+        stream.used = ctx.now.mono;
+        stream.acknowledge(frame.receipts_ack);
+        let kept = stream.receipts.len();
+        if frame.n <= stream.consumed {
+            if let Some(body) = self.answer_again(&command, ctx) {
+                ctx.conns
+                    .tell(id, &Receipt { n: frame.n, body }.into(), ctx.out);
+            }
+            return;
+        }
+        if again {
+            // A proxy's echo of a command that was refused: its refusal stands.
+            return;
+        }
+        let asker = Asker {
+            participant: participant.clone(),
+            role,
+            command,
+            conn: Some(id),
+            ttl_ms: frame.ttl_ms,
+        };
+        let outcome = if kept >= limits::RECEIPTS_MAX {
+            Err(self.no(
+                Code::RateLimited,
+                "receipts are not being acknowledged",
+                ctx,
+            ))
+        } else {
+            match Command::decode(&frame.name, frame.data.get()) {
+                Ok(Some(command)) => self.run_command(&asker, command, ctx),
+                Ok(None) => Err(self.no_such_command(ctx)),
+                Err(error) => Err(self.no(Code::InvalidRequest, &error.to_string(), ctx)),
+            }
+        };
+        match outcome {
+            Ok(body) => self.consume(&asker.command, body),
+            Err(fault) => {
+                let receipt = Receipt {
+                    n: frame.n,
+                    body: ReceiptBody::Fault(fault),
+                };
+                ctx.conns.tell(id, &receipt.into(), ctx.out);
+            }
+        }
+    }
+
+    pub(super) fn no(&self, code: Code, why: &str, ctx: &mut Ctx<'_>) -> Box<Fault> {
+        Box::new(ctx.fault(code).session(&self.id).message(why))
+    }
+
+    fn no_such_command(&self, ctx: &mut Ctx<'_>) -> Box<Fault> {
+        self.no(Code::InvalidRequest, "there is no such command", ctx)
+    }
+
+    /// Runs a command that was not run before.
+    pub(super) fn run_command(
+        &mut self,
+        asker: &Asker,
+        command: Command,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        if matches!(command, Command::InjectFault(_)) && !self.may_inject(asker, ctx) {
+            // Off, or not allowed: exactly as if there were no such thing.
+            return Err(self.no_such_command(ctx));
+        }
+        if self.life != Life::Open {
+            return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
+        }
+        let needs = match command {
+            Command::Say(_) | Command::Send(_) | Command::CancelTurn(_) | Command::Answer(_) => {
+                Role::Publisher
+            }
+            Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
+            Command::InjectFault(_) => Role::Viewer,
+        };
+        if asker.role < needs {
+            let why = format!("that takes the role {needs:?}").to_lowercase();
+            return Err(self.no(Code::PermissionDenied, &why, ctx));
+        }
+        if self.store_is_refusing() && !matches!(command, Command::InjectFault(_)) {
+            return Err(Box::new(self.store_fault(ctx)));
+        }
+        match command {
+            Command::Say(say) => self.say(asker, say, ctx),
+            Command::Send(send) => {
+                self.stage_event(Message {
+                    by: asker.participant.clone(),
+                    command: asker.command.clone(),
+                    data: send.data,
+                });
+                Ok(ReceiptBody::ok())
+            }
+            Command::SetParams(set) => self.set_params(asker, set, ctx),
+            Command::CancelTurn(CancelTurn { turn }) => self.cancel_turn(turn.as_ref(), ctx),
+            Command::Answer(answer) => self.answer(asker, answer, ctx),
+            Command::EndSession(_) => {
+                self.end(EndReason::Ended, None, ctx);
+                Ok(ReceiptBody::ok())
+            }
+            Command::InjectFault(inject) => self.inject_for(asker, inject, ctx),
+        }
+    }
+
+    fn say(&mut self, asker: &Asker, say: Say, ctx: &mut Ctx<'_>) -> Outcome {
+        if say.text.len() > limits::PROMPT_BYTES_MAX {
+            return Err(self.no(Code::InvalidRequest, "the prompt is too long", ctx));
+        }
+        self.accept_turn(asker, say.text, ctx)
+    }
+
+    fn set_params(&mut self, asker: &Asker, set: SetParams, ctx: &mut Ctx<'_>) -> Outcome {
+        if !set.patch.is_object() {
+            return Err(self.no(Code::InvalidRequest, "a params patch is an object", ctx));
+        }
+        let mut params = self.params.clone();
+        merge_patch(&mut params, &set.patch);
+        if params.to_string().len() > limits::PARAMS_BYTES_MAX {
+            return Err(self.no(Code::InvalidRequest, "the params are too large", ctx));
+        }
+        self.params = params;
+        self.params_version = self.params_version.next();
+        let version = self.params_version;
+        self.stage_event(ParamsChanged {
+            version,
+            patch: set.patch,
+            by: Some(asker.participant.clone()),
+        });
+        Ok(ReceiptBody::Ok {
+            turn: None,
+            position: None,
+            version: Some(version),
+        })
+    }
+
+    fn answer(&mut self, asker: &Asker, answer: Answer, ctx: &mut Ctx<'_>) -> Outcome {
+        let waits = self.run.as_ref().filter(|run| run.turn == answer.turn);
+        let action = waits
+            .and_then(|run| run.waiting.as_ref())
+            .map(|(action, _)| action);
+        let Some(action) = action.filter(|action| action.id == answer.action) else {
+            return Err(self.no(Code::InvalidRequest, "nothing waits for that answer", ctx));
+        };
+        let offered = |value: &Value| {
+            let text = value.as_str();
+            text.is_some_and(|text| action.options.iter().any(|option| option == text))
+        };
+        if !action.options.is_empty() && !offered(&answer.answer) {
+            return Err(self.no(Code::InvalidRequest, "that is not one of the options", ctx));
+        }
+        self.stage_event(TurnAnswered {
+            turn: answer.turn.clone(),
+            action: answer.action.clone(),
+            by: Some(asker.participant.clone()),
+            answer: answer.answer.clone(),
+        });
+        self.pass_answer_on(answer.action, answer.answer, ctx);
+        Ok(ReceiptBody::Ok {
+            turn: Some(answer.turn),
+            position: None,
+            version: None,
+        })
+    }
+
+    fn may_inject(&self, asker: &Asker, ctx: &Ctx<'_>) -> bool {
+        let conn = asker.conn.and_then(|conn| ctx.conns.get(conn));
+        let granted = conn
+            .and_then(|conn| conn.grant.as_ref())
+            .is_some_and(|g| g.may_inject);
+        ctx.config.faults && granted
+    }
+
+    fn inject_for(&mut self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
+        let fact = Fact::Injected {
+            injection: inject.fault.clone(),
+        };
+        self.journal(Some(&asker.participant), fact, ctx);
+        let conns: Vec<ConnId> = asker.conn.into_iter().collect();
+        if self.inject(&conns, &inject.fault, inject.for_ms, ctx) == 0 {
+            return Err(self.no(Code::InvalidRequest, "there is nothing to break", ctx));
+        }
+        Ok(ReceiptBody::ok())
+    }
+}

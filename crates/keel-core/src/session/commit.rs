@@ -1,0 +1,399 @@
+//! From staged to told: one commit in flight a session, and nothing told before its commit.
+//!
+//! What arrives while a commit is in flight forms the next one, so that a busy session writes few
+//! large batches and an idle one writes at once. A batch that was not written is written again, as it
+//! is; one whose fate is unknown is looked up first. Neither is told meanwhile.
+
+use std::sync::Arc;
+
+use keel_wire::{
+    CommandId, Event, Seq, StreamId, Text,
+    journal::Fact,
+    limits::TEXT_BYTES_MAX,
+    record::{Batch, StoredEvent, StoredReceipt, StoredSnapshot},
+};
+
+use super::{Session, health::StoreLeg};
+use crate::{
+    Instant, limits,
+    node::{AskId, CommitFailure, ConnId, Ctx, Output, RunId},
+    ring::Frame,
+};
+
+/// What happens once a batch is committed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    /// A new participant may be welcomed.
+    Welcome { conn: ConnId },
+    /// A place in line may be told.
+    TellQueued,
+    /// A run may begin.
+    Begin { run: RunId },
+    /// So many bytes of a run's output are kept; as many more may be read.
+    Credit { run: RunId, bytes: usize },
+    /// The end may be told.
+    TellEnd,
+    /// A command that came over HTTP may be answered.
+    Reply { ask: AskId, command: CommandId },
+}
+
+/// What the next batch will write.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    events: Vec<(Seq, Event)>,
+    receipts: Vec<StoredReceipt>,
+    streams: Vec<StreamId>,
+    streams_dropped: Vec<StreamId>,
+    effects: Vec<Effect>,
+    row: bool,
+}
+
+impl Stage {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.receipts.is_empty()
+            && self.streams_dropped.is_empty()
+            && self.effects.is_empty()
+            && !self.row
+    }
+}
+
+/// The batch that is being written.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    n: u64,
+    batch: Arc<Batch>,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    sent_at: Instant,
+    /// It was not acknowledged; what comes next, and when.
+    retry: Option<(Instant, Retry)>,
+    refusals: u32,
+}
+
+/// What comes after a commit that was not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// It was not written: write it again.
+    Write,
+    /// It may have been written: look where the log ends.
+    Look,
+}
+
+impl Session {
+    /// Stages an event; it gets its position now and is told when it is committed.
+    pub(super) fn stage_event(&mut self, event: impl Into<Event>) -> Seq {
+        self.staged = self.staged.next();
+        self.stage.events.push((self.staged, event.into()));
+        self.staged
+    }
+
+    /// Stages text, put together with what was staged just before where it belongs to the same run.
+    pub(super) fn stage_text(&mut self, text: Text) {
+        if let Some((_, Event::Text(last))) = self.stage.events.last_mut()
+            && last.turn == text.turn
+            && last.attempt == text.attempt
+            && last.data.len() + text.data.len() <= TEXT_BYTES_MAX
+        {
+            last.data.push_str(&text.data);
+            return;
+        }
+        self.stage_event(text);
+    }
+
+    pub(super) fn stage_receipt(&mut self, receipt: StoredReceipt) {
+        self.stage_stream(&receipt.stream);
+        self.stage.receipts.push(receipt);
+    }
+
+    pub(super) fn stage_stream(&mut self, stream: &StreamId) {
+        if !self.stage.streams.contains(stream) {
+            self.stage.streams.push(stream.clone());
+        }
+    }
+
+    pub(super) fn stage_stream_drop(&mut self, stream: StreamId) {
+        self.stage.streams.retain(|touched| *touched != stream);
+        self.stage.streams_dropped.push(stream);
+    }
+
+    /// Stages the row alone: its slot or its end changed.
+    pub(super) const fn stage_row(&mut self) {
+        self.stage.row = true;
+    }
+
+    pub(super) fn after_commit(&mut self, effect: Effect) {
+        // Credits of one run add up; everything else happens once each.
+        if let Effect::Credit { run, bytes } = effect {
+            for staged in &mut self.stage.effects {
+                if let Effect::Credit {
+                    run: same,
+                    bytes: sum,
+                } = staged
+                    && *same == run
+                {
+                    *sum += bytes;
+                    return;
+                }
+            }
+        }
+        self.stage.effects.push(effect);
+    }
+
+    /// Whether a command's receipt is staged or in flight.
+    pub(super) fn receipt_is_pending(&self, stream: &StreamId, n: Seq) -> bool {
+        let of = |receipt: &StoredReceipt| receipt.stream == *stream && receipt.n == n;
+        self.stage.receipts.iter().any(of)
+            || self
+                .inflight
+                .as_ref()
+                .is_some_and(|batch| batch.batch.receipts.iter().any(of))
+    }
+
+    /// Whether everything staged is committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.inflight.is_none() && self.stage.is_empty()
+    }
+
+    /// Sends the next batch, if one is due and none is in flight.
+    pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+        if self.inflight.is_some() || self.stage.is_empty() {
+            return;
+        }
+        let stage = std::mem::take(&mut self.stage);
+        let fresh = self.committed == Seq::ZERO;
+        self.row.last_activity = ctx.now.wall;
+        self.row.head = self.staged;
+        self.row.open_turn = !self.turns.is_empty();
+        let batch = Batch {
+            fence: ctx.config.fence,
+            expected: (!fresh).then_some(self.committed),
+            row: self.row.clone(),
+            events: stage
+                .events
+                .iter()
+                .map(|(seq, event)| stored(*seq, event))
+                .collect(),
+            receipts: stage.receipts,
+            streams: stage
+                .streams
+                .iter()
+                .filter_map(|id| self.stream_row(id))
+                .collect(),
+            streams_dropped: stage.streams_dropped,
+            snapshot: self.snapshot_due(),
+            compact: if fresh {
+                None
+            } else {
+                self.compactable.pop_front()
+            },
+        };
+        let inflight = InFlight {
+            n: ctx.mint.number(),
+            batch: Arc::new(batch),
+            events: stage.events.into_iter().map(|(_, event)| event).collect(),
+            effects: stage.effects,
+            sent_at: ctx.now.mono,
+            retry: None,
+            refusals: 0,
+        };
+        self.send_commit(&inflight, ctx);
+        self.inflight = Some(inflight);
+    }
+
+    fn send_commit(&self, inflight: &InFlight, ctx: &mut Ctx<'_>) {
+        ctx.out.push(Output::Commit {
+            session: self.id.clone(),
+            n: inflight.n,
+            batch: Arc::clone(&inflight.batch),
+        });
+    }
+
+    fn snapshot_due(&self) -> Option<Box<StoredSnapshot>> {
+        let due = self.committed.since(self.snapshot_seq) >= limits::SNAPSHOT_EVERY_EVENTS;
+        due.then(|| {
+            Box::new(StoredSnapshot {
+                seq: self.committed,
+                snapshot: self.fold.clone(),
+                prompts: self.queued_prompts(),
+            })
+        })
+    }
+
+    /// The store has written batch `n`.
+    pub(crate) fn committed_batch(&mut self, n: u64, ctx: &mut Ctx<'_>) {
+        let Some(inflight) = self.inflight.take_if(|inflight| inflight.n == n) else {
+            tracing::debug!(session = %self.id, n, "a commit was answered that is not in flight");
+            return;
+        };
+        let batch = &inflight.batch;
+        assert!(batch.row.head >= self.committed, "a log only grows");
+        let ring_max = if self.has_connections() {
+            limits::RING_BYTES_MAX
+        } else {
+            limits::RING_IDLE_BYTES_MAX
+        };
+        for (event, stored) in inflight.events.iter().zip(&batch.events) {
+            self.fold.apply(event);
+            self.ring.push(Frame::from(stored), ring_max);
+        }
+        self.committed = batch.row.head;
+        if let Some(snapshot) = &batch.snapshot {
+            self.snapshot_seq = snapshot.seq;
+        }
+        self.store_answered(inflight.sent_at, ctx);
+        for receipt in &batch.receipts {
+            self.keep_receipt(receipt, ctx);
+        }
+        for effect in inflight.effects {
+            self.effect(effect, ctx);
+        }
+        self.trim(ctx);
+        self.flush(ctx);
+        self.pump_all(ctx);
+        if self.is_settled() && self.run.is_none() {
+            self.ring.shrink(limits::RING_IDLE_BYTES_MAX);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect, ctx: &mut Ctx<'_>) {
+        match effect {
+            Effect::Welcome { conn } => self.welcome_new(conn, ctx),
+            Effect::TellQueued => self.tell_queued(ctx),
+            Effect::Begin { run } => self.begin_run(run, ctx),
+            Effect::Credit { run, bytes } => self.credit_run(run, bytes, ctx),
+            Effect::TellEnd => self.end_is_committed(ctx),
+            Effect::Reply { ask, command } => self.reply_committed(ask, &command, ctx),
+        }
+    }
+
+    /// Trims below the stored snapshot what retention no longer keeps.
+    fn trim(&mut self, ctx: &mut Ctx<'_>) {
+        let keep_from = Seq::new(
+            self.committed
+                .get()
+                .saturating_sub(ctx.config.retain_events),
+        )
+        .unwrap_or(Seq::ZERO);
+        let through = keep_from.min(self.snapshot_seq);
+        // In steps, so that a busy log is not trimmed at every commit.
+        if through.since(self.row.trimmed) >= limits::SNAPSHOT_EVERY_EVENTS {
+            self.row.trimmed = through;
+            ctx.out.push(Output::Trim {
+                session: self.id.clone(),
+                through,
+            });
+        }
+    }
+
+    /// The store has not acknowledged batch `n`.
+    pub(crate) fn commit_failed(&mut self, n: u64, failure: CommitFailure, ctx: &mut Ctx<'_>) {
+        let Some(inflight) = self.inflight.as_mut().filter(|inflight| inflight.n == n) else {
+            return;
+        };
+        match failure {
+            CommitFailure::NotWritten { error } => {
+                inflight.refuse(ctx.now.mono, Retry::Write);
+                self.store_refused(&error, ctx);
+            }
+            CommitFailure::Unknown { error } => {
+                self.store_refused(&error, ctx);
+                ctx.out.push(Output::Head {
+                    session: self.id.clone(),
+                });
+            }
+            CommitFailure::Fenced | CommitFailure::Conflict => {
+                tracing::error!(session = %self.id, ?failure, "the log is not this server's to write");
+                self.lose_ownership(ctx);
+            }
+        }
+    }
+
+    /// Where the log ends, after a commit whose fate was unknown.
+    pub(crate) fn head_is(&mut self, head: Result<Option<Seq>, String>, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let Some(inflight) = self.inflight.as_mut() else {
+            return;
+        };
+        let (n, batch) = (inflight.n, &inflight.batch);
+        match head {
+            Err(_) => inflight.refuse(now, Retry::Look),
+            Ok(head) if head == Some(batch.row.head) && head != batch.expected => {
+                self.committed_batch(n, ctx);
+            }
+            // A batch without events leaves the end where it was, and may be written twice.
+            Ok(head) if head == batch.expected => inflight.refuse(now, Retry::Write),
+            Ok(head) => {
+                tracing::error!(session = %self.id, ?head, "the log ends where nobody wrote");
+                self.lose_ownership(ctx);
+            }
+        }
+    }
+
+    /// When a batch that was not acknowledged is taken up again.
+    pub(super) fn commit_retry_at(&self) -> Option<Instant> {
+        self.inflight.as_ref()?.retry.map(|(at, _)| at)
+    }
+
+    /// When the batch in flight is late enough to tell.
+    pub(super) fn commit_slow_at(&self) -> Option<Instant> {
+        let inflight = self.inflight.as_ref()?;
+        let quiet = matches!(self.store, StoreLeg::Up) && inflight.retry.is_none();
+        quiet.then(|| inflight.sent_at + limits::STORE_SLOW_AFTER)
+    }
+
+    /// Takes a batch up again that was not acknowledged, if that is due.
+    pub(super) fn retry_commit(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(mut inflight) = self.inflight.take() else {
+            return;
+        };
+        match inflight.retry.take_if(|(at, _)| *at <= ctx.now.mono) {
+            Some((_, Retry::Write)) => {
+                inflight.n = ctx.mint.number();
+                inflight.sent_at = ctx.now.mono;
+                self.send_commit(&inflight, ctx);
+            }
+            Some((_, Retry::Look)) => ctx.out.push(Output::Head {
+                session: self.id.clone(),
+            }),
+            None => {}
+        }
+        self.inflight = Some(inflight);
+    }
+
+    /// Another server writes this log: everyone is sent away to find it, nothing is written.
+    fn lose_ownership(&mut self, ctx: &mut Ctx<'_>) {
+        self.inflight = None;
+        self.stage = Stage::default();
+        for conn in self.connections() {
+            let fault = ctx.fault(keel_wire::Code::ServerShutdown).session(&self.id);
+            ctx.conns.refuse(conn, fault, ctx.out);
+        }
+        self.kill_run(ctx);
+        self.lost = true;
+        self.journal(
+            None,
+            Fact::AuditFailed {
+                law: "one writer".to_owned(),
+            },
+            ctx,
+        );
+    }
+}
+
+impl InFlight {
+    fn refuse(&mut self, now: Instant, retry: Retry) {
+        self.refusals += 1;
+        let step = limits::STORE_RETRY_BASE * (1 << (self.refusals - 1).min(6));
+        self.retry = Some((now + step.min(limits::STORE_RETRY_CAP), retry));
+    }
+}
+
+fn stored(seq: Seq, event: &Event) -> StoredEvent {
+    StoredEvent {
+        from: seq,
+        to: seq,
+        kind: event.name().into(),
+        data: event.encode_data(),
+    }
+}

@@ -1,0 +1,658 @@
+//! A session's life: opened or read back, its deadlines, its slot, its end.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use keel_wire::{
+    CloseCode, Code, CommandId, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello,
+    Injection, ParamsChanged, ParticipantId, Seq, SessionCreated, SessionEnded, SessionId,
+    Snapshot, StreamId, TurnEnd, TurnId, TurnState,
+    journal::Fact,
+    record::{Loaded, SessionRow, SlotRow},
+};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Life, Session,
+    commands::Asker,
+    commit::{Effect, Stage},
+    health::{Legs, StoreLeg},
+    members::Member,
+    streams::Stream,
+    turns::Turn,
+};
+use crate::{
+    Deadline, Instant,
+    node::{Answer, AskId, ConnId, Ctx, Output, SlotKind},
+    ring::Ring,
+};
+
+impl Session {
+    fn empty(row: SessionRow, now: Instant) -> Self {
+        Self {
+            id: row.session.clone(),
+            life: Life::Open,
+            fold: Snapshot::default(),
+            ring: Ring::default(),
+            committed: Seq::ZERO,
+            staged: Seq::ZERO,
+            members: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            params: Value::Null,
+            params_version: Seq::ZERO,
+            params_applied: Seq::ZERO,
+            turns: VecDeque::new(),
+            run: None,
+            dying: None,
+            stage: Stage::default(),
+            inflight: None,
+            lost: false,
+            store: StoreLeg::Up,
+            legs: Legs::default(),
+            snapshot_seq: Seq::ZERO,
+            idle_since: Some(now),
+            ends_at: None,
+            end_announced: false,
+            since: row.created_at,
+            told_status: None,
+            compactable: VecDeque::new(),
+            queued_at: None,
+            place: (0, 0),
+            row,
+        }
+    }
+
+    /// A session that a hello opens. `slot` is what admission decided.
+    pub(crate) fn open(
+        id: SessionId,
+        hello: &Hello,
+        grant: &Grant,
+        slot: Option<SlotRow>,
+        ctx: &mut Ctx<'_>,
+    ) -> Self {
+        let backend = hello
+            .backend
+            .clone()
+            .unwrap_or_else(|| ctx.config.default_backend.clone());
+        let project = grant.project.clone().or_else(|| hello.project.clone());
+        let default_busy = ctx
+            .config
+            .backends
+            .get(&backend)
+            .map(|backend| backend.busy);
+        let row = SessionRow {
+            session: id,
+            subject: grant.subject.clone(),
+            backend: backend.clone(),
+            project: project.clone(),
+            created_at: ctx.now.wall,
+            last_activity: ctx.now.wall,
+            ends_by: grant.session_ms_max.map(|ms| ctx.now.wall + ms),
+            epoch: ctx.config.epoch,
+            head: Seq::ZERO,
+            trimmed: Seq::ZERO,
+            open_turn: false,
+            ended: false,
+            slot,
+        };
+        let mut session = Self::empty(row, ctx.now.mono);
+        session.ends_at = grant
+            .session_ms_max
+            .map(|ms| ctx.now.mono + Duration::from_millis(ms));
+        if matches!(slot, Some(SlotRow::Waiting { .. })) {
+            session.life = Life::Queued;
+            session.queued_at = Some(ctx.now.mono);
+        }
+        let busy = hello.busy.or(default_busy).unwrap_or_default();
+        // Decided on before it is committed: nothing else can change it.
+        session.fold.busy = busy;
+        session.stage_event(SessionCreated {
+            backend,
+            project,
+            busy,
+        });
+        if let Some(params) = hello.params.clone().filter(Value::is_object) {
+            session.params = params.clone();
+            session.params_version = session.params_version.next();
+            let version = session.params_version;
+            session.stage_event(ParamsChanged {
+                version,
+                patch: params,
+                by: None,
+            });
+        }
+        session
+    }
+
+    /// A session as the store has it. What ran without an owner is ended here.
+    pub(crate) fn read_back(loaded: Loaded, ctx: &mut Ctx<'_>) -> Result<Self, String> {
+        let now = ctx.now.mono;
+        let mut session = Self::empty(loaded.row, now);
+        let mut prompts = BTreeMap::new();
+        if let Some(stored) = loaded.snapshot {
+            session.snapshot_seq = stored.seq;
+            session.fold = stored.snapshot;
+            prompts.extend(stored.prompts);
+        }
+        for stored in &loaded.events {
+            let event = Event::decode(&stored.kind, stored.data.get())
+                .map_err(|error| format!("event {}: {error}", stored.from))?;
+            let Some(event) = event else { continue };
+            if let Event::TurnAccepted(accepted) = &event {
+                prompts.insert(accepted.turn.clone(), accepted.text.clone());
+            }
+            session.fold.apply(&event);
+        }
+        session.committed = session.row.head;
+        session.staged = session.row.head;
+        session.params = session.fold.params.clone();
+        session.params_version = session.fold.params_version;
+        session.params_applied = session.fold.params_applied;
+        session.members = session
+            .fold
+            .participants
+            .iter()
+            .map(|view| {
+                let member = Member::absent(view.role, view.subject.clone(), now);
+                (view.participant.clone(), member)
+            })
+            .collect();
+        session.streams = loaded
+            .streams
+            .into_iter()
+            .map(|stream| Stream::loaded(stream, now))
+            .collect();
+        session.ends_at = session
+            .row
+            .ends_by
+            .map(|by| now + Duration::from_millis(by.saturating_sub(ctx.now.wall)));
+        if let Some(ended) = &session.fold.ended {
+            session.life = Life::Ended {
+                reason: ended.reason,
+                fault: ended.fault.clone(),
+                told: true,
+            };
+        } else if matches!(session.row.slot, Some(SlotRow::Waiting { .. })) {
+            session.life = Life::Queued;
+            session.queued_at = Some(now);
+        }
+        session.settle_turns(&mut prompts, ctx);
+        Ok(session)
+    }
+
+    /// Turns without an owner: those that had begun are interrupted, the others wait on.
+    fn settle_turns(&mut self, prompts: &mut BTreeMap<TurnId, String>, ctx: &mut Ctx<'_>) {
+        let mut begun: Vec<(TurnId, u64)> = Vec::new();
+        for view in self.fold.turns.iter().filter(|view| view.is_open()) {
+            let prompt = prompts.remove(&view.turn).unwrap_or_default();
+            let mut turn = Turn::queued(view.turn.clone(), view.by.clone(), prompt, ctx.now.mono);
+            turn.attempts = view.attempt;
+            self.turns.push_back(turn);
+            match view.state {
+                TurnState::Queued => {}
+                TurnState::Running | TurnState::Waiting { .. } => {
+                    begun.push((view.turn.clone(), view.bytes));
+                }
+                TurnState::Ended { .. } => unreachable!("only open turns are looked at"),
+            }
+        }
+        let unclean = !begun.is_empty();
+        self.journal(None, Fact::Activated { unclean }, ctx);
+        for (turn, bytes) in begun {
+            self.interrupt(&turn, bytes, ctx);
+        }
+        self.start_next(ctx);
+    }
+
+    /// Sends what this input staged. Called once after each input.
+    pub(crate) fn finish_step(&mut self, ctx: &mut Ctx<'_>) {
+        self.flush(ctx);
+    }
+
+    /// When to look at it again, and why.
+    pub(crate) fn deadline(&self, config: &crate::node::Config) -> Option<Deadline> {
+        let clocks = config
+            .backends
+            .get(&self.row.backend)
+            .map(|backend| backend.clocks);
+        let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
+        let open = !matches!(self.life, Life::Ended { .. });
+        let all = [
+            self.run_deadline(&clocks.unwrap_or_default()),
+            at(self.commit_retry_at(), "commit retry"),
+            at(self.commit_slow_at(), "slow commit"),
+            at(self.legs.read_again_at, "page retry"),
+            at(self.turn_expires_at(), "turn expiry"),
+            at(
+                self.members_expire_at(config.resume_window)
+                    .filter(|_| open),
+                "resume window",
+            ),
+            at(self.ends_at.filter(|_| open), "session duration"),
+            at(
+                self.announce_at().filter(|_| open),
+                "session duration warning",
+            ),
+            at(self.release_at(config.resume_window), "slot release"),
+            at(self.hibernate_at(config.hibernate_after), "hibernation"),
+        ];
+        all.into_iter().fold(None, Deadline::earlier)
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.check_run(ctx);
+        self.retry_commit(ctx);
+        if due(self.commit_slow_at()) {
+            self.store_is_slow(ctx);
+        }
+        if due(self.legs.read_again_at) {
+            self.legs.read_again_at = None;
+            self.pump_all(ctx);
+        }
+        self.expire_turns(ctx);
+        if !matches!(self.life, Life::Ended { .. }) {
+            self.expire_members(ctx);
+            if due(self.announce_at()) {
+                self.announce_end(ctx);
+            }
+            if due(self.ends_at) {
+                self.end(EndReason::DurationLimit, None, ctx);
+            }
+        }
+        if due(self.release_at(ctx.config.resume_window)) {
+            self.release_slot(ctx);
+        }
+        self.start_next(ctx);
+    }
+
+    // Idleness.
+
+    pub(super) fn note_idle(&mut self, now: Instant) {
+        let idle = !self.has_connections() && self.turns.is_empty() && self.dying.is_none();
+        if idle {
+            self.idle_since.get_or_insert(now);
+        } else {
+            self.idle_since = None;
+        }
+    }
+
+    fn hibernate_at(&self, after: Duration) -> Option<Instant> {
+        let quiet = self.is_settled() && self.row.slot.is_none() && self.dying.is_none();
+        let since = self
+            .idle_since
+            .filter(|_| quiet && !self.has_connections())?;
+        Some(since + after)
+    }
+
+    /// Whether it may leave memory.
+    pub(crate) fn may_hibernate(&self, ctx: &Ctx<'_>) -> bool {
+        self.hibernate_at(ctx.config.hibernate_after)
+            .is_some_and(|at| at <= ctx.now.mono)
+    }
+
+    // The slot.
+
+    pub(super) fn slot_kind(&self, ctx: &Ctx<'_>) -> Option<SlotKind> {
+        ctx.config
+            .backends
+            .get(&self.row.backend)?
+            .capacity
+            .map(|capacity| capacity.kind)
+    }
+
+    fn release_at(&self, window: Duration) -> Option<Instant> {
+        self.row.slot?;
+        Some(self.idle_since? + window)
+    }
+
+    /// Gives the slot, or the place in line, back.
+    pub(super) fn release_slot(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
+            admission.release(&self.id, ctx.now.mono);
+        }
+        if self.row.slot.take().is_some() {
+            self.stage_row();
+            self.journal(None, Fact::Released, ctx);
+        }
+    }
+
+    /// Its turn in line came, or a slot for its turn is free.
+    pub(crate) fn slot_granted(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend)
+            && (self.has_connections() || !self.turns.is_empty())
+        {
+            // Claimed: its owner is here, or its turn waits.
+            let _ = admission.request(&self.id, None);
+        }
+        if self.life == Life::Queued {
+            self.life = Life::Open;
+            self.row.slot = Some(SlotRow::Held);
+            self.stage_row();
+            let waited_ms = self.queued_at.map_or(0, |at| ctx.now.mono.ms_since(at));
+            self.journal(None, Fact::Granted { waited_ms }, ctx);
+            for conn in self.connections() {
+                self.after_commit(Effect::Welcome { conn });
+            }
+        }
+        self.start_next(ctx);
+    }
+
+    /// Its place in line, or the slot that nobody claimed, is given up.
+    pub(crate) fn slot_expired(&mut self, ctx: &mut Ctx<'_>) {
+        if self.row.slot.take().is_none() {
+            return;
+        }
+        let fault = ctx.fault(Code::QueueExpired).session(&self.id);
+        self.end(EndReason::Failed, Some(fault), ctx);
+    }
+
+    /// Where it stands in line has changed.
+    pub(crate) fn place_moved(&mut self, ctx: &mut Ctx<'_>) {
+        if self.life == Life::Queued && self.committed > Seq::ZERO {
+            self.tell_queued(ctx);
+        }
+    }
+
+    /// Nobody belongs to it any more.
+    pub(super) fn abandoned(&mut self, ctx: &mut Ctx<'_>) {
+        match self.life {
+            Life::Queued => self.end(EndReason::Ended, None, ctx),
+            Life::Open if self.turns.is_empty() => self.release_slot(ctx),
+            Life::Open | Life::Ended { .. } => {}
+        }
+    }
+
+    // The end.
+
+    fn announce_at(&self) -> Option<Instant> {
+        let at = self.ends_at.filter(|_| !self.end_announced)?;
+        Some(Instant::from_micros(at.micros().saturating_sub(60_000_000)))
+    }
+
+    fn announce_end(&mut self, ctx: &mut Ctx<'_>) {
+        self.end_announced = true;
+        let Some(at) = self.ends_at else { return };
+        let in_ms = at.ms_since(ctx.now.mono);
+        let data = keel_wire::RawData::from_value(&serde_json::json!({ "in_ms": in_ms }));
+        let kind = "session.ending_soon".to_owned();
+        self.tell_all(&keel_wire::Ephemeral { kind, data }.into(), ctx);
+    }
+
+    /// Ends the session: the only place that does.
+    pub(crate) fn end(&mut self, reason: EndReason, fault: Option<Fault>, ctx: &mut Ctx<'_>) {
+        if matches!(self.life, Life::Ended { .. }) {
+            return;
+        }
+        let turns: Vec<TurnId> = self.turns.iter().map(|turn| turn.id.clone()).collect();
+        self.kill_run(ctx);
+        let turn_end = if fault.is_some() {
+            TurnEnd::Interrupted
+        } else {
+            TurnEnd::Cancelled
+        };
+        for turn in turns {
+            self.end_turn(&turn, turn_end, None, fault.clone(), ctx);
+        }
+        let fault = fault.map(Box::new);
+        self.stage_event(SessionEnded {
+            reason,
+            fault: fault.clone(),
+        });
+        self.row.ended = true;
+        self.life = Life::Ended {
+            reason,
+            fault,
+            told: false,
+        };
+        self.release_slot(ctx);
+        self.journal(None, Fact::Ended { reason }, ctx);
+        self.after_commit(Effect::TellEnd);
+        self.note_idle(ctx.now.mono);
+    }
+
+    /// The end is committed: whoever has the whole log is told now, the others when they have.
+    pub(super) fn end_is_committed(&mut self, ctx: &mut Ctx<'_>) {
+        if let Life::Ended { told, .. } = &mut self.life {
+            *told = true;
+        }
+        // Those who were never welcomed have no log to wait for.
+        for conn in self.connections() {
+            let waits = ctx
+                .conns
+                .get_mut(conn)
+                .is_some_and(|conn| conn.delivery().is_none());
+            if waits {
+                self.tell_end_to_stranger(conn, ctx);
+            }
+        }
+    }
+
+    /// Tells a connection the end that has no part in the log.
+    pub(super) fn tell_end_to_stranger(&self, id: ConnId, ctx: &mut Ctx<'_>) {
+        match &self.life {
+            Life::Ended { reason, fault, .. } => {
+                self.tell_end_now(id, *reason, fault.as_deref(), ctx);
+            }
+            Life::Open | Life::Queued => self.refuse(id, Code::SessionNotFound, ctx),
+        }
+    }
+
+    pub(super) fn tell_end_now(
+        &self,
+        id: ConnId,
+        reason: EndReason,
+        fault: Option<&Fault>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if let Some(fault) = fault {
+            let code = match &fault.code {
+                keel_wire::FaultCode::Known(code) => code.close(),
+                keel_wire::FaultCode::Unknown(_) => None,
+            };
+            ctx.conns.tell(
+                id,
+                &FaultFrame {
+                    fault: fault.clone(),
+                }
+                .into(),
+                ctx.out,
+            );
+            let name = fault.code.name().to_owned();
+            return ctx
+                .conns
+                .close(id, code.unwrap_or(CloseCode(4500)), name, ctx.out);
+        }
+        ctx.conns.tell(
+            id,
+            &Ended {
+                reason,
+                at: ctx.now.wall,
+            }
+            .into(),
+            ctx.out,
+        );
+        ctx.conns
+            .close(id, CloseCode::NORMAL, "ended".to_owned(), ctx.out);
+    }
+
+    /// The server stops: what runs is interrupted, nothing more is begun.
+    pub(crate) fn stop_for_shutdown(&mut self, ctx: &mut Ctx<'_>) {
+        let running = self.run.as_ref().map(|run| run.turn.clone());
+        self.kill_run(ctx);
+        if let Some(turn) = running {
+            let fault = ctx.fault(Code::ServerShutdown);
+            self.end_turn(&turn, TurnEnd::Interrupted, None, Some(fault), ctx);
+        }
+    }
+
+    // Faults on purpose.
+
+    /// Breaks something; how much was struck.
+    pub(crate) fn inject(
+        &mut self,
+        conns: &[ConnId],
+        injection: &Injection,
+        for_ms: Option<u64>,
+        ctx: &mut Ctx<'_>,
+    ) -> usize {
+        let span = Duration::from_millis(for_ms.unwrap_or(5_000).min(60_000));
+        match injection {
+            Injection::DropConnection => {
+                for conn in conns {
+                    ctx.out.push(Output::Abort { conn: *conn });
+                }
+                conns.len()
+            }
+            Injection::CloseConnection { code } => {
+                for conn in conns {
+                    let reason = "injected".to_owned();
+                    self.let_go(*conn, ctx);
+                    ctx.conns.close(*conn, *code, reason, ctx.out);
+                }
+                conns.len()
+            }
+            Injection::FaultThenClose { code } => {
+                for conn in conns {
+                    self.let_go(*conn, ctx);
+                    let fault = ctx.fault(*code).session(&self.id).detail("injected", true);
+                    ctx.conns.refuse(*conn, fault, ctx.out);
+                }
+                conns.len()
+            }
+            Injection::ExpireToken => {
+                for conn in conns {
+                    self.let_go(*conn, ctx);
+                    let code = Code::TokenExpired;
+                    let fault = ctx.fault(code).session(&self.id).detail("injected", true);
+                    ctx.conns.refuse(*conn, fault, ctx.out);
+                }
+                conns.len()
+            }
+            Injection::HalfOpen => {
+                for conn in conns {
+                    ctx.conns.freeze(*conn, ctx.out);
+                }
+                conns.len()
+            }
+            Injection::KillProvider | Injection::StallProvider => {
+                let begun = self.run.as_ref().filter(|_| self.turns.front().is_some());
+                let Some(run) = begun.map(|run| run.id) else {
+                    return 0;
+                };
+                ctx.out.push(if *injection == Injection::KillProvider {
+                    Output::KillRun { run }
+                } else {
+                    Output::StallRun { run }
+                });
+                1
+            }
+            Injection::FailStore => {
+                ctx.out.push(Output::FailStore { span });
+                1
+            }
+            Injection::Panic => panic!("injected"),
+        }
+    }
+
+    /// A connection is closed from here, on purpose: its participant is away.
+    pub(crate) fn let_go(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
+        let (Some(participant), Some(conn)) = (ctx.conns.participant(id), ctx.conns.get(id)) else {
+            return;
+        };
+        let heard = conn.heard;
+        let fault = ctx.fault(Code::ConnectionClosed).detail("by", "server");
+        self.lost(&participant, id, fault, heard, None, ctx);
+    }
+
+    // Commands over HTTP.
+
+    /// A command over HTTP: once for each key, whoever asks again.
+    ///
+    /// The key names a stream with one command, whose number is a fingerprint of the body: the same
+    /// key with another body is another number, and so a conflict.
+    pub(crate) fn ask_command(
+        &mut self,
+        ask: AskId,
+        grant: &Grant,
+        key: &str,
+        command: keel_wire::Command,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let print = |parts: &[&str]| {
+            let digest = Sha256::digest(parts.join("\n").as_bytes());
+            digest
+                .iter()
+                .take(16)
+                .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte))
+        };
+        let stream = StreamId::from_bits(print(&["stream", &grant.subject, key]));
+        let body = print(&["body", command.name(), &command.encode_data()]);
+        let n = Seq::new(u64::try_from(body >> 80).unwrap_or(0) + 1).unwrap_or(Seq::MAX);
+        let participant = ParticipantId::from_bits(print(&["participant", &grant.subject]));
+        let command_id = CommandId {
+            stream: stream.clone(),
+            n,
+        };
+        if let Some(known) = self.streams.get(&stream) {
+            let same = known.consumed == n;
+            let body = if same {
+                self.answer_again(&command_id, ctx)
+            } else {
+                let why = "the idempotency key was used with another body";
+                Some(keel_wire::ReceiptBody::Fault(self.no(
+                    Code::Duplicate,
+                    why,
+                    ctx,
+                )))
+            };
+            return match body {
+                Some(body) => ctx.reply(ask, Answer::Receipt(body)),
+                None => self.after_commit(Effect::Reply {
+                    ask,
+                    command: command_id,
+                }),
+            };
+        }
+        let asker = Asker {
+            participant,
+            role: grant.role,
+            command: command_id,
+            conn: None,
+            ttl_ms: None,
+        };
+        match self.run_command(&asker, command, ctx) {
+            Ok(body) => {
+                self.streams.insert(
+                    stream,
+                    Stream {
+                        participant: asker.participant.clone(),
+                        consumed: Seq::ZERO,
+                        ack: Seq::ZERO,
+                        receipts: BTreeMap::new(),
+                        used: ctx.now.mono,
+                    },
+                );
+                self.consume(&asker.command, body);
+                self.after_commit(Effect::Reply {
+                    ask,
+                    command: asker.command,
+                });
+            }
+            Err(fault) => {
+                ctx.reply(ask, Answer::Receipt(keel_wire::ReceiptBody::Fault(fault)));
+            }
+        }
+    }
+
+    pub(super) fn reply_committed(&self, ask: AskId, command: &CommandId, ctx: &mut Ctx<'_>) {
+        if let Some(body) = self.answer_again(command, ctx) {
+            ctx.reply(ask, Answer::Receipt(body));
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Who belongs to a session, and on which connection each is.
+//!
+//! A participant has at most one attachment, an attachment at most one connection. Coming back is
+//! proven by a key; which of two connections is meant is told by the instance's attempt, so that bytes
+//! of an older one change nothing.
+
+use keel_wire::{
+    BeatPlan, Code, Cursor, EndReason, Ended, Ephemeral, Fault, Hello, History, InstanceId, Joined,
+    LeaveReason, Origin, ParticipantId, ParticipantJoined, ParticipantLeft, Queued, RawData,
+    Resume, Role, Seq, SessionLimits, Strategy, Welcome, journal::Fact, limits::FRAME_IN_BYTES_MAX,
+};
+use serde_json::json;
+
+use super::{Life, Session, commit::Effect};
+use crate::{
+    Instant, limits,
+    node::{ConnEnd, ConnId, Ctx, Delivery, Phase, Presence, ms},
+    resume_key::{self, Proof},
+};
+
+/// A durable member, and its live presence.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) role: Role,
+    pub(crate) subject: String,
+    /// Counts its attachments. Forgotten with the process: a key then says it.
+    incarnation: u64,
+    pub(crate) conn: Option<ConnId>,
+    /// The SDK instance that it was last connected from, and that instance's attempt.
+    instance: Option<(InstanceId, u32)>,
+    /// Since when there is no connection.
+    away_since: Option<Instant>,
+}
+
+impl Member {
+    pub(super) const fn absent(role: Role, subject: String, now: Instant) -> Self {
+        Self {
+            role,
+            subject,
+            incarnation: 0,
+            conn: None,
+            instance: None,
+            away_since: Some(now),
+        }
+    }
+}
+
+/// How a connection that is let in has to be brought up to the log's end.
+struct Arrival {
+    how: Joined,
+    cursor: Seq,
+    strategy: Option<Strategy>,
+    away_ms: Option<u64>,
+    /// A gap is due first.
+    gap: Option<Option<Code>>,
+}
+
+impl Session {
+    /// The connections that it has.
+    pub(crate) fn connections(&self) -> Vec<ConnId> {
+        self.members
+            .values()
+            .filter_map(|member| member.conn)
+            .collect()
+    }
+
+    pub(super) fn has_connections(&self) -> bool {
+        self.members.values().any(|member| member.conn.is_some())
+    }
+
+    /// Who is there.
+    pub(crate) fn presence(&self) -> Vec<Presence> {
+        let presence = self.members.iter().map(|(participant, member)| Presence {
+            participant: participant.clone(),
+            role: member.role,
+            connected: member.conn.is_some(),
+        });
+        presence.collect()
+    }
+
+    /// Lets a connection in that has said hello, or refuses it.
+    pub(crate) fn join(&mut self, id: ConnId, hello: Hello, ctx: &mut Ctx<'_>) {
+        let known = hello.resume.as_ref().and_then(|resume| {
+            let proof = resume_key::check(
+                &ctx.config.secret,
+                &self.id,
+                &resume.participant,
+                &resume.key,
+            )?;
+            self.members
+                .contains_key(&resume.participant)
+                .then_some(proof)
+        });
+        match (&hello.resume, known) {
+            (Some(resume), Some(proof)) => {
+                let resume = resume.clone();
+                self.come_back(id, &hello, &resume, proof, ctx);
+            }
+            (
+                Some(Resume {
+                    strategy: Strategy::Fast,
+                    ..
+                }),
+                None,
+            ) => {
+                self.refuse(id, Code::ResumeRefused, ctx);
+            }
+            (Some(_) | None, _) => self.join_anew(id, &hello, ctx),
+        }
+    }
+
+    pub(super) fn refuse(&self, id: ConnId, code: Code, ctx: &mut Ctx<'_>) {
+        let fault = ctx.fault(code).session(&self.id);
+        self.journal(
+            None,
+            Fact::Refused {
+                fault: Box::new(fault.clone()),
+            },
+            ctx,
+        );
+        ctx.conns.refuse(id, fault, ctx.out);
+    }
+
+    fn come_back(
+        &mut self,
+        id: ConnId,
+        hello: &Hello,
+        resume: &Resume,
+        proof: Proof,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let participant = &resume.participant;
+        let Some(member) = self.members.get_mut(participant) else {
+            return;
+        };
+        let rejoins = resume.strategy != Strategy::Fast;
+        if !rejoins && proof.incarnation < member.incarnation {
+            return self.refuse(id, Code::ResumeRefused, ctx);
+        }
+        let same = member
+            .instance
+            .as_ref()
+            .filter(|(instance, _)| *instance == hello.instance);
+        if same.is_some_and(|(_, attempt)| hello.attempt <= *attempt) {
+            // An older connection of the same instance: it touches nothing else.
+            return self.refuse(id, Code::Superseded, ctx);
+        }
+        let takeover = same.is_none() && member.instance.is_some();
+        member.incarnation = member.incarnation.max(proof.incarnation) + u64::from(rejoins);
+        member.instance = Some((hello.instance.clone(), hello.attempt));
+        let away_ms = member
+            .away_since
+            .take()
+            .map(|since| ctx.now.mono.ms_since(since));
+        if let Some(old) = member.conn.replace(id) {
+            let by = hello.instance.clone();
+            self.journal(Some(participant), Fact::Superseded { by, takeover }, ctx);
+            let fault = ctx.fault(Code::Superseded).session(&self.id);
+            ctx.conns.refuse(old, fault, ctx.out);
+        }
+        ctx.conns.attach(id, self.id.clone(), participant.clone());
+        if proof.head > self.committed {
+            // The key proves it: this log has been longer.
+            self.rewind(ctx);
+        }
+        let consumed = match self.open_stream(participant, &hello.stream, true, ctx) {
+            Ok(consumed) => consumed,
+            Err(fault) => return self.turn_away(id, *fault, ctx),
+        };
+        let in_log = resume.cursor.epoch == self.row.epoch && resume.cursor.seq <= self.committed;
+        let arrival = Arrival {
+            how: if rejoins {
+                Joined::Rejoined
+            } else {
+                Joined::Resumed
+            },
+            cursor: if in_log { resume.cursor.seq } else { Seq::ZERO },
+            strategy: Some(resume.strategy),
+            away_ms,
+            gap: (!in_log).then_some(Some(Code::LogRewound)),
+        };
+        if self.life == Life::Queued {
+            return self.tell_queued(ctx);
+        }
+        self.welcome(id, hello, &arrival, consumed, ctx);
+    }
+
+    /// Refuses a connection that was attached already.
+    fn turn_away(&mut self, id: ConnId, fault: Fault, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        for member in self
+            .members
+            .values_mut()
+            .filter(|member| member.conn == Some(id))
+        {
+            member.conn = None;
+            member.away_since = Some(now);
+        }
+        ctx.conns.refuse(id, fault, ctx.out);
+    }
+
+    /// This log has provably been longer: a new epoch begins, and everyone is told.
+    fn rewind(&mut self, ctx: &mut Ctx<'_>) {
+        tracing::error!(session = %self.id, committed = %self.committed, "the log has been rewound");
+        self.row.epoch = keel_wire::Epoch(self.row.epoch.0.next());
+        self.stage_row();
+        for conn in self.connections() {
+            self.pass_over(conn, Some(Code::LogRewound), ctx);
+        }
+    }
+
+    fn join_anew(&mut self, id: ConnId, hello: &Hello, ctx: &mut Ctx<'_>) {
+        if let Life::Ended { .. } = self.life {
+            return self.tell_end_to_stranger(id, ctx);
+        }
+        if self.members.len() >= limits::PARTICIPANTS_MAX {
+            return self.refuse(id, Code::SessionLimit, ctx);
+        }
+        if self.store_is_refusing() {
+            return self.refuse(id, Code::StoreFailed, ctx);
+        }
+        let Some(conn) = ctx.conns.get(id) else {
+            return;
+        };
+        let subject = conn
+            .grant
+            .as_ref()
+            .map_or_else(String::new, |grant| grant.subject.clone());
+        let participant = ParticipantId::from_bits(ctx.mint.bits());
+        let mut member = Member::absent(hello.role, subject.clone(), ctx.now.mono);
+        member.conn = Some(id);
+        member.away_since = None;
+        member.incarnation = 1;
+        member.instance = Some((hello.instance.clone(), hello.attempt));
+        self.members.insert(participant.clone(), member);
+        ctx.conns.attach(id, self.id.clone(), participant.clone());
+        ctx.conns.hold_hello(id, hello.clone());
+        let role = hello.role;
+        self.stage_event(ParticipantJoined {
+            participant: participant.clone(),
+            role,
+            subject,
+        });
+        let came_back = hello.resume.is_some();
+        if let Err(fault) = self.open_stream(&participant, &hello.stream, came_back, ctx) {
+            return self.turn_away(id, *fault, ctx);
+        }
+        self.stage_stream(&hello.stream.id);
+        let queued = self.life == Life::Queued;
+        self.after_commit(if queued {
+            Effect::TellQueued
+        } else {
+            Effect::Welcome { conn: id }
+        });
+    }
+
+    /// A new participant is committed, or has come out of the line: it may be welcomed.
+    pub(super) fn welcome_new(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
+        let Some(hello) = ctx.conns.take_hello(id) else {
+            return;
+        };
+        let consumed = self
+            .streams
+            .get(&hello.stream.id)
+            .map_or(Seq::ZERO, |stream| stream.consumed);
+        let opener = self.members.len() == 1 && hello.session.is_none();
+        let arrival = Arrival {
+            how: if opener {
+                Joined::Created
+            } else {
+                Joined::Joined
+            },
+            cursor: Seq::ZERO,
+            strategy: hello.resume.as_ref().map(|resume| resume.strategy),
+            away_ms: None,
+            gap: (hello.history == History::Snapshot).then_some(None),
+        };
+        self.welcome(id, &hello, &arrival, consumed, ctx);
+    }
+
+    fn welcome(
+        &mut self,
+        id: ConnId,
+        hello: &Hello,
+        arrival: &Arrival,
+        consumed: Seq,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let Some(participant) = ctx.conns.participant(id) else {
+            return;
+        };
+        let Some(member) = self.members.get(&participant) else {
+            return;
+        };
+        let proof = Proof {
+            incarnation: member.incarnation,
+            head: self.committed,
+        };
+        let missed = self.committed.since(arrival.cursor);
+        let welcome = Welcome {
+            session: self.id.clone(),
+            participant: participant.clone(),
+            role: member.role,
+            how: arrival.how,
+            resume_key: resume_key::make(&ctx.config.secret, &self.id, &participant, proof),
+            resume_window_ms: ms(ctx.config.resume_window),
+            cursor: Cursor {
+                epoch: self.row.epoch,
+                seq: self.committed,
+            },
+            consumed,
+            beat: self.beat_plan(),
+            limits: SessionLimits {
+                frame_bytes: FRAME_IN_BYTES_MAX as u64,
+                commands: limits::RECEIPTS_MAX as u32,
+                frames_per_s: ctx.config.frames_per_s,
+            },
+            params: self.params.clone(),
+            params_version: self.params_version,
+            status: self.status(),
+        };
+        let ring_total = self.ring.total();
+        let busy = self.is_busy();
+        let now = ctx.now.mono;
+        let Some(conn) = ctx.conns.get_mut(id) else {
+            return;
+        };
+        conn.stream = Some(hello.stream.id.clone());
+        if let Phase::Attached { welcomed, .. } = &mut conn.phase {
+            *welcomed = true;
+        }
+        conn.delivery = Some(Box::new(Delivery {
+            sent: arrival.cursor,
+            replay_to: Some(self.committed),
+            welcomed_at: now,
+            missed,
+            ring_total,
+            page: std::collections::VecDeque::new(),
+            reading: false,
+        }));
+        ctx.conns.set_busy(id, busy, now);
+        ctx.conns.tell(id, &Box::new(welcome).into(), ctx.out);
+        let fact = Fact::Connected {
+            how: arrival.how,
+            strategy: arrival.strategy,
+            missed,
+            away_ms: arrival.away_ms,
+            evidence: hello.evidence.clone(),
+        };
+        self.journal(Some(&participant), fact, ctx);
+        self.idle_since = None;
+        self.tell_receipts(id, ctx);
+        self.tell_presence(&participant, true, ctx);
+        if let Some(code) = arrival.gap {
+            self.pass_over(id, code, ctx);
+        }
+        self.pump(id, ctx);
+    }
+
+    pub(super) fn beat_plan(&self) -> BeatPlan {
+        let (every, suspect) = if self.is_busy() {
+            (limits::BEAT_BUSY, limits::SUSPECT_BUSY)
+        } else {
+            (limits::BEAT_IDLE, limits::SUSPECT_IDLE)
+        };
+        BeatPlan {
+            every_ms: ms(every),
+            suspect_ms: ms(suspect),
+        }
+    }
+
+    /// Tells everyone who waits where the session stands in line.
+    pub(crate) fn tell_queued(&mut self, ctx: &mut Ctx<'_>) {
+        if self.life != Life::Queued {
+            // Granted meanwhile.
+            for conn in self.connections() {
+                self.welcome_new(conn, ctx);
+            }
+            return;
+        }
+        let place = ctx
+            .admissions
+            .get(&self.row.backend)
+            .and_then(|line| line.place(&self.id));
+        let Some(place) = place else { return };
+        self.place = (place.position, place.of);
+        for (participant, member) in &self.members {
+            let Some(conn) = member.conn else { continue };
+            let proof = Proof {
+                incarnation: member.incarnation,
+                head: self.committed,
+            };
+            let queued = Queued {
+                session: self.id.clone(),
+                participant: participant.clone(),
+                resume_key: resume_key::make(&ctx.config.secret, &self.id, participant, proof),
+                position: place.position,
+                of: place.of,
+                beat: self.beat_plan(),
+            };
+            ctx.conns.tell(conn, &queued.into(), ctx.out);
+        }
+        let fact = Fact::Queued {
+            position: place.position,
+            of: place.of,
+        };
+        self.journal(None, fact, ctx);
+    }
+
+    /// A connection is gone that was a participant's. Told once a connection, because the connection
+    /// is forgotten with it.
+    pub(crate) fn lost(
+        &mut self,
+        participant: &ParticipantId,
+        id: ConnId,
+        fault: Fault,
+        heard: Instant,
+        end: Option<&ConnEnd>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let now = ctx.now.mono;
+        let Some(member) = self.members.get_mut(participant) else {
+            return;
+        };
+        if member.conn != Some(id) {
+            return;
+        }
+        member.conn = None;
+        member.away_since = Some(now);
+        let close = match end {
+            Some(ConnEnd::Close { code, .. }) => Some(*code),
+            Some(ConnEnd::Eof | ConnEnd::Broken { .. }) | None => None,
+        };
+        let fault = Box::new(fault.session(&self.id));
+        let fact = Fact::ConnectionLost {
+            fault,
+            silent_ms: now.ms_since(heard),
+            close,
+        };
+        self.journal(Some(participant), fact, ctx);
+        self.tell_presence(participant, false, ctx);
+        self.note_idle(now);
+    }
+
+    fn tell_presence(&self, who: &ParticipantId, connected: bool, ctx: &mut Ctx<'_>) {
+        let data = RawData::from_value(&json!({ "participant": who, "connected": connected }));
+        let frame = Ephemeral {
+            kind: "presence".to_owned(),
+            data,
+        }
+        .into();
+        for (participant, member) in &self.members {
+            let Some(conn) = member.conn.filter(|_| participant != who) else {
+                continue;
+            };
+            ctx.conns.tell(conn, &frame, ctx.out);
+        }
+    }
+
+    /// A participant leaves; what it began goes on.
+    pub(super) fn detach(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
+        let Some(participant) = ctx.conns.participant(id) else {
+            return;
+        };
+        let ended = Ended {
+            reason: EndReason::Detached,
+            at: ctx.now.wall,
+        };
+        ctx.conns.tell(id, &ended.into(), ctx.out);
+        ctx.conns.close(
+            id,
+            keel_wire::CloseCode::NORMAL,
+            "detached".to_owned(),
+            ctx.out,
+        );
+        self.journal(Some(&participant), Fact::Detached, ctx);
+        self.leave(&participant, LeaveReason::Detached, ctx);
+    }
+
+    fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, ctx: &mut Ctx<'_>) {
+        if self.members.remove(participant).is_none() {
+            return;
+        }
+        if !matches!(self.life, Life::Ended { .. }) {
+            self.stage_event(ParticipantLeft {
+                participant: participant.clone(),
+                reason,
+            });
+            self.drop_streams_of(participant);
+        }
+        if self.members.is_empty() {
+            self.abandoned(ctx);
+        }
+        self.note_idle(ctx.now.mono);
+    }
+
+    /// When the first absent participant is given up.
+    pub(super) fn members_expire_at(&self, ctx_window: std::time::Duration) -> Option<Instant> {
+        let away = self
+            .members
+            .values()
+            .filter_map(|member| member.away_since)
+            .min()?;
+        Some(away + ctx_window)
+    }
+
+    /// Gives up participants that have been away for longer than the resume window.
+    pub(super) fn expire_members(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let window = ctx.config.resume_window;
+        let gone: Vec<ParticipantId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.away_since.is_some_and(|since| since + window <= now))
+            .map(|(participant, _)| participant.clone())
+            .collect();
+        for participant in gone {
+            self.leave(&participant, LeaveReason::Expired, ctx);
+        }
+    }
+
+    /// The fault that a connection's end is told as.
+    pub(crate) fn fault_of_end(end: &ConnEnd, ctx: &mut Ctx<'_>) -> Fault {
+        match end {
+            ConnEnd::Close { code, reason } => ctx
+                .fault_of(Code::ConnectionClosed, Origin::Client)
+                .detail("close_code", code.0)
+                .detail("close_reason", reason.chars().take(120).collect::<String>()),
+            ConnEnd::Eof => ctx
+                .fault_of(Code::ConnectionClosed, Origin::Network)
+                .detail("close_code", keel_wire::CloseCode::ABNORMAL.0),
+            ConnEnd::Broken { error } => ctx
+                .fault_of(Code::TransportError, Origin::Network)
+                .detail("error", error.chars().take(120).collect::<String>()),
+        }
+    }
+}

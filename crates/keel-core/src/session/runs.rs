@@ -1,0 +1,427 @@
+//! Runs: one try at a turn, its clocks, and what it says.
+//!
+//! A run ends as exactly one value, whatever became of it, so nothing here waits for good manners. Its
+//! idle clock stands still while its output is not read, because then the silence is ours.
+
+use keel_wire::{
+    Action, ActionId, Code, Ephemeral, Fault, Item, Origin, ParamsApplied, RawData, Text,
+    TurnAnswered, TurnEnd, TurnId, TurnWaiting, journal::Fact, limits::TEXT_BYTES_MAX,
+};
+use serde_json::{Value, json};
+
+use super::{Session, commit::Effect};
+use crate::{
+    Deadline, Instant, limits,
+    node::{Ctx, Output, RunEnd, RunFailure, RunId, RunOutput, RunRequest, TurnClocks},
+};
+
+/// One try at a turn.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(super) id: RunId,
+    pub(super) turn: TurnId,
+    /// Which attempt its text is of.
+    pub(super) attempt: u32,
+    /// When it was begun; not before its start is committed.
+    begun_at: Option<Instant>,
+    signed_at: Option<Instant>,
+    spoke_at: Option<Instant>,
+    /// Bytes of text that it has said.
+    pub(super) at_byte: u64,
+    /// Bytes of its output that are not committed.
+    pub(super) held: usize,
+    pub(super) waiting: Option<(Action, Instant)>,
+    cancelled_at: Option<Instant>,
+    stall_told: bool,
+}
+
+impl Run {
+    pub(super) const fn new(id: RunId, turn: TurnId, attempt: u32) -> Self {
+        Self {
+            id,
+            turn,
+            attempt,
+            begun_at: None,
+            signed_at: None,
+            spoke_at: None,
+            at_byte: 0,
+            held: 0,
+            waiting: None,
+            cancelled_at: None,
+            stall_told: false,
+        }
+    }
+
+    const fn is_read(&self) -> bool {
+        self.held < limits::UNCOMMITTED_BYTES_MAX
+    }
+
+    /// The clock that runs out first, and what it says when it does.
+    fn clock(&self, clocks: &TurnClocks) -> Option<Deadline> {
+        let begun = self.begun_at?;
+        if let Some(at) = self.cancelled_at {
+            return Some(Deadline {
+                at: at + limits::CANCEL_WITHIN,
+                why: "cancel",
+            });
+        }
+        let whole = Deadline {
+            at: begun + clocks.whole,
+            why: "whole turn",
+        };
+        let step = match (&self.waiting, self.signed_at, self.spoke_at) {
+            (Some((_, since)), _, _) => Some(Deadline {
+                at: *since + clocks.action,
+                why: "answer",
+            }),
+            (None, None, _) => Some(Deadline {
+                at: begun + clocks.spawn,
+                why: "spawn",
+            }),
+            (None, Some(signed), None) => Some(Deadline {
+                at: signed + clocks.first_output,
+                why: "first output",
+            }),
+            (None, Some(_), Some(spoke)) => self.is_read().then(|| Deadline {
+                at: spoke + clocks.idle,
+                why: "idle",
+            }),
+        };
+        Deadline::earlier(step, Some(whole))
+    }
+
+    /// Since when nothing was heard from it, where that is the provider's silence.
+    fn silent_since(&self) -> Option<Instant> {
+        let quiet = self.waiting.is_none() && self.is_read();
+        self.spoke_at
+            .or(self.signed_at)
+            .or(self.begun_at)
+            .filter(|_| quiet)
+    }
+
+    fn stall_at(&self) -> Option<Instant> {
+        let since = self.silent_since().filter(|_| !self.stall_told)?;
+        Some(since + limits::TURN_STALLED_AFTER)
+    }
+}
+
+impl Session {
+    /// The run's start is committed: it begins.
+    pub(super) fn begin_run(&mut self, id: RunId, ctx: &mut Ctx<'_>) {
+        let Some(run) = self.run.as_mut().filter(|run| run.id == id) else {
+            ctx.runs.end(id);
+            return;
+        };
+        run.begun_at = Some(ctx.now.mono);
+        let (turn, attempt) = (run.turn.clone(), run.attempt);
+        let prompt = self
+            .turns
+            .front()
+            .map_or_else(String::new, |turn| turn.prompt.clone());
+        let request = RunRequest {
+            session: self.id.clone(),
+            backend: self.row.backend.clone(),
+            turn: turn.clone(),
+            attempt,
+            prompt,
+            params: self.params.clone(),
+        };
+        ctx.out.push(Output::Run {
+            run: id,
+            request: Box::new(request),
+        });
+        if self.params_applied < self.params_version {
+            self.params_applied = self.params_version;
+            self.stage_event(ParamsApplied {
+                version: self.params_version,
+                turn: turn.clone(),
+            });
+        }
+        self.journal(None, Fact::TurnStarted { turn, attempt }, ctx);
+    }
+
+    pub(super) fn credit_run(&mut self, id: RunId, bytes: usize, ctx: &mut Ctx<'_>) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.id == id) {
+            let was_read = run.is_read();
+            run.held = run.held.saturating_sub(bytes);
+            if !was_read && run.spoke_at.is_some() {
+                // We did not read until now: its silence begins here.
+                run.spoke_at = Some(ctx.now.mono);
+            }
+            ctx.out.push(Output::Credit { run: id, bytes });
+        }
+    }
+
+    /// A run says something.
+    pub(crate) fn run_output(&mut self, id: RunId, output: RunOutput, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let Some(run) = self.run.as_mut().filter(|run| run.id == id) else {
+            return;
+        };
+        run.signed_at.get_or_insert(now);
+        if !matches!(output, RunOutput::Started) {
+            run.spoke_at = Some(now);
+        }
+        if std::mem::take(&mut run.stall_told) {
+            self.backend_recovered(ctx);
+        }
+        match output {
+            RunOutput::Started | RunOutput::Alive => {}
+            RunOutput::Text(text) => self.run_text(id, &text),
+            RunOutput::Item(data) => self.run_item(id, data),
+            RunOutput::NewAttempt { failure } => self.run_restarts(failure, ctx),
+            RunOutput::NeedsAction(action) => {
+                let Some(run) = self.run.as_mut() else { return };
+                let turn = run.turn.clone();
+                run.waiting = Some((action.clone(), now));
+                self.stage_event(TurnWaiting { turn, action });
+            }
+        }
+    }
+
+    fn run_text(&mut self, id: RunId, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(TEXT_BYTES_MAX));
+            rest = after;
+            let Some(run) = self.run.as_mut() else { return };
+            let (turn, attempt, at_byte) = (run.turn.clone(), run.attempt, run.at_byte);
+            run.at_byte += piece.len() as u64;
+            run.held += piece.len();
+            self.stage_text(Text {
+                turn,
+                attempt,
+                at_byte,
+                data: piece.to_owned(),
+            });
+            let staged = self.staged;
+            if let Some(turn) = self.turns.front_mut() {
+                turn.text_from.get_or_insert(staged);
+            }
+            self.after_commit(Effect::Credit {
+                run: id,
+                bytes: piece.len(),
+            });
+        }
+    }
+
+    fn run_item(&mut self, id: RunId, data: Value) {
+        let Some(run) = self.run.as_mut() else { return };
+        let bytes = data.to_string().len();
+        run.held += bytes;
+        let (turn, attempt) = (run.turn.clone(), run.attempt);
+        self.stage_event(Item {
+            turn,
+            attempt,
+            data,
+        });
+        self.after_commit(Effect::Credit { run: id, bytes });
+    }
+
+    /// The program began its answer anew: what it said before is superseded.
+    fn run_restarts(&mut self, failure: RunFailure, ctx: &mut Ctx<'_>) {
+        let fault = self.run_fault(failure, ctx);
+        let Some(run) = self.run.as_mut() else { return };
+        let Some(turn) = self.turns.front_mut() else {
+            return;
+        };
+        turn.attempts += 1;
+        run.attempt = turn.attempts;
+        run.at_byte = 0;
+        let (turn, attempt) = (run.turn.clone(), run.attempt);
+        let failed = Fact::AttemptFailed {
+            turn: turn.clone(),
+            attempt: attempt - 1,
+            fault: Box::new(fault.clone()),
+        };
+        self.journal(None, failed, ctx);
+        let fault = Some(Box::new(fault));
+        self.stage_event(keel_wire::TurnStarted {
+            turn,
+            attempt,
+            fault,
+        });
+    }
+
+    fn run_fault(&self, failure: RunFailure, ctx: &mut Ctx<'_>) -> Fault {
+        let mut fault = ctx
+            .fault_of(failure.code, Origin::Provider)
+            .session(&self.id)
+            .message(failure.message);
+        fault.detail = failure.detail;
+        fault
+    }
+
+    /// A run is over.
+    pub(crate) fn run_ended(&mut self, id: RunId, end: RunEnd, ctx: &mut Ctx<'_>) {
+        ctx.runs.end(id);
+        if self.dying == Some(id) {
+            self.dying = None;
+            return self.start_next(ctx);
+        }
+        let Some(run) = self.run.as_ref().filter(|run| run.id == id) else {
+            return;
+        };
+        let turn = run.turn.clone();
+        match end {
+            RunEnd::Done { stop_reason } => {
+                self.end_turn(&turn, TurnEnd::Done, stop_reason, None, ctx);
+            }
+            RunEnd::Cancelled => self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx),
+            // It was asked to stop, and its manner of stopping is not held against it.
+            RunEnd::Failed(_) if run.cancelled_at.is_some() => {
+                self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
+            }
+            RunEnd::Failed(failure) => self.run_failed(&turn, failure, ctx),
+        }
+        self.start_next(ctx);
+    }
+
+    fn run_failed(&mut self, turn: &TurnId, failure: RunFailure, ctx: &mut Ctx<'_>) {
+        let silent = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.at_byte == 0 && run.held == 0);
+        let attempts = self.turns.front().map_or(0, |turn| turn.attempts);
+        let allowed = ctx
+            .config
+            .backends
+            .get(&self.row.backend)
+            .map_or(1, |b| b.attempts.max(1));
+        let fault = self.run_fault(failure, ctx).turn(turn);
+        let again = matches!(
+            &fault.code,
+            keel_wire::FaultCode::Known(
+                Code::ProviderCrashed | Code::ProviderSpawn | Code::ProviderTimeout
+            )
+        );
+        if silent && again && attempts < allowed {
+            let fact = Fact::AttemptFailed {
+                turn: turn.clone(),
+                attempt: attempts,
+                fault: Box::new(fault.clone()),
+            };
+            self.journal(None, fact, ctx);
+            self.run = None;
+            return self.start_attempt(Some(Box::new(fault)), ctx);
+        }
+        self.end_turn(turn, TurnEnd::Failed, None, Some(fault), ctx);
+    }
+
+    /// Asks the run to stop; its turn ends when it has, or when its time to do so is over.
+    pub(super) fn cancel_run(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        if run.cancelled_at.replace(ctx.now.mono).is_some() {
+            return;
+        }
+        if run.begun_at.is_some() {
+            ctx.out.push(Output::CancelRun { run: run.id });
+        } else {
+            // It was never begun, and will not be.
+            let turn = run.turn.clone();
+            self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
+            self.start_next(ctx);
+        }
+    }
+
+    /// Gives a run up: it is killed, and nothing else runs until it is gone.
+    pub(super) fn kill_run(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = &self.run else { return };
+        if run.begun_at.is_some() {
+            self.dying = Some(run.id);
+            ctx.out.push(Output::KillRun { run: run.id });
+        }
+    }
+
+    pub(super) fn pass_answer_on(&mut self, action: ActionId, answer: Value, ctx: &mut Ctx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        run.waiting = None;
+        run.spoke_at = Some(ctx.now.mono);
+        ctx.out.push(Output::AnswerRun {
+            run: run.id,
+            action,
+            answer,
+        });
+    }
+
+    /// When a clock of the run is due.
+    pub(super) fn run_deadline(&self, clocks: &TurnClocks) -> Option<Deadline> {
+        let run = self.run.as_ref()?;
+        let stall = run.stall_at().map(|at| Deadline {
+            at,
+            why: "turn stalled",
+        });
+        Deadline::earlier(run.clock(clocks), stall)
+    }
+
+    /// Looks at the run's clocks.
+    pub(super) fn check_run(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let backend = ctx.config.backends.get(&self.row.backend);
+        let clocks = backend.map_or_else(TurnClocks::default, |backend| backend.clocks);
+        let Some(run) = self.run.as_ref() else { return };
+        if run.stall_at().is_some_and(|at| at <= now) {
+            self.tell_stalled(ctx);
+        }
+        let Some(run) = self.run.as_ref() else { return };
+        let Some(clock) = run.clock(&clocks).filter(|clock| clock.at <= now) else {
+            return;
+        };
+        let turn = run.turn.clone();
+        match clock.why {
+            "answer" => self.nobody_answered(ctx),
+            "cancel" => {
+                self.kill_run(ctx);
+                self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
+            }
+            why => {
+                let silent_ms = run.silent_since().map_or(0, |since| now.ms_since(since));
+                let fault = ctx
+                    .fault_of(Code::ProviderTimeout, Origin::Provider)
+                    .detail("clock", why)
+                    .detail("silent_ms", silent_ms);
+                self.kill_run(ctx);
+                self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
+            }
+        }
+    }
+
+    /// A question was not answered in time: that is a refusal.
+    fn nobody_answered(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        let Some((action, _)) = run.waiting.take() else {
+            return;
+        };
+        let turn = run.turn.clone();
+        self.stage_event(TurnAnswered {
+            turn,
+            action: action.id.clone(),
+            by: None,
+            answer: Value::Null,
+        });
+        self.pass_answer_on(action.id, Value::Null, ctx);
+    }
+
+    fn tell_stalled(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        let Some(since) = run.silent_since() else {
+            return;
+        };
+        run.stall_told = true;
+        let (turn, silent_ms) = (run.turn.clone(), ctx.now.mono.ms_since(since));
+        let data = json!({ "turn": turn, "silent_ms": silent_ms });
+        let frame = Ephemeral {
+            kind: "turn.stalled".to_owned(),
+            data: RawData::from_value(&data),
+        };
+        self.tell_all(&frame.into(), ctx);
+        let fault = ctx
+            .fault_of(Code::ProviderTimeout, Origin::Provider)
+            .session(&self.id)
+            .turn(&turn)
+            .message("nothing has been heard from the program for a while")
+            .detail("silent_ms", silent_ms);
+        self.journal(None, Fact::TurnStalled { turn, silent_ms }, ctx);
+        self.backend_stalls(fault, ctx);
+    }
+}

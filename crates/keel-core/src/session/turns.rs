@@ -1,0 +1,261 @@
+//! Turns: accepted, run one after the other, ended exactly once.
+//!
+//! A turn's start is committed before its run begins, so that after a crash a turn without a start has
+//! certainly not been run and waits on, and one with a start is certainly not run again.
+
+use keel_wire::{
+    BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted, TurnEnd, TurnEnded,
+    TurnId, TurnStarted, journal::Fact,
+};
+
+use super::{
+    Life, Session,
+    commands::{Asker, Outcome},
+    commit::Effect,
+    runs::Run,
+};
+use crate::{
+    Instant,
+    admission::Verdict,
+    limits,
+    node::{Ctx, SlotKind},
+};
+
+/// A turn that is not over.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(super) id: TurnId,
+    pub(super) by: ParticipantId,
+    pub(super) prompt: String,
+    pub(super) accepted_at: Instant,
+    /// It is not to be begun after this.
+    pub(super) begin_by: Option<Instant>,
+    /// Attempts that were begun.
+    pub(super) attempts: u32,
+    /// Where its text lies in the log.
+    pub(super) text_from: Option<Seq>,
+}
+
+impl Turn {
+    pub(super) const fn queued(
+        id: TurnId,
+        by: ParticipantId,
+        prompt: String,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            by,
+            prompt,
+            accepted_at: now,
+            begin_by: None,
+            attempts: 0,
+            text_from: None,
+        }
+    }
+}
+
+impl Session {
+    /// Prompts of turns that have not begun.
+    pub(super) fn queued_prompts(&self) -> Vec<(TurnId, String)> {
+        let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
+        queued
+            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
+            .collect()
+    }
+
+    /// Takes a turn, queues it, or says that the session is busy: one decision.
+    pub(super) fn accept_turn(
+        &mut self,
+        asker: &Asker,
+        text: String,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        let position = u32::try_from(self.turns.len()).unwrap_or(u32::MAX);
+        let room = match self.fold.busy {
+            BusyPolicy::Reject => 0,
+            BusyPolicy::Queue { max } => max.min(limits::TURNS_QUEUED_MAX),
+        };
+        if position > room {
+            return Err(Box::new(self.busy(ctx)));
+        }
+        let id = TurnId::from_bits(ctx.mint.bits());
+        let by = asker.participant.clone();
+        self.stage_event(TurnAccepted {
+            turn: id.clone(),
+            by: by.clone(),
+            command: asker.command.clone(),
+            text: text.clone(),
+            position,
+        });
+        let mut turn = Turn::queued(id.clone(), by, text, ctx.now.mono);
+        turn.begin_by = asker
+            .ttl_ms
+            .map(|ms| ctx.now.mono + std::time::Duration::from_millis(ms));
+        self.turns.push_back(turn);
+        self.idle_since = None;
+        self.start_next(ctx);
+        Ok(ReceiptBody::Ok {
+            turn: Some(id),
+            position: Some(position),
+            version: None,
+        })
+    }
+
+    fn busy(&self, ctx: &mut Ctx<'_>) -> Fault {
+        let fault = ctx.fault(Code::SessionBusy).session(&self.id);
+        let Some(first) = self.turns.front() else {
+            return fault;
+        };
+        fault
+            .turn(&first.id)
+            .detail("since_ms", ctx.now.mono.ms_since(first.accepted_at))
+            .detail("waiting", self.turns.len().saturating_sub(1))
+    }
+
+    /// Begins the first turn, if nothing keeps it from running.
+    pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
+        if self.run.is_some() || self.dying.is_some() || self.life != Life::Open {
+            return;
+        }
+        self.expire_turns(ctx);
+        if self.turns.is_empty() || !self.has_slot_for_turn(ctx) {
+            return;
+        }
+        self.start_attempt(None, ctx);
+    }
+
+    /// A backend whose slots are for turns grants one, or calls later.
+    fn has_slot_for_turn(&self, ctx: &mut Ctx<'_>) -> bool {
+        let kind = self.slot_kind(ctx);
+        let Some(admission) = ctx.admissions.get_mut(&self.row.backend) else {
+            return true;
+        };
+        if kind != Some(SlotKind::Turn) {
+            return true;
+        }
+        let wait = ctx.now.mono + limits::TURN_WITHIN;
+        admission.request(&self.id, Some(wait)) == Verdict::Granted
+    }
+
+    /// Begins an attempt at the first turn; `fault` is why the one before came to nothing.
+    pub(super) fn start_attempt(&mut self, fault: Option<Box<Fault>>, ctx: &mut Ctx<'_>) {
+        let Some(turn) = self.turns.front_mut() else {
+            return;
+        };
+        turn.attempts += 1;
+        let (id, attempt) = (turn.id.clone(), turn.attempts);
+        let run = ctx.runs.begin(&self.id);
+        self.run = Some(Run::new(run, id.clone(), attempt));
+        self.stage_event(TurnStarted {
+            turn: id,
+            attempt,
+            fault,
+        });
+        self.after_commit(Effect::Begin { run });
+        self.set_busy(true, ctx);
+    }
+
+    /// Ends queued turns whose time to begin has passed.
+    pub(super) fn expire_turns(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let late: Vec<TurnId> = self
+            .turns
+            .iter()
+            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by <= now))
+            .map(|turn| turn.id.clone())
+            .collect();
+        for id in late {
+            let fault = ctx.fault(Code::Expired).session(&self.id).turn(&id);
+            self.end_turn(&id, TurnEnd::Failed, None, Some(fault), ctx);
+        }
+    }
+
+    /// When the first queued turn is no longer to be begun.
+    pub(super) fn turn_expires_at(&self) -> Option<Instant> {
+        let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
+        queued.filter_map(|turn| turn.begin_by).min()
+    }
+
+    /// `turn.cancel`.
+    pub(super) fn cancel_turn(&mut self, which: Option<&TurnId>, ctx: &mut Ctx<'_>) -> Outcome {
+        let found = match which {
+            Some(id) => self.turns.iter().find(|turn| turn.id == *id),
+            None => self.turns.front(),
+        };
+        let Some(turn) = found else {
+            return Err(self.no(Code::InvalidRequest, "there is no such turn to stop", ctx));
+        };
+        let id = turn.id.clone();
+        if self.run.as_ref().is_some_and(|run| run.turn == id) {
+            self.cancel_run(ctx);
+        } else {
+            self.end_turn(&id, TurnEnd::Cancelled, None, None, ctx);
+        }
+        Ok(ReceiptBody::Ok {
+            turn: Some(id),
+            position: None,
+            version: None,
+        })
+    }
+
+    /// Ends a turn: the only place that does.
+    pub(super) fn end_turn(
+        &mut self,
+        id: &TurnId,
+        end: TurnEnd,
+        stop_reason: Option<String>,
+        fault: Option<Fault>,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let Some(index) = self.turns.iter().position(|turn| turn.id == *id) else {
+            return;
+        };
+        let Some(turn) = self.turns.remove(index) else {
+            return;
+        };
+        let run = self.run.take_if(|run| run.turn == turn.id);
+        let bytes = run.as_ref().map_or(0, |run| run.at_byte);
+        let fault = fault.map(|fault| Box::new(fault.session(&self.id).turn(&turn.id)));
+        let ended = TurnEnded {
+            turn: turn.id.clone(),
+            attempt: turn.attempts,
+            end,
+            bytes,
+            stop_reason,
+            fault: fault.clone(),
+        };
+        self.stage_event(ended);
+        if let Some(from) = turn.text_from {
+            self.compactable.push_back((from, self.staged));
+        }
+        let took_ms = ctx.now.mono.ms_since(turn.accepted_at);
+        let fact = Fact::TurnEnded {
+            turn: turn.id,
+            end,
+            took_ms,
+            fault,
+        };
+        self.journal(Some(&turn.by), fact, ctx);
+        if run.is_some() {
+            self.backend_recovered(ctx);
+            if self.slot_kind(ctx) == Some(SlotKind::Turn) {
+                self.release_slot(ctx);
+            }
+            self.set_busy(false, ctx);
+        }
+        self.note_idle(ctx.now.mono);
+    }
+
+    /// What a turn of a log that is being read back was, without its owner: never run again.
+    pub(super) fn interrupt(&mut self, id: &TurnId, bytes: u64, ctx: &mut Ctx<'_>) {
+        let fault = ctx.fault(Code::TurnInterrupted);
+        if let Some(turn) = self.turns.iter().find(|turn| turn.id == *id) {
+            // The run is gone with the server, but what it said stands.
+            let mut run = Run::new(crate::node::RunId(0), id.clone(), turn.attempts);
+            run.at_byte = bytes;
+            self.run = Some(run);
+        }
+        self.end_turn(id, TurnEnd::Interrupted, None, Some(fault), ctx);
+    }
+}
