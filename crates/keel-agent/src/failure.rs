@@ -54,6 +54,9 @@ pub enum Failure {
         /// The signal.
         signal: i32,
     },
+    /// The program took more memory than it may.
+    #[error("the program ran out of the memory that it may take")]
+    OutOfMemory,
     /// The program exited with 0 and never said that it was done.
     #[error("the program ended without a result")]
     NoResult,
@@ -129,6 +132,7 @@ impl Failure {
             Self::Spawn { .. } => "spawn",
             Self::Exited { .. } => "exited",
             Self::Signal { .. } => "signal",
+            Self::OutOfMemory => "out_of_memory",
             Self::NoResult => "no_result",
             Self::NoOutput => "no_output",
             Self::Reported { .. } => "reported",
@@ -151,6 +155,7 @@ impl Failure {
             Self::Spawn { .. } => Code::ProviderSpawn,
             Self::Exited { .. }
             | Self::Signal { .. }
+            | Self::OutOfMemory
             | Self::NoResult
             | Self::NoOutput
             | Self::Reported { .. }
@@ -174,6 +179,7 @@ impl Failure {
             Self::Spawn { .. }
             | Self::Exited { .. }
             | Self::Signal { .. }
+            | Self::OutOfMemory
             | Self::NoResult
             | Self::NoOutput
             | Self::Reported { .. }
@@ -218,7 +224,7 @@ impl Failure {
             Self::Budget { of, limit } => {
                 vec![("budget", of.name().into()), ("limit", (*limit).into())]
             }
-            Self::NoResult | Self::NoOutput | Self::Dropped => Vec::new(),
+            Self::OutOfMemory | Self::NoResult | Self::NoOutput | Self::Dropped => Vec::new(),
         }
     }
 }

@@ -16,7 +16,8 @@
 //! | `repeat=N:TEXT`, `endless=TEXT` | `say=TEXT` so often |
 //! | `fill=N` | writes N letters without a line's end |
 //! | `complain=N` | writes N bytes to stderr |
-//! | `read`, `read-line`, `echo` | reads stdin to its end; a line; and says it |
+//! | `read`, `read-line` | reads stdin to its end; a line |
+//! | `echo`, `tell-line` | the same, and says it; as a JSON line |
 //! | `fds`, `env` | says its descriptors; its environment |
 //! | `orphans=N` | leaves N children in sessions of their own, which hold stdout |
 //! | `ignore-term`, `close-stdout` | does so |
@@ -70,6 +71,11 @@ fn perform(op: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
         "complain" => fill(&mut io::stderr().lock(), number()?)?,
         "read" => drop(io::copy(&mut io::stdin().lock(), &mut io::sink())?),
         "read-line" => drop(io::stdin().lock().read_line(&mut String::new())?),
+        "tell-line" => {
+            let mut line = String::new();
+            io::stdin().lock().read_line(&mut line)?;
+            writeln!(out, r#"{{"type":"text","text":{}}}"#, quote(&line))?;
+        }
         "echo" => drop(io::copy(&mut io::stdin().lock(), out)?),
         "fds" => descriptors(out)?,
         "env" => {

@@ -88,6 +88,20 @@ impl Cgroup {
         let _ = fs::write(self.unified.join("cgroup.kill"), "1");
     }
 
+    /// Whether something in it was killed for the memory that it took.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let unified = self.unified.join("memory.events");
+        let legacy = self
+            .limiting
+            .iter()
+            .map(|dir| dir.join("memory.oom_control"));
+        legacy.chain([unified]).any(|path| {
+            let told = fs::read_to_string(path).unwrap_or_default();
+            let kills = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+            kills.is_some_and(|kills| kills.trim() != "0")
+        })
+    }
+
     /// What is in it; zombies are not told of.
     pub(crate) fn pids(&self) -> Vec<i32> {
         pids(&self.unified)
@@ -139,7 +153,9 @@ pub(crate) fn is_available() -> bool {
 }
 
 fn house(owner: &str) -> Option<PathBuf> {
-    Some(own_base("")?.join(format!("evenkeel-{owner}")))
+    let is_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let named = !owner.is_empty() && owner.chars().all(is_a_name);
+    named.then(|| own_base("").map(|base| base.join(format!("evenkeel-{owner}"))))?
 }
 
 /// Where this process is in the tree of `controller` (version 1), or of version 2 if that is empty.

@@ -27,7 +27,8 @@ pub struct Config {
     pub noise_lines_max: u64,
     /// A success without text is a failure.
     pub text_required: bool,
-    /// Use a cgroup where there is one to be had.
+    /// Use a cgroup where there is one to be had. Without one, a process that has left its group,
+    /// its parents and its environment behind can get away.
     pub cgroups: bool,
     /// Names the server on all that it starts; `[a-z0-9-]`, the same after a restart.
     pub owner: String,

@@ -111,8 +111,8 @@ pub(crate) async fn hold(
         let mut draining: Optional<'_, ()> = Some(Box::pin(stderr::drain(stderr, &mut tail)));
         while !held.is_over(listening.is_none()) {
             let deadline = held.deadline(listening.is_none());
+            // Not biased: a flood on one pipe must not starve the others or the clocks.
             tokio::select! {
-                biased;
                 ask = control.next() => match ask {
                     Ask::Cancel => {
                         feeding = None;
@@ -304,6 +304,11 @@ impl<'a> Conversation<'a> {
             Some(Cut::Lingered) | None => {
                 status::ending(seen(self.config, listener, felled.exit, redactor))
             }
+        };
+        let by_signal = matches!(ending, Ending::Failed(Failure::Signal { .. }));
+        let ending = match by_signal && felled.out_of_memory {
+            true => Ending::Failed(Failure::OutOfMemory),
+            false => ending,
         };
         Outcome {
             ending,

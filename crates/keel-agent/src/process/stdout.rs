@@ -158,6 +158,14 @@ impl<'a> Listener<'a> {
         }
         let mut bytes = std::mem::take(&mut self.rest);
         let parsed = json_line::parse(&bytes);
+        if parsed.line == Line::Noise {
+            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+            tracing::debug!(
+                bytes = bytes.len(),
+                ?start,
+                "a line that is not of the protocol"
+            );
+        }
         bytes.clear();
         self.rest = bytes;
         self.repaired |= parsed.repaired;

@@ -50,6 +50,8 @@ pub(crate) struct Tree {
 pub(crate) struct Felled {
     /// How the leader ended.
     pub(crate) exit: Option<Exit>,
+    /// Something in it was killed for the memory that it took.
+    pub(crate) out_of_memory: bool,
     /// Processes that outlived it.
     pub(crate) orphans: u32,
 }
@@ -114,6 +116,7 @@ impl Tree {
         reap_adopted();
         Felled {
             exit,
+            out_of_memory: self.cgroup.as_ref().is_some_and(Cgroup::ran_out_of_memory),
             orphans: u32::try_from(orphans.len()).unwrap_or(u32::MAX),
         }
     }

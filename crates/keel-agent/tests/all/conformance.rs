@@ -112,8 +112,7 @@ fn process_that(behaviour: Behaviour, stdout: Stdout) -> Subject {
         (Behaviour::Ask, _) => vec![
             "read-line",
             r#"say={"type":"needs_action","id":"a-echo","prompt":"well?"}\n"#,
-            "read-line",
-            r#"text={"yes":1}\n"#,
+            "tell-line",
             "done",
         ],
         (Behaviour::Endless, true) => vec![r#"endless={"type":"text","text":"again "}\n"#],
@@ -263,7 +262,7 @@ async fn an_answer_to_a_question_is_heard_c23() {
         }));
         let heard = driven.finish().await;
         heard.assert_done();
-        assert_eq!(heard.text().trim_end(), r#"{"yes":1}"#);
+        assert!(heard.text().contains(r#"{"yes":1}"#), "{heard:?}");
         subject.check_nothing_left();
     }
 }

@@ -198,13 +198,11 @@ pub(crate) fn left_of(owner: &str) -> Vec<String> {
 pub(crate) fn assert_nothing_left(owner: &str) {
     assert_eq!(left_of(owner), Vec::<String>::new(), "processes are left");
     let cgroups = fs::read_dir(format!("/sys/fs/cgroup/unified/evenkeel-{owner}"));
-    assert_eq!(
-        cgroups
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|it| it.path().is_dir())
-            .count(),
-        0
-    );
+    let cgroups = cgroups
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir());
+    assert_eq!(cgroups.count(), 0, "cgroups are left");
+    assert_eq!(process::reap_leftovers(owner), 0);
 }

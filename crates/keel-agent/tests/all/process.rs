@@ -244,6 +244,31 @@ async fn a_flood_on_stderr_blocks_nobody_c16() {
 }
 
 #[tokio::test]
+async fn an_endless_flood_on_stderr_starves_no_clock_c16() {
+    let ops = ["ignore-term", ONE, "complain=1000000000000"];
+    let terminate = Duration::from_millis(500);
+    let config = fake(Stdout::JsonLines, &ops);
+    let config = Config {
+        clocks: Clocks {
+            terminate,
+            ..Clocks::default()
+        },
+        ..config
+    };
+    let owner = config.owner.clone();
+    let provider = std::sync::Arc::new(keel_agent::process::Process::new(config));
+    let mut driven = Driven::start(provider, "", Budgets::default());
+    driven
+        .until(|output| matches!(output, Output::Text(_)))
+        .await;
+    driven.running.cancel();
+    let heard = driven.finish().await;
+    assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: true });
+    assert!(heard.took < Duration::from_secs(3), "{:?}", heard.took);
+    assert_nothing_left(&owner);
+}
+
+#[tokio::test]
 async fn stdin_is_written_and_closed_c17() {
     let prompt = "first\n--dangerously-skip-permissions; $(rm) \u{0} '\u{200d}";
     let heard = run(fake(Stdout::Lines, &["echo"]), prompt).await;
