@@ -121,7 +121,8 @@ pub struct Limits {
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
-    /// From a polite end of a cancelled program to an impolite one.
+    /// From a polite end of a cancelled program to an impolite one; what does not end within
+    /// [`crate::limits::CANCEL_MAX`] is killed then.
     pub terminate: Duration,
     /// Without the program reading its stdin.
     pub stdin: Duration,

@@ -90,19 +90,21 @@ impl Tree {
         let Some(leader) = self.leader.take() else {
             return Felled::default();
         };
+        // What dies with its leader, by the same kill, is no orphan.
+        let outlived = self.leader_is_dead();
         let mut orphans = BTreeSet::new();
-        if self.leader_is_dead() {
+        if outlived {
             orphans.extend(self.others().iter().map(|found| (found.pid, found.started)));
         }
         let give_up_at = Instant::now() + DEAD_WITHIN;
         let mut pause = Duration::from_micros(200);
         loop {
-            let leader_was_dead = self.leader_is_dead();
+            let leader_is_dead = self.leader_is_dead();
             let left = self.kill();
-            if leader_was_dead {
+            if outlived {
                 orphans.extend(left.iter().map(|found| (found.pid, found.started)));
             }
-            if leader_was_dead && left.is_empty() {
+            if leader_is_dead && left.is_empty() {
                 break;
             }
             if Instant::now() > give_up_at {
@@ -192,12 +194,13 @@ fn exit(status: ExitStatus) -> Exit {
 /// Reaps the dead whom this process adopted: children that are neither leaders nor of its own
 /// process group, as everything that a provider starts is in a group of its own.
 fn reap_adopted() {
-    let leaders = leaders();
     let own = std::process::id().cast_signed();
     let own_group = getpgrp().as_raw_nonzero().get();
-    for found in scan::processes() {
-        let adopted = found.zombie && found.parent == own && found.group != own_group;
-        if adopted && !leaders.contains(&found.pid) {
+    let mut adopted = scan::processes();
+    adopted.retain(|found| found.zombie && found.parent == own && found.group != own_group);
+    let leaders = leaders();
+    for found in adopted {
+        if !leaders.contains(&found.pid) && Found::look(found.pid) == Some(found) {
             // Only this function reaps it, and it is not run twice at once.
             let _ = waitpid(Pid::from_raw(found.pid), WaitOptions::NOHANG);
         }

@@ -134,6 +134,14 @@ async fn leftovers_of_a_dead_server_are_killed_at_the_next_ones_start_c09() {
     child.wait().unwrap();
 }
 
+fn zombie_children() -> usize {
+    let own = std::process::id().to_string();
+    let stats = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let is_ours = |stat: &String| stat.contains(&format!(") Z {own} "));
+    stats.filter(is_ours).count()
+}
+
 #[tokio::test]
 async fn nothing_is_leaked_by_many_runs() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -146,6 +154,8 @@ async fn nothing_is_leaked_by_many_runs() {
             .await
             .assert_done();
     }
+    let zombies = zombie_children();
+    assert!(zombies < 10, "{zombies} dead orphans are not reaped");
     // Other tests run beside this one; a leak of one a run would show all the same.
     assert!(
         descriptors() < before + 100,
