@@ -195,14 +195,15 @@ pub(crate) fn left_of(owner: &str) -> Vec<String> {
     left
 }
 
+/// How many cgroups there are of `owner`'s attempts.
+pub(crate) fn cgroups_of(owner: &str) -> usize {
+    let house = fs::read_dir(format!("/sys/fs/cgroup/unified/evenkeel-{owner}"));
+    let entries = house.into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().is_dir()).count()
+}
+
 pub(crate) fn assert_nothing_left(owner: &str) {
     assert_eq!(left_of(owner), Vec::<String>::new(), "processes are left");
-    let cgroups = fs::read_dir(format!("/sys/fs/cgroup/unified/evenkeel-{owner}"));
-    let cgroups = cgroups
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir());
-    assert_eq!(cgroups.count(), 0, "cgroups are left");
+    assert_eq!(cgroups_of(owner), 0, "cgroups are left");
     assert_eq!(process::reap_leftovers(owner), 0);
 }

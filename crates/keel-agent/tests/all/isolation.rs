@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     process::{Command, Stdio},
     sync::Arc,
@@ -14,13 +14,19 @@ use keel_agent::{
     process::{Config, Limits, Process, Stdout, has_cgroups, reap_leftovers},
 };
 
-use super::harness::{Driven, FAKE, assert_nothing_left, fake, left_of, owner, run};
+use super::harness::{Driven, FAKE, assert_nothing_left, cgroups_of, fake, left_of, owner, run};
 
 /// Whether cgroups are there; says so, loudly, if not.
 fn cgroups_or_skip(test: &str) -> bool {
     let there = has_cgroups();
     if !there {
-        eprintln!("skipped{{needs: cgroup v2 that may be written}}: {test}");
+        // Not by a macro, whose words the test harness keeps to itself.
+        let mut stderr = std::io::stderr();
+        writeln!(
+            stderr,
+            "skipped{{needs: cgroup v2 that may be written}}: {test}"
+        )
+        .expect("stderr is there");
         let root = rustix::process::geteuid().is_root();
         assert!(
             !(root && std::env::var_os("CI").is_some()),
@@ -136,7 +142,7 @@ async fn leftovers_of_a_dead_server_are_killed_at_the_next_ones_start_c09() {
 
 fn zombie_children() -> usize {
     let own = std::process::id().to_string();
-    let stats = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = std::fs::read_dir("/proc").expect("Linux").flatten();
     let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
     let is_ours = |stat: &String| stat.contains(&format!(") Z {own} "));
     stats.filter(is_ours).count()
@@ -237,4 +243,45 @@ fn a_runtime_that_goes_down_takes_everything_with_it() {
     drop(runtime);
     assert_nothing_left(&owner);
     drop(driven);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_do_not_disturb_each_other() {
+    let mut attempts = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let say = format!("say=this is {n}");
+        attempts
+            .spawn(async move { (n, run(fake(Stdout::Lines, &["orphans=1", &say]), "").await) });
+    }
+    let mut slowest = Duration::ZERO;
+    for (n, heard) in attempts.join_all().await {
+        heard.assert_done();
+        assert_eq!(heard.text(), format!("this is {n}"));
+        assert_eq!(heard.outcome.orphans_killed, 1);
+        slowest = slowest.max(heard.took);
+    }
+    println!("the slowest of 100 took {slowest:?}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_dropped_while_it_starts_leaves_nothing() {
+    // Without a cgroup there is nothing to see of what is about to be started.
+    if !cgroups_or_skip("an_attempt_that_is_dropped") {
+        return;
+    }
+    for _ in 0..50 {
+        let config = fake(Stdout::Lines, &["orphans=1", "hang"]);
+        let owner = config.owner.clone();
+        let mut driven = Driven::start(Arc::new(Process::new(config)), "", Budgets::default());
+        let soon = Duration::from_micros(200);
+        let _ = tokio::time::timeout(soon, driven.stream.next()).await;
+        drop(driven);
+        // What was being started is killed as soon as it is.
+        let began = Instant::now();
+        let is_left = || cgroups_of(&owner) > 0 || !left_of(&owner).is_empty();
+        while is_left() && began.elapsed() < Duration::from_secs(5) {
+            tokio::task::yield_now().await;
+        }
+        assert_nothing_left(&owner);
+    }
 }
