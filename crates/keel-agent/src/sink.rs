@@ -122,7 +122,7 @@ impl Sink {
         self.meter.charge(BudgetKind::Lines, lines)
     }
 
-    /// Whether the attempt stands still because nobody consumes.
+    /// What was said so far, and whether anybody consumes it.
     pub(crate) fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
     }

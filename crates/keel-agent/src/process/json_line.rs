@@ -73,7 +73,8 @@ fn read(mut object: Map<String, Value>, len: usize) -> Line {
             _ => Line::Noise,
         },
         "item" => item(object, len),
-        "needs_action" => {
+        // A question that no frame can carry is no question.
+        "needs_action" if len <= ITEM_BYTES_MAX => {
             serde_json::from_value(Value::Object(object)).map_or(Line::Noise, Line::NeedsAction)
         }
         "model_call" => Line::ModelCall,
