@@ -156,7 +156,7 @@ impl Session {
             .participants
             .iter()
             .map(|view| {
-                let member = Member::absent(view.role, view.subject.clone(), now);
+                let member = Member::absent(view.role, now);
                 (view.participant.clone(), member)
             })
             .collect();

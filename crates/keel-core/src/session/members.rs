@@ -22,7 +22,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) role: Role,
-    pub(crate) subject: String,
     /// Counts its attachments. Forgotten with the process: a key then says it.
     incarnation: u64,
     pub(crate) conn: Option<ConnId>,
@@ -180,6 +179,7 @@ impl Session {
             gap: (!in_log).then_some(Some(Code::LogRewound)),
         };
         if self.life == Life::Queued {
+            ctx.conns.hold_hello(id, hello.clone());
             return self.tell_queued(ctx);
         }
         self.welcome(id, hello, &arrival, consumed, ctx);
@@ -227,7 +227,7 @@ impl Session {
             .as_ref()
             .map_or_else(String::new, |grant| grant.subject.clone());
         let participant = ParticipantId::from_bits(ctx.mint.bits());
-        let mut member = Member::absent(hello.role, subject.clone(), ctx.now.mono);
+        let mut member = Member::absent(hello.role, ctx.now.mono);
         member.conn = Some(id);
         member.away_since = None;
         member.incarnation = 1;

@@ -1,0 +1,16 @@
+//! Behaviour of the Node through its inputs and outputs, over a store that is a few lines.
+
+#[path = "all/admission.rs"]
+mod admission;
+#[path = "all/commands.rs"]
+mod commands;
+#[path = "all/hostile.rs"]
+mod hostile;
+#[path = "all/resume.rs"]
+mod resume;
+#[path = "all/store.rs"]
+mod store;
+#[path = "all/turns.rs"]
+mod turns;
+#[path = "all/world.rs"]
+mod world;

@@ -1,0 +1,168 @@
+//! Admission through the wire: told at once, fair, and kept over a restart.
+
+use std::time::Duration;
+
+use keel_core::node::{Backend, Capacity, SlotKind};
+use keel_wire::{Admission, Code, ServerFrame};
+use serde_json::json;
+
+use crate::world::{Tab, World};
+
+fn limited(kind: SlotKind, slots: usize) -> World {
+    World::with(|config| {
+        let capacity = Some(Capacity {
+            kind,
+            slots,
+            queue: 10,
+        });
+        config.backends.insert(
+            "echo".into(),
+            Backend {
+                capacity,
+                ..Backend::default()
+            },
+        );
+    })
+}
+
+fn waits(n: u128) -> Tab {
+    let mut tab = Tab::new(n);
+    tab.hello.admission = Admission::Wait { max_ms: None };
+    tab
+}
+
+fn positions(world: &World, conn: keel_core::node::ConnId) -> Vec<(u32, u32)> {
+    let frames = world.lines[&conn].frames.iter();
+    frames
+        .filter_map(|frame| match frame {
+            ServerFrame::Queued(queued) => Some((queued.position, queued.of)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn capacity_is_one_fault_on_one_connection_s16_e1() {
+    let mut world = limited(SlotKind::Session, 1);
+    world.connect(&Tab::new(1));
+    let second = world.connect(&Tab::new(2));
+    let faults = world.faults(second);
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].code, Code::AtCapacity);
+    assert_eq!(
+        (&faults[0].detail["limit"], &faults[0].detail["active"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(world.lines[&second].closed, Code::AtCapacity.close());
+}
+
+#[test]
+fn a_place_in_line_is_told_moves_and_becomes_a_welcome_m9() {
+    let mut world = limited(SlotKind::Session, 1);
+    let first = world.connect(&Tab::new(1));
+    let second = world.connect(&waits(2));
+    let third = world.connect(&waits(3));
+    assert_eq!(positions(&world, second), [(1, 1)]);
+    assert_eq!(positions(&world, third), [(2, 2)]);
+    world.command(first, 1, keel_wire::EndSession {});
+    world.welcome(second);
+    assert_eq!(positions(&world, third).last(), Some(&(1, 1)));
+}
+
+#[test]
+fn a_line_survives_a_restart_in_its_order_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let first_tab = Tab::new(1);
+    let first = world.connect(&first_tab);
+    let welcome = world.welcome(first);
+    let second_tab = waits(2);
+    let second = world.connect(&second_tab);
+    let queued = world.lines[&second]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Queued(queued) => Some(queued.clone()),
+            _ => None,
+        });
+    let queued = queued.unwrap();
+    world.crash();
+    let newcomer = world.connect(&Tab::new(3));
+    assert_eq!(
+        world.faults(newcomer)[0].code,
+        Code::AtCapacity,
+        "the slot is kept"
+    );
+    let mut back = second_tab.clone();
+    back.hello.attempt = 2;
+    back.hello.session = Some(queued.session);
+    back.hello.resume = Some(keel_wire::Resume {
+        participant: queued.participant,
+        key: queued.resume_key,
+        cursor: keel_wire::Cursor::default(),
+        strategy: keel_wire::Strategy::Fast,
+    });
+    let second = world.connect(&back);
+    assert_eq!(positions(&world, second), [(1, 1)]);
+    let first = world.connect(&first_tab.again(&welcome, 0));
+    world.command(first, 1, keel_wire::EndSession {});
+    world.welcome(second);
+}
+
+#[test]
+fn a_crashed_holders_slot_returns_after_its_window_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let first = world.connect(&Tab::new(1));
+    world.reset(first);
+    let second = world.connect(&waits(2));
+    for _ in 0..130 {
+        world.pass(Duration::from_secs(1));
+        world.send(
+            second,
+            keel_wire::Ack {
+                seq: keel_wire::Seq::ZERO,
+            },
+        );
+    }
+    world.welcome(second);
+}
+
+#[test]
+fn turns_take_slots_only_while_they_run() {
+    let mut world = limited(SlotKind::Turn, 1);
+    let first = world.connect(&Tab::new(1));
+    let second = world.connect(&Tab::new(2));
+    world.say(first, 1, "a");
+    world.say(second, 1, "b");
+    assert_eq!(world.runs.len(), 1);
+    world.done();
+    assert_eq!(world.runs.len(), 2);
+    assert_eq!(world.runs[1].1.prompt, "b");
+    world.done();
+    world.say(first, 2, "c");
+    assert_eq!(world.runs.len(), 3);
+}
+
+#[test]
+fn draining_moves_everyone_and_stops_s14_n16() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.text("x");
+    let within = Duration::from_secs(5);
+    world.input(keel_core::node::Input::Drain {
+        within,
+        target: None,
+    });
+    assert!(
+        world.lines[&conn]
+            .frames
+            .iter()
+            .any(|f| matches!(f, ServerFrame::Goaway(_)))
+    );
+    let newcomer = world.connect(&Tab::new(2));
+    assert_eq!(world.faults(newcomer)[0].code, Code::ServerShutdown);
+    assert!(!world.drained, "the turn may finish");
+    world.done();
+    assert!(world.drained);
+    assert_eq!(world.lines[&conn].closed, Code::ServerShutdown.close());
+}

@@ -1,0 +1,249 @@
+//! Commands: each once, each answered, by whoever may.
+
+use keel_wire::{Code, Event, Receipt, ReceiptBody, Role, Seq, ServerFrame, Strategy};
+use serde_json::json;
+
+use crate::world::{StoreMood, Tab, World, seq};
+
+fn code(receipt: &Receipt) -> Option<Code> {
+    match &receipt.body {
+        ReceiptBody::Ok { .. } => None,
+        ReceiptBody::Fault(fault) => match fault.code {
+            keel_wire::FaultCode::Known(code) => Some(code),
+            keel_wire::FaultCode::Unknown(_) => panic!("ours are known"),
+        },
+    }
+}
+
+#[test]
+fn the_same_command_twice_is_run_once_and_answered_twice_i2_p07_n19() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.say(conn, 1, "hello");
+    let receipts = world.receipts(conn);
+    assert_eq!(receipts.len(), 2);
+    assert_eq!(receipts[0], receipts[1]);
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn a_command_whose_receipt_was_lost_is_answered_from_record_e12() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Holds;
+    world.say(conn, 1, "hello");
+    world.reset(conn);
+    world.release();
+    let mut back = tab.again(&welcome, 0);
+    back.hello.stream.next = seq(2);
+    let conn = world.connect(&back);
+    assert_eq!(world.welcome(conn).consumed, seq(1));
+    assert_eq!(world.receipts(conn).len(), 1);
+    world.say(conn, 1, "hello");
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn a_command_lost_with_the_server_is_run_when_it_comes_again_e12() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Holds;
+    world.say(conn, 1, "hello");
+    world.mood = StoreMood::Well;
+    world.crash();
+    let conn = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.welcome(conn).consumed, Seq::ZERO);
+    world.say(conn, 1, "hello");
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn a_number_that_was_passed_over_is_said_not_to_have_run() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "first");
+    world.say(conn, 2, "refused as busy");
+    world.command(conn, 3, keel_wire::Send { data: json!(1) });
+    world.reset(conn);
+    let conn = world.connect(&tab.again(&welcome, 0));
+    let told: Vec<_> = world
+        .receipts(conn)
+        .iter()
+        .map(|r| (r.n.get(), code(r)))
+        .collect();
+    assert_eq!(told, [(1, None), (2, Some(Code::Expired)), (3, None)]);
+    world.say(conn, 2, "refused as busy");
+    assert_eq!(
+        code(world.receipts(conn).last().unwrap()),
+        Some(Code::Expired)
+    );
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn an_expired_stream_runs_nothing_that_was_sent_on_it() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    let viewer = world.connect(&Tab::new(2).of(&welcome.session));
+    world.say(conn, 1, "hello");
+    world.done();
+    world.send(conn, keel_wire::Detach {});
+    let mut back = tab.again(&welcome, 0);
+    back.hello.stream.next = seq(3);
+    back.hello.resume.as_mut().unwrap().strategy = Strategy::Rejoin;
+    let conn = world.connect(&back);
+    assert_eq!(world.welcome(conn).consumed, seq(2));
+    world.say(conn, 1, "hello");
+    world.say(conn, 2, "sent, and perhaps run");
+    world.say(conn, 3, "new");
+    assert_eq!(world.runs.len(), 2, "the first and the new one");
+    assert_eq!(world.lines[&viewer].closed, None);
+}
+
+#[test]
+fn viewers_look_and_owners_end_a38() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    let viewer = world.connect(&Tab::new(2).of(&session).role(Role::Viewer));
+    world.say(viewer, 1, "hello");
+    world.command(
+        viewer,
+        2,
+        keel_wire::SetParams {
+            patch: json!({"a": 1}),
+        },
+    );
+    world.command(viewer, 3, keel_wire::EndSession {});
+    let told: Vec<_> = world.receipts(viewer).iter().map(code).collect();
+    assert_eq!(told, [Some(Code::PermissionDenied); 3]);
+    world.command(conn, 1, keel_wire::EndSession {});
+    for line in [conn, viewer] {
+        assert!(matches!(
+            world.lines[&line].frames.last(),
+            Some(ServerFrame::Ended(_))
+        ));
+        assert_eq!(
+            world.lines[&line].closed,
+            Some(keel_wire::CloseCode::NORMAL)
+        );
+    }
+}
+
+#[test]
+fn params_merge_and_are_in_force_at_the_next_run_e8_m32() {
+    let mut world = World::new();
+    let mut tab = Tab::new(1);
+    tab.hello.params = Some(json!({"strength": 1, "style": "plain"}));
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    world.command(
+        conn,
+        1,
+        keel_wire::SetParams {
+            patch: json!({"style": null, "seed": 7}),
+        },
+    );
+    world.command(conn, 2, keel_wire::SetParams { patch: json!([1]) });
+    assert_eq!(code(&world.receipts(conn)[1]), Some(Code::InvalidRequest));
+    world.say(conn, 3, "go");
+    assert_eq!(world.runs[0].1.params, json!({"strength": 1, "seed": 7}));
+    let applied = world
+        .log(&session)
+        .iter()
+        .any(|event| matches!(event, Event::ParamsApplied(applied) if applied.version == seq(2)));
+    assert!(applied);
+    world.crash();
+    let conn = world.connect(&Tab::new(2).of(&session));
+    assert_eq!(
+        world.welcome(conn).params,
+        json!({"strength": 1, "seed": 7})
+    );
+}
+
+#[test]
+fn unknown_commands_and_bad_data_are_refused_and_the_connection_lives_a35() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    for (n, (name, data)) in [
+        ("fly", "{}"),
+        ("say", "{}"),
+        ("say", "[]"),
+        ("params.set", "7"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        world.send(
+            conn,
+            keel_wire::CommandFrame {
+                n: seq(n as u64 + 1),
+                name: (*name).into(),
+                ttl_ms: None,
+                receipts_ack: Seq::ZERO,
+                data: keel_wire::RawData::trusted((*data).into()),
+            },
+        );
+    }
+    let told: Vec<_> = world.receipts(conn).iter().map(code).collect();
+    assert_eq!(told, [Some(Code::InvalidRequest); 4]);
+    assert_eq!(world.lines[&conn].closed, None);
+}
+
+#[test]
+fn fault_injection_that_is_off_is_like_no_command_at_all_m39_a23() {
+    let inject = |world: &mut World| {
+        let conn = world.connect(&Tab::new(1));
+        let fault = keel_wire::Injection::DropConnection;
+        world.command(
+            conn,
+            1,
+            keel_wire::InjectFault {
+                fault,
+                for_ms: None,
+            },
+        );
+        world.receipts(conn).first().cloned()
+    };
+    let mut off = World::with(|config| config.faults = false);
+    let refused = inject(&mut off).unwrap();
+    let conn = off.connect(&Tab::new(2));
+    off.send(
+        conn,
+        keel_wire::CommandFrame {
+            n: seq(1),
+            name: "fly".into(),
+            ttl_ms: None,
+            receipts_ack: Seq::ZERO,
+            data: keel_wire::RawData::trusted("{}".into()),
+        },
+    );
+    let (ReceiptBody::Fault(a), ReceiptBody::Fault(b)) =
+        (&refused.body, &off.receipts(conn)[0].body)
+    else {
+        panic!("both are refused")
+    };
+    assert_eq!((&a.code, &a.message), (&b.code, &b.message));
+    let mut denied = World::new();
+    denied.grant.may_inject = false;
+    assert_eq!(
+        code(&inject(&mut denied).unwrap()),
+        Some(Code::InvalidRequest)
+    );
+    let mut on = World::new();
+    inject(&mut on);
+    assert!(
+        on.facts
+            .iter()
+            .any(|f| matches!(f, keel_wire::journal::Fact::ConnectionLost { .. }))
+    );
+}

@@ -1,0 +1,336 @@
+//! Coming back: exactly what was missed, whichever way the connection went.
+
+use std::time::Duration;
+
+use keel_wire::{Code, Event, Joined, LeaveReason, ServerFrame, Strategy, journal::Fact};
+
+use crate::world::{Tab, World, seq};
+
+#[test]
+fn a_resumed_client_gets_exactly_what_it_missed_e12_i5() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    world.text("one ");
+    let (applied, _) = *world.events(conn).last().unwrap();
+    world.reset(conn);
+    world.text("two ");
+    world.text("three");
+    world.done();
+    let conn = world.connect(&tab.again(&welcome, applied.get()));
+    assert_eq!(world.welcome(conn).how, Joined::Resumed);
+    assert_eq!(world.heard(conn), "two three");
+    let replayed = world.lines[&conn]
+        .frames
+        .iter()
+        .any(|f| matches!(f, ServerFrame::Replayed(_)));
+    assert!(replayed);
+}
+
+#[test]
+fn a_loss_is_told_once_and_with_its_cause_m10_n01() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.reset(conn);
+    world.reset(conn);
+    let losses: Vec<_> = world
+        .facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::ConnectionLost { fault, .. } => Some(fault.code.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(losses, [Code::TransportError.known()]);
+}
+
+#[test]
+fn a_silent_client_is_given_up_and_told_why_n04_n05() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.pass(Duration::from_millis(3_500));
+    assert_eq!(
+        world.faults(conn).last().unwrap().code,
+        Code::HeartbeatTimeout
+    );
+    assert_eq!(world.lines[&conn].closed, Code::HeartbeatTimeout.close());
+}
+
+#[test]
+fn a_client_that_answers_beats_is_never_given_up_p05() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    for _ in 0..200 {
+        world.pass(Duration::from_millis(400));
+        let beat = world.lines[&conn]
+            .frames
+            .iter()
+            .rev()
+            .find_map(|frame| match frame {
+                ServerFrame::Beat(beat) => Some(*beat),
+                _ => None,
+            });
+        if let Some(beat) = beat {
+            world.send(conn, beat);
+        }
+    }
+    assert_eq!(world.lines[&conn].closed, None);
+}
+
+#[test]
+fn an_older_connection_of_the_same_tab_touches_nothing_n20() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let welcome = world.welcome(first);
+    let mut newer = tab.again(&welcome, 0);
+    newer.hello.attempt = 3;
+    let second = world.connect(&newer);
+    assert_eq!(world.lines[&first].closed, Code::Superseded.close());
+    let late = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.lines[&late].closed, Code::Superseded.close());
+    assert_eq!(world.lines[&second].closed, None);
+    world.say(second, 1, "hello");
+    assert_eq!(world.receipts(second).len(), 1);
+}
+
+#[test]
+fn another_instance_with_the_key_takes_over_in_the_open_p08_a07() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let mut other = tab.again(&world.welcome(first), 0);
+    other.hello.instance = keel_wire::InstanceId::from_bits(9);
+    let second = world.connect(&other);
+    assert_eq!(world.faults(first).last().unwrap().code, Code::Superseded);
+    assert_eq!(world.welcome(second).how, Joined::Resumed);
+    assert!(
+        world
+            .facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::Superseded { takeover: true, .. }))
+    );
+}
+
+#[test]
+fn a_rejoin_retires_the_old_key_m20() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let welcome = world.welcome(first);
+    let mut rejoin = tab.again(&welcome, 0);
+    rejoin.hello.resume.as_mut().unwrap().strategy = Strategy::Rejoin;
+    let second = world.connect(&rejoin);
+    assert_eq!(world.welcome(second).how, Joined::Rejoined);
+    let mut stale = tab.again(&welcome, 0);
+    stale.hello.attempt = 9;
+    let third = world.connect(&stale);
+    assert_eq!(
+        world.faults(third).last().unwrap().code,
+        Code::ResumeRefused
+    );
+    assert_eq!(
+        world.lines[&second].closed, None,
+        "the new attachment is untouched"
+    );
+}
+
+#[test]
+fn forged_keys_are_refused_a07() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let mut forged = tab.again(&world.welcome(first), 0);
+    forged.hello.resume.as_mut().unwrap().key.push('0');
+    let second = world.connect(&forged);
+    assert_eq!(
+        world.faults(second).last().unwrap().code,
+        Code::ResumeRefused
+    );
+    assert_eq!(world.lines[&first].closed, None);
+}
+
+#[test]
+fn a_cursor_from_the_future_harms_only_its_owner_p14_a36() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let welcome = world.welcome(first);
+    let other = world.connect(&Tab::new(2).of(&welcome.session));
+    let liar = world.connect(&tab.again(&welcome, 999));
+    let gap = world.lines[&liar]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        });
+    let gap = gap.expect("a gap");
+    assert_eq!(gap.fault.unwrap().code, Code::LogRewound);
+    assert_eq!(gap.epoch, welcome.cursor.epoch, "a claim proves nothing");
+    let told = world.lines[&other]
+        .frames
+        .iter()
+        .any(|f| matches!(f, ServerFrame::Gap(_)));
+    assert!(!told, "a bystander is not told");
+}
+
+#[test]
+fn a_restored_backup_is_proven_by_a_key_and_begins_an_epoch() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let early = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    world.text("text");
+    world.done();
+    let end = world.row(&early.session).head;
+    world.reset(conn);
+    let conn = world.connect(&tab.again(&early, end.get()));
+    let late = world.welcome(conn);
+    world.crash();
+    world.rewind_store(&early.session, 2);
+    let mut back = tab.again(&late, end.get());
+    back.hello.attempt = 9;
+    let conn = world.connect(&back);
+    let gap = world.lines[&conn]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        });
+    let gap = gap.expect("a gap");
+    assert!(gap.epoch > late.cursor.epoch);
+    assert_eq!(gap.fault.unwrap().code, Code::LogRewound);
+    assert_eq!(world.welcome(conn).cursor.epoch, gap.epoch);
+}
+
+#[test]
+fn after_a_restart_the_key_still_resumes_s01() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.crash();
+    let conn = world.connect(&tab.again(&welcome, 2));
+    assert_eq!(world.welcome(conn).how, Joined::Resumed);
+    assert_eq!(world.events(conn), []);
+}
+
+#[test]
+fn a_participant_that_stays_away_leaves_and_one_that_detaches_leaves_at_once() {
+    let mut world = World::with(|config| config.hibernate_after = Duration::from_secs(200));
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    let viewer = world.connect(&Tab::new(2).of(&session));
+    world.send(viewer, keel_wire::Detach {});
+    assert!(matches!(
+        world.lines[&viewer].frames.last(),
+        Some(ServerFrame::Ended(_))
+    ));
+    world.reset(conn);
+    world.pass(Duration::from_secs(121));
+    let left: Vec<_> = world
+        .log(&session)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ParticipantLeft(left) => Some(left.reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(left, [LeaveReason::Detached, LeaveReason::Expired]);
+}
+
+#[test]
+fn an_idle_session_leaves_memory_and_comes_back_whole() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    world.text("text");
+    world.done();
+    world.reset(conn);
+    world.pass(Duration::from_secs(31));
+    assert!(world.facts.contains(&Fact::Hibernated));
+    let conn = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.welcome(conn).how, Joined::Resumed);
+    assert_eq!(world.heard(conn), "text");
+}
+
+#[test]
+fn a_slow_reader_costs_nothing_and_is_passed_over_in_the_open_p04_i10() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    let slow = world.connect(&Tab::new(2).of(&session));
+    world.say(conn, 1, "hello");
+    world.lines.get_mut(&slow).unwrap().takes = false;
+    let line = "x".repeat(30_000);
+    for _ in 0..400 {
+        world.text(&line);
+    }
+    world.done();
+    assert_eq!(
+        world.heard(conn).len(),
+        400 * line.len(),
+        "the fast one has it all"
+    );
+    let waiting = world.lines[&slow].bytes_unflushed;
+    assert!(waiting < 300_000, "{waiting} bytes are on their way to it");
+    let line = world.lines.get_mut(&slow).unwrap();
+    line.takes = true;
+    let bytes = std::mem::take(&mut line.bytes_unflushed);
+    world.input(keel_core::node::Input::Flushed { conn: slow, bytes });
+    let gap = world.lines[&slow]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        });
+    assert_eq!(gap.unwrap().fault.unwrap().code, Code::SlowConsumer);
+    world.events(slow);
+}
+
+#[test]
+fn a_long_log_is_trimmed_below_a_snapshot_and_says_so_i6() {
+    let mut world = World::with(|config| config.retain_events = 500);
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.reset(conn);
+    let conn = world.connect(&tab.again(&welcome, 2));
+    for n in 1..=4_000 {
+        world.command(conn, n, keel_wire::Send { data: n.into() });
+        world.pass(Duration::from_millis(20));
+        let ack = keel_wire::CommandFrame {
+            n: seq(n),
+            name: "send".into(),
+            ttl_ms: None,
+            receipts_ack: seq(n),
+            data: keel_wire::RawData::trusted("{}".into()),
+        };
+        world.send(conn, ack);
+    }
+    assert!(world.row(&welcome.session).trimmed > seq(1_000));
+    let mut back = tab.again(&welcome, 2);
+    back.hello.attempt = 9;
+    let conn = world.connect(&back);
+    let gap = world.lines[&conn]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        });
+    let gap = gap.expect("a gap");
+    assert_eq!(
+        (gap.from, gap.fault.unwrap().code),
+        (seq(3), Code::ResumeGap.known())
+    );
+}

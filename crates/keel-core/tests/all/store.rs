@@ -1,0 +1,179 @@
+//! The store refuses, forgets, does not know: never told what is not kept, and healed by itself.
+
+use std::time::Duration;
+
+use keel_wire::{Code, ReceiptBody, ServerFrame, State, journal::Fact};
+
+use crate::world::{StoreMood, Tab, World};
+
+fn states(world: &World, conn: keel_core::node::ConnId) -> Vec<State> {
+    let frames = world.lines[&conn].frames.iter();
+    frames
+        .filter_map(|frame| match frame {
+            ServerFrame::Status(status) => Some(status.status.state.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_full_disk_is_told_refuses_and_heals_s07() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.mood = StoreMood::Refuses;
+    world.text("held back");
+    assert_eq!(world.heard(conn), "", "not kept, not told");
+    assert_eq!(states(&world, conn), [State::Degraded]);
+    assert_eq!(world.faults(conn).last().unwrap().code, Code::StoreFailed);
+    world.say(conn, 2, "refused");
+    let receipts = world.receipts(conn);
+    let ReceiptBody::Fault(fault) = &receipts.last().unwrap().body else {
+        panic!()
+    };
+    assert_eq!(fault.code, Code::StoreFailed);
+    world.done();
+    world.mood = StoreMood::Well;
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.heard(conn), "held back");
+    assert_eq!(states(&world, conn), [State::Degraded, State::Live]);
+    assert!(
+        world
+            .facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::StoreHealed { .. }))
+    );
+}
+
+#[test]
+fn an_unknown_commit_is_looked_up_and_neither_lost_nor_doubled_s13() {
+    for mood in [StoreMood::WritesUnknown, StoreMood::LosesUnknown] {
+        let mut world = World::new();
+        let conn = world.connect(&Tab::new(1));
+        let session = world.welcome(conn).session;
+        world.say(conn, 1, "hello");
+        world.mood = mood;
+        world.text("once");
+        world.mood = StoreMood::Well;
+        world.pass(Duration::from_millis(500));
+        world.done();
+        assert_eq!(world.heard(conn), "once", "{mood:?}");
+        let texts = world.log(&session);
+        assert_eq!(
+            texts
+                .iter()
+                .filter(|e| matches!(e, keel_wire::Event::Text(_)))
+                .count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_slow_disk_is_told_and_beats_do_not_wait_for_it_s09() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.mood = StoreMood::Holds;
+    world.say(conn, 1, "hello");
+    for _ in 0..3 {
+        world.pass(Duration::from_millis(1_050));
+        world.send(
+            conn,
+            keel_wire::Ack {
+                seq: keel_wire::Seq::ZERO,
+            },
+        );
+    }
+    assert_eq!(states(&world, conn), [State::Degraded]);
+    assert!(
+        world.lines[&conn]
+            .frames
+            .iter()
+            .any(|f| matches!(f, ServerFrame::Beat(_)))
+    );
+    world.release();
+    assert_eq!(states(&world, conn), [State::Degraded, State::Live]);
+    assert_eq!(world.receipts(conn).len(), 1);
+}
+
+#[test]
+fn resuming_does_not_wait_for_the_store() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Refuses;
+    world.reset(conn);
+    let conn = world.connect(&tab.again(&welcome, 2));
+    assert_eq!(world.welcome(conn).how, keel_wire::Joined::Resumed);
+}
+
+#[test]
+fn a_provider_is_not_read_while_its_output_cannot_be_kept() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.mood = StoreMood::Holds;
+    let piece = "x".repeat(30_000);
+    for _ in 0..10 {
+        world.text(&piece);
+    }
+    let run = world.runs[0].0;
+    assert_eq!(world.credit.get(&run), None, "no credit before the commit");
+    world.pass(Duration::from_secs(400));
+    world.release();
+    world.done();
+    assert_eq!(world.credit[&run], 300_000);
+    let session = world.welcome(conn).session;
+    let log = world.log(&session);
+    let Some(keel_wire::Event::TurnEnded(ended)) = log.last() else {
+        panic!()
+    };
+    assert_eq!(ended.end, keel_wire::TurnEnd::Done, "the silence was ours");
+}
+
+#[test]
+fn a_panic_ends_neither_the_session_nor_its_neighbours_s02() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    let bystander = world.connect(&Tab::new(2));
+    world.say(conn, 1, "hello");
+    world.text("kept");
+    let panic = keel_wire::Injection::Panic;
+    world.command(
+        conn,
+        2,
+        keel_wire::InjectFault {
+            fault: panic.clone(),
+            for_ms: None,
+        },
+    );
+    assert!(world.lines[&conn].closed.is_some());
+    assert_eq!(world.lines[&bystander].closed, None);
+    let mut back = tab.again(&welcome, 0);
+    let conn = world.connect(&back);
+    assert_eq!(world.heard(conn), "kept");
+    world.say(conn, 3, "goes on");
+    assert_eq!(world.runs.len(), 2);
+    world.command(
+        conn,
+        4,
+        keel_wire::InjectFault {
+            fault: panic,
+            for_ms: None,
+        },
+    );
+    back.hello.attempt = 9;
+    let conn = world.connect(&back);
+    let told = world
+        .faults(conn)
+        .iter()
+        .any(|fault| fault.code == Code::Internal);
+    assert!(
+        told,
+        "the second panic ends the session: {:?}",
+        world.lines[&conn].frames
+    );
+}

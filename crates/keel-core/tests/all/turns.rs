@@ -1,0 +1,429 @@
+//! Turns: told only once committed, ended exactly once, one after the other.
+
+use std::time::Duration;
+
+use keel_core::node::{Backend, RunEnd, RunFailure, RunOutput, TurnClocks};
+use keel_wire::{
+    Action, ActionId, BusyPolicy, Code, Event, Receipt, ReceiptBody, ServerFrame, TurnEnd,
+};
+use serde_json::{Map, json};
+
+use crate::world::{StoreMood, Tab, World};
+
+fn ends(world: &World, session: &keel_wire::SessionId) -> Vec<TurnEnd> {
+    let log = world.log(session);
+    log.iter()
+        .filter_map(|event| match event {
+            Event::TurnEnded(ended) => Some(ended.end),
+            _ => None,
+        })
+        .collect()
+}
+
+fn crash(code: Code) -> RunEnd {
+    RunEnd::Failed(RunFailure {
+        code,
+        message: "exit 1".into(),
+        detail: Map::new(),
+    })
+}
+
+#[test]
+fn a_turn_streams_and_ends_once_i3() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    assert!(matches!(
+        world.receipts(conn)[..],
+        [Receipt {
+            body: ReceiptBody::Ok {
+                position: Some(0),
+                ..
+            },
+            ..
+        }]
+    ));
+    world.text("hel");
+    world.text("lo");
+    world.done();
+    world.text("late output is nobody's");
+    world.done();
+    assert_eq!(world.heard(conn), "hello");
+    let session = world.welcome(conn).session;
+    assert_eq!(ends(&world, &session), [TurnEnd::Done]);
+}
+
+#[test]
+fn nothing_is_told_before_it_is_committed() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.mood = StoreMood::Holds;
+    let before = world.events(conn).len();
+    world.say(conn, 1, "hello");
+    assert_eq!(world.events(conn).len(), before, "no event");
+    assert_eq!(world.receipts(conn), [], "no receipt");
+    assert!(world.runs.is_empty(), "no run");
+    world.release();
+    assert_eq!(world.receipts(conn).len(), 1);
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn output_while_a_commit_is_in_flight_becomes_one_event() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.mood = StoreMood::Holds;
+    for _ in 0..100 {
+        world.text("word ");
+    }
+    world.release();
+    world.done();
+    let texts = world
+        .events(conn)
+        .into_iter()
+        .filter(|(_, event)| matches!(event, Event::Text(_)))
+        .count();
+    assert_eq!(texts, 2, "the first went at once, the rest together");
+    assert_eq!(world.heard(conn), "word ".repeat(100));
+    let run = world.runs[0].0;
+    assert_eq!(
+        world.credit[&run], 500,
+        "every committed byte may be followed by another"
+    );
+}
+
+#[test]
+fn busy_is_answered_at_once_and_disturbs_nothing_m24_i7() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "first");
+    world.say(conn, 2, "second");
+    let receipts = world.receipts(conn);
+    let ReceiptBody::Fault(fault) = &receipts[1].body else {
+        panic!("{receipts:?}")
+    };
+    assert_eq!(fault.code, Code::SessionBusy);
+    assert!(fault.turn.is_some() && fault.detail.contains_key("since_ms"));
+    assert_eq!(world.runs.len(), 1);
+    world.done();
+    world.say(conn, 3, "third");
+    assert_eq!(world.runs.len(), 2);
+}
+
+#[test]
+fn queued_turns_run_in_order_and_the_queue_has_a_bound_e11() {
+    let mut world = World::new();
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });
+    let conn = world.connect(&tab);
+    for n in 1..=4 {
+        world.say(conn, n, &format!("turn {n}"));
+    }
+    let positions: Vec<_> = world
+        .receipts(conn)
+        .into_iter()
+        .map(|receipt| match receipt.body {
+            ReceiptBody::Ok { position, .. } => position,
+            ReceiptBody::Fault(fault) => {
+                assert_eq!(fault.code, Code::SessionBusy);
+                None
+            }
+        })
+        .collect();
+    // The fourth was refused at once, the others were committed first.
+    assert_eq!(
+        positions.iter().flatten().copied().collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    for _ in 0..3 {
+        world.done();
+    }
+    let prompts: Vec<_> = world
+        .runs
+        .iter()
+        .map(|(_, run)| run.prompt.clone())
+        .collect();
+    assert_eq!(prompts, ["turn 1", "turn 2", "turn 3"]);
+}
+
+#[test]
+fn a_crash_is_one_typed_end_and_the_session_goes_on_m21_c02() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.text("partial");
+    world.finish(crash(Code::ProviderCrashed));
+    let session = world.welcome(conn).session;
+    let log = world.log(&session);
+    let Some(Event::TurnEnded(ended)) = log.last() else {
+        panic!("{log:?}")
+    };
+    assert_eq!((ended.end, ended.bytes), (TurnEnd::Failed, 7));
+    assert_eq!(ended.fault.as_ref().unwrap().code, Code::ProviderCrashed);
+    world.say(conn, 2, "again");
+    assert_eq!(world.runs.len(), 2);
+}
+
+#[test]
+fn a_silent_crash_is_tried_again_where_that_is_allowed_c02() {
+    let mut world = World::with(|config| {
+        config.backends.get_mut("echo").unwrap().attempts = 2;
+    });
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.finish(crash(Code::ProviderCrashed));
+    assert_eq!(world.runs.last().unwrap().1.attempt, 2);
+    world.finish(crash(Code::ProviderCrashed));
+    let session = world.welcome(conn).session;
+    assert_eq!(ends(&world, &session), [TurnEnd::Failed]);
+}
+
+#[test]
+fn a_new_attempt_supersedes_what_was_said_c21() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.text("wrong");
+    let run = world.runs[0].0;
+    let failure = RunFailure {
+        code: Code::ProviderCrashed,
+        message: "cut".into(),
+        detail: Map::new(),
+    };
+    world.input(keel_core::node::Input::RunOutput {
+        run,
+        output: RunOutput::NewAttempt { failure },
+    });
+    world.text("right");
+    world.done();
+    let session = world.welcome(conn).session;
+    let mut fold = keel_wire::Snapshot::default();
+    for event in world.log(&session) {
+        fold.apply(&event);
+    }
+    assert_eq!(
+        (fold.turns[0].tail.as_str(), fold.turns[0].attempt),
+        ("right", 2)
+    );
+}
+
+#[test]
+fn every_clock_of_a_turn_ends_it_c06_c07() {
+    let short = TurnClocks {
+        spawn: Duration::from_secs(1),
+        first_output: Duration::from_secs(2),
+        idle: Duration::from_secs(3),
+        whole: Duration::from_secs(20),
+        action: Duration::from_secs(4),
+    };
+    let cases: [(&str, fn(&mut World), u64); 4] = [
+        ("spawn", |_| {}, 1),
+        (
+            "first output",
+            |world| {
+                let run = world.runs[0].0;
+                let output = RunOutput::Started;
+                world.input(keel_core::node::Input::RunOutput { run, output });
+            },
+            2,
+        ),
+        ("idle", |world| world.text("x"), 3),
+        (
+            "whole turn",
+            |world| {
+                for _ in 0..19 {
+                    world.text("x");
+                    world.pass(Duration::from_secs(1));
+                }
+                world.text("x");
+            },
+            1,
+        ),
+    ];
+    for (clock, act, after) in cases {
+        let backend = Backend {
+            clocks: short,
+            ..Backend::default()
+        };
+        let mut world = World::with(|config| {
+            config.backends.insert("echo".into(), backend);
+        });
+        let conn = world.connect(&Tab::new(1));
+        let session = world.welcome(conn).session;
+        world.say(conn, 1, "hello");
+        act(&mut world);
+        world.pass(Duration::from_millis(after * 1_000 - 10));
+        assert_eq!(ends(&world, &session), [], "{clock} is not due");
+        world.pass(Duration::from_millis(20));
+        assert_eq!(ends(&world, &session), [TurnEnd::Failed], "{clock}");
+        let log = world.log(&session);
+        let Some(Event::TurnEnded(ended)) = log.last() else {
+            panic!("{log:?}")
+        };
+        let fault = ended.fault.as_ref().unwrap();
+        assert_eq!(fault.code, Code::ProviderTimeout);
+        assert_eq!(fault.detail["clock"], json!(clock));
+        assert!(world.stopped.contains(&(world.runs[0].0, true)), "killed");
+    }
+}
+
+#[test]
+fn a_stalled_turn_is_told_before_anything_is_done_about_it_c07() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.text("x");
+    let beats = Duration::from_millis(500);
+    for _ in 0..12 {
+        world.pass(beats);
+        world.send(
+            conn,
+            keel_wire::Ack {
+                seq: keel_wire::Seq::ZERO,
+            },
+        );
+    }
+    let stalled = world.lines[&conn]
+        .frames
+        .iter()
+        .filter(|frame| matches!(frame, ServerFrame::Ephemeral(e) if e.kind == "turn.stalled"))
+        .count();
+    assert_eq!(stalled, 1);
+    let degraded = world.lines[&conn].frames.iter().any(|frame| {
+        matches!(frame, ServerFrame::Status(s) if s.status.state == keel_wire::State::Degraded)
+    });
+    assert!(degraded, "status shows it");
+    world.text("y");
+    let live = world.lines[&conn]
+        .frames
+        .iter()
+        .rev()
+        .find_map(|frame| match frame {
+            ServerFrame::Status(s) => Some(s.status.state.clone()),
+            _ => None,
+        });
+    assert_eq!(live, Some(keel_wire::State::Live));
+}
+
+#[test]
+fn cancel_ends_once_whatever_the_provider_does_p10_i8() {
+    for obeys in [true, false] {
+        let mut world = World::new();
+        let conn = world.connect(&Tab::new(1));
+        let session = world.welcome(conn).session;
+        world.say(conn, 1, "hello");
+        world.text("some");
+        world.command(conn, 2, keel_wire::CancelTurn { turn: None });
+        world.command(conn, 3, keel_wire::CancelTurn { turn: None });
+        assert_eq!(world.stopped.len(), 1, "asked once");
+        if obeys {
+            world.finish(RunEnd::Cancelled);
+        } else {
+            world.pass(Duration::from_secs(9));
+        }
+        assert_eq!(ends(&world, &session), [TurnEnd::Cancelled]);
+        world.done();
+        assert_eq!(
+            ends(&world, &session),
+            [TurnEnd::Cancelled],
+            "cancel after the end"
+        );
+    }
+}
+
+#[test]
+fn a_turn_waits_for_an_answer_and_silence_refuses_c23_a65() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "hello");
+    let action = Action {
+        id: ActionId::from_bits(1),
+        prompt: "may I?".into(),
+        options: vec!["yes".into()],
+    };
+    let run = world.runs[0].0;
+    let turn = world.runs[0].1.turn.clone();
+    let output = RunOutput::NeedsAction(action.clone());
+    world.input(keel_core::node::Input::RunOutput {
+        run,
+        output: output.clone(),
+    });
+    let answer = |id: u128, text: &str| keel_wire::Answer {
+        turn: turn.clone(),
+        action: ActionId::from_bits(id),
+        answer: json!(text),
+    };
+    world.command(conn, 2, answer(2, "yes"));
+    world.command(conn, 3, answer(1, "maybe"));
+    world.command(conn, 4, answer(1, "yes"));
+    world.command(conn, 5, answer(1, "yes"));
+    let ok: Vec<bool> = world
+        .receipts(conn)
+        .iter()
+        .map(|receipt| matches!(receipt.body, ReceiptBody::Ok { .. }))
+        .collect();
+    assert_eq!(ok, [true, false, false, true, false]);
+    world.input(keel_core::node::Input::RunOutput { run, output });
+    world.pass(Duration::from_secs(601));
+    let answered: Vec<_> = world
+        .log(&session)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::TurnAnswered(answered) => Some(answered.by.is_some()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answered, [true, false], "nobody answered the second");
+}
+
+#[test]
+fn after_a_crash_what_had_begun_is_interrupted_and_what_had_not_runs_i9_s01() {
+    let mut world = World::new();
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "first");
+    world.say(conn, 2, "second");
+    world.text("part");
+    world.crash();
+    assert!(world.node.is_ready());
+    assert_eq!(ends(&world, &welcome.session), [TurnEnd::Interrupted]);
+    let prompts: Vec<_> = world
+        .runs
+        .iter()
+        .map(|(_, run)| run.prompt.clone())
+        .collect();
+    assert_eq!(prompts, ["second"], "never begun, so it is");
+    let conn = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.heard(conn), "part", "what was told stands");
+}
+
+#[test]
+fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
+    let mut world = World::new();
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "first");
+    let say = keel_wire::Command::from(keel_wire::Say {
+        text: "second".into(),
+    });
+    let frame = keel_wire::CommandFrame {
+        n: crate::world::seq(2),
+        name: say.name().into(),
+        ttl_ms: Some(1_000),
+        receipts_ack: keel_wire::Seq::ZERO,
+        data: keel_wire::RawData::trusted(say.encode_data()),
+    };
+    world.send(conn, frame);
+    world.pass(Duration::from_millis(1_100));
+    let log = world.log(&session);
+    let Some(Event::TurnEnded(ended)) = log.last() else {
+        panic!("{log:?}")
+    };
+    assert_eq!(ended.fault.as_ref().unwrap().code, Code::Expired);
+}
