@@ -68,7 +68,7 @@ tagged! {
     /// What a client sends.
     pub enum ClientFrame {
         /// The first frame, right after the upgrade.
-        "hello" => Hello(Hello),
+        "hello" => Hello(Box<Hello>),
         /// Asks for something; answered by one receipt.
         "command" => Command(CommandFrame),
         /// Events up to here are applied.

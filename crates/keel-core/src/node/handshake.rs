@@ -65,9 +65,7 @@ impl Node {
         match (&conn.phase, frame) {
             (Phase::AwaitHello, ClientFrame::Hello(hello)) => {
                 let token = hello.token.clone();
-                conn.phase = Phase::AwaitVerdict {
-                    hello: Box::new(hello),
-                };
+                conn.phase = Phase::AwaitVerdict { hello };
                 out.push(Output::Verify { conn: id, token });
             }
             (Phase::AwaitHello, _) => {

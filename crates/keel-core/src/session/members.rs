@@ -32,10 +32,9 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(super) const fn absent(role: Role, subject: String, now: Instant) -> Self {
+    pub(super) const fn absent(role: Role, now: Instant) -> Self {
         Self {
             role,
-            subject,
             incarnation: 0,
             conn: None,
             instance: None,

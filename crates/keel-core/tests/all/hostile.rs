@@ -64,8 +64,8 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     let small = 0_u64..6;
     prop_oneof![
         Just(ClientFrame::from(Detach {}).encode()),
-        Just(Tab::new(1).hello()).prop_map(|hello| ClientFrame::from(hello).encode()),
-        (1_u128..4).prop_map(|n| ClientFrame::from(Tab::new(n).hello()).encode()),
+        Just(Tab::new(1).hello()).prop_map(|hello| ClientFrame::from(Box::new(hello)).encode()),
+        (1_u128..4).prop_map(|n| ClientFrame::from(Box::new(Tab::new(n).hello())).encode()),
         small
             .clone()
             .prop_map(|n| ClientFrame::from(Ack { seq: seq(n) }).encode()),

@@ -407,7 +407,7 @@ impl World {
     }
 
     pub(crate) fn say_hello(&mut self, conn: ConnId, hello: Hello) {
-        self.send(conn, hello);
+        self.send(conn, Box::new(hello));
     }
 
     pub(crate) fn send(&mut self, conn: ConnId, frame: impl Into<ClientFrame>) {
