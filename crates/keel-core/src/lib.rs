@@ -10,9 +10,11 @@
 //! There is no clock, socket, task, lock or global randomness in this crate, and its manifest cannot
 //! bring one in: the very code that ships runs under the simulator's seeds.
 
+pub mod client;
 pub mod limits;
 mod mint;
 mod time;
 
+pub use client::Client;
 pub use mint::Mint;
 pub use time::{Deadline, Instant, Now};
