@@ -11,6 +11,7 @@
 //! bring one in: the very code that ships runs under the simulator's seeds.
 
 mod admission;
+pub mod client;
 pub mod limits;
 mod mint;
 pub mod node;
@@ -19,5 +20,6 @@ mod ring;
 mod session;
 mod time;
 
+pub use client::Client;
 pub use mint::Mint;
 pub use time::{Deadline, Instant, Now};

@@ -47,6 +47,16 @@ pub const SUSPECT_BUSY: Duration = ms(2_500);
 pub const BEAT_IDLE: Duration = ms(3_000);
 /// Silence that makes the other side suspect while idle.
 pub const SUSPECT_IDLE: Duration = ms(7_000);
+/// The shortest silence that a client lets itself be told to suspect, in milliseconds.
+pub const SUSPECT_MIN_MS: u64 = 100;
+/// The longest.
+pub const SUSPECT_MAX_MS: u64 = 120_000;
+/// Beats that find a client behind, with nothing coming in between; then the connection is replaced.
+pub const BEATS_BEHIND_MAX: u32 = 2;
+/// Beats that find a client still without `replayed`, though nothing is missing; then likewise.
+pub const BEATS_REPLAYING_MAX: u32 = 5;
+/// Events after which a client acknowledges without being asked by a beat.
+pub const ACK_EVERY_EVENTS: u64 = 64;
 /// A client whose clocks disagree by more than this has slept.
 pub const SLEPT_MIN: Duration = s(2);
 /// Clients on a node up to which nobody is paced after a common loss.
@@ -57,6 +67,15 @@ pub const PACE_PER_S: u64 = 100;
 pub const PACE_MAX: Duration = s(10);
 
 // Recovery, as the client does it.
+
+/// A first connect, all tries together, a queue excepted (default).
+pub const CONNECT_WITHIN: Duration = s(30);
+/// From asking for a token to having it.
+pub const TOKEN_WITHIN: Duration = s(10);
+/// Fresh tokens in a row that brought no progress; then the session is given up.
+pub const TOKEN_REFRESHES_MAX: u32 = 2;
+/// From `detach` to the server's `ended`; then the client leaves without.
+pub const DETACH_WITHIN: Duration = s(1);
 
 /// One fast attempt, and all of them against a server that answers.
 pub const FAST_WITHIN: Duration = s(5);
@@ -81,6 +100,8 @@ pub const BACKOFF_CAP: Duration = s(5);
 
 // Commands.
 
+/// Bytes of a command's frame besides its data, at most.
+pub const COMMAND_ENVELOPE_BYTES: usize = 256;
 /// Commands in a client's outbox; then `outbox_full`.
 pub const OUTBOX_COMMANDS_MAX: usize = 256;
 /// Bytes in a client's outbox; then `outbox_full`.
@@ -91,6 +112,8 @@ pub const RECEIPTS_MAX: usize = 1_024;
 pub const STREAMS_MAX: usize = 128;
 /// A wait of this length has told somebody "still waiting, because".
 pub const STILL_WAITING_AFTER: Duration = s(5);
+/// It is said again, at intervals that double up to this.
+pub const STILL_WAITING_CAP: Duration = s(60);
 /// Bytes of params of a session; then `invalid_request`.
 pub const PARAMS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of a prompt; the frame's limit is near it.

@@ -453,7 +453,7 @@ impl Node {
                     Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
                     Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
                 };
-                self.when_active(now, &id, Waiter::Ask(ask, question), out);
+                self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }
         }
     }

@@ -1,4 +1,9 @@
 //! Behaviour of the Node through its inputs and outputs, over a store that is a few lines.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it did not expect fails there"
+)]
 
 #[path = "all/admission.rs"]
 mod admission;

@@ -28,12 +28,14 @@ pub trait Factory: Sync {
     fn open(&self, place: &Self::Place) -> Arc<dyn Store>;
 }
 
+type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
+
 /// Checks every promise of [`Store`](crate::Store).
 ///
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [fn(Arc<dyn Store>) -> BoxFuture<()>; 17] = [
+    let checks: [Check; 17] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),

@@ -17,6 +17,8 @@ mod read;
 mod reader;
 mod rows;
 mod schema;
+mod shrink;
+mod wal;
 mod writer;
 
 use std::{

@@ -261,7 +261,7 @@ impl Node {
             runs: &mut self.runs,
             out,
         };
-        let session = Session::open(session_id.clone(), hello, grant, slot, &mut ctx);
+        let session = Session::open(session_id.clone(), hello, grant, slot, &ctx);
         let entry = Entry::Active {
             session: Box::new(session),
             armed: None,

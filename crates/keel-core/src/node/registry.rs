@@ -17,7 +17,7 @@ pub(super) enum Waiter {
     /// A connection that has said hello.
     Conn(ConnId),
     /// A question of the shell's.
-    Ask(AskId, Ask),
+    Ask(AskId, Box<Ask>),
 }
 
 /// A session that the Node knows of.
@@ -271,15 +271,25 @@ impl Node {
     fn serve(&mut self, now: Now, id: &SessionId, waiter: Waiter, out: &mut Outputs) {
         match waiter {
             Waiter::Conn(conn) => self.join(now, id, conn, out),
-            Waiter::Ask(
-                ask,
-                Ask::Command {
-                    grant,
-                    key,
-                    command,
-                    ..
-                },
-            ) => {
+            Waiter::Ask(ask, question) => self.serve_ask(now, id, ask, *question, out),
+        }
+    }
+
+    fn serve_ask(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        ask: AskId,
+        question: Ask,
+        out: &mut Outputs,
+    ) {
+        match question {
+            Ask::Command {
+                grant,
+                key,
+                command,
+                ..
+            } => {
                 if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
                     return self.no_such_session(now, ask, out);
                 }
@@ -287,7 +297,7 @@ impl Node {
                     session.ask_command(ask, &grant, &key, command, ctx);
                 });
             }
-            Waiter::Ask(ask, Ask::End { grant, .. }) => {
+            Ask::End { grant, .. } => {
                 if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
                     return self.no_such_session(now, ask, out);
                 }
@@ -300,7 +310,7 @@ impl Node {
                 let answer = Answer::Receipt(ReceiptBody::ok());
                 out.push(Output::Reply { ask, answer });
             }
-            Waiter::Ask(_, Ask::Status { .. } | Ask::Census | Ask::Inject { .. }) => {
+            Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => {
                 unreachable!("answered without waiting")
             }
         }

@@ -28,14 +28,14 @@ enum Next {
 }
 
 impl Session {
-    pub(super) fn pump_all(&mut self, ctx: &mut Ctx<'_>) {
+    pub(super) fn pump_all(&self, ctx: &mut Ctx<'_>) {
         for conn in self.connections() {
             self.pump(conn, ctx);
         }
     }
 
     /// Sends a connection what its transport takes now.
-    pub(crate) fn pump(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
+    pub(crate) fn pump(&self, id: ConnId, ctx: &mut Ctx<'_>) {
         loop {
             match self.next_for(id, ctx) {
                 Next::Send(frame) => {
@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    fn caught_up(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
+    fn caught_up(&self, id: ConnId, ctx: &mut Ctx<'_>) {
         let total = self.ring.total();
         let now = ctx.now.mono;
         let Some(delivery) = delivery(id, ctx) else {
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Passes a connection over everything up to the log's end, and sends the fold in its place.
-    pub(super) fn pass_over(&mut self, id: ConnId, code: Option<Code>, ctx: &mut Ctx<'_>) {
+    pub(super) fn pass_over(&self, id: ConnId, code: Option<Code>, ctx: &mut Ctx<'_>) {
         let committed = self.committed;
         let total = self.ring.total();
         let fault = code.map(|code| Box::new(ctx.fault(code).session(&self.id)));

@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// A page could not be read; it is asked for again after a while.
-    pub(super) fn read_refused(&mut self, error: &str, ctx: &mut Ctx<'_>) {
+    pub(super) fn read_refused(&mut self, error: &str, ctx: &Ctx<'_>) {
         tracing::warn!(session = %self.id, error, "a page could not be read");
         self.legs.read_again_at = Some(ctx.now.mono + limits::STORE_RETRY_BASE);
     }

@@ -71,7 +71,7 @@ impl Session {
         hello: &Hello,
         grant: &Grant,
         slot: Option<SlotRow>,
-        ctx: &mut Ctx<'_>,
+        ctx: &Ctx<'_>,
     ) -> Self {
         let backend = hello
             .backend

@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Tells a client that is back what became of the commands that it has no receipt for.
-    pub(super) fn tell_receipts(&mut self, conn: ConnId, ctx: &mut Ctx<'_>) {
+    pub(super) fn tell_receipts(&self, conn: ConnId, ctx: &mut Ctx<'_>) {
         let Some(id) = ctx.conns.get(conn).and_then(|conn| conn.stream.clone()) else {
             return;
         };

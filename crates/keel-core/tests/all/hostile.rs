@@ -103,7 +103,7 @@ proptest! {
     ) {
         let mut world = World::new();
         let bystander = world.connect(&Tab::new(99));
-        let mut conns = vec![world.open(), world.open()];
+        let mut conns = [world.open(), world.open()];
         for (pick, bytes, wait) in steps {
             let at = pick % conns.len();
             let conn = conns[at];

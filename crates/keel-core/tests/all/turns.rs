@@ -345,7 +345,7 @@ fn a_turn_waits_for_an_answer_and_silence_refuses_c23_a65() {
     };
     let run = world.runs[0].0;
     let turn = world.runs[0].1.turn.clone();
-    let output = RunOutput::NeedsAction(action.clone());
+    let output = RunOutput::NeedsAction(action);
     world.input(keel_core::node::Input::RunOutput {
         run,
         output: output.clone(),

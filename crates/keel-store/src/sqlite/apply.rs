@@ -5,29 +5,29 @@
 use keel_wire::{
     Epoch, Seq, SessionId, UnixMillis,
     journal::Entry,
-    limits::TEXT_BYTES_MAX,
-    record::{Batch, Fence, SessionRow, StoredEvent, StreamRow, compact},
+    record::{Batch, Fence, SessionRow, StoredEvent, StreamRow},
 };
-use rusqlite::{Connection, OptionalExtension, named_params, params};
+use rusqlite::{Connection, named_params, params};
 
 use super::{
     failure::error_of,
     rows::{self, json, millis, number},
+    shrink,
 };
 use crate::{
     CommitError, Head, JOURNAL_ENTRIES_MAX, StoreError, bounds::PROBE_BYTES,
-    bounds::REVOCATION_MARGIN_MS, check,
+    bounds::REVOCATION_MARGIN_MS,
 };
 
 type Sql<T> = rusqlite::Result<T>;
 
 /// A stored session, as far as writes need to know it.
-struct Known {
-    id: i64,
-    head: Seq,
+pub(super) struct Known {
+    pub(super) id: i64,
+    pub(super) head: Seq,
 }
 
-fn known(conn: &Connection, session: &SessionId) -> Result<Option<Known>, StoreError> {
+pub(super) fn known(conn: &Connection, session: &SessionId) -> Result<Option<Known>, StoreError> {
     let mut find = cached(conn, "SELECT id, head FROM session WHERE session = ?1")?;
     let mut found = find
         .query([session.as_str()])
@@ -42,7 +42,7 @@ fn known(conn: &Connection, session: &SessionId) -> Result<Option<Known>, StoreE
     .transpose()
 }
 
-fn cached<'c>(
+pub(super) fn cached<'c>(
     conn: &'c Connection,
     sql: &str,
 ) -> Result<rusqlite::CachedStatement<'c>, StoreError> {
@@ -92,7 +92,9 @@ pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError
     };
     let id = write().map_err(|error| CommitError::NotWritten(error_of(&error)))?;
     match batch.compact {
-        Some((from, to)) => compact_between(conn, id, from, to).map_err(CommitError::NotWritten),
+        Some((from, to)) => {
+            shrink::compact_between(conn, id, from, to).map_err(CommitError::NotWritten)
+        }
         None => Ok(()),
     }
 }
@@ -130,7 +132,7 @@ fn upsert(conn: &Connection, id: Option<i64>, row: &SessionRow) -> Sql<i64> {
     Ok(id.unwrap_or_else(|| conn.last_insert_rowid()))
 }
 
-fn append(conn: &Connection, id: i64, events: &[StoredEvent]) -> Sql<()> {
+pub(super) fn append(conn: &Connection, id: i64, events: &[StoredEvent]) -> Sql<()> {
     let mut insert = conn.prepare_cached(
         "INSERT INTO event (session, from_seq, to_seq, kind, data) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -183,74 +185,6 @@ fn move_stream(conn: &Connection, id: i64, row: &StreamRow) -> Sql<()> {
     conn.prepare_cached(sql)?
         .execute(params![id, stream, acked])?;
     Ok(())
-}
-
-fn compact_between(conn: &Connection, id: i64, from: Seq, to: Seq) -> Result<(), StoreError> {
-    let sql = "SELECT seq FROM snapshot WHERE session = ?1";
-    let seq = cached(conn, sql)?
-        .query_row([id], |row| row.get::<_, u64>(0))
-        .optional();
-    let snapshot = seq.map_err(|error| error_of(&error))?.and_then(Seq::new);
-    for (from, to) in check::compactions(from, to, snapshot) {
-        match compact_part(conn, id, from, to) {
-            // It is not needed. The load of this session will say what is wrong with it.
-            Err(error) if error.kind == crate::StoreErrorKind::Corrupt => {
-                tracing::error!(%error, "a log that cannot be read is not compacted");
-            }
-            outcome => outcome?,
-        }
-    }
-    Ok(())
-}
-
-fn compact_part(conn: &Connection, id: i64, from: Seq, to: Seq) -> Result<(), StoreError> {
-    let columns = rows::EVENT;
-    let sql = format!(
-        "SELECT {columns} FROM event
-         WHERE session = ?1 AND to_seq BETWEEN ?2 AND ?3 AND from_seq >= ?2 ORDER BY to_seq"
-    );
-    let which = params![id, number(from), number(to)];
-    let mut select = cached(conn, &sql)?;
-    let found = select.query(which).map_err(|error| error_of(&error))?;
-    let before = rows::collect(found, rows::event)?;
-    let after = compact(&before, TEXT_BYTES_MAX);
-    if after.len() == before.len() {
-        return Ok(());
-    }
-    let replace = || {
-        let sql = "DELETE FROM event
-                   WHERE session = ?1 AND to_seq BETWEEN ?2 AND ?3 AND from_seq >= ?2";
-        conn.prepare_cached(sql)?.execute(which)?;
-        append(conn, id, &after)
-    };
-    replace().map_err(|error| error_of(&error))
-}
-
-pub(super) fn trim(conn: &Connection, session: &SessionId, through: Seq) -> Result<(), StoreError> {
-    let Some(Known { id, .. }) = known(conn, session)? else {
-        return Ok(());
-    };
-    let sql = "SELECT seq FROM snapshot WHERE session = ?1";
-    let seq = cached(conn, sql)?
-        .query_row([id], |row| row.get::<_, u64>(0))
-        .optional();
-    check::trim(
-        through,
-        seq.map_err(|error| error_of(&error))?.and_then(Seq::new),
-    )?;
-    let which = params![id, number(through)];
-    let drop_events = || {
-        let sql = "SELECT max(to_seq) FROM event WHERE session = ?1 AND to_seq <= ?2";
-        let last: Option<i64> = conn
-            .prepare_cached(sql)?
-            .query_row(which, |row| row.get(0))?;
-        let Some(last) = last else { return Ok(()) };
-        let sql = "DELETE FROM event WHERE session = ?1 AND to_seq <= ?2";
-        conn.prepare_cached(sql)?.execute(which)?;
-        let sql = "UPDATE session SET trimmed = ?2 WHERE id = ?1";
-        conn.prepare_cached(sql)?.execute([id, last]).map(drop)
-    };
-    drop_events().map_err(|error| error_of(&error))
 }
 
 pub(super) fn delete(conn: &Connection, session: &SessionId) -> Result<(), StoreError> {

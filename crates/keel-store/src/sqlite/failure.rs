@@ -9,7 +9,7 @@ pub(super) fn error_of(error: &Error) -> StoreError {
 }
 
 fn kind_of(error: &Error) -> StoreErrorKind {
-    if let Error::SqliteFailure(failure, _) = error {
+    if let Some(failure) = error.sqlite_error() {
         return kind_of_code(failure.extended_code);
     }
     let unreadable = matches!(
@@ -46,13 +46,9 @@ fn kind_of_code(extended: i32) -> StoreErrorKind {
 }
 
 fn message_of(error: &Error) -> String {
-    match error {
-        Error::SqliteFailure(failure, text) => {
-            let code = failure.extended_code;
-            let text = text.as_deref().unwrap_or("no text");
-            format!("sqlite {code}: {}: {text}", ffi::code_to_str(code))
-        }
-        other => other.to_string(),
+    match error.sqlite_error() {
+        Some(failure) => format!("sqlite {}: {error}", failure.extended_code),
+        None => error.to_string(),
     }
 }
 

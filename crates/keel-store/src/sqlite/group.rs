@@ -10,6 +10,7 @@ use super::{
     apply,
     failure::error_of,
     job::{Answer, Ask, Job},
+    shrink,
 };
 use crate::{CommitError, StoreError, StoreErrorKind, check};
 
@@ -81,7 +82,7 @@ fn apply_one(conn: &Connection, granted: Fence, ask: &Ask, now: u64) -> Answer {
         }
         Ask::Journal(session, entries) => apply::journal(conn, session, entries),
         Ask::Delete(session) => apply::delete(conn, session),
-        Ask::Trim(session, through) => apply::trim(conn, session, *through),
+        Ask::Trim(session, through) => shrink::trim(conn, session, *through),
         Ask::Revoke(token, until) => apply::revoke(conn, token, *until, now),
         Ask::Probe => apply::probe(conn),
     };

@@ -99,7 +99,7 @@ pub(super) fn list(conn: &Connection, listing: &Listing) -> Result<Page, StoreEr
         walks.push(statement.raw_query());
     }
     // One more than fits, to know whether another page follows.
-    Ok(listing.page(merge(walks, listing.rows_max() + 1)?))
+    Ok(listing.page(merge(walks, listing.rows_max().saturating_add(1))?))
 }
 
 fn bind(

@@ -14,18 +14,18 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{
-    Config, Sqlite,
+    Config, Sqlite, apply,
     connect::Target,
     failure::error_of,
     files::Files,
     job::{Job, Queue},
     reader::Readers,
-    schema,
+    schema, wal,
     writer::{Standing, Writer, now},
 };
 use crate::{
     CommitError, Health, OpenError, StoreError, StoreErrorKind,
-    bounds::{QUICK_CHECK_BYTES_MAX, WAL_BYTES_SOFT, WRITES_WAITING_MAX},
+    bounds::{QUICK_CHECK_BYTES_MAX, WRITES_WAITING_MAX},
 };
 
 pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
@@ -36,8 +36,15 @@ pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
     };
     let mut conn = target.writer()?;
     schema::migrate(&mut conn)?;
-    let damage = damage(&conn)?;
+    let damage = if closed_cleanly(&conn)? {
+        None
+    } else {
+        recover(&conn)?
+    };
     let fence = grant(&mut conn).map_err(|error| error_of(&error))?;
+    let anchor = target.reader()?;
+    // A connection is not at the log before it has read.
+    apply::fence(&anchor)?;
 
     let (readers, reader_threads) = Readers::start(&target).map_err(|e| no_thread(&e))?;
     let (health, standing) = match damage {
@@ -60,13 +67,14 @@ pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
         files,
         fence,
         conn: Some(conn),
+        _anchor: anchor,
         doubt: false,
         standing,
         health: health.clone(),
         waiting_bytes,
         readers: reader_threads,
         dirty: true,
-        checkpoint_at: WAL_BYTES_SOFT,
+        bound: wal::Bound::new(),
     };
     let (thread, done) = start(writer, receiver, health.clone()).map_err(|e| no_thread(&e))?;
     let thread = Arc::new(Mutex::new(Some(thread)));
@@ -123,20 +131,30 @@ impl Drop for Obituary {
     }
 }
 
-/// After an unclean end, reads the database once if that is cheap. What is damaged is then read and
-/// listed as far as it goes, but not written, so that the damage does not spread (S10, A69).
-fn damage(conn: &Connection) -> Result<Option<StoreError>, StoreError> {
+fn closed_cleanly(conn: &Connection) -> Result<bool, StoreError> {
     let sql = "SELECT clean FROM meta WHERE id = 1";
-    let clean: bool = conn
-        .query_row(sql, [], |row| row.get(0))
-        .map_err(|error| error_of(&error))?;
+    let clean = conn.query_row(sql, [], |row| row.get(0));
+    clean.map_err(|error| error_of(&error))
+}
+
+/// After an unclean end: what is damaged, if something is.
+///
+/// What the log holds may have been read but never synced by whoever was here before, so it is moved
+/// into the database and synced before anything is built upon it.
+fn recover(conn: &Connection) -> Result<Option<StoreError>, StoreError> {
+    if let Some(damage) = damage(conn)? {
+        return Ok(Some(damage));
+    }
+    wal::settle(conn).map(|()| None)
+}
+
+/// Reads the whole database once, if that is cheap. What is damaged is then read and listed as far as
+/// it goes, but not written, so that the damage does not spread (S10, A69).
+fn damage(conn: &Connection) -> Result<Option<StoreError>, StoreError> {
     let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
     let bytes: u64 = conn
         .query_row(size, [], |row| row.get(0))
         .map_err(|error| error_of(&error))?;
-    if clean {
-        return Ok(None);
-    }
     if bytes > QUICK_CHECK_BYTES_MAX {
         tracing::info!(
             bytes,

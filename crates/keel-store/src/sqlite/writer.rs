@@ -26,13 +26,11 @@ use super::{
     files::Files,
     group::{self, Outcome},
     job::{Answer, Ask, Job},
+    wal,
 };
 use crate::{
     CommitError, Health, StoreError, StoreErrorKind,
-    bounds::{
-        CHECKPOINT_IDLE, GROUP_BYTES_MAX, GROUP_WRITES_MAX, PROBE_APART, PROBE_EVERY,
-        WAL_BYTES_HARD, WAL_BYTES_SOFT,
-    },
+    bounds::{CHECKPOINT_IDLE, GROUP_BYTES_MAX, GROUP_WRITES_MAX, PROBE_APART, PROBE_EVERY},
 };
 
 /// What the thread owns.
@@ -43,6 +41,9 @@ pub(super) struct Writer {
     pub(super) fence: Fence,
     /// `None` when it is not to be trusted.
     pub(super) conn: Option<Connection>,
+    /// Held open and never used. Were the last connection closed while something is in doubt, the next
+    /// would take whatever it finds in the log for committed.
+    pub(super) _anchor: Connection,
     /// The outcome of a transaction is unknown, or a sync has failed, and nothing was synced since.
     pub(super) doubt: bool,
     pub(super) standing: Standing,
@@ -51,8 +52,8 @@ pub(super) struct Writer {
     pub(super) readers: Vec<JoinHandle<()>>,
     /// Whether the write-ahead log holds what the database does not.
     pub(super) dirty: bool,
-    /// The size of the write-ahead log at which it is moved next.
-    pub(super) checkpoint_at: u64,
+    /// Keeps the write-ahead log short under load.
+    pub(super) bound: wal::Bound,
 }
 
 /// Whether it writes.
@@ -222,7 +223,7 @@ impl Writer {
             None => self.target.writer()?,
         };
         if self.doubt {
-            settle(&conn)?;
+            wal::settle(&conn)?;
         }
         let (reply, _) = tokio::sync::oneshot::channel();
         let probe = [Job {
@@ -283,34 +284,18 @@ impl Writer {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    /// Keeps the write-ahead log short under load, when no idle moment comes.
     fn bound_wal(&mut self) {
-        let size = self.files.wal_bytes();
-        if size < self.checkpoint_at {
-            return;
+        if let Some(mode) = self.bound.due(self.files.wal_bytes()) {
+            let whole = self.checkpoint(mode);
+            self.bound.tried(whole, self.files.wal_bytes());
         }
-        let mode = if size < WAL_BYTES_HARD {
-            "PASSIVE"
-        } else {
-            "TRUNCATE"
-        };
-        // A log that was moved whole is written from its start again, and cut back by SQLite.
-        self.checkpoint_at = if self.checkpoint(mode) {
-            WAL_BYTES_SOFT
-        } else {
-            tracing::warn!(
-                bytes = size,
-                "the write-ahead log grows: a long read holds it"
-            );
-            size + WAL_BYTES_SOFT / 4
-        };
     }
 
     /// Moves the write-ahead log into the database. Whether all of it was moved.
     fn checkpoint(&mut self, mode: &str) -> bool {
         let Some(conn) = &self.conn else { return false };
         self.dirty = false;
-        match move_wal(conn, mode) {
+        match wal::moved(conn, mode) {
             Ok(whole) => whole,
             // The database could not be synced. What was acknowledged is in the log, which is whole.
             Err(error) if matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Fsync) => {
@@ -340,7 +325,7 @@ impl Writer {
             &conn,
             "UPDATE meta SET clean = 1, probe = NULL WHERE id = 1",
         )?;
-        if move_wal(&conn, "TRUNCATE")? {
+        if wal::moved(&conn, "TRUNCATE")? {
             Ok(())
         } else {
             Err(StoreError::new(
@@ -366,36 +351,6 @@ fn transact_unsynced(conn: &Connection, fence: Fence, group: &[Job]) -> Outcome 
         Ok(()) => outcome,
         Err(error) => Outcome::Unknown(error),
     }
-}
-
-/// Settles what is in doubt. What can be read is written to the database from memory and synced, for
-/// after a failed sync nobody knows what of the log is on the disk; the log is emptied, so that what
-/// cannot be read now will never appear.
-fn settle(conn: &Connection) -> Result<(), StoreError> {
-    if move_wal(conn, "TRUNCATE")? {
-        Ok(())
-    } else {
-        Err(StoreError::new(
-            StoreErrorKind::Busy,
-            "a read keeps the log from being settled",
-        ))
-    }
-}
-
-/// Moves the write-ahead log into the database. Whether all of it was moved.
-fn move_wal(conn: &Connection, mode: &str) -> Result<bool, StoreError> {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let counts = |row: &rusqlite::Row<'_>| {
-        Ok((
-            row.get::<_, i64>(0)?,
-            row.get::<_, i64>(1)?,
-            row.get::<_, i64>(2)?,
-        ))
-    };
-    let (busy, pages, moved) = conn
-        .query_row(&sql, [], counts)
-        .map_err(|error| error_of(&error))?;
-    Ok(busy == 0 && pages == moved)
 }
 
 fn answer_all(group: Vec<Job>, answers: Vec<Answer>) {
