@@ -1,0 +1,1 @@
+// The probe page: connects to this server and shows what happens.

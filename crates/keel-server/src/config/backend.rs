@@ -1,0 +1,186 @@
+//! `[backends.<name>]`: one program that serves sessions.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use keel_agent::Budgets;
+use keel_core::node;
+use keel_wire::BusyPolicy;
+use serde::Deserialize;
+
+/// What kind of program it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendKind {
+    /// Says back what it is told; for trying things.
+    Echo,
+    /// A program of its own, one process an attempt.
+    Process,
+}
+
+/// How a program's output is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Each line is text of the answer.
+    #[default]
+    Lines,
+    /// Each line is one JSON object.
+    JsonLines,
+}
+
+/// What holds a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapacityKind {
+    /// A session, from when it is opened until it is over.
+    Session,
+    /// A turn, while it runs.
+    Turn,
+}
+
+/// `[backends.<name>.capacity]`: how much it can do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// What holds a slot: `session` or `turn`.
+    pub kind: CapacityKind,
+    /// How many slots there are.
+    pub slots: usize,
+    /// How many may stand in line; then `at_capacity`.
+    #[serde(default)]
+    pub queue: usize,
+}
+
+/// `[backends.<name>.clocks]`: how long a turn may be silent. Each that runs out ends it as
+/// `provider_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clocks {
+    /// From the start of an attempt to the program's first sign of life, in milliseconds.
+    pub spawn_ms: u64,
+    /// From there to its first output, in milliseconds.
+    pub first_output_ms: u64,
+    /// Between outputs, in milliseconds.
+    pub idle_ms: u64,
+    /// The whole turn, in milliseconds.
+    pub whole_ms: u64,
+    /// From a question to its answer, in milliseconds.
+    pub action_ms: u64,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        let clocks = node::TurnClocks::default();
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            spawn_ms: ms(clocks.spawn),
+            first_output_ms: ms(clocks.first_output),
+            idle_ms: ms(clocks.idle),
+            whole_ms: ms(clocks.whole),
+            action_ms: ms(clocks.action),
+        }
+    }
+}
+
+/// One program that serves sessions.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// `echo` or `process`.
+    pub kind: BackendKind,
+    /// The program and its arguments. Never given to a shell.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Names of this server's environment variables that the program is given. Nothing else is.
+    #[serde(default)]
+    pub env_pass: Vec<String>,
+    /// Environment variables that it is given.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where it runs. Absent means a fresh directory.
+    #[serde(default)]
+    pub cwd: Option<PathBuf>,
+    /// How its output is read: `lines` or `json_lines`.
+    #[serde(default)]
+    pub output: Framing,
+    /// How much it can do at once. Absent means no bound.
+    #[serde(default)]
+    pub capacity: Option<Capacity>,
+    /// What happens to a `say` while a turn runs, where the session's opener did not say.
+    #[serde(default)]
+    pub busy: BusyPolicy,
+    /// How long a turn may be silent.
+    #[serde(default)]
+    pub clocks: Clocks,
+    /// Tries at a turn that has said nothing yet.
+    #[serde(default = "one")]
+    pub attempts: u32,
+    /// Lines that one attempt may write.
+    #[serde(default)]
+    pub lines_max: Option<u64>,
+    /// Bytes that one attempt may say.
+    #[serde(default)]
+    pub bytes_max: Option<u64>,
+    /// Calls of its model that one attempt may make.
+    #[serde(default)]
+    pub calls_max: Option<u64>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Backend {
+    /// The backend that says back what it is told.
+    #[must_use]
+    pub fn echo() -> Self {
+        Self {
+            kind: BackendKind::Echo,
+            command: Vec::new(),
+            env_pass: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            output: Framing::default(),
+            capacity: None,
+            busy: BusyPolicy::default(),
+            clocks: Clocks::default(),
+            attempts: 1,
+            lines_max: None,
+            bytes_max: None,
+            calls_max: None,
+        }
+    }
+
+    /// What the Node needs to know of it.
+    pub(crate) fn for_node(&self) -> node::Backend {
+        let ms = Duration::from_millis;
+        node::Backend {
+            capacity: self.capacity.map(|capacity| node::Capacity {
+                kind: match capacity.kind {
+                    CapacityKind::Session => node::SlotKind::Session,
+                    CapacityKind::Turn => node::SlotKind::Turn,
+                },
+                slots: capacity.slots,
+                queue: capacity.queue,
+            }),
+            busy: self.busy,
+            clocks: node::TurnClocks {
+                spawn: ms(self.clocks.spawn_ms),
+                first_output: ms(self.clocks.first_output_ms),
+                idle: ms(self.clocks.idle_ms),
+                whole: ms(self.clocks.whole_ms),
+                action: ms(self.clocks.action_ms),
+            },
+            attempts: self.attempts,
+        }
+    }
+
+    pub(crate) fn budgets(&self) -> Budgets {
+        let default = Budgets::default();
+        Budgets {
+            lines_max: self.lines_max.unwrap_or(default.lines_max),
+            bytes_max: self.bytes_max.unwrap_or(default.bytes_max),
+            calls_max: self.calls_max.unwrap_or(default.calls_max),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a handler asks of a request before it does anything: a token, an id, a JSON body.
+
+use std::sync::Arc;
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{StatusCode, header, request::Parts},
+    response::Response,
+};
+use keel_store::StoreErrorKind;
+use keel_wire::{Code, Grant, SessionId, record::SessionRow};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{BODY_BYTES_MAX, reply};
+use crate::{edge, shared::Shared};
+
+/// The bearer of a good token.
+pub(super) struct Bearer(pub(super) Grant);
+
+/// The bearer of an administrator's token.
+pub(super) struct Admin(pub(super) Grant);
+
+/// The session that the path names.
+pub(super) struct Target(pub(super) SessionId);
+
+/// The members of the query.
+pub(super) struct Asked<T>(pub(super) T);
+
+/// The JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl FromRequestParts<Arc<Shared>> for Bearer {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let header = edge::one(&parts.headers, header::AUTHORIZATION)
+            .ok()
+            .flatten();
+        let token = header.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim())
+        });
+        let origin = edge::one(&parts.headers, header::ORIGIN).ok().flatten();
+        let verdict = token.ok_or(Code::Unauthenticated);
+        verdict
+            .and_then(|token| shared.tokens.verify(token, origin))
+            .map(Self)
+            .map_err(reply::code)
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Admin {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let Bearer(grant) = Bearer::from_request_parts(parts, shared).await?;
+        if grant.admin {
+            Ok(Self(grant))
+        } else {
+            Err(reply::code(Code::PermissionDenied))
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Target {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let path = Path::<String>::from_request_parts(parts, shared).await.ok();
+        let id = path.and_then(|Path(text)| text.parse().ok());
+        id.map(Self)
+            .ok_or_else(|| reply::code(Code::SessionNotFound))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Response> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(error) => Err(reply::invalid(&error.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let kind = edge::one(request.headers(), header::CONTENT_TYPE)
+            .ok()
+            .flatten();
+        let kind = kind.map(|kind| kind.split(';').next().unwrap_or("").trim());
+        if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+            return Err(reply::refuse(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Code::InvalidRequest,
+                "want content-type: application/json",
+            ));
+        }
+        let bytes = timeout(
+            shared.request_within,
+            to_bytes(request.into_body(), BODY_BYTES_MAX),
+        );
+        let bytes = match bytes.await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => {
+                return Err(reply::refuse(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    Code::InvalidRequest,
+                    "the body is larger than 65536 bytes, or broke off",
+                ));
+            }
+            Err(_) => {
+                return Err(reply::refuse(
+                    StatusCode::REQUEST_TIMEOUT,
+                    Code::InvalidRequest,
+                    "the body did not arrive in time",
+                ));
+            }
+        };
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| reply::invalid(&error.to_string()))
+    }
+}
+
+/// The row of a session, if it is there for the bearer. One of others is not there.
+pub(super) async fn row(
+    shared: &Shared,
+    grant: &Grant,
+    session: &SessionId,
+) -> Result<SessionRow, Response> {
+    let not_found = || reply::code(Code::SessionNotFound);
+    if grant.session.as_ref().is_some_and(|only| only != session) {
+        return Err(not_found());
+    }
+    match shared.store.load(session).await {
+        Ok(Some(loaded)) if grant.admin || loaded.row.subject == grant.subject => Ok(loaded.row),
+        Ok(_) => Err(not_found()),
+        Err(error) => Err(store(&error)),
+    }
+}
+
+/// A store's refusal, as the caller may see it.
+pub(super) fn store(error: &keel_store::StoreError) -> Response {
+    let code = match error.kind {
+        StoreErrorKind::Other => Code::InvalidRequest,
+        StoreErrorKind::Full
+        | StoreErrorKind::Io
+        | StoreErrorKind::Fsync
+        | StoreErrorKind::Busy
+        | StoreErrorKind::Corrupt
+        | StoreErrorKind::Closed
+        | StoreErrorKind::Overloaded => Code::StoreFailed,
+    };
+    reply::internal(code, error)
+}

@@ -1,0 +1,379 @@
+//! A server: bound, started, drained, closed.
+//!
+//! Nothing is spawned behind the caller: whoever starts a server holds it, and `close` comes back
+//! when no task, socket or child is left.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use keel_agent::{echo::Echo, process};
+use keel_core::node::{self, Node};
+use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
+use keel_wire::{Epoch, Seq};
+use sha2::{Digest, Sha256};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::{self, KeyError, Keys, Tokens},
+    clock::Clock,
+    config::{Backend, BackendKind, Config, Framing, StoreKind},
+    driver::{Backends, Driver, EVENTS_WAITING_MAX, Event, load_revoked},
+    edge::Edge,
+    health::Health,
+    http,
+    listen::listen,
+    meter::Meter,
+    random,
+    shared::Shared,
+    tails::Tails,
+    tickets::Tickets,
+    watchdog::Watchdog,
+};
+
+/// How long a drain may take beyond what it was given.
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// How long closing waits for tasks; only a bug makes it wait so long.
+const CLOSE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key cannot be read or made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A server did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Tasks were still there after a long wait.
+    #[error("{0} tasks did not end")]
+    TasksLeft(usize),
+    /// The driver panicked; what the store had acknowledged is kept.
+    #[error("the driver panicked")]
+    Panicked,
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    config: Config,
+    store: DynStore,
+    tokens: Tokens,
+    resume_secret: [u8; 32],
+    owner: String,
+}
+
+struct DynStore(Arc<dyn Store>);
+
+impl std::fmt::Debug for DynStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Server {
+    /// Opens the store, makes the keys if there are none, and listens.
+    ///
+    /// # Errors
+    /// See [`StartError`]. A second server on the same store is refused.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let config = config.with_defaults();
+        let key_dir = config.key_dir();
+        let keys = Keys::open(&key_dir, &config.auth.keys)?;
+        let resume_secret = auth::resume_secret(&key_dir)?;
+        let tokens = Tokens::new(keys, config.auth.issuer.as_deref());
+        let store: Arc<dyn Store> = match config.store.kind {
+            StoreKind::Memory => Arc::new(Memory::new()),
+            StoreKind::Sqlite => {
+                let path = keel_store::sqlite::Config::new(&config.store.path);
+                let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await;
+                Arc::new(opened.map_err(|error| StartError::Thread(io::Error::other(error)))??)
+            }
+        };
+        load_revoked(&*store, &tokens).await?;
+        let address = config.server.listen;
+        let failed = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let owner = random::hex(&Sha256::digest(resume_secret)[..8]);
+        let store = DynStore(store);
+        Ok(Self {
+            listener,
+            local_addr,
+            config,
+            store,
+            tokens,
+            resume_secret,
+            owner,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Checks and makes tokens as this server does.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// When the watchdog's thread cannot be started.
+    pub fn start(self) -> Result<Running, StartError> {
+        let (clock, meter) = (Clock::start(), Meter::new());
+        let health = Arc::new(Health::new(clock));
+        let abort_after = self.config.server.abort_after_s.map(Duration::from_secs);
+        let watchdog = Watchdog::start(Arc::clone(&health), meter.clone(), abort_after)
+            .map_err(StartError::Thread)?;
+        let (events, queue) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (tracker, closing) = (TaskTracker::new(), CancellationToken::new());
+        let listen_config = &self.config.server;
+        let store = self.store.0;
+        let shared = Arc::new(Shared {
+            events: events.clone(),
+            store: Arc::clone(&store),
+            tokens: self.tokens.clone(),
+            edge: Edge::new(listen_config, self.local_addr),
+            tickets: Tickets::new(
+                listen_config.max_connections,
+                listen_config.per_address,
+                listen_config.max_unauthenticated,
+            ),
+            tails: Arc::new(Tails::default()),
+            health: Arc::clone(&health),
+            meter: meter.clone(),
+            tracker: tracker.clone(),
+            closing: closing.clone(),
+            conns: AtomicU64::new(1),
+            event_streams: Arc::new(Semaphore::new(self.config.limits.event_streams)),
+            idempotency: http::Idempotency::default(),
+            request_within: self.config.request_within(),
+            faults: self.config.faults.enabled,
+            probe_page: listen_config.probe_page,
+            fence: store.fence(),
+        });
+        let driver = Driver {
+            node: Node::new(
+                node_config(&self.config, &*store, self.resume_secret),
+                random::seed(),
+            ),
+            clock,
+            events: queue,
+            store,
+            tokens: self.tokens.clone(),
+            health,
+            meter,
+            tails: Arc::clone(&shared.tails),
+            backends: providers(&self.config.backends, &self.owner),
+            tracker: tracker.clone(),
+            closing: closing.clone(),
+        };
+        let driver = tokio::spawn(Box::pin(driver.run()));
+        let router = http::router(Arc::clone(&shared));
+        tracker.spawn(listen(self.listener, router, shared));
+        tracing::info!(address = %self.local_addr, "listening");
+        Ok(Running {
+            local_addr: self.local_addr,
+            tokens: self.tokens,
+            drain_within: Duration::from_secs(self.config.server.drain_within_s),
+            events,
+            driver,
+            tracker,
+            closing,
+            watchdog,
+        })
+    }
+
+    /// Answers until `shutdown` resolves; then drains and closes.
+    ///
+    /// # Errors
+    /// When it cannot start, or did not end as it should.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut running = self.start()?;
+        tokio::select! {
+            () = shutdown => running.drain(None).await,
+            // The driver ends by itself only by a panic.
+            _ = &mut running.driver => {
+                tracing::error!("the driver panicked; the server stops");
+                return Err(CloseError::Panicked.into());
+            }
+        }
+        Ok(running.close().await?)
+    }
+}
+
+/// Why [`Server::run`] did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It did not end as it should.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Running {
+    local_addr: SocketAddr,
+    tokens: Tokens,
+    drain_within: Duration,
+    events: mpsc::Sender<Event>,
+    driver: JoinHandle<()>,
+    tracker: TaskTracker,
+    closing: CancellationToken,
+    watchdog: Watchdog,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Checks and makes tokens as this server does.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Tasks that are there: listener, connections, runs.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Takes no new work, tells everybody, and waits until all turns have ended, but no longer
+    /// than configured. `target` is where sessions go on, if not here.
+    pub async fn drain(&self, target: Option<String>) {
+        let (drained, done) = oneshot::channel();
+        let within = self.drain_within;
+        let drain = Event::Drain {
+            within,
+            target,
+            drained,
+        };
+        tracing::info!(within_s = within.as_secs(), "draining");
+        let settled = async {
+            if self.events.send(drain).await.is_ok() {
+                let _ = done.await;
+            }
+        };
+        match timeout(within + DRAIN_GRACE, settled).await {
+            Ok(()) => tracing::info!("drained"),
+            Err(_) => tracing::warn!("not everything was settled in time"),
+        }
+    }
+
+    /// Ends everything. Comes back when no task, socket or child is left.
+    ///
+    /// # Errors
+    /// When something did not end; it is left behind.
+    pub async fn close(self) -> Result<(), CloseError> {
+        drop(self.events);
+        self.tracker.close();
+        self.closing.cancel();
+        let driver = timeout(CLOSE_WITHIN, self.driver).await;
+        let tasks = timeout(CLOSE_WITHIN, self.tracker.wait()).await;
+        // The thread looks up four times a second at most.
+        let _ = tokio::task::spawn_blocking(move || self.watchdog.stop()).await;
+        match (driver, tasks) {
+            (Ok(Ok(())), Ok(())) => Ok(()),
+            (Ok(Err(_)), _) => Err(CloseError::Panicked),
+            (Err(_), _) | (_, Err(_)) => Err(CloseError::TasksLeft(self.tracker.len().max(1))),
+        }
+    }
+}
+
+fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) -> node::Config {
+    let fence = store.fence();
+    // A memory store begins anew with each process, so its logs must not pass for older ones.
+    let epoch = match config.store.kind {
+        StoreKind::Sqlite => 1,
+        StoreKind::Memory => crate::clock::wall() / 1_000,
+    };
+    let backends = config.backends.iter();
+    node::Config {
+        fence,
+        epoch: Epoch(Seq::new(epoch).unwrap_or(Seq::ZERO)),
+        secret,
+        backends: backends
+            .map(|(name, backend)| (name.clone(), backend.for_node()))
+            .collect(),
+        default_backend: config.default_backend(),
+        resume_window: Duration::from_secs(config.session.resume_window_s),
+        hibernate_after: Duration::from_secs(config.session.hibernate_after_s),
+        retain_events: config.session.retain_events,
+        frames_per_s: config.limits.frames_per_s,
+        faults: config.faults.enabled,
+    }
+}
+
+fn providers(backends: &BTreeMap<String, Backend>, owner: &str) -> Backends {
+    let provider = |backend: &Backend| -> Arc<dyn keel_agent::Provider> {
+        match backend.kind {
+            BackendKind::Echo => Arc::new(Echo),
+            BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
+        }
+    };
+    let named = backends.iter();
+    named
+        .map(|(name, backend)| (name.clone(), (provider(backend), backend.budgets())))
+        .collect()
+}
+
+fn command(backend: &Backend, owner: &str) -> process::Config {
+    let (program, args) = backend
+        .command
+        .split_first()
+        .map_or((String::new(), Vec::new()), |c| (c.0.clone(), c.1.to_vec()));
+    let mut config = process::Config::new(program, owner);
+    config.args = args;
+    config.cwd.clone_from(&backend.cwd);
+    config.env.pass.extend(backend.env_pass.iter().cloned());
+    config.env.set.extend(backend.env.clone());
+    (config.stdin, config.stdout) = match backend.output {
+        Framing::Lines => (process::Stdin::Prompt, process::Stdout::Lines),
+        Framing::JsonLines => (process::Stdin::Dialogue, process::Stdout::JsonLines),
+    };
+    config
+}

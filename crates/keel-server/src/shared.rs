@@ -1,0 +1,47 @@
+//! What every request handler and connection may use.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use keel_core::node::{Answer, Ask};
+use keel_store::Store;
+use keel_wire::record::Fence;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::Tokens, driver::Event, edge::Edge, health::Health, http::Idempotency, meter::Meter,
+    tails::Tails, tickets::Tickets,
+};
+
+pub(crate) struct Shared {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) tokens: Tokens,
+    pub(crate) edge: Edge,
+    pub(crate) tickets: Arc<Tickets>,
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) meter: Meter,
+    pub(crate) tracker: TaskTracker,
+    /// Ends connections and streams when the server is closed.
+    pub(crate) closing: CancellationToken,
+    pub(crate) conns: AtomicU64,
+    pub(crate) event_streams: Arc<Semaphore>,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) request_within: std::time::Duration,
+    pub(crate) faults: bool,
+    pub(crate) probe_page: bool,
+    pub(crate) fence: Fence,
+}
+
+impl Shared {
+    /// Asks the Node; `None` when it is there no more.
+    pub(crate) async fn ask(&self, question: Ask) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.events
+            .send(Event::Ask { question, reply })
+            .await
+            .ok()?;
+        answer.await.ok()
+    }
+}

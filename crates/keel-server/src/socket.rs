@@ -1,0 +1,390 @@
+//! One WebSocket connection: bytes to inputs, outputs to bytes. Decides nothing about the protocol.
+//!
+//! One task a connection, and small: reading is tungstenite's over a non-blocking pipe, writing is
+//! vectored from the Node's own buffers, so that nothing is kept of what was sent. A write error
+//! never stops reading: what the peer said last, and how it closed, is told first.
+
+mod pipe;
+mod upgrade;
+mod writer;
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use keel_core::{
+    limits::{LINGER, OUTCOME_SEALED_WITHIN},
+    node::{ConnEnd, ConnId, Input},
+};
+use keel_wire::{CloseCode, limits::FRAME_IN_BYTES_MAX};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tungstenite::{
+    Error, Message, WebSocket,
+    error::ProtocolError,
+    protocol::{Role, WebSocketConfig},
+};
+
+use crate::{driver::Event, meter::Meter, tickets::Ticket};
+
+use pipe::Pipe;
+pub(crate) use upgrade::{connect, tune};
+use writer::Writer;
+
+/// The read buffer of a connection.
+const READ_BYTES: usize = 4096;
+/// Bytes that may arrive without completing a message (DESIGN: frames are 64 KiB).
+const INCOMPLETE_BYTES_MAX: usize = 2 * FRAME_IN_BYTES_MAX;
+/// How long a message may take to arrive once it has begun.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// Pings and pongs at once.
+const CONTROL_BURST: u32 = 128;
+/// Pings and pongs a second.
+const CONTROL_PER_S: u32 = 32;
+/// Answers to pings that a peer may leave unread.
+const REPLIES_BYTES_MAX: usize = 16 * 1024;
+/// How long a frozen connection is held at most.
+const FROZEN_MAX: Duration = Duration::from_secs(600);
+
+/// What a connection is to do.
+#[derive(Debug)]
+pub(crate) enum Out {
+    /// Write a message.
+    Frame(Arc<[u8]>),
+    /// Write a close frame and end.
+    Close {
+        /// With which code.
+        code: CloseCode,
+        /// For a person.
+        reason: Box<str>,
+    },
+    /// End without a word.
+    Abort,
+    /// Neither read nor write any more.
+    Freeze,
+}
+
+/// How reading ended.
+enum End {
+    /// By the peer or the network: told as it is.
+    Peer(ConnEnd),
+    /// By us, because of what the peer sent.
+    Violation(u16, &'static str),
+}
+
+pub(crate) struct Socket {
+    conn: ConnId,
+    ws: WebSocket<Pipe>,
+    writer: Writer,
+    outbox: mpsc::UnboundedReceiver<Out>,
+    events: mpsc::Sender<Event>,
+    meter: Meter,
+    /// Since when a message is incomplete.
+    incomplete_since: Option<Instant>,
+    control: Control,
+    _ticket: Ticket,
+}
+
+/// Pings and pongs that may still come.
+struct Control {
+    left: u32,
+    at: Instant,
+}
+
+impl Control {
+    fn take(&mut self) -> bool {
+        let elapsed = self.at.elapsed();
+        if elapsed >= Duration::from_secs(1) {
+            let more = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
+            let more = more.saturating_mul(CONTROL_PER_S);
+            self.left = self.left.saturating_add(more).min(CONTROL_BURST);
+            self.at = Instant::now();
+        }
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(
+        conn: ConnId,
+        stream: TcpStream,
+        head: Bytes,
+        outbox: mpsc::UnboundedReceiver<Out>,
+        events: mpsc::Sender<Event>,
+        meter: Meter,
+        ticket: Ticket,
+    ) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(REPLIES_BYTES_MAX)
+            .max_message_size(Some(FRAME_IN_BYTES_MAX))
+            .max_frame_size(Some(FRAME_IN_BYTES_MAX))
+            .accept_unmasked_frames(false);
+        let ws = WebSocket::from_raw_socket(Pipe::new(stream, head), Role::Server, Some(config));
+        Self {
+            conn,
+            ws,
+            writer: Writer::default(),
+            outbox,
+            events,
+            meter,
+            incomplete_since: None,
+            control: Control {
+                left: CONTROL_BURST,
+                at: Instant::now(),
+            },
+            _ticket: ticket,
+        }
+    }
+
+    /// Runs the connection to its end; when it returns, the transport is closed.
+    pub(crate) async fn run(mut self) {
+        let mut broken: Option<(Instant, String)> = None;
+        // What came with the upgrade request is read before the transport is asked.
+        let mut ready = true;
+        loop {
+            let stream = self.ws.get_ref().stream();
+            tokio::select! {
+                out = self.outbox.recv() => match out {
+                    Some(out) => if let Some(last) = self.take(out) {
+                        return self.leave(last).await;
+                    },
+                    None => {
+                        let reason = "the server is stopping".into();
+                        return self.leave(Out::Close { code: CloseCode(1001), reason }).await;
+                    }
+                },
+                _ = stream.writable(), if self.writer.is_pending() && broken.is_none() => {}
+                _ = stream.readable(), if !ready => ready = true,
+                () = std::future::ready(()), if ready => {
+                    ready = false;
+                    if let Some(end) = self.read().await {
+                        return self.end(end).await;
+                    }
+                }
+                () = sealed(broken.as_ref()), if broken.is_some() => {
+                    let error = broken.map_or_else(String::new, |(_, error)| error);
+                    return self.end(End::Peer(ConnEnd::Broken { error })).await;
+                }
+            }
+            if broken.is_none()
+                && let Err(error) = self.write().await
+            {
+                self.writer.clear();
+                broken = Some((Instant::now() + OUTCOME_SEALED_WITHIN, error.to_string()));
+            }
+        }
+    }
+
+    /// Puts frames into the writer, up to what ends the connection.
+    fn take(&mut self, out: Out) -> Option<Out> {
+        let mut next = Some(out);
+        while let Some(out) = next {
+            match out {
+                Out::Frame(bytes) => self.writer.push_text(bytes),
+                Out::Close { .. } | Out::Abort | Out::Freeze => return Some(out),
+            }
+            next = self.outbox.try_recv().ok();
+        }
+        None
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        let taken = self.writer.write(self.ws.get_ref().stream())?;
+        if taken > 0 {
+            self.tell(Input::Flushed {
+                conn: self.conn,
+                bytes: taken,
+            })
+            .await;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, input: Input) {
+        // The driver is gone only when the server is being closed, and wants to know nothing then.
+        let _ = self.events.send(Event::Input(input)).await;
+    }
+
+    /// Reads until there is nothing more for now.
+    async fn read(&mut self) -> Option<End> {
+        let conn = self.conn;
+        self.ws.get_mut().allow_more();
+        loop {
+            let message = self.ws.read();
+            let replies = self.ws.get_mut().take_replies();
+            if !replies.is_empty() {
+                self.writer.push_raw(replies);
+            }
+            match message {
+                Ok(Message::Text(text)) => {
+                    self.complete();
+                    let bytes = Vec::from(text.as_bytes());
+                    drop(text);
+                    self.tell(Input::Frame { conn, bytes }).await;
+                }
+                Ok(Message::Binary(bytes)) => {
+                    self.complete();
+                    drop(bytes);
+                    self.tell(Input::NotText { conn }).await;
+                }
+                Ok(Message::Ping(_) | Message::Pong(_)) => {
+                    self.complete();
+                    let unread = self.writer.raw_bytes() > REPLIES_BYTES_MAX;
+                    if unread || !self.control.take() {
+                        return Some(End::Violation(1008, "too many control frames"));
+                    }
+                    tokio::task::coop::consume_budget().await;
+                }
+                Ok(Message::Close(frame)) => {
+                    let (code, reason) = frame.map_or((CloseCode::NONE, String::new()), |frame| {
+                        (
+                            CloseCode(frame.code.into()),
+                            frame.reason.as_str().to_owned(),
+                        )
+                    });
+                    return Some(End::Peer(ConnEnd::Close { code, reason }));
+                }
+                Ok(Message::Frame(_)) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.incomplete();
+                }
+                Err(error) => return Some(ended(error)),
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        self.ws.get_mut().complete();
+        self.incomplete_since = None;
+    }
+
+    /// What a message that goes on and on comes to.
+    fn incomplete(&mut self) -> Option<End> {
+        let bytes = self.ws.get_ref().incomplete_bytes();
+        if bytes == 0 {
+            return None;
+        }
+        let since = *self.incomplete_since.get_or_insert_with(Instant::now);
+        if bytes > INCOMPLETE_BYTES_MAX {
+            Some(End::Violation(1009, "the message does not end"))
+        } else if since.elapsed() > MESSAGE_WITHIN {
+            Some(End::Violation(1008, "the message came too slowly"))
+        } else {
+            None
+        }
+    }
+
+    async fn end(mut self, end: End) {
+        let end = match end {
+            End::Peer(end) => end,
+            End::Violation(code, why) => {
+                self.meter.violation(code);
+                tracing::info!(conn = self.conn.0, code, why, "closed for what it sent");
+                self.writer.push_close(code, why);
+                ConnEnd::Broken {
+                    error: format!("websocket: {why}"),
+                }
+            }
+        };
+        let silent = matches!(end, ConnEnd::Broken { .. }) && !self.writer.is_pending();
+        self.tell(Input::Lost {
+            conn: self.conn,
+            end,
+        })
+        .await;
+        if !silent {
+            self.linger().await;
+        }
+    }
+
+    /// Ends as the Node wants it.
+    async fn leave(mut self, how: Out) {
+        match how {
+            Out::Frame(_) => {}
+            Out::Close { code, reason } => {
+                self.writer.push_close(code.0, &reason);
+                self.linger().await;
+            }
+            Out::Abort => {
+                // With nothing to linger for, the kernel sends a reset.
+                let _ = rustix::net::sockopt::set_socket_linger(
+                    self.ws.get_ref().stream(),
+                    Some(Duration::ZERO),
+                );
+                let end = ConnEnd::Broken {
+                    error: "reset on purpose".to_owned(),
+                };
+                self.tell(Input::Lost {
+                    conn: self.conn,
+                    end,
+                })
+                .await;
+            }
+            Out::Freeze => {
+                let thawed = async {
+                    while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
+                };
+                let _ = timeout(FROZEN_MAX, thawed).await;
+            }
+        }
+    }
+
+    /// Writes what is left, half-closes, and discards what comes until the peer closes: a reset
+    /// would eat what was written last.
+    async fn linger(mut self) {
+        let pipe = self.ws.get_mut();
+        let flushed = async {
+            while self.writer.is_pending() {
+                pipe.stream().writable().await?;
+                self.writer.write(pipe.stream())?;
+            }
+            pipe.stream_mut().shutdown().await
+        };
+        if !matches!(timeout(LINGER, flushed).await, Ok(Ok(()))) {
+            return;
+        }
+        let discarded = async {
+            while pipe.stream().readable().await.is_ok() {
+                if !pipe.discard() {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(LINGER, discarded).await;
+    }
+}
+
+async fn sealed(broken: Option<&(Instant, String)>) {
+    match broken {
+        Some((at, _)) => sleep_until(*at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ended(error: Error) -> End {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(ConnEnd::Eof),
+        Error::Io(error) => End::Peer(ConnEnd::Broken {
+            error: error.to_string(),
+        }),
+        Error::Capacity(_) => End::Violation(1009, "the message is too large"),
+        Error::Utf8(_) => End::Violation(1007, "the message is not UTF-8"),
+        Error::Protocol(_) => End::Violation(1002, "that is no WebSocket frame"),
+        Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => End::Peer(ConnEnd::Broken {
+            error: error.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,17 @@
+//! The server from outside: real sockets, real tokens, both stores.
+
+#[path = "all/support.rs"]
+mod support;
+
+#[path = "all/attacks_http.rs"]
+mod attacks_http;
+#[path = "all/attacks_websocket.rs"]
+mod attacks_websocket;
+#[path = "all/configuration.rs"]
+mod configuration;
+#[path = "all/faults.rs"]
+mod faults;
+#[path = "all/http_api.rs"]
+mod http_api;
+#[path = "all/sessions.rs"]
+mod sessions;
