@@ -53,6 +53,14 @@ pub use seq::{Cursor, Epoch, Range, Seq};
 pub use snapshot::{BusyPolicy, ParticipantView, Snapshot, TurnState, TurnView};
 pub use status::{EndReason, LegState, LegStatus, Phase, State, Status, Strategy, WaitingFor};
 
+pub use schemars::JsonSchema;
+
+/// The JSON Schema of a type of this crate.
+#[must_use]
+pub fn schema_for<T: JsonSchema>() -> schemars::Schema {
+    schemars::schema_for!(T)
+}
+
 /// Milliseconds since the Unix epoch, by the wall clock of whoever wrote it.
 ///
 /// Never used for ordering or for timers; sequences and monotonic time do that.

@@ -1,7 +1,7 @@
 //! One macro for the closed unions of the wire: a name, and one struct a name.
 //!
 //! The list of names is the list of features, so every union is declared in one place and gets the
-//! same four things: `name()`, `NAMES`, `decode_body()` and `encode_body()`.
+//! same things: `name()`, `NAMES`, `schemas()`, `decode_body()` and `encode_body()`.
 
 /// Declares a union whose variants are `"name" => Variant(Struct)`.
 macro_rules! tagged {
@@ -12,10 +12,9 @@ macro_rules! tagged {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, schemars::JsonSchema)]
-        #[schemars(tag = "type")]
+        #[derive(Debug, Clone, PartialEq)]
         pub enum $union {
-            $( $(#[$vmeta])* #[schemars(rename = $name)] $variant($body), )+
+            $( $(#[$vmeta])* $variant($body), )+
         }
 
         impl $union {
@@ -26,6 +25,12 @@ macro_rules! tagged {
             #[must_use]
             pub const fn name(&self) -> &'static str {
                 match self { $( Self::$variant(_) => $name, )+ }
+            }
+
+            /// The JSON Schema of each body, by name.
+            #[must_use]
+            pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+                vec![$( ($name, schemars::schema_for!($body)) ),+]
             }
 
             /// Reads the body of `name`; `Ok(None)` when the name is not known here.
