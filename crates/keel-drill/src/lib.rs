@@ -1,1 +1,51 @@
-//! keel-drill
+//! The drill: real processes, real faults, and an oracle that shares no code with what it judges.
+//!
+//! A row counts only if work was in flight when the fault landed. Servers and clients are processes of
+//! the `evenkeel` binary; the network between them is a proxy that breaks on command; what was written
+//! is known from files that the drilled program keeps outside Evenkeel.
+
+pub mod agent;
+mod client;
+pub mod endpoint;
+mod heart;
+mod ledger;
+mod proxy;
+mod results;
+mod server;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+
+pub use results::{Leaked, Report, Row, Summary};
+
+/// What to drill.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `evenkeel` binary.
+    pub exe: PathBuf,
+    /// Where everything of the drill is kept while it runs.
+    pub dir: PathBuf,
+    /// Rows whose id contains one of these; empty means all.
+    pub only: Vec<String>,
+    /// How long the heart beats.
+    pub heart: Duration,
+    /// For everything that is random.
+    pub seed: u64,
+}
+
+/// Runs the drill; `told` is called with progress for a person.
+///
+/// # Errors
+/// When it could not be run at all; what did not hold is in the report.
+pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
+    let wanted = |id: &str| {
+        options.only.is_empty() || options.only.iter().any(|only| id.contains(only.as_str()))
+    };
+    let mut rows = Vec::new();
+    if wanted("heart") {
+        let dir = options.dir.join("heart");
+        rows.push(heart::run(&options.exe, &dir, options.heart, options.seed, &told).await?);
+    }
+    Ok(Report::of(rows))
+}

@@ -1,0 +1,143 @@
+//! A client process: the SDK in a process of its own, that can be stopped, killed, and asked.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::ledger::{Account, Line, Seen};
+
+/// A client process.
+#[derive(Debug)]
+pub(crate) struct Client {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Arc<Mutex<Vec<Line>>>,
+    count: watch::Receiver<usize>,
+    reader: JoinHandle<()>,
+}
+
+impl Client {
+    /// Starts a client of `url`, with more arguments of `drill-client`.
+    pub(crate) fn start(exe: &Path, url: &str, token: &str, args: &[&str]) -> Result<Self> {
+        let mut child = Command::new(exe)
+            .arg("drill-client")
+            .args(["--url", url])
+            .args(args)
+            .env("EVENKEEL_TOKEN", token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .context("a client could not be started")?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().context("its output is piped")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (told, count) = watch::channel(0);
+        let reader = tokio::spawn({
+            let lines = Arc::clone(&lines);
+            async move {
+                let mut output = BufReader::new(stdout).lines();
+                while let Ok(Some(text)) = output.next_line().await {
+                    let line = serde_json::from_str::<Line>(&text).unwrap_or_else(|error| Line {
+                        t: 0,
+                        what: Seen::Note { text: format!("not a line: {error}: {text}") },
+                    });
+                    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    lines.push(line);
+                    told.send_replace(lines.len());
+                }
+            }
+        });
+        Ok(Self { child, stdin, lines, count, reader })
+    }
+
+    /// Everything that it saw.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it saw comes to.
+    pub(crate) fn account(&self) -> Account {
+        Account::of(&self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until it has seen something; what `look` made of the line.
+    pub(crate) async fn until<T>(
+        &self,
+        within: Duration,
+        what: &str,
+        mut look: impl FnMut(&Line) -> Option<T>,
+    ) -> Result<T> {
+        let mut count = self.count.clone();
+        let mut next = 0;
+        let wait = async {
+            loop {
+                {
+                    let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    for line in &lines[next..] {
+                        if let Some(found) = look(line) {
+                            return Ok(found);
+                        }
+                    }
+                    next = lines.len();
+                }
+                if count.changed().await.is_err() {
+                    bail!("the client ended before {what}");
+                }
+            }
+        };
+        match tokio::time::timeout(within, wait).await {
+            Ok(found) => found,
+            Err(_) => bail!("not within {within:?}: {what}"),
+        }
+    }
+
+    /// The session that it is in.
+    pub(crate) async fn session(&self) -> Result<String> {
+        self.until(Duration::from_secs(20), "joined", |line| match &line.what {
+            Seen::Joined { session, .. } => Some(Ok(session.clone())),
+            Seen::Failed { code, .. } => Some(Err(anyhow::anyhow!("refused: {code}"))),
+            _ => None,
+        })
+        .await?
+    }
+
+    /// Tells it to do something: a line of `drill-client`'s input.
+    pub(crate) async fn tell(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("its input is open")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(stdin.flush().await?)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.child.id().context("it runs")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("a process has an id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Lets it end, and waits until it has.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        let _ = self.signal(Signal::CONT);
+        drop(self.stdin.take());
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
+        if ended.is_err() {
+            self.child.kill().await?;
+        }
+        self.reader.abort();
+        Ok(())
+    }
+}

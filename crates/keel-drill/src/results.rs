@@ -1,0 +1,122 @@
+//! What a drill found, for machines: the format of `docs/results.md`.
+
+use serde::Serialize;
+
+/// One row: a fault, in a phase, seen by a role.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Row {
+    /// Begins with the catalogue's id, as in `N01/mid-turn/viewer`.
+    pub id: String,
+    /// `network`, `peer`, `server`, `provider` or `heart`.
+    pub group: String,
+    /// What was broken, in words.
+    pub fault: String,
+    /// What the session was doing.
+    pub phase: String,
+    /// Who is observed.
+    pub role: String,
+    /// What serves the session.
+    pub backend: String,
+    /// `recovered` or `failed`.
+    pub expected_outcome: String,
+    /// What happened; null if the row never came to a verdict.
+    pub outcome: Option<String>,
+    /// The code that the loss must be told as; null where none must be.
+    pub expected_cause: Option<String>,
+    /// The code that it was told as.
+    pub cause: Option<String>,
+    /// Milliseconds from the fault to being told.
+    pub told_ms: Option<f64>,
+    /// The published bound.
+    pub told_bound_ms: Option<f64>,
+    /// Milliseconds from the fault, or from when it was lifted, to recovered.
+    pub recovered_ms: Option<f64>,
+    /// The published bound.
+    pub recovered_bound_ms: Option<f64>,
+    /// Bytes of committed output that a client never got.
+    pub lost: u64,
+    /// Bytes or commands that it got twice.
+    pub duplicated: u64,
+    /// Events out of order.
+    pub reordered: u64,
+    /// Waits over 5 s that nobody was told about.
+    pub silent: u64,
+    /// A session beside it saw nothing.
+    pub bystander_ok: Option<bool>,
+    /// What was left behind.
+    pub leaked: Leaked,
+    /// What the host lacks for this row; null if it ran.
+    pub skipped: Option<String>,
+    /// Whether everything held. False for skipped rows.
+    pub pass: bool,
+    /// What did not hold, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wrong: Vec<String>,
+}
+
+/// What a row left behind; null where it was not looked at.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Leaked {
+    /// Sessions' runs on the server.
+    pub tasks: Option<u64>,
+    /// Connections on the server.
+    pub sockets: Option<u64>,
+    /// Processes of the server's backends.
+    pub children: Option<u64>,
+    /// Slots held without a session.
+    pub slots: Option<u64>,
+}
+
+/// Sums over all rows.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Summary {
+    /// Rows, skipped ones included.
+    pub rows: usize,
+    /// Rows in which everything held.
+    pub passed: usize,
+    /// Rows that the host cannot run.
+    pub skipped: usize,
+    /// See [`Row::lost`].
+    pub lost: u64,
+    /// See [`Row::duplicated`].
+    pub duplicated: u64,
+    /// See [`Row::reordered`].
+    pub reordered: u64,
+    /// See [`Row::silent`].
+    pub silent: u64,
+}
+
+/// Everything that a drill found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Of this format.
+    pub version: u32,
+    /// One each.
+    pub rows: Vec<Row>,
+    /// Their sums.
+    pub summary: Summary,
+}
+
+impl Report {
+    /// A report of these rows.
+    #[must_use]
+    pub fn of(rows: Vec<Row>) -> Self {
+        let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum();
+        let summary = Summary {
+            rows: rows.len(),
+            passed: rows.iter().filter(|row| row.pass).count(),
+            skipped: rows.iter().filter(|row| row.skipped.is_some()).count(),
+            lost: sum(|row| row.lost),
+            duplicated: sum(|row| row.duplicated),
+            reordered: sum(|row| row.reordered),
+            silent: sum(|row| row.silent),
+        };
+        Self { version: 1, rows, summary }
+    }
+
+    /// Whether nothing failed: skipped rows are no failures, and are counted.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.summary.passed + self.summary.skipped == self.summary.rows
+    }
+}
