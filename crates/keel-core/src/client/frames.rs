@@ -255,7 +255,7 @@ impl Client {
             return;
         };
         path.stage = Stage::Joined;
-        path.moved_since_beat = true;
+        path.beats_behind = 0;
         let strategy = path.strategy.unwrap_or(Strategy::Fast);
         let replayed = path.replayed;
         self.was_live = true;
@@ -376,8 +376,8 @@ impl Client {
         } else {
             limits::BEATS_REPLAYING_MAX
         };
-        // The beat that finds it behind for the first time may have overtaken the event.
-        if path.beats_behind > limit {
+        // More than one: a beat may overtake an event, but no two do.
+        if path.beats_behind >= limit {
             let message = format!(
                 "the log is at {}, nothing came after {}",
                 beat.seq, cursor.seq

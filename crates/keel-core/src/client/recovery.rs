@@ -444,6 +444,11 @@ impl Client {
                     within: None,
                 });
             }
+            Step::GiveUp(_) if is_move => {
+                // Nothing is lost: it is left when it must be.
+                self.target = None;
+                self.life = Life::Standing;
+            }
             Step::GiveUp(why) => self.give_up(cx, why),
         }
     }

@@ -175,7 +175,7 @@ impl Rig {
         let conn = rig.dialed();
         rig.opened(conn);
         rig.welcomed(conn, welcome(Joined::Created, 0, 0));
-        rig.out.clear();
+        rig.take();
         rig
     }
 
@@ -246,7 +246,7 @@ impl Rig {
     }
 
     /// The connection that was dialed last.
-    pub(super) fn dialed(&mut self) -> ConnId {
+    pub(super) fn dialed(&self) -> ConnId {
         self.dials().last().expect("dialed").0
     }
 
