@@ -197,7 +197,9 @@ fn rung(s: &Situation) -> Strategy {
     };
     let rung = higher(higher(asked, climbed), s.reached);
     // Where nobody answers, the known addresses take turns.
-    let elsewhere = s.ask == Ask::Unreachable && s.failures.unreachable % 2 == 1;
+    let elsewhere = s.ask == Ask::Unreachable
+        && s.failures.unreachable % 2 == 1
+        && s.rejoins < limits::REJOIN_LIMIT;
     match rung {
         Strategy::Fast if elsewhere && s.other_address => Strategy::Migrate,
         Strategy::Rejoin if elsewhere && s.other_address => Strategy::Migrate,

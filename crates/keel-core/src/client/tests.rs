@@ -1,5 +1,10 @@
 //! A scripted server across encoded bytes, and what clients do in each of its moods.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests pick out what they look for"
+)]
+
 mod commands;
 mod connecting;
 mod ending;
@@ -292,10 +297,12 @@ impl Rig {
     }
 
     pub(super) fn events(&self) -> Vec<&Event> {
-        let of = |output| match output {
-            &Output::Event(ref event) => Some(event),
-            _ => None,
-        };
+        fn of(output: &Output) -> Option<&Event> {
+            match output {
+                Output::Event(event) => Some(event),
+                _ => None,
+            }
+        }
         self.all.iter().chain(&self.out).filter_map(of).collect()
     }
 
@@ -341,10 +348,12 @@ impl Rig {
     }
 
     pub(super) fn receipts(&self) -> Vec<(u64, &CommandOutcome)> {
-        let of = |output| match output {
-            &Output::Receipt { local, ref outcome } => Some((local, outcome)),
-            _ => None,
-        };
+        fn of(output: &Output) -> Option<(u64, &CommandOutcome)> {
+            match output {
+                Output::Receipt { local, outcome } => Some((*local, outcome)),
+                _ => None,
+            }
+        }
         self.all.iter().chain(&self.out).filter_map(of).collect()
     }
 

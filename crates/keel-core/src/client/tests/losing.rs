@@ -455,11 +455,16 @@ fn known_addresses_take_turns_while_nobody_answers() {
     config.addresses.push("wss://b".into());
     let mut rig = Rig::live_with(config);
     rig.closed(ConnId(1), ConnEnd::Reset);
-    for _ in 0..4 {
+    while rig.client.status().state == State::Recovering {
         let conn = rig.dialed();
         rig.closed(conn, refused());
         rig.pass(secs(2));
     }
+    assert_eq!(
+        rig.failed_code(),
+        Some(Code::RecoveryDeadline.known()),
+        "no rung was spent"
+    );
     let to: Vec<_> = rig.dials().into_iter().map(|(_, to)| to).collect();
     assert_eq!(to[1..5], ["wss://a", "wss://b", "wss://a", "wss://b"]);
 }

@@ -73,6 +73,7 @@ fn a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17() 
         (rig.lost().len(), rig.failed(), rig.state()),
         (0, None, &State::Degraded)
     );
+    assert!(rig.dials()[1..].iter().all(|(_, to)| to == "wss://b"));
     rig.frame(ConnId(1), event(1));
     assert_eq!(rig.client.cursor().seq, seq(1));
     let conn = rig.dialed();

@@ -63,7 +63,11 @@ fn some_frame(kind: u8, n: u64) -> ServerFrame {
         7..=10 => event(n),
         11 => receipt(n),
         12 => beat(n, n),
-        13 => goaway(if n % 2 == 0 { Some("wss://b") } else { None }),
+        13 => goaway(if n.is_multiple_of(2) {
+            Some("wss://b")
+        } else {
+            None
+        }),
         14 => ended(EndReason::Ended),
         15 | 16 => fault_frame(code),
         17 => StatusFrame {
