@@ -45,7 +45,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(act, 0..120)
 }
 
-fn some_frame(kind: u8, n: u64) -> ServerFrame {
+fn some_frame(kind: u8, n: u64, cursor: Seq) -> ServerFrame {
     let code = Code::ALL[usize::from(kind) % Code::ALL.len()];
     match kind % 23 {
         0..=4 => Box::new(welcome(
@@ -60,7 +60,8 @@ fn some_frame(kind: u8, n: u64) -> ServerFrame {
         ))
         .into(),
         5 | 6 => Replayed { to: seq(n) }.into(),
-        7..=10 => event(n),
+        7..=9 => event(cursor.next().get()),
+        10 => event(n),
         11 => receipt(n),
         12 => beat(n, n),
         13 => goaway(if n.is_multiple_of(2) {
@@ -197,7 +198,7 @@ fn run(acts: Vec<Act>, config: Config) {
             Act::Opened(back) => Input::Opened { conn: conn(back) },
             Act::Frame(back, kind, n) => Input::Frame {
                 conn: conn(back),
-                bytes: some_frame(kind, n).encode(),
+                bytes: some_frame(kind, n, rig.client.cursor().seq).encode(),
             },
             Act::Garbage(back, bytes) => Input::Frame {
                 conn: conn(back),
@@ -280,6 +281,8 @@ fn run(acts: Vec<Act>, config: Config) {
     for output in rig.take() {
         laws.check(&output);
     }
+    let open: Vec<_> = laws.dialed.difference(&laws.gone).collect();
+    assert!(open.is_empty(), "left open: {open:?}");
     assert!(laws.over && laws.waiting.is_empty(), "{:?}", laws.waiting);
 }
 
