@@ -20,6 +20,8 @@ mod config;
 mod ending;
 mod frames;
 mod io;
+mod joining;
+mod ladder;
 mod liveness;
 mod outbox;
 mod outcome;
@@ -47,10 +49,10 @@ pub use planner::{Ask, Failures, Situation, Step, Why, plan};
 use self::{
     apply::Fold,
     attempt::Attempt,
+    ladder::{Ledger, Recovery},
     liveness::Clock,
     outbox::Outbox,
     path::Path,
-    recovery::{Ledger, Recovery},
     show::Wait,
 };
 use crate::{Deadline, Instant, Mint, Now};
@@ -70,6 +72,8 @@ pub struct Client {
     conns: u64,
     /// Connections of this instance so far, as hello counts them.
     hellos: u32,
+    /// The last that was said.
+    said: u32,
     life: Life,
     /// The connection that carries the session, or did until it fell silent.
     current: Option<Path>,
@@ -176,6 +180,7 @@ impl Client {
             online: true,
             conns: 0,
             hellos: 0,
+            said: 0,
             life: Life::Idle,
             current: None,
             attempt: None,

@@ -85,6 +85,8 @@ pub const REJOIN_WITHIN: Duration = s(10);
 pub const MIGRATE_WITHIN: Duration = s(15);
 /// From the first answer of a server to the verdict.
 pub const VERDICT_WITHIN: Duration = s(30);
+/// Less than this is not worth a try: what would begin so late is given up instead.
+pub const ATTEMPT_MIN: Duration = ms(250);
 /// Fast attempts without progress against a server that answers; then rejoin.
 pub const FAST_ATTEMPTS_MAX: u32 = 3;
 /// Rejoins in [`REJOIN_LIMIT_SPAN`]; then `rejoin_limit`. Success does not reset it.

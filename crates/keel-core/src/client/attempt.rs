@@ -107,9 +107,6 @@ impl Client {
             Some(Strategy::Migrate) => self.other_address().unwrap_or(&self.home).to_owned(),
             Some(Strategy::Fast | Strategy::Rejoin) | None => self.home.clone(),
         };
-        if matches!(strategy, Some(Strategy::Rejoin | Strategy::Migrate)) {
-            self.ledger.rejoined(cx.now.mono);
-        }
         let mut path = Path::new(cx.now.mono, conn, address.clone(), self.hellos);
         path.strategy = strategy;
         path.all_until = all_until;
@@ -144,6 +141,10 @@ impl Client {
         path.answered = Some(cx.now.mono);
         path.heard = cx.now.mono;
         path.resumes = self.seat.is_some();
+        self.said = path.hello;
+        if matches!(path.strategy, Some(Strategy::Rejoin | Strategy::Migrate)) {
+            self.ledger.rejoined(cx.now.mono);
+        }
         let hello = ClientFrame::from(Box::new(self.hello(cx, &path)));
         cx.send(&path, hello.encode());
         self.attempt = Some(Attempt::Path(path));

@@ -1,19 +1,18 @@
 //! What the server says, frame by frame.
 
 use keel_wire::{
-    Beat, ClientFrame, CloseCode, Code, Cursor, EventFrame, Fault, Gap, Goaway, Joined, Origin,
-    Queued, Range, Receipt, Retry, Seq, ServerFrame, Strategy, Todo, Welcome, codec::Decoded,
-    limits::FRAME_OUT_BYTES_MAX,
+    Beat, ClientFrame, Code, Cursor, EventFrame, Fault, Gap, Goaway, Origin, Range, Receipt, Retry,
+    Seq, ServerFrame, Strategy, Todo, codec::Decoded, limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{
-    Ask, Client, CommandOutcome, ConnId, Cx, Event, Life, Membership, Notice, Output, Seat,
+    Ask, Client, CommandOutcome, ConnId, Cx, Event, Life, Notice, Output,
     apply::Applied,
     attempt::Attempt,
     liveness::Slot,
     outcome::{self, Class, Outcome},
     path::{Path, Stage, Trust},
-    recovery::{Kind, may_end_connection},
+    recovery::may_end_connection,
 };
 use crate::limits;
 
@@ -148,122 +147,6 @@ impl Client {
         }
     }
 
-    /// The connection under way takes over; the one before it is dropped, whatever it was.
-    fn promote(&mut self, cx: &mut Cx<'_>, stage: Stage) {
-        let Some(Attempt::Path(mut path)) = self.attempt.take() else {
-            return;
-        };
-        path.stage = stage;
-        path.cell.forget_faults();
-        path.seal_at = None;
-        path.trust = Trust::Trusted;
-        if let Some(old) = self.current.take() {
-            cx.out.push(Output::Hangup {
-                conn: old.conn,
-                code: Some(CloseCode::NORMAL),
-            });
-        }
-        if self.target.as_ref() == Some(&path.address) {
-            self.target = None;
-        }
-        self.home.clone_from(&path.address);
-        self.current = Some(*path);
-        match &mut self.life {
-            Life::Connecting { .. } => {
-                self.ledger.tries = 0;
-                self.life = Life::Standing;
-            }
-            Life::Recovering(recovery) if recovery.kind == Kind::Move => {
-                recovery.kind = Kind::Moved;
-                recovery.left = None;
-            }
-            Life::Recovering(_)
-            | Life::Idle
-            | Life::Standing
-            | Life::Detaching { .. }
-            | Life::Ended { .. }
-            | Life::Failed { .. } => {}
-        }
-    }
-
-    fn queued(&mut self, cx: &mut Cx<'_>, queued: Queued) {
-        let Queued {
-            session,
-            participant,
-            resume_key,
-            position,
-            of,
-            beat,
-        } = queued;
-        self.seat = Some(Seat {
-            session,
-            participant,
-            key: resume_key,
-            window_ms: 0,
-        });
-        if let Some(path) = &mut self.current {
-            path.plan_beats(beat);
-            path.joined.get_or_insert(cx.now.mono);
-            path.stage = Stage::Queued { position, of };
-        }
-        if matches!(self.life, Life::Recovering(_)) {
-            let strategy = self.current.as_ref().and_then(|path| path.strategy);
-            self.recovered(cx, strategy.unwrap_or(Strategy::Fast), 0);
-        }
-        cx.tell(Event::Queued { position, of });
-    }
-
-    fn welcomed(&mut self, cx: &mut Cx<'_>, welcome: Welcome) {
-        let Some(path) = &mut self.current else {
-            return;
-        };
-        path.stage = Stage::Replaying;
-        path.joined = Some(cx.now.mono);
-        path.epoch = welcome.cursor.epoch;
-        path.head = welcome.cursor.seq;
-        path.plan_beats(welcome.beat);
-        path.in_flight_max = usize::try_from(welcome.limits.commands)
-            .unwrap_or(usize::MAX)
-            .max(1);
-        let is_new = matches!(welcome.how, Joined::Created | Joined::Joined);
-        if self.fold.cursor.seq == Seq::ZERO || (is_new && !path.resumes) {
-            self.fold.start(welcome.cursor.epoch);
-        }
-        self.outbox.welcomed(welcome.consumed);
-        self.seat = Some(Seat {
-            session: welcome.session.clone(),
-            participant: welcome.participant.clone(),
-            key: welcome.resume_key,
-            window_ms: welcome.resume_window_ms,
-        });
-        self.server = Some(Box::new(welcome.status));
-        if !std::mem::replace(&mut self.told_joined, true) {
-            cx.tell(Event::Joined(Box::new(Membership {
-                session: welcome.session,
-                participant: welcome.participant,
-                role: welcome.role,
-                how: welcome.how,
-                cursor: welcome.cursor,
-                params: welcome.params,
-                params_version: welcome.params_version,
-            })));
-        }
-    }
-
-    fn replayed(&mut self, cx: &mut Cx<'_>) {
-        let Some(path) = &mut self.current else {
-            return;
-        };
-        path.stage = Stage::Joined;
-        path.moved_since_beat = true;
-        let strategy = path.strategy.unwrap_or(Strategy::Fast);
-        let replayed = path.replayed;
-        self.was_live = true;
-        if matches!(self.life, Life::Recovering(_)) {
-            self.recovered(cx, strategy, replayed);
-        }
-    }
-
     fn receipt(&mut self, cx: &mut Cx<'_>, receipt: Receipt) {
         // Of a command that has its receipt, or of an earlier life of this stream: nobody waits.
         let Some(entry) = self.outbox.answered(receipt.n) else {
@@ -376,8 +259,8 @@ impl Client {
         } else {
             limits::BEATS_REPLAYING_MAX
         };
-        // The beat that finds it behind for the first time may have overtaken the event.
-        if path.beats_behind > limit {
+        // More than one: a beat may overtake an event, but no two do.
+        if path.beats_behind >= limit {
             let message = format!(
                 "the log is at {}, nothing came after {}",
                 beat.seq, cursor.seq

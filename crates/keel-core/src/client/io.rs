@@ -228,7 +228,7 @@ pub enum Event {
     Recovered {
         /// What had to be rebuilt.
         strategy: Strategy,
-        /// Tries that it took; 0 where the connection came back by itself.
+        /// Tries begun meanwhile; the connection may have come back without any of them.
         attempts: u32,
         /// Milliseconds from being told; 0 for a move without a loss.
         lost_ms: u64,

@@ -128,6 +128,7 @@ impl Client {
             Life::Recovering(recovery) => {
                 recovery.counted_from = recovery.counted_from + seen;
                 recovery.answered = None;
+                recovery.hurry = true;
             }
             Life::Idle
             | Life::Standing

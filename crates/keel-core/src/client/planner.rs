@@ -128,12 +128,20 @@ pub fn plan(s: &Situation) -> Step {
     }
     let (after, waiting_for) = match s.ask {
         // A wait that outlasts the recovery is told as such now, not when it is over.
-        Ask::Later(after) if after >= rest => return Step::GiveUp(Why::Deadline),
+        Ask::Later(after) if after >= rest - limits::ATTEMPT_MIN => {
+            return Step::GiveUp(Why::Deadline);
+        }
         Ask::Later(after) => (after, Some(WaitingFor::Server)),
-        Ask::Unreachable => (delay.min(rest / 2), Some(WaitingFor::Network)),
-        Ask::Token => (delay.min(rest / 2), Some(WaitingFor::Token)),
+        Ask::Unreachable => (
+            delay.min(rest - limits::ATTEMPT_MIN),
+            Some(WaitingFor::Network),
+        ),
+        Ask::Token => (
+            delay.min(rest - limits::ATTEMPT_MIN),
+            Some(WaitingFor::Token),
+        ),
         Ask::Fast | Ask::FastOnce | Ask::Rejoin | Ask::Migrate | Ask::Never => {
-            (delay.min(rest / 2), None)
+            (delay.min(rest - limits::ATTEMPT_MIN), None)
         }
     };
     Step::Try {
@@ -144,9 +152,13 @@ pub fn plan(s: &Situation) -> Step {
     }
 }
 
-/// What is left until the verdict; `None` when nothing is.
+/// What is left until the verdict; `None` when it is too little for a try.
 fn rest(s: &Situation) -> Option<Duration> {
-    let left = |limit: Duration, spent| limit.checked_sub(spent).filter(|left| !left.is_zero());
+    let left = |limit: Duration, spent| {
+        limit
+            .checked_sub(spent)
+            .filter(|left| *left > limits::ATTEMPT_MIN)
+    };
     let of_recovery = match s.give_up_after {
         Some(limit) => left(limit, s.elapsed)?,
         None => Duration::MAX,
@@ -185,7 +197,9 @@ fn rung(s: &Situation) -> Strategy {
     };
     let rung = higher(higher(asked, climbed), s.reached);
     // Where nobody answers, the known addresses take turns.
-    let elsewhere = s.ask == Ask::Unreachable && s.failures.unreachable % 2 == 1;
+    let elsewhere = s.ask == Ask::Unreachable
+        && s.failures.unreachable % 2 == 1
+        && s.rejoins < limits::REJOIN_LIMIT;
     match rung {
         Strategy::Fast if elsewhere && s.other_address => Strategy::Migrate,
         Strategy::Rejoin if elsewhere && s.other_address => Strategy::Migrate,

@@ -7,8 +7,8 @@ use keel_wire::{Leg, LegState, LegStatus, Phase, State, Status, Strategy};
 use super::{
     Because, Client, Cx, Event, Life, Output,
     attempt::Attempt,
+    ladder::{Kind, Recovery},
     path::Stage,
-    recovery::{Kind, Recovery},
 };
 use crate::{Instant, limits};
 

@@ -1,5 +1,10 @@
 //! A scripted server across encoded bytes, and what clients do in each of its moods.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests pick out what they look for"
+)]
+
 mod commands;
 mod connecting;
 mod ending;
@@ -175,7 +180,7 @@ impl Rig {
         let conn = rig.dialed();
         rig.opened(conn);
         rig.welcomed(conn, welcome(Joined::Created, 0, 0));
-        rig.out.clear();
+        rig.take();
         rig
     }
 
@@ -246,7 +251,7 @@ impl Rig {
     }
 
     /// The connection that was dialed last.
-    pub(super) fn dialed(&mut self) -> ConnId {
+    pub(super) fn dialed(&self) -> ConnId {
         self.dials().last().expect("dialed").0
     }
 
@@ -292,10 +297,12 @@ impl Rig {
     }
 
     pub(super) fn events(&self) -> Vec<&Event> {
-        let of = |output| match output {
-            &Output::Event(ref event) => Some(event),
-            _ => None,
-        };
+        fn of(output: &Output) -> Option<&Event> {
+            match output {
+                Output::Event(event) => Some(event),
+                _ => None,
+            }
+        }
         self.all.iter().chain(&self.out).filter_map(of).collect()
     }
 
@@ -341,10 +348,12 @@ impl Rig {
     }
 
     pub(super) fn receipts(&self) -> Vec<(u64, &CommandOutcome)> {
-        let of = |output| match output {
-            &Output::Receipt { local, ref outcome } => Some((local, outcome)),
-            _ => None,
-        };
+        fn of(output: &Output) -> Option<(u64, &CommandOutcome)> {
+            match output {
+                Output::Receipt { local, outcome } => Some((*local, outcome)),
+                _ => None,
+            }
+        }
         self.all.iter().chain(&self.out).filter_map(of).collect()
     }
 
