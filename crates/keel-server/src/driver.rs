@@ -5,6 +5,7 @@
 //! here is about how, never about whether.
 
 mod effects;
+mod event;
 mod journal;
 mod runs;
 mod store_io;
@@ -12,7 +13,7 @@ mod store_io;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Answer, Ask, AskId, ConnId, Input, Node, Output, Outputs};
+use keel_core::node::{Ask, AskId, ConnId, Input, Node, Outputs};
 use keel_store::Store;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -20,11 +21,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    auth::Tokens, clock::Clock, health::Health, meter::Meter, socket::Out, tails::Tails,
-    tickets::Handshake,
-};
+use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
 
+pub(crate) use event::Event;
+use event::{Asker, Conn};
 pub(crate) use runs::Backends;
 use runs::Runs;
 pub(crate) use store_io::load_revoked;
@@ -37,53 +37,6 @@ const AT_ONCE: u32 = 128;
 const EVERY: Duration = Duration::from_millis(200);
 /// How long the store may take to answer what was asked, once the server is being closed.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-
-/// What is said to the driver.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A WebSocket is open.
-    Opened {
-        /// Names it.
-        conn: ConnId,
-        /// Takes what is to be written.
-        outbox: mpsc::UnboundedSender<Out>,
-        /// The page that it came from.
-        origin: Option<String>,
-        /// Held until it has shown a token.
-        handshake: Handshake,
-    },
-    /// Something happened.
-    Input(Input),
-    /// A question.
-    Ask {
-        /// What.
-        question: Ask,
-        /// Takes the answer.
-        reply: oneshot::Sender<Answer>,
-    },
-    /// Take no new work, move the old, stop.
-    Drain {
-        /// Within this.
-        within: Duration,
-        /// Where sessions go on.
-        target: Option<String>,
-        /// Is told when it is done.
-        drained: oneshot::Sender<()>,
-    },
-}
-
-/// A connection, as the driver knows it.
-struct Conn {
-    outbox: mpsc::UnboundedSender<Out>,
-    origin: Option<Arc<str>>,
-    handshake: Option<Handshake>,
-}
-
-/// Who wants an answer.
-enum Asker {
-    Caller(oneshot::Sender<Answer>),
-    Gauges,
-}
 
 pub(crate) struct Driver {
     pub(crate) node: Node,
@@ -326,62 +279,6 @@ impl Work {
         }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store was not closed tidily");
-        }
-    }
-
-    fn perform(&mut self, output: Output) {
-        match output {
-            Output::Send { conn, bytes } => self.out(conn, Out::Frame(bytes)),
-            Output::Close { conn, code, reason } => {
-                self.last_out(
-                    conn,
-                    Out::Close {
-                        code,
-                        reason: reason.into(),
-                    },
-                );
-            }
-            // The Node is told of the loss as of any other.
-            Output::Abort { conn } => self.out(conn, Out::Abort),
-            Output::Freeze { conn } => self.out(conn, Out::Freeze),
-            Output::Verify { conn, token } => self.verify(conn, token),
-            Output::Recover { after, limit } => self.recover(after, limit),
-            Output::Load { session } => self.load(session),
-            Output::Commit { session, n, batch } => self.commit(session, n, batch),
-            Output::Head { session } => self.head(session),
-            Output::Read {
-                conn,
-                session,
-                after,
-                events,
-                bytes,
-            } => {
-                self.read(
-                    conn,
-                    session,
-                    after,
-                    keel_store::PageLimit { events, bytes },
-                );
-            }
-            Output::Trim { session, through } => self.trim(session, through),
-            Output::Run { run, request } => self.runs.start(run, *request),
-            Output::Credit { run, bytes } => self.runs.credit(run, bytes),
-            Output::CancelRun { run } => self.runs.cancel(run),
-            Output::KillRun { run } => self.runs.kill(run),
-            Output::StallRun { run } => self.runs.stall(run),
-            Output::AnswerRun {
-                run,
-                action,
-                answer,
-            } => self.runs.answer(run, action, answer),
-            Output::FailStore { span } => self.store_refuses_until = Some(Instant::now() + span),
-            Output::Journal { session, entry } => self.keep(session, *entry),
-            Output::Reply { ask, answer } => self.reply(ask, answer),
-            Output::Drained { .. } => {
-                for drained in self.drained.drain(..) {
-                    let _ = drained.send(());
-                }
-            }
         }
     }
 }

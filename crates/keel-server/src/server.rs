@@ -3,8 +3,9 @@
 //! Nothing is spawned behind the caller: whoever starts a server holds it, and `close` comes back
 //! when no task, socket or child is left.
 
+mod assemble;
+
 use std::{
-    collections::BTreeMap,
     future::Future,
     io,
     net::SocketAddr,
@@ -12,10 +13,9 @@ use std::{
     time::Duration,
 };
 
-use keel_agent::{echo::Echo, process};
-use keel_core::node::{self, Node};
+use keel_agent::process;
+use keel_core::node::Node;
 use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
-use keel_wire::{Epoch, Seq};
 use sha2::{Digest, Sha256};
 use tokio::{
     net::TcpListener,
@@ -28,8 +28,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::{self, KeyError, Keys, Tokens},
     clock::Clock,
-    config::{Backend, BackendKind, Config, Framing, StoreKind},
-    driver::{Backends, Driver, EVENTS_WAITING_MAX, Event, load_revoked},
+    config::{BackendKind, Config, StoreKind},
+    driver::{Driver, EVENTS_WAITING_MAX, Event, load_revoked},
     edge::Edge,
     health::Health,
     http,
@@ -41,6 +41,8 @@ use crate::{
     tickets::Tickets,
     watchdog::Watchdog,
 };
+
+use assemble::{node_config, providers};
 
 /// How long a drain may take beyond what it was given.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -128,6 +130,18 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let owner = random::hex(&Sha256::digest(resume_secret)[..8]);
+        let runs_programs = config
+            .backends
+            .values()
+            .any(|backend| backend.kind == BackendKind::Process);
+        if runs_programs && config.store.kind == StoreKind::Sqlite {
+            // The store's lock says that no other server of this owner is alive.
+            let owner = owner.clone();
+            let reaped = tokio::task::spawn_blocking(move || process::reap_leftovers(&owner)).await;
+            if let Ok(reaped @ 1..) = reaped {
+                tracing::warn!(reaped, "programs of a server that died were still there");
+            }
+        }
         let store = DynStore(store);
         Ok(Self {
             listener,
@@ -322,58 +336,4 @@ impl Running {
             (Err(_), _) | (_, Err(_)) => Err(CloseError::TasksLeft(self.tracker.len().max(1))),
         }
     }
-}
-
-fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) -> node::Config {
-    let fence = store.fence();
-    // A memory store begins anew with each process, so its logs must not pass for older ones.
-    let epoch = match config.store.kind {
-        StoreKind::Sqlite => 1,
-        StoreKind::Memory => crate::clock::wall() / 1_000,
-    };
-    let backends = config.backends.iter();
-    node::Config {
-        fence,
-        epoch: Epoch(Seq::new(epoch).unwrap_or(Seq::ZERO)),
-        secret,
-        backends: backends
-            .map(|(name, backend)| (name.clone(), backend.for_node()))
-            .collect(),
-        default_backend: config.default_backend(),
-        resume_window: Duration::from_secs(config.session.resume_window_s),
-        hibernate_after: Duration::from_secs(config.session.hibernate_after_s),
-        retain_events: config.session.retain_events,
-        frames_per_s: config.limits.frames_per_s,
-        faults: config.faults.enabled,
-    }
-}
-
-fn providers(backends: &BTreeMap<String, Backend>, owner: &str) -> Backends {
-    let provider = |backend: &Backend| -> Arc<dyn keel_agent::Provider> {
-        match backend.kind {
-            BackendKind::Echo => Arc::new(Echo),
-            BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
-        }
-    };
-    let named = backends.iter();
-    named
-        .map(|(name, backend)| (name.clone(), (provider(backend), backend.budgets())))
-        .collect()
-}
-
-fn command(backend: &Backend, owner: &str) -> process::Config {
-    let (program, args) = backend
-        .command
-        .split_first()
-        .map_or((String::new(), Vec::new()), |c| (c.0.clone(), c.1.to_vec()));
-    let mut config = process::Config::new(program, owner);
-    config.args = args;
-    config.cwd.clone_from(&backend.cwd);
-    config.env.pass.extend(backend.env_pass.iter().cloned());
-    config.env.set.extend(backend.env.clone());
-    (config.stdin, config.stdout) = match backend.output {
-        Framing::Lines => (process::Stdin::Prompt, process::Stdout::Lines),
-        Framing::JsonLines => (process::Stdin::Dialogue, process::Stdout::JsonLines),
-    };
-    config
 }

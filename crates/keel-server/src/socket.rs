@@ -4,6 +4,7 @@
 //! vectored from the Node's own buffers, so that nothing is kept of what was sent. A write error
 //! never stops reading: what the peer said last, and how it closed, is told first.
 
+mod ending;
 mod pipe;
 mod upgrade;
 mod writer;
@@ -12,24 +13,23 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keel_core::{
-    limits::{LINGER, OUTCOME_SEALED_WITHIN},
+    limits::OUTCOME_SEALED_WITHIN,
     node::{ConnEnd, ConnId, Input},
 };
 use keel_wire::{CloseCode, limits::FRAME_IN_BYTES_MAX};
 use tokio::{
-    io::AsyncWriteExt,
     net::TcpStream,
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tungstenite::{
     Error, Message, WebSocket,
-    error::ProtocolError,
     protocol::{Role, WebSocketConfig},
 };
 
 use crate::{driver::Event, meter::Meter, tickets::Ticket};
 
+use ending::{End, ended};
 use pipe::Pipe;
 pub(crate) use upgrade::{connect, tune};
 use writer::Writer;
@@ -46,9 +46,6 @@ const CONTROL_BURST: u32 = 128;
 const CONTROL_PER_S: u32 = 32;
 /// Answers to pings that a peer may leave unread.
 const REPLIES_BYTES_MAX: usize = 16 * 1024;
-/// How long a frozen connection is held at most.
-const FROZEN_MAX: Duration = Duration::from_secs(600);
-
 /// What a connection is to do.
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -65,14 +62,6 @@ pub(crate) enum Out {
     Abort,
     /// Neither read nor write any more.
     Freeze,
-}
-
-/// How reading ended.
-enum End {
-    /// By the peer or the network: told as it is.
-    Peer(ConnEnd),
-    /// By us, because of what the peer sent.
-    Violation(u16, &'static str),
 }
 
 pub(crate) struct Socket {
@@ -242,6 +231,10 @@ impl Socket {
                     tokio::task::coop::consume_budget().await;
                 }
                 Ok(Message::Close(frame)) => {
+                    // tungstenite answers a close with its next write.
+                    let _ = self.ws.flush();
+                    let echo = self.ws.get_mut().take_replies();
+                    self.writer.push_raw(echo);
                     let (code, reason) = frame.map_or((CloseCode::NONE, String::new()), |frame| {
                         (
                             CloseCode(frame.code.into()),
@@ -279,112 +272,11 @@ impl Socket {
             None
         }
     }
-
-    async fn end(mut self, end: End) {
-        let end = match end {
-            End::Peer(end) => end,
-            End::Violation(code, why) => {
-                self.meter.violation(code);
-                tracing::info!(conn = self.conn.0, code, why, "closed for what it sent");
-                self.writer.push_close(code, why);
-                ConnEnd::Broken {
-                    error: format!("websocket: {why}"),
-                }
-            }
-        };
-        let silent = matches!(end, ConnEnd::Broken { .. }) && !self.writer.is_pending();
-        self.tell(Input::Lost {
-            conn: self.conn,
-            end,
-        })
-        .await;
-        if !silent {
-            self.linger().await;
-        }
-    }
-
-    /// Ends as the Node wants it.
-    async fn leave(mut self, how: Out) {
-        match how {
-            Out::Frame(_) => {}
-            Out::Close { code, reason } => {
-                self.writer.push_close(code.0, &reason);
-                self.linger().await;
-            }
-            Out::Abort => {
-                // With nothing to linger for, the kernel sends a reset.
-                let _ = rustix::net::sockopt::set_socket_linger(
-                    self.ws.get_ref().stream(),
-                    Some(Duration::ZERO),
-                );
-                let end = ConnEnd::Broken {
-                    error: "reset on purpose".to_owned(),
-                };
-                self.tell(Input::Lost {
-                    conn: self.conn,
-                    end,
-                })
-                .await;
-            }
-            Out::Freeze => {
-                let thawed = async {
-                    while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
-                };
-                let _ = timeout(FROZEN_MAX, thawed).await;
-            }
-        }
-    }
-
-    /// Writes what is left, half-closes, and discards what comes until the peer closes: a reset
-    /// would eat what was written last.
-    async fn linger(mut self) {
-        let pipe = self.ws.get_mut();
-        let flushed = async {
-            while self.writer.is_pending() {
-                pipe.stream().writable().await?;
-                self.writer.write(pipe.stream())?;
-            }
-            pipe.stream_mut().shutdown().await
-        };
-        if !matches!(timeout(LINGER, flushed).await, Ok(Ok(()))) {
-            return;
-        }
-        let discarded = async {
-            while pipe.stream().readable().await.is_ok() {
-                if !pipe.discard() {
-                    break;
-                }
-            }
-        };
-        let _ = timeout(LINGER, discarded).await;
-    }
 }
 
 async fn sealed(broken: Option<&(Instant, String)>) {
     match broken {
         Some((at, _)) => sleep_until(*at).await,
         None => std::future::pending().await,
-    }
-}
-
-fn ended(error: Error) -> End {
-    match error {
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(ConnEnd::Eof),
-        Error::Io(error) => End::Peer(ConnEnd::Broken {
-            error: error.to_string(),
-        }),
-        Error::Capacity(_) => End::Violation(1009, "the message is too large"),
-        Error::Utf8(_) => End::Violation(1007, "the message is not UTF-8"),
-        Error::Protocol(_) => End::Violation(1002, "that is no WebSocket frame"),
-        Error::Tls(_)
-        | Error::WriteBufferFull(_)
-        | Error::AttackAttempt
-        | Error::Url(_)
-        | Error::Http(_)
-        | Error::HttpFormat(_) => End::Peer(ConnEnd::Broken {
-            error: error.to_string(),
-        }),
     }
 }

@@ -65,3 +65,23 @@ fn look(health: &Health, meter: &Meter, abort_after: Option<Duration>) {
         std::process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_driver_that_stands_still_is_told_and_so_is_its_return_s03() {
+        let (health, meter) = (Health::new(Clock::start()), Meter::new());
+        health.beat();
+        look(&health, &meter, None);
+        assert!(!health.is_stalled());
+        std::thread::sleep(Duration::from_millis(STALLED_MS + 100));
+        look(&health, &meter, None);
+        assert!(health.is_stalled() && meter.render().contains("evenkeel_stalled 1"));
+        health.beat();
+        look(&health, &meter, None);
+        assert!(!health.is_stalled() && meter.render().contains("evenkeel_stalled 0"));
+    }
+}

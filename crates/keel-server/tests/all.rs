@@ -13,5 +13,11 @@ mod configuration;
 mod faults;
 #[path = "all/http_api.rs"]
 mod http_api;
+#[path = "all/memory.rs"]
+mod memory;
+#[path = "all/programs.rs"]
+mod programs;
+#[path = "all/secrets.rs"]
+mod secrets;
 #[path = "all/sessions.rs"]
 mod sessions;

@@ -173,7 +173,7 @@ impl Snapshot {
             }
             Event::Text(text) => {
                 if let Some(view) = self.turn_mut(&text.turn) {
-                    view.bytes = text.at_byte + text.data.len() as u64;
+                    view.bytes = text.at_byte.saturating_add(text.data.len() as u64);
                     view.tail.push_str(&text.data);
                     keep_end(&mut view.tail, SNAPSHOT_TEXT_BYTES_MAX);
                 }
@@ -195,7 +195,7 @@ impl Snapshot {
                     view.state = TurnState::Ended {
                         ended: Box::new(ended.clone()),
                     };
-                    self.turns_ended += 1;
+                    self.turns_ended = self.turns_ended.saturating_add(1);
                     self.forget_old_turns();
                 }
             }

@@ -252,7 +252,7 @@ impl Node {
         } else {
             None
         };
-        let mut ctx = Ctx {
+        let ctx = Ctx {
             now,
             config: &self.config,
             mint: &mut self.mint,

@@ -1,13 +1,70 @@
-//! Effects on connections and askers.
+//! Outputs, each performed: one arm a kind. Those on connections and askers are here.
 
 use std::sync::Arc;
 
-use keel_core::node::{Answer, AskId, ConnId, Input};
+use keel_core::node::{Answer, AskId, ConnId, Input, Output};
+use tokio::time::Instant;
 
 use super::{Asker, Work, store_io::Done};
 use crate::socket::Out;
 
 impl Work {
+    pub(super) fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { conn, bytes } => self.out(conn, Out::Frame(bytes)),
+            Output::Close { conn, code, reason } => {
+                self.last_out(
+                    conn,
+                    Out::Close {
+                        code,
+                        reason: reason.into(),
+                    },
+                );
+            }
+            // The Node is told of the loss as of any other.
+            Output::Abort { conn } => self.out(conn, Out::Abort),
+            Output::Freeze { conn } => self.out(conn, Out::Freeze),
+            Output::Verify { conn, token } => self.verify(conn, token),
+            Output::Recover { after, limit } => self.recover(after, limit),
+            Output::Load { session } => self.load(session),
+            Output::Commit { session, n, batch } => self.commit(session, n, batch),
+            Output::Head { session } => self.head(session),
+            Output::Read {
+                conn,
+                session,
+                after,
+                events,
+                bytes,
+            } => {
+                self.read(
+                    conn,
+                    session,
+                    after,
+                    keel_store::PageLimit { events, bytes },
+                );
+            }
+            Output::Trim { session, through } => self.trim(session, through),
+            Output::Run { run, request } => self.runs.start(run, *request),
+            Output::Credit { run, bytes } => self.runs.credit(run, bytes),
+            Output::CancelRun { run } => self.runs.cancel(run),
+            Output::KillRun { run } => self.runs.kill(run),
+            Output::StallRun { run } => self.runs.stall(run),
+            Output::AnswerRun {
+                run,
+                action,
+                answer,
+            } => self.runs.answer(run, action, answer),
+            Output::FailStore { span } => self.store_refuses_until = Some(Instant::now() + span),
+            Output::Journal { session, entry } => self.keep(session, *entry),
+            Output::Reply { ask, answer } => self.reply(ask, answer),
+            Output::Drained { .. } => {
+                for drained in self.drained.drain(..) {
+                    let _ = drained.send(());
+                }
+            }
+        }
+    }
+
     /// To a connection that the Node believes in; the Node hears soon if it is gone.
     pub(super) fn out(&self, conn: ConnId, out: Out) {
         if let Some(conn) = self.conns.get(&conn) {

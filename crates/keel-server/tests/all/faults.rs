@@ -1,1 +1,93 @@
-//! faults
+//! Breaking things on purpose: not there unless switched on and allowed, and told when it is.
+
+use keel_server::config::StoreKind;
+use serde_json::{Value, json};
+
+use crate::support::{Host, hello, is_turn_end};
+
+#[tokio::test]
+async fn when_off_the_path_is_like_any_unknown_one_a23() {
+    let off = Host::memory().await;
+    let on = Host::start(StoreKind::Memory, |config| config.faults.enabled = true).await;
+    let body = json!({ "session": "s-1", "fault": { "kind": "drop_connection" } });
+    for method in ["GET", "POST", "PUT"] {
+        let (admin, nobody) = (off.admin(), on.token());
+        let unknown = off
+            .request(method, "/v1/nowhere", Some(&admin), Some(&body))
+            .await;
+        let switched_off = off
+            .request(method, "/v1/debug/faults", Some(&admin), Some(&body))
+            .await;
+        let not_allowed = on
+            .request(method, "/v1/debug/faults", Some(&nobody), Some(&body))
+            .await;
+        let no_token = on
+            .request(method, "/v1/debug/faults", None, Some(&body))
+            .await;
+        for answer in [switched_off, not_allowed, no_token] {
+            assert_eq!((answer.status, unknown.status), (404, 404), "{method}");
+            assert_eq!(answer.shape(), unknown.shape(), "{method}");
+            let names = |head: &str| -> Vec<String> {
+                head.lines()
+                    .skip(1)
+                    .map(|l| l.split(':').next().unwrap_or("").to_owned())
+                    .collect()
+            };
+            assert_eq!(names(&answer.head), names(&unknown.head), "{method}");
+        }
+    }
+    off.close().await;
+    on.close().await;
+}
+
+async fn connected(host: &Host) -> (crate::support::Wire, Value) {
+    let mut wire = host.dial().await;
+    wire.send(hello(&host.token())).await;
+    let welcome = wire
+        .until(|frame| frame["type"] == "welcome")
+        .await
+        .pop()
+        .expect("one");
+    (wire, welcome["session"].clone())
+}
+
+#[tokio::test]
+async fn what_is_broken_on_purpose_breaks_and_is_told_a23() {
+    let host = Host::start(StoreKind::Memory, |config| config.faults.enabled = true).await;
+    let admin = host.admin();
+    let inject = async |session: &Value, fault: Value| {
+        let body = json!({ "session": session, "fault": fault });
+        host.request("POST", "/v1/debug/faults", Some(&admin), Some(&body))
+            .await
+    };
+    let (mut wire, session) = connected(&host).await;
+    let struck = inject(&session, json!({ "kind": "drop_connection" })).await;
+    assert_eq!((struck.status, &struck.json()["struck"]), (200, &json!(1)));
+    assert_eq!(wire.closed().await.0, 1006);
+    let again = inject(&session, json!({ "kind": "drop_connection" })).await;
+    assert_eq!(again.status, 409, "there is nothing left to break");
+
+    let (mut wire, session) = connected(&host).await;
+    inject(
+        &session,
+        json!({ "kind": "close_connection", "code": 4010 }),
+    )
+    .await;
+    assert_eq!(wire.closed().await.0, 4010);
+
+    let (mut wire, session) = connected(&host).await;
+    wire.say(1, "!count=1000 pace_ms=5").await;
+    wire.until(|frame| frame["kind"] == "text").await;
+    inject(&session, json!({ "kind": "kill_provider" })).await;
+    let end = wire.until(is_turn_end).await.pop().expect("one");
+    assert_ne!(end["data"]["end"], "done");
+    assert_eq!(end["data"]["fault"]["code"], "provider_crashed", "{end:#?}");
+
+    let (mut wire, session) = connected(&host).await;
+    inject(&session, json!({ "kind": "fail_store" })).await;
+    wire.say(1, "hi").await;
+    wire.until(|frame| frame["fault"]["code"] == "store_failed")
+        .await;
+    wire.until(is_turn_end).await;
+    host.close().await;
+}

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{Error, Message, client::IntoClientRequest},
 };
 
 /// Longer than anything here may take.
@@ -192,7 +192,7 @@ impl Wire {
     pub(crate) async fn dial(
         address: SocketAddr,
         headers: &[(&'static str, &str)],
-    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+    ) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await.expect("a connection");
         let mut request = format!("ws://{address}/v1/connect").into_client_request()?;
         let protocol = SUBPROTOCOL.parse().expect("a value");

@@ -10,7 +10,8 @@ use keel_wire::{Seq, SessionId, UnixMillis, journal::Entry, record::Batch};
 use tokio::sync::oneshot;
 
 use crate::{
-    BoxFuture, CommitError, Head, StoreError, StoreErrorKind, bounds::WRITES_WAITING_BYTES_MAX,
+    BoxFuture, CommitError, Head, StoreError, StoreErrorKind,
+    bounds::{WRITES_WAITING_BYTES_MAX, WRITES_WAITING_MAX},
 };
 
 /// One thing to do in a transaction.
@@ -66,18 +67,45 @@ impl Job {
     }
 }
 
+/// What waits to be written, wherever it waits: in the queue or at the writer thread.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    jobs: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Counts one in, if it is within the bounds.
+    fn enter(&self, cost: usize) -> Result<(), StoreError> {
+        let jobs = self.jobs.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(cost, Ordering::Relaxed);
+        if jobs < WRITES_WAITING_MAX && bytes + cost <= WRITES_WAITING_BYTES_MAX {
+            return Ok(());
+        }
+        self.leave(1, cost);
+        let why = format!("{jobs} writes of {bytes} bytes wait already");
+        Err(StoreError::new(StoreErrorKind::Overloaded, why))
+    }
+
+    /// Counts so many out.
+    pub(super) fn leave(&self, jobs: usize, bytes: usize) {
+        self.jobs.fetch_sub(jobs, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// The way to the writer thread, bounded in jobs and in bytes. Closed by taking the sender.
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: Mutex<Option<SyncSender<Job>>>,
-    bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl Queue {
-    pub(super) fn new(sender: SyncSender<Job>, bytes: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(sender: SyncSender<Job>, waiting: Arc<Waiting>) -> Self {
         Self {
             sender: Mutex::new(Some(sender)),
-            bytes,
+            waiting,
         }
     }
 
@@ -105,22 +133,16 @@ impl Queue {
         let Some(sender) = sender.as_ref() else {
             return Err(StoreError::closed());
         };
-        let overloaded = |what: &str| {
-            let why = format!("too many {what} wait for the writer");
-            Err(StoreError::new(StoreErrorKind::Overloaded, why))
-        };
         let cost = job.ask.cost();
-        if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > WRITES_WAITING_BYTES_MAX {
-            self.bytes.fetch_sub(cost, Ordering::Relaxed);
-            return overloaded("bytes");
+        self.waiting.enter(cost)?;
+        match sender.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => unreachable!("the queue holds as many as may wait"),
+            Err(TrySendError::Disconnected(_)) => {
+                self.waiting.leave(1, cost);
+                Err(StoreError::closed())
+            }
         }
-        let refused = match sender.try_send(job) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(_)) => overloaded("writes"),
-            Err(TrySendError::Disconnected(_)) => Err(StoreError::closed()),
-        };
-        self.bytes.fetch_sub(cost, Ordering::Relaxed);
-        refused
     }
 
     /// What is queued is still done; nothing more is taken.

@@ -3,7 +3,6 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::AtomicUsize,
         mpsc::{Receiver, sync_channel},
     },
     thread::JoinHandle,
@@ -18,7 +17,7 @@ use super::{
     connect::Target,
     failure::error_of,
     files::Files,
-    job::{Job, Queue},
+    job::{Job, Queue, Waiting},
     reader::Readers,
     schema, wal,
     writer::{Standing, Writer, now},
@@ -59,9 +58,9 @@ pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
         }
     };
     let health = Arc::new(Mutex::new(health));
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let waiting = Arc::new(Waiting::default());
     let (sender, receiver) = sync_channel(WRITES_WAITING_MAX);
-    let queue = Queue::new(sender, waiting_bytes.clone());
+    let queue = Queue::new(sender, waiting.clone());
     let writer = Writer {
         target,
         files,
@@ -71,7 +70,7 @@ pub(super) fn open(config: &Config) -> Result<Sqlite, OpenError> {
         doubt: false,
         standing,
         health: health.clone(),
-        waiting_bytes,
+        waiting,
         readers: reader_threads,
         dirty: true,
         bound: wal::Bound::new(),

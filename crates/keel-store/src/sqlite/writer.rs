@@ -8,7 +8,6 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     thread::JoinHandle,
@@ -25,7 +24,7 @@ use super::{
     fair::Fair,
     files::Files,
     group::{self, Outcome},
-    job::{Answer, Ask, Job},
+    job::{Answer, Ask, Job, Waiting},
     wal,
 };
 use crate::{
@@ -48,7 +47,7 @@ pub(super) struct Writer {
     pub(super) doubt: bool,
     pub(super) standing: Standing,
     pub(super) health: Arc<Mutex<Health>>,
-    pub(super) waiting_bytes: Arc<AtomicUsize>,
+    pub(super) waiting: Arc<Waiting>,
     pub(super) readers: Vec<JoinHandle<()>>,
     /// Whether the write-ahead log holds what the database does not.
     pub(super) dirty: bool,
@@ -89,7 +88,7 @@ impl Writer {
             }
             let group = waiting.take(GROUP_BYTES_MAX, GROUP_WRITES_MAX);
             let bytes: usize = group.iter().map(|job| job.ask.cost()).sum();
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.leave(group.len(), bytes);
             if !group.is_empty() {
                 self.serve(group);
             }

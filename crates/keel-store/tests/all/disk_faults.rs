@@ -232,37 +232,54 @@ async fn a_journal_alone_waits_for_no_sync() {
     );
 }
 
+/// Keeps the writer in a sync that has just begun.
+async fn occupy(disk: &Disk, store: &Arc<dyn Store>) {
+    let before = disk.wal_syncs.load(SeqCst);
+    disk.sync_ms.store(3_000, SeqCst);
+    drop(store.probe());
+    while disk.wal_syncs.load(SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    disk.sync_ms.store(0, SeqCst);
+}
+
 #[tokio::test]
 async fn what_waits_is_bounded() {
     let disk = Disk::register("bounded");
     let (_dir, store) = on(disk);
-    let mut scribe = Scribe::new(&store, 1);
-    disk.sync_ms.store(300, SeqCst);
-    let first = store.commit(scribe.batch(&[created()]));
+    let scribe = Scribe::new(&store, 1);
+    occupy(disk, &store).await;
     let heads: Vec<_> = (0..6_000).map(|_| store.head(scribe.id())).collect();
     let mut overloaded = 0;
     for head in heads {
         match head.await {
-            Ok(_) => {}
+            Ok(head) => assert_eq!(head, None),
             Err(error) => {
                 assert_eq!(error.kind, StoreErrorKind::Overloaded);
                 overloaded += 1;
             }
         }
     }
-    assert!(overloaded > 1_000, "{overloaded}");
-    first.await.expect("what was taken is done");
+    assert_eq!(overloaded, 6_000 - 4_096);
 
-    let big = "x".repeat(15 * 1024 * 1024);
-    let batches = (0..6).map(|n| Scribe::new(&store, 10 + n).batch(&[said(big.len())]));
-    let answers: Vec<_> = batches.map(|batch| store.commit(batch)).collect();
-    let mut refused = Vec::new();
+    let batches: Vec<_> = (0..6)
+        .map(|n| Scribe::new(&store, n).batch(&[said(15 * 1024 * 1024)]))
+        .collect();
+    occupy(disk, &store).await;
+    let answers: Vec<_> = batches
+        .into_iter()
+        .map(|batch| store.commit(batch))
+        .collect();
+    let mut refused = 0;
     for answer in answers {
-        if let Err(CommitError::NotWritten(error)) = answer.await {
-            refused.push(error.kind);
+        match answer.await {
+            Ok(()) => {}
+            Err(CommitError::NotWritten(error)) => {
+                assert_eq!(error.kind, StoreErrorKind::Overloaded);
+                refused += 1;
+            }
+            Err(other) => panic!("{other:?}"),
         }
     }
-    assert!(refused.contains(&StoreErrorKind::Overloaded), "{refused:?}");
-    scribe.row.head = keel_wire::Seq::ZERO.next();
-    disk.sync_ms.store(0, SeqCst);
+    assert_eq!(refused, 2, "64 MiB may wait");
 }

@@ -110,13 +110,15 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the methods of a file that we opened are the first field of a leaked `Table`.
     let table = unsafe { &*(*file).pMethods.cast::<Table>() };
     let disk = table.disk;
-    std::thread::sleep(Duration::from_millis(disk.sync_ms.load(Ordering::SeqCst)));
+    let wait = Duration::from_millis(disk.sync_ms.load(Ordering::SeqCst));
     let code = if table.wal {
         disk.wal_syncs.fetch_add(1, Ordering::SeqCst);
-        disk.wal_sync.load(Ordering::SeqCst)
+        &disk.wal_sync
     } else {
-        disk.db_sync.load(Ordering::SeqCst)
+        &disk.db_sync
     };
+    std::thread::sleep(wait);
+    let code = code.load(Ordering::SeqCst);
     if code != ffi::SQLITE_OK {
         return code;
     }
