@@ -1,0 +1,67 @@
+//! From a configuration to what the Node is told and what serves its runs.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use keel_agent::{echo::Echo, process};
+use keel_core::node;
+use keel_store::Store;
+use keel_wire::{Epoch, Seq};
+
+use crate::{
+    config::{Backend, BackendKind, Config, Framing, StoreKind},
+    driver::Backends,
+};
+
+pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) -> node::Config {
+    let fence = store.fence();
+    // A memory store begins anew with each process, so its logs must not pass for older ones.
+    let epoch = match config.store.kind {
+        StoreKind::Sqlite => 1,
+        StoreKind::Memory => crate::clock::wall() / 1_000,
+    };
+    let backends = config.backends.iter();
+    node::Config {
+        fence,
+        epoch: Epoch(Seq::new(epoch).unwrap_or(Seq::ZERO)),
+        secret,
+        backends: backends
+            .map(|(name, backend)| (name.clone(), backend.for_node()))
+            .collect(),
+        default_backend: config.default_backend(),
+        resume_window: Duration::from_secs(config.session.resume_window_s),
+        hibernate_after: Duration::from_secs(config.session.hibernate_after_s),
+        retain_events: config.session.retain_events,
+        frames_per_s: config.limits.frames_per_s,
+        faults: config.faults.enabled,
+    }
+}
+
+pub(super) fn providers(backends: &BTreeMap<String, Backend>, owner: &str) -> Backends {
+    let provider = |backend: &Backend| -> Arc<dyn keel_agent::Provider> {
+        match backend.kind {
+            BackendKind::Echo => Arc::new(Echo),
+            BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
+        }
+    };
+    let named = backends.iter();
+    named
+        .map(|(name, backend)| (name.clone(), (provider(backend), backend.budgets())))
+        .collect()
+}
+
+fn command(backend: &Backend, owner: &str) -> process::Config {
+    let (program, args) = backend
+        .command
+        .split_first()
+        .map_or((String::new(), Vec::new()), |c| (c.0.clone(), c.1.to_vec()));
+    let mut config = process::Config::new(program, owner);
+    config.args = args;
+    config.cwd.clone_from(&backend.cwd);
+    config.env.pass.extend(backend.env_pass.iter().cloned());
+    config.env.set.extend(backend.env.clone());
+    (config.stdin, config.stdout) = match backend.output {
+        Framing::Lines => (process::Stdin::Prompt, process::Stdout::Lines),
+        Framing::JsonLines => (process::Stdin::Dialogue, process::Stdout::JsonLines),
+    };
+    config
+}

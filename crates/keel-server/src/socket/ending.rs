@@ -1,0 +1,126 @@
+//! How a connection ends: told once, then lingered over so that nobody's last word is eaten.
+
+use std::time::Duration;
+
+use keel_core::{
+    limits::LINGER,
+    node::{ConnEnd, Input},
+};
+use tokio::{io::AsyncWriteExt, time::timeout};
+use tungstenite::{Error, error::ProtocolError};
+
+use super::{Out, Socket};
+
+/// How long a frozen connection is held at most.
+const FROZEN_MAX: Duration = Duration::from_secs(600);
+
+/// How reading ended.
+pub(super) enum End {
+    /// By the peer or the network: told as it is.
+    Peer(ConnEnd),
+    /// By us, because of what the peer sent.
+    Violation(u16, &'static str),
+}
+
+impl Socket {
+    pub(super) async fn end(mut self, end: End) {
+        let end = match end {
+            End::Peer(end) => end,
+            End::Violation(code, why) => {
+                self.meter.violation(code);
+                tracing::info!(conn = self.conn.0, code, why, "closed for what it sent");
+                self.writer.push_close(code, why);
+                ConnEnd::Broken {
+                    error: format!("websocket: {why}"),
+                }
+            }
+        };
+        let silent = matches!(end, ConnEnd::Broken { .. }) && !self.writer.is_pending();
+        self.tell(Input::Lost {
+            conn: self.conn,
+            end,
+        })
+        .await;
+        if !silent {
+            self.linger().await;
+        }
+    }
+
+    /// Ends as the Node wants it.
+    pub(super) async fn leave(mut self, how: Out) {
+        match how {
+            Out::Frame(_) => {}
+            Out::Close { code, reason } => {
+                self.writer.push_close(code.0, &reason);
+                self.linger().await;
+            }
+            Out::Abort => {
+                // With nothing to linger for, the kernel sends a reset.
+                let _ = rustix::net::sockopt::set_socket_linger(
+                    self.ws.get_ref().stream(),
+                    Some(Duration::ZERO),
+                );
+                let end = ConnEnd::Broken {
+                    error: "reset on purpose".to_owned(),
+                };
+                self.tell(Input::Lost {
+                    conn: self.conn,
+                    end,
+                })
+                .await;
+            }
+            Out::Freeze => {
+                let thawed = async {
+                    while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
+                };
+                let _ = timeout(FROZEN_MAX, thawed).await;
+            }
+        }
+    }
+
+    /// Writes what is left, half-closes, and discards what comes until the peer closes: a reset
+    /// would eat what was written last.
+    async fn linger(mut self) {
+        let pipe = self.ws.get_mut();
+        let flushed = async {
+            while self.writer.is_pending() {
+                pipe.stream().writable().await?;
+                self.writer.write(pipe.stream())?;
+            }
+            pipe.stream_mut().shutdown().await
+        };
+        if !matches!(timeout(LINGER, flushed).await, Ok(Ok(()))) {
+            return;
+        }
+        let discarded = async {
+            while pipe.stream().readable().await.is_ok() {
+                if !pipe.discard() {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(LINGER, discarded).await;
+    }
+}
+
+pub(super) fn ended(error: Error) -> End {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(ConnEnd::Eof),
+        Error::Io(error) => End::Peer(ConnEnd::Broken {
+            error: error.to_string(),
+        }),
+        Error::Capacity(_) => End::Violation(1009, "the message is too large"),
+        Error::Utf8(_) => End::Violation(1007, "the message is not UTF-8"),
+        Error::Protocol(_) => End::Violation(1002, "that is no WebSocket frame"),
+        Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => End::Peer(ConnEnd::Broken {
+            error: error.to_string(),
+        }),
+    }
+}
