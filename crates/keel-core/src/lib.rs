@@ -11,6 +11,7 @@
 //! bring one in: the very code that ships runs under the simulator's seeds.
 
 mod admission;
+pub mod audit;
 pub mod client;
 pub mod limits;
 mod mint;

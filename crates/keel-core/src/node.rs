@@ -501,12 +501,11 @@ impl Node {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.outstanding = conn.outstanding.saturating_sub(bytes);
-        let behind = conn.delivery().is_some();
-        if !behind {
-            return;
-        }
-        if let Some(session) = self.session_of(id) {
+        let before = conn.outstanding;
+        conn.outstanding = before.saturating_sub(bytes);
+        // A connection whose window was not full has been sent everything that there was.
+        let waits = before >= limits::WINDOW_BYTES && conn.outstanding < limits::WINDOW_BYTES;
+        if let Some(session) = self.session_of(id).filter(|_| waits) {
             self.with(now, &session, out, |session, ctx| session.pump(id, ctx));
         }
     }

@@ -85,6 +85,8 @@ pub(crate) struct Session {
     legs: Legs,
     /// The position of the stored snapshot, and how many events are kept below it.
     snapshot_seq: Seq,
+    /// Since when the first absent participant is away.
+    away_first: Option<Instant>,
     /// Since when nobody is attached and nothing runs.
     idle_since: Option<Instant>,
     /// When the session must end, on the monotonic clock, and whether that was announced.

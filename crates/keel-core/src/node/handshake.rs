@@ -80,6 +80,8 @@ impl Node {
                     token: auth.token,
                 });
             }
+            // They were heard, and that is all: what is kept does not hang on what is applied.
+            (Phase::Attached { .. }, ClientFrame::Beat(_) | ClientFrame::Ack(_)) => {}
             (
                 Phase::Attached {
                     session,

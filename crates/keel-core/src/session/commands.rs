@@ -42,12 +42,11 @@ impl Session {
     ) {
         match frame {
             ClientFrame::Command(frame) => self.command(id, participant, frame, ctx),
-            // Beats were heard by the Node. A cursor is only told, what is kept does not hang on it.
-            ClientFrame::Beat(_) | ClientFrame::Ack(_) => {}
             ClientFrame::Detach(_) => self.detach(id, ctx),
-            ClientFrame::Hello(_) | ClientFrame::Auth(_) => {
-                unreachable!("the Node answers hello and auth")
-            }
+            ClientFrame::Hello(_)
+            | ClientFrame::Auth(_)
+            | ClientFrame::Beat(_)
+            | ClientFrame::Ack(_) => unreachable!("the Node takes these itself"),
         }
     }
 

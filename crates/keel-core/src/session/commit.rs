@@ -15,7 +15,7 @@ use keel_wire::{
 
 use super::{Session, health::StoreLeg};
 use crate::{
-    Instant, limits,
+    Instant, audit, limits,
     node::{AskId, CommitFailure, ConnId, Ctx, Output, RunId},
     ring::Frame,
 };
@@ -234,6 +234,16 @@ impl Session {
             limits::RING_IDLE_BYTES_MAX
         };
         for (event, stored) in inflight.events.iter().zip(&batch.events) {
+            if let Some(law) = audit::check(&self.fold, event) {
+                tracing::error!(session = %self.id, at = %stored.from, law, "a law does not hold");
+                self.journal(
+                    None,
+                    Fact::AuditFailed {
+                        law: law.to_owned(),
+                    },
+                    ctx,
+                );
+            }
             self.fold.apply(event);
             self.ring.push(Frame::from(stored), ring_max);
         }

@@ -53,6 +53,7 @@ impl Session {
             store: StoreLeg::Up,
             legs: Legs::default(),
             snapshot_seq: Seq::ZERO,
+            away_first: None,
             idle_since: Some(now),
             ends_at: None,
             end_announced: false,
@@ -160,6 +161,7 @@ impl Session {
                 (view.participant.clone(), member)
             })
             .collect();
+        session.note_away();
         session.streams = loaded
             .streams
             .into_iter()

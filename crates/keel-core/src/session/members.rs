@@ -156,6 +156,7 @@ impl Session {
             let fault = ctx.fault(Code::Superseded).session(&self.id);
             ctx.conns.refuse(old, fault, ctx.out);
         }
+        self.note_away();
         ctx.conns.attach(id, self.id.clone(), participant.clone());
         if proof.head > self.committed {
             // The key proves it: this log has been longer.
@@ -195,6 +196,7 @@ impl Session {
             member.conn = None;
             member.away_since = Some(now);
         }
+        self.note_away();
         ctx.conns.refuse(id, fault, ctx.out);
     }
 
@@ -426,6 +428,7 @@ impl Session {
         }
         member.conn = None;
         member.away_since = Some(now);
+        self.note_away();
         let close = match end {
             Some(ConnEnd::Close { code, .. }) => Some(*code),
             Some(ConnEnd::Eof | ConnEnd::Broken { .. }) | None => None,
@@ -442,6 +445,9 @@ impl Session {
     }
 
     fn tell_presence(&self, who: &ParticipantId, connected: bool, ctx: &mut Ctx<'_>) {
+        if self.members.len() > limits::PRESENCE_MEMBERS_MAX {
+            return;
+        }
         let data = RawData::from_value(&json!({ "participant": who, "connected": connected }));
         let frame = Ephemeral {
             kind: "presence".to_owned(),
@@ -490,23 +496,31 @@ impl Session {
         if self.members.is_empty() {
             self.abandoned(ctx);
         }
+        self.note_away();
         self.note_idle(ctx.now.mono);
     }
 
     /// When the first absent participant is given up.
-    pub(super) fn members_expire_at(&self, ctx_window: std::time::Duration) -> Option<Instant> {
-        let away = self
+    pub(super) fn members_expire_at(&self, window: std::time::Duration) -> Option<Instant> {
+        self.away_first.map(|since| since + window)
+    }
+
+    /// Looks anew for who has been away the longest: after each coming and going.
+    pub(super) fn note_away(&mut self) {
+        self.away_first = self
             .members
             .values()
             .filter_map(|member| member.away_since)
-            .min()?;
-        Some(away + ctx_window)
+            .min();
     }
 
     /// Gives up participants that have been away for longer than the resume window.
     pub(super) fn expire_members(&mut self, ctx: &mut Ctx<'_>) {
         let now = ctx.now.mono;
         let window = ctx.config.resume_window;
+        if self.members_expire_at(window).is_none_or(|at| at > now) {
+            return;
+        }
         let gone: Vec<ParticipantId> = self
             .members
             .iter()
