@@ -21,7 +21,7 @@ const from = (text, byte) => decoder.decode(encoder.encode(text).subarray(byte))
 /** Everything that there is to know about this tab. Says `change` whenever some of it has changed. */
 export const probe = Object.assign(new EventTarget(), {
   life: 'idle', // idle, on, ended, failed
-  fault: null, reason: null, recovery: null, current: null, attempt: null, duplicated: false,
+  fault: null, reason: null, recovery: null, current: null, attempt: null, ended: null, duplicated: false,
   token: '', wants: {}, instance: mint('i-'), hellos: 0, seat: null, epoch: 0, cursor: 0,
   stream: mint('c-'), next: 1, outbox: [], turns: new Map(), server: null, log: [], closes: [],
   counters: { events: 0, duplicates: 0, holes: 0, gaps: 0, beats: 0, dials: 0, lost: 0, recovered: 0, unknown: 0 },
@@ -71,8 +71,8 @@ async function boot() {
   } else {
     await claim(probe.instance);
     probe.token = given.token ?? kept?.token ?? '';
-    probe.wants = { session: given.session, backend: given.backend, wait: given.wait === '1' };
-    if (goesOn) Object.assign(probe, { duplicated: true, wants: { session: kept.seat?.session ?? kept.wants.session } });
+    probe.wants = { session: given.session, backend: given.backend, role: given.role, wait: given.wait === '1' };
+    if (goesOn) Object.assign(probe, { duplicated: true, wants: { ...kept.wants, session: kept.seat?.session ?? kept.wants.session } });
   }
   note('ready', { duplicated: probe.duplicated });
   if (given.token || (goesOn && on)) connect();
@@ -83,10 +83,10 @@ async function boot() {
 export function connect(token = probe.token, wants = probe.wants) {
   if (probe.life === 'on') return;
   if (probe.fault?.retry.when === 'never' && probe.seat) { // the seat is gone, the session may not be
-    wants = { ...wants, session: wants.session ?? probe.seat.session };
+    wants = { ...wants, session: probe.fault.code === 'session_not_found' ? undefined : wants.session || probe.seat.session };
     probe.seat = null;
   }
-  if (!probe.seat) Object.assign(probe, { cursor: 0, turns: new Map() });
+  if (!probe.seat) Object.assign(probe, { cursor: 0, turns: new Map(), ended: null });
   Object.assign(probe, { life: 'on', token, wants, fault: null, reason: null, server: null });
   [wasLive, tries, failures] = [false, 0, { fast: 0, once: 0 }];
   recover(null, { kind: 'fast' }, 0);
@@ -99,9 +99,8 @@ export function leave() {
   setTimeout(() => finish('ended', 'detached'), 1e3);
 }
 
-function recover(cause, ask, pace) {
-  const same = probe.recovery;
-  probe.recovery = { cause, last: cause, ask, pace, since: now(), attempts: 0, reached: 'fast', answered: null, ...(same && { attempts: same.attempts }) };
+function recover(cause, ask, pace, silent = 0) {
+  probe.recovery = { cause, last: cause, ask, pace, silent, since: now(), attempts: 0, reached: 'fast', answered: null };
   plan();
 }
 
@@ -166,7 +165,7 @@ function hello(conn) {
     type: 'hello', token, instance, attempt: conn.hello, session: seat?.session ?? (wants.session || undefined),
     backend: wants.backend || undefined, role: wants.role ?? 'owner', admission: wants.wait ? { policy: 'wait' } : { policy: 'fail' },
     resume: resume ?? undefined, stream: { id: stream, next, receipts_ack: read() }, sdk: 'evenkeel-probe/0.1',
-    evidence: recovery?.cause ? { code: recovery.cause.code, silent_ms: Math.round(recovery.silent ?? 0), lost_ms: lostMs, attempts: recovery.attempts } : undefined,
+    evidence: recovery?.cause ? { code: recovery.cause.code, silent_ms: Math.round(recovery.silent), lost_ms: lostMs, attempts: recovery.attempts } : undefined,
   };
 }
 
@@ -215,8 +214,7 @@ function lost(conn, fault, ask) {
   if (!r) {
     probe.counters.lost += 1;
     note('connection_lost', { fault });
-    recover(fault, ask, conn.pace);
-    return;
+    return recover(fault, ask, conn.pace, now() - conn.heard);
   }
   if (conn.stage !== 'dialing') r.answered ??= now();
   const suspect = conn.suspected && probe.attempt; // its successor is on its way
@@ -308,7 +306,7 @@ const frames = {
     conn.epoch = epoch;
     conn.moved = true;
     probe.counters.gaps += 1;
-    Object.assign(probe, { epoch, cursor: to, turns: ofSnapshot(snapshot.turns) });
+    Object.assign(probe, { epoch, cursor: to, turns: ofSnapshot(snapshot.turns), ended: snapshot.ended?.reason });
     save();
     note('gap', { first, to, fault });
   },
@@ -436,8 +434,7 @@ function suspect(conn) {
   conn.suspected = true; // kept, in case it is heard again before another says hello
   probe.counters.lost += 1;
   note('connection_lost', { fault });
-  recover(fault, { kind: 'fast' }, conn.pace);
-  if (probe.recovery) probe.recovery.silent = silentMs;
+  recover(fault, { kind: 'fast' }, conn.pace, silentMs);
 }
 
 let ticked = now();

@@ -66,10 +66,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         router = router.route("/v1/debug/faults", any(faults::inject));
     }
     if shared.probe_page {
-        router = router
-            .route("/", get(page::html))
-            .route("/probe.html", get(page::html))
-            .route("/probe.js", get(page::script));
+        for (path, kind, text) in page::ASSETS {
+            router = router.route(path, get(async move || page::asset(kind, text)));
+        }
     }
     router
         .method_not_allowed_fallback(async || {
