@@ -246,9 +246,11 @@ pub(super) fn revoke(
 }
 
 /// Writes something that means nothing, to see whether writing works.
+///
+/// Random, because SQLite does not write what is there already.
 pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
     let bytes = i64::try_from(PROBE_BYTES).expect("a small number");
-    let mut write = cached(conn, "UPDATE meta SET probe = zeroblob(?1) WHERE id = 1")?;
+    let mut write = cached(conn, "UPDATE meta SET probe = randomblob(?1) WHERE id = 1")?;
     write
         .execute([bytes])
         .map(drop)

@@ -154,6 +154,24 @@ async fn a_probe_heals_without_waiting_s07() {
 }
 
 #[tokio::test]
+async fn every_probe_reaches_the_disk_s07() {
+    let disk = Disk::register("s07-every-probe");
+    let (_dir, store) = on(disk);
+    for round in 0..3 {
+        let before = disk.wal_syncs.load(SeqCst);
+        assert_eq!(store.probe().await, Ok(()));
+        assert!(
+            disk.wal_syncs.load(SeqCst) > before,
+            "probe {round} wrote nothing"
+        );
+        disk.wal_write.store(ffi::SQLITE_FULL, SeqCst);
+        let full = store.probe().await.map_err(|error| error.kind);
+        assert_eq!(full, Err(StoreErrorKind::Full), "probe {round}");
+        disk.wal_write.store(0, SeqCst);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_write_at_the_commit_is_unknown_and_settled_s08() {
     let disk = Disk::register("ioerr");
     let (_dir, store) = on(disk);
