@@ -1,0 +1,319 @@
+//! The one task of a session: owns the client machine and performs what it puts out.
+//!
+//! It decides nothing about the protocol. What it does decide is when to read: while a reader of
+//! events is behind, the machine is given nothing at all, so that no event is lost and no time passes
+//! for it. That such a wait goes on is told in the status.
+
+mod perform;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use keel_core::{
+    Client,
+    client::{CommandOutcome, Config, ConnEnd, ConnId, Event, Input, Membership, Outputs},
+};
+use keel_wire::{Code, Cursor, Fault, Leg, LegState, LegStatus, Range, Seq, State, Status};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    connection::Connection,
+    error::{own_fault, random},
+    feed::Feed,
+    request::{Control, Order, Verdict},
+    token::Provider,
+};
+
+/// Frames of all connections that wait for the machine.
+const REPORTS_MAX: usize = 32;
+/// How long a reader of events may be waited for until the status tells of it, and until commands are
+/// refused, whose receipts would stand behind those events.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// What handles read without asking.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) cursor: watch::Sender<Cursor>,
+    pub(crate) membership: watch::Sender<Option<Arc<Membership>>>,
+}
+
+/// What a task of the driver's came to.
+enum Done {
+    Connection,
+    Token(Result<String, String>),
+}
+
+pub(crate) struct Driver {
+    machine: Client,
+    clock: Clock,
+    out: Outputs,
+    orders: mpsc::Receiver<Order>,
+    controls: mpsc::Receiver<Control>,
+    reports: mpsc::Receiver<Input>,
+    reporter: mpsc::Sender<Input>,
+    connections: BTreeMap<ConnId, Connection>,
+    tasks: JoinSet<Done>,
+    /// Cancelled to drop every socket at once.
+    abort: CancellationToken,
+    provider: Option<Provider>,
+    fetching: Option<AbortHandle>,
+    waiting: BTreeMap<u64, oneshot::Sender<CommandOutcome>>,
+    /// Commands so far.
+    locals: u64,
+    verdict: Option<Verdict>,
+    feed: Arc<Feed>,
+    shown: Shown,
+    /// Since when a reader of events is waited for.
+    full_since: Option<Instant>,
+    told_stuck: bool,
+    left: bool,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) provider: Option<Provider>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) controls: mpsc::Receiver<Control>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) shown: Shown,
+    pub(crate) abort: CancellationToken,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        // The seed makes ids, and nothing that is a secret.
+        let seed = u64::try_from(random() & u128::from(u64::MAX)).unwrap_or_default();
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        Self {
+            machine: Client::new(parts.config, seed),
+            clock: Clock::start(),
+            out: Outputs::new(),
+            orders: parts.orders,
+            controls: parts.controls,
+            reports,
+            reporter,
+            connections: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            abort: parts.abort,
+            provider: parts.provider,
+            fetching: None,
+            waiting: BTreeMap::new(),
+            locals: 0,
+            verdict: None,
+            feed: parts.feed,
+            shown: parts.shown,
+            full_since: None,
+            told_stuck: false,
+            left: false,
+        }
+    }
+
+    /// Runs until the session is over for this client and every task is gone.
+    pub(crate) async fn run(mut self) {
+        while !self.left {
+            self.look_at_readers();
+            let reads = self.full_since.is_none();
+            let takes_orders = reads || self.told_stuck;
+            let deadline = self.machine.deadline().filter(|_| reads);
+            let tick_at = deadline.map(|deadline| self.clock.at(deadline.at));
+            let stuck_at = self.full_since.filter(|_| !self.told_stuck);
+            tokio::select! {
+                control = self.controls.recv() => self.control(control),
+                () = self.feed.changed() => {}
+                Some(order) = self.orders.recv(), if takes_orders => self.order(order),
+                Some(report) = self.reports.recv(), if reads => self.input(report),
+                Some(done) = self.tasks.join_next() => self.done(done),
+                () = until(tick_at) => self.input(Input::Tick),
+                () = until(stuck_at.map(|at| at + STUCK_AFTER)) => self.tell_stuck(),
+            }
+        }
+        self.refuse_rest();
+        // Connections that are being closed; each has a bound.
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// While a reader is behind, nothing is read.
+    fn look_at_readers(&mut self) {
+        let machine = &self.machine;
+        self.feed.catch_up(|| snapshot(machine));
+        let is_full = self.feed.is_full();
+        match (self.full_since, is_full) {
+            (None, true) => self.full_since = Some(Instant::now()),
+            (Some(_), false) => {
+                self.full_since = None;
+                if std::mem::take(&mut self.told_stuck) {
+                    self.shown
+                        .status
+                        .send_replace(self.machine.status().clone());
+                }
+                // What the server said meanwhile comes first: it says that the server is there.
+                if let Ok(report) = self.reports.try_recv() {
+                    self.input(report);
+                }
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    fn tell_stuck(&mut self) {
+        tracing::warn!("events are not read; the session waits for its reader");
+        self.told_stuck = true;
+        let fault = Box::new(stuck());
+        let mut status = self.machine.status().clone();
+        if status.state == State::Live {
+            let state = LegState::Degraded {
+                fault: fault.clone(),
+            };
+            status.state = State::Degraded;
+            status.legs.retain(|leg| leg.leg != Leg::Signaling);
+            status.legs.push(LegStatus {
+                leg: Leg::Signaling,
+                state,
+            });
+            status.fault = Some(fault);
+        }
+        self.shown.status.send_replace(status);
+    }
+
+    fn order(&mut self, order: Order) {
+        if self.told_stuck {
+            let _ = order
+                .receipt
+                .send(CommandOutcome::Refused(Box::new(stuck())));
+            return;
+        }
+        self.locals += 1;
+        let local = self.locals;
+        self.waiting.insert(local, order.receipt);
+        self.input(Input::Command {
+            local,
+            command: order.command,
+            ttl: order.ttl,
+        });
+    }
+
+    fn control(&mut self, control: Option<Control>) {
+        let input = match control {
+            Some(Control::Connect(verdict)) => {
+                if self.machine.status().since > 0 && self.machine.status().state != State::Failed {
+                    // It is connected, or about to be.
+                    let _ = verdict.send(Ok(()));
+                    return;
+                }
+                self.verdict = Some(verdict);
+                self.feed.open();
+                Input::Connect
+            }
+            Some(Control::Detach) => {
+                // What was asked for before is sent before.
+                while let Ok(order) = self.orders.try_recv() {
+                    self.order(order);
+                }
+                Input::Detach
+            }
+            // The last handle is gone, or somebody wants to be.
+            Some(Control::Close) | None => {
+                self.left = true;
+                Input::Close
+            }
+            Some(Control::Simulate(simulate)) => Input::Simulate(simulate),
+            Some(Control::Token(token)) => Input::Token(Ok(token)),
+            Some(Control::Network { online }) => Input::Network { online },
+            Some(Control::Probe) => Input::Probe,
+            Some(Control::Snapshot(reply)) => {
+                let _ = reply.send(self.machine.snapshot().clone());
+                return;
+            }
+            Some(Control::ResumeState(reply)) => {
+                let _ = reply.send(self.machine.resume_state());
+                return;
+            }
+        };
+        self.input(input);
+    }
+
+    fn done(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Connection) => {}
+            Ok(Done::Token(token)) => {
+                self.fetching = None;
+                self.input(Input::Token(token));
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(_) if self.fetching.as_ref().is_some_and(AbortHandle::is_finished) => {
+                self.fetching = None;
+                let message = "the token provider panicked".to_owned();
+                self.input(Input::Token(Err(message)));
+            }
+            Err(error) => tracing::error!(%error, "a connection's task panicked"),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let bytes = if let Input::Frame { bytes, .. } = &input {
+            bytes.len()
+        } else {
+            0
+        };
+        let ended = if let Input::Closed { conn, end } = &input {
+            // After a failed write, what is still to be read may follow.
+            (*end != ConnEnd::WriteFailed).then_some(*conn)
+        } else {
+            None
+        };
+        self.machine.handle(self.clock.now(), input, &mut self.out);
+        if let Some(conn) = ended {
+            // Its task ends by itself, after the closing handshake.
+            self.connections.remove(&conn);
+        }
+        self.perform(bytes);
+        let cursor = self.machine.cursor();
+        self.shown.cursor.send_if_modified(|shown| {
+            let differs = *shown != cursor;
+            *shown = cursor;
+            differs
+        });
+    }
+}
+
+impl Drop for Driver {
+    /// Also after a panic: nobody is left waiting.
+    fn drop(&mut self) {
+        self.abort.cancel();
+        self.feed.close();
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stuck() -> Fault {
+    own_fault(
+        Code::SlowConsumer,
+        "events of this session are not read; nothing is received until they are",
+    )
+}
+
+/// What a reader begins with that comes after the beginning.
+fn snapshot(machine: &Client) -> Option<Event> {
+    let cursor = machine.cursor();
+    (cursor.seq > Seq::ZERO).then(|| Event::Gap {
+        range: Range {
+            from: Seq::ZERO.next(),
+            to: cursor.seq,
+        },
+        fault: None,
+        snapshot: Box::new(machine.snapshot().clone()),
+    })
+}

@@ -1,0 +1,16 @@
+//! The SDK against a real server in this process, and against a scripted one.
+
+#[path = "all/closing.rs"]
+mod closing;
+#[path = "all/commands.rs"]
+mod commands;
+#[path = "all/connecting.rs"]
+mod connecting;
+#[path = "all/fake.rs"]
+mod fake;
+#[path = "all/losing.rs"]
+mod losing;
+#[path = "all/reading.rs"]
+mod reading;
+#[path = "all/support.rs"]
+mod support;

@@ -1,0 +1,157 @@
+//! Commands and their receipts across cuts: each run once, each answered once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use evenkeel::{CommandError, Event, LogEvent, Simulate, wire};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::{
+    fake::{Fake, Wire},
+    support::{Host, assert_contiguous, soon, until},
+};
+
+/// Messages with a number each, over a connection that is cut again and again (M5, M24).
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_run_once_each_whatever_is_cut_m5_m24() {
+    const COMMANDS: u64 = 300;
+    let host = Host::memory().await;
+    let session = host.session().await;
+    let mut events = session.events();
+    let cutter = tokio::spawn({
+        let session = session.clone();
+        async move {
+            for _ in 0..20 {
+                session.simulate(Simulate::DropTransport).await;
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+        }
+    });
+    let mut receipts = Vec::new();
+    for n in 0..COMMANDS {
+        receipts.push(session.send(json!({ "n": n })));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for (n, receipt) in soon(join_all(receipts)).await.into_iter().enumerate() {
+        receipt.unwrap_or_else(|error| panic!("command {n}: {error}"));
+    }
+    soon(cutter).await.expect("cut");
+
+    soon(session.send(json!("last"))).await.expect("sent");
+    let is_last = |event: &Event| message(event) == Some(json!("last"));
+    let seen = until(&mut events, is_last).await;
+    assert_contiguous(&seen);
+    let numbers: Vec<u64> = seen
+        .iter()
+        .filter_map(message)
+        .filter_map(|data| data["n"].as_u64())
+        .collect();
+    assert_eq!(
+        numbers,
+        (0..COMMANDS).collect::<Vec<_>>(),
+        "once each, in order"
+    );
+    soon(session.close()).await;
+    host.close().await;
+}
+
+fn message(event: &Event) -> Option<serde_json::Value> {
+    match event {
+        Event::Log {
+            event: LogEvent::Known(wire::Event::Message(message)),
+            ..
+        } => Some(message.data.clone()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_receipt_takes_nothing_back() {
+    let host = Host::memory().await;
+    let session = host.session().await;
+    let mut events = session.events();
+    for n in 0..10 {
+        // Cancelled at the first await.
+        drop(session.send(json!(n)));
+    }
+    let seen = until(&mut events, |event| message(event) == Some(json!(9))).await;
+    assert_eq!(seen.iter().filter_map(message).count(), 10);
+    soon(session.close()).await;
+    host.close().await;
+}
+
+#[tokio::test]
+async fn params_set_while_the_connection_is_down_are_in_force_afterwards_m26() {
+    let host = Host::memory().await;
+    let session = host.session().await;
+    let mut events = session.events();
+    session.simulate(Simulate::DropTransport).await;
+    let accepted = soon(session.set(json!({ "strength": 0.5 })))
+        .await
+        .expect("set");
+    assert!(accepted.version.is_some());
+    until(&mut events, |event| {
+        matches!(
+            event,
+            Event::Log {
+                event: LogEvent::Known(wire::Event::ParamsChanged(_)),
+                ..
+            }
+        )
+    })
+    .await;
+    let snapshot = session.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.params["strength"], 0.5);
+    soon(session.close()).await;
+    host.close().await;
+}
+
+#[tokio::test]
+async fn a_full_outbox_refuses_and_never_drops() {
+    let fake = Fake::upgraded(|_, mut wire: Wire| async move {
+        wire.welcome("created", 0).await;
+        // Takes commands and answers none.
+        wire.stay().await;
+    })
+    .await;
+    let session = soon(fake.builder().connect()).await.expect("a session");
+    let mut receipts = Vec::new();
+    for n in 0..600 {
+        receipts.push(session.send(json!(n)));
+        if n % 50 == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    session.close().await;
+    let mut codes = BTreeMap::new();
+    for outcome in soon(join_all(receipts)).await {
+        let error = outcome.expect_err("nobody answers");
+        let kind = match error {
+            CommandError::Faulted(_) => "faulted",
+            CommandError::Refused(_) => "refused",
+            CommandError::Unknown(_) => "unknown",
+        };
+        *codes
+            .entry(format!("{kind} {}", error.fault().code))
+            .or_insert(0) += 1;
+    }
+    assert!(codes["refused outbox_full"] > 0, "{codes:?}");
+    assert_eq!(
+        codes["unknown connection_closed"], 64,
+        "as many as the server takes: {codes:?}"
+    );
+    assert_eq!(codes.values().sum::<i32>(), 600);
+}
+
+#[tokio::test]
+async fn a_command_after_the_end_is_refused_m5() {
+    let host = Host::memory().await;
+    let session = host.session().await;
+    soon(session.end()).await.expect("ended");
+    assert_eq!(soon(session.over()).await, Ok(wire::EndReason::Ended));
+    soon(session.close()).await;
+    let error = soon(session.say("too late")).await.expect_err("over");
+    assert!(matches!(error, CommandError::Refused(_)), "{error}");
+    host.close().await;
+}
