@@ -1,7 +1,7 @@
 //! The contract of a store in executable form: every store runs it.
 //!
 //! A store's tests implement [`Factory`] and call [`run`]. Each check gets a place of its own, states
-//! one promise of [`Store`](crate::Store), and panics with that promise where it is not kept. A check
+//! one promise of [`Store`], and panics with that promise where it is not kept. A check
 //! knows nothing about how a store keeps what it keeps.
 
 mod commits;
@@ -30,7 +30,7 @@ pub trait Factory: Sync {
 
 type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 
-/// Checks every promise of [`Store`](crate::Store).
+/// Checks every promise of [`Store`].
 ///
 /// # Panics
 /// At the first promise that is not kept.
