@@ -11,7 +11,6 @@ mod writer;
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use keel_core::{
     limits::OUTCOME_SEALED_WITHIN,
     node::{ConnEnd, ConnId, Input},
@@ -101,7 +100,7 @@ impl Socket {
     pub(crate) fn new(
         conn: ConnId,
         stream: TcpStream,
-        head: Bytes,
+        head: &[u8],
         outbox: mpsc::UnboundedReceiver<Out>,
         events: mpsc::Sender<Event>,
         meter: Meter,
@@ -141,11 +140,12 @@ impl Socket {
             tokio::select! {
                 out = self.outbox.recv() => match out {
                     Some(out) => if let Some(last) = self.take(out) {
-                        return self.leave(last).await;
+                        return Box::pin(self.leave(last)).await;
                     },
                     None => {
                         let reason = "the server is stopping".into();
-                        return self.leave(Out::Close { code: CloseCode(1001), reason }).await;
+                        let last = Out::Close { code: CloseCode(1001), reason };
+                        return Box::pin(self.leave(last)).await;
                     }
                 },
                 _ = stream.writable(), if self.writer.is_pending() && broken.is_none() => {}
@@ -153,12 +153,13 @@ impl Socket {
                 () = std::future::ready(()), if ready => {
                     ready = false;
                     if let Some(end) = self.read().await {
-                        return self.end(end).await;
+                        return Box::pin(self.end(end)).await;
                     }
                 }
                 () = sealed(broken.as_ref()), if broken.is_some() => {
                     let error = broken.map_or_else(String::new, |(_, error)| error);
-                    return self.end(End::Peer(ConnEnd::Broken { error })).await;
+                    let end = End::Peer(ConnEnd::Broken { error });
+                    return Box::pin(self.end(end)).await;
                 }
             }
             if broken.is_none()

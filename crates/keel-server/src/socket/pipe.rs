@@ -21,8 +21,10 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// `head` was read along with the upgrade request.
-    pub(super) fn new(stream: TcpStream, head: Bytes) -> Self {
+    /// `head` was read along with the upgrade request. It is copied: it holds on to the whole
+    /// buffer that the request was read into.
+    pub(super) fn new(stream: TcpStream, head: &[u8]) -> Self {
+        let head = Bytes::copy_from_slice(head);
         Self {
             stream,
             head,

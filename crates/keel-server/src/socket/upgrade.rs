@@ -139,10 +139,10 @@ pub(crate) async fn connect(State(shared): State<Arc<Shared>>, mut request: Requ
         };
         if task.events.send(opened).await.is_ok() {
             let (stream, events) = (parts.io.into_inner(), task.events.clone());
-            let meter = task.meter.clone();
-            drop(task);
-            let head = parts.read_buf;
-            Box::pin(Socket::new(conn, stream, head, frames, events, meter, ticket).run()).await;
+            let (head, meter) = (parts.read_buf, task.meter.clone());
+            let socket = Socket::new(conn, stream, &head, frames, events, meter, ticket);
+            // A task of its own, no larger than a connection needs.
+            task.tracker.spawn(socket.run());
         }
     });
     switch(&accept)
