@@ -11,6 +11,8 @@ mod attacks_websocket;
 mod configuration;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/files.rs"]
+mod files;
 #[path = "all/http_api.rs"]
 mod http_api;
 #[path = "all/memory.rs"]
