@@ -77,8 +77,6 @@ pub(super) fn of_write(error: &Error, reset: &AtomicBool) -> Option<ConnEnd> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
@@ -86,7 +84,7 @@ mod tests {
         let error = Error::Protocol(ProtocolError::ResetWithoutClosingHandshake);
         assert_eq!(of_error(&error, false), ConnEnd::Eof);
         assert_eq!(of_error(&error, true), ConnEnd::Reset);
-        let error = Error::Io(io::ErrorKind::ConnectionReset.into());
+        let error = Error::Io(ErrorKind::ConnectionReset.into());
         assert_eq!(of_error(&error, false), ConnEnd::Reset);
     }
 

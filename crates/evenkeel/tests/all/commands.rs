@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use evenkeel::{CommandError, Event, LogEvent, Simulate, wire};
+use evenkeel::{CommandError, Event, Simulate, wire};
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
     fake::{Fake, Wire},
-    support::{Host, assert_contiguous, soon, until},
+    support::{Host, assert_contiguous, fact, soon, until},
 };
 
 /// Messages with a number each, over a connection that is cut again and again (M5, M24).
@@ -56,12 +56,10 @@ async fn commands_are_run_once_each_whatever_is_cut_m5_m24() {
 }
 
 fn message(event: &Event) -> Option<serde_json::Value> {
-    match event {
-        Event::Log {
-            event: LogEvent::Known(wire::Event::Message(message)),
-            ..
-        } => Some(message.data.clone()),
-        _ => None,
+    if let Some(wire::Event::Message(message)) = fact(event) {
+        Some(message.data.clone())
+    } else {
+        None
     }
 }
 
@@ -90,16 +88,8 @@ async fn params_set_while_the_connection_is_down_are_in_force_afterwards_m26() {
         .await
         .expect("set");
     assert!(accepted.version.is_some());
-    until(&mut events, |event| {
-        matches!(
-            event,
-            Event::Log {
-                event: LogEvent::Known(wire::Event::ParamsChanged(_)),
-                ..
-            }
-        )
-    })
-    .await;
+    let is_change = |event: &Event| matches!(fact(event), Some(wire::Event::ParamsChanged(_)));
+    until(&mut events, is_change).await;
     let snapshot = session.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.params["strength"], 0.5);
     soon(session.close()).await;

@@ -44,6 +44,8 @@ impl Fake {
         let counted = Arc::clone(&sockets);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                // Else a frame waits for the acknowledgement of the one before.
+                stream.set_nodelay(true).expect("an option");
                 let n = counted.fetch_add(1, Ordering::SeqCst) + 1;
                 tokio::spawn(script(n, stream));
             }

@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::{
     fake::{Fake, Wire},
     support::{
-        Host, assert_contiguous, assert_sound, count, is_turn_end, said, soon, text_of, turn_end,
-        until,
+        Host, assert_contiguous, assert_sound, count, is_turn_end, said, soon, text, text_of,
+        turn_end, until,
     },
 };
 
@@ -172,32 +172,20 @@ async fn the_last_words_of_a_server_are_read_before_its_reset_is_believed_m1() {
 #[tokio::test]
 async fn a_later_process_goes_on_where_an_earlier_one_was() {
     let host = Host::memory().await;
-    let session = host.session().await;
-    let mut events = session.events();
-    soon(session.say(PROMPT)).await.expect("accepted");
-    let mut seen = until(&mut events, |event| {
-        text_of(std::slice::from_ref(event)).len() > 1
-    })
-    .await;
-    soon(session.close()).await;
-    while let Some(event) = events.next().await {
-        seen.push(event);
-    }
-    // Nobody asks a closed session; so ask one that still stands.
-    assert_eq!(session.resume_state().await, None);
-
     let first = host.session().await;
     let mut events = first.events();
     soon(first.say(PROMPT)).await.expect("accepted");
-    let mut seen = until(&mut events, |event| {
-        !text_of(std::slice::from_ref(event)).is_empty()
-    })
-    .await;
+    let mut seen = until(&mut events, |event| !text(event).is_empty()).await;
     let state = first.resume_state().await.expect("a state");
     while first.cursor() != state.cursor {
         tokio::task::yield_now().await;
     }
     first.close().await;
+    assert_eq!(
+        first.resume_state().await,
+        None,
+        "nobody asks a closed session"
+    );
     while let Some(event) = events.next().await {
         if let Event::Log { range, .. } = &event
             && range.to > state.cursor.seq

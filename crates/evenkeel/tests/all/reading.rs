@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     fake::{Fake, Wire},
-    support::{Host, assert_contiguous, is_turn_end, said, soon, text_of, until},
+    support::{Host, assert_contiguous, is_turn_end, said, soon, text, text_of, until},
 };
 
 fn flood() -> impl Fn(usize, Wire) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Clone {
@@ -83,10 +83,7 @@ async fn every_reader_gets_everything_and_a_later_one_a_snapshot_first() {
     let session = host.session().await;
     let mut first = session.events();
     soon(session.say(PROMPT)).await.expect("accepted");
-    let mut seen = until(&mut first, |event| {
-        !text_of(std::slice::from_ref(event)).is_empty()
-    })
-    .await;
+    let mut seen = until(&mut first, |event| !text(event).is_empty()).await;
     let mut second = session.events();
     let (rest, late) = tokio::join!(
         until(&mut first, is_turn_end),
@@ -106,10 +103,14 @@ async fn every_reader_gets_everything_and_a_later_one_a_snapshot_first() {
         .map(|turn| turn.tail.as_str())
         .collect();
     assert_eq!(tail + &text_of(&late), said(PROMPT));
-    let next = late.iter().find_map(|event| match event {
-        Event::Log { range, .. } => Some(range.from),
-        _ => None,
-    });
+    let range_of = |event: &Event| {
+        if let Event::Log { range, .. } = event {
+            Some(range.from)
+        } else {
+            None
+        }
+    };
+    let next = late.iter().find_map(range_of);
     assert_eq!(next, Some(range.to.next()));
     soon(session.close()).await;
     host.close().await;

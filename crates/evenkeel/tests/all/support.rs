@@ -94,25 +94,37 @@ pub(crate) fn is_turn_end(event: &Event) -> bool {
     turn_end(event).is_some()
 }
 
+/// What of the log an event tells.
+pub(crate) fn fact(event: &Event) -> Option<&wire::Event> {
+    if let Event::Log {
+        event: LogEvent::Known(fact),
+        ..
+    } = event
+    {
+        Some(fact)
+    } else {
+        None
+    }
+}
+
 pub(crate) fn turn_end(event: &Event) -> Option<&TurnEnded> {
-    match event {
-        Event::Log { event, .. } => match event {
-            LogEvent::Known(wire::Event::TurnEnded(ended)) => Some(ended),
-            _ => None,
-        },
-        _ => None,
+    if let Some(wire::Event::TurnEnded(ended)) = fact(event) {
+        Some(ended)
+    } else {
+        None
+    }
+}
+
+pub(crate) fn text(event: &Event) -> &str {
+    if let Some(wire::Event::Text(text)) = fact(event) {
+        &text.data
+    } else {
+        ""
     }
 }
 
 pub(crate) fn text_of(events: &[Event]) -> String {
-    let text = |event: &Event| match event {
-        Event::Log { event, .. } => match event {
-            LogEvent::Known(wire::Event::Text(text)) => Some(text.data.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    events.iter().filter_map(text).collect()
+    events.iter().map(text).collect()
 }
 
 /// The log's positions follow each other without a hole or a repetition (req M25).
