@@ -6,7 +6,6 @@ const $ = (id) => document.getElementById(id);
 const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const make = (name, text = '', kind = '') => Object.assign(document.createElement(name), { textContent: text, className: kind });
 const LOG_SHOWN = 60;
-const QUIET = new Set(['event', 'ephemeral']); // too many to be read
 
 const words = {
   idle: () => 'Paste a token to begin.',
@@ -17,7 +16,8 @@ const words = {
   recovering: () => {
     const { strategy, waitingFor, attempts } = { strategy: probe.recovery.reached, ...probe.recovery };
     const how = strategy === 'fast' ? 'A new connection for the same place' : 'Joining anew in the same place';
-    return waitingFor === 'network' && !navigator.onLine ? 'This device is offline; it goes on when that is over.' : `${how}, attempt ${Math.max(1, attempts)}.`;
+    if (!navigator.onLine) return 'This device is offline; it goes on when that is over.';
+    return `${waitingFor === 'network' ? 'The server cannot be reached. ' : ''}${how}, attempt ${Math.max(1, attempts)}.`;
   },
   ended: () => ({ detached: 'You left; the session goes on.', ended: 'The session was ended.', duration_limit: 'It lasted as long as it may.' })[probe.reason] ?? `The session is over (${probe.reason}).`,
   failed: () => 'Nothing is tried any more until you connect again.',
@@ -100,7 +100,7 @@ const summaries = {
 
 let lastShown = null;
 function drawLog() {
-  const shown = probe.log.filter((entry) => !QUIET.has(entry.kind)).slice(-LOG_SHOWN);
+  const shown = probe.log.slice(-LOG_SHOWN);
   if (shown.at(-1) === lastShown) return;
   lastShown = shown.at(-1);
   $('log').replaceChildren(...shown.reverse().map((entry) => {
@@ -125,7 +125,7 @@ setInterval(drawStatus, 200);
 
 $('connect').addEventListener('submit', (event) => {
   event.preventDefault();
-  connect($('token').value.trim(), { session: $('session').value.trim() || undefined, backend: $('backend').value.trim() || undefined, wait: $('wait').checked });
+  connect($('token').value.trim(), { session: $('session').value.trim() || undefined, backend: $('backend').value.trim() || undefined, role: $('role').value, wait: $('wait').checked });
 });
 $('say').addEventListener('submit', (event) => {
   event.preventDefault();

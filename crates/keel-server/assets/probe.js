@@ -21,7 +21,7 @@ const from = (text, byte) => decoder.decode(encoder.encode(text).subarray(byte))
 /** Everything that there is to know about this tab. Says `change` whenever some of it has changed. */
 export const probe = Object.assign(new EventTarget(), {
   life: 'idle', // idle, on, ended, failed
-  fault: null, reason: null, recovery: null, current: null, attempt: null, ended: null, duplicated: false,
+  fault: null, reason: null, recovery: null, current: null, attempt: null, ended: null, ephemeral: null, duplicated: false,
   token: '', wants: {}, instance: mint('i-'), hellos: 0, seat: null, epoch: 0, cursor: 0,
   stream: mint('c-'), next: 1, outbox: [], turns: new Map(), server: null, log: [], closes: [],
   counters: { events: 0, duplicates: 0, holes: 0, gaps: 0, beats: 0, dials: 0, lost: 0, recovered: 0, unknown: 0 },
@@ -38,10 +38,12 @@ export function state() {
   return p.server?.state === 'degraded' ? 'degraded' : 'live';
 }
 
+const changed = () => probe.dispatchEvent(new Event('change'));
+
 function note(kind, facts = {}) {
   probe.log.push({ at: Date.now(), kind, ...facts });
   if (probe.log.length > LOG_MAX) probe.log.shift();
-  probe.dispatchEvent(new Event('change'));
+  changed();
 }
 
 // What outlives a reload: who this tab is, and what it has said that nobody has answered.
@@ -300,7 +302,7 @@ const frames = {
     flush();
   },
   replayed(conn) { conn.stage = 'live'; conn.moved = true; recovered(conn.strategy, conn.replayed); },
-  event(conn, frame) { if (apply(conn, frame)) note('event', { name: frame.kind, to: frame.to }); },
+  event(conn, frame) { if (apply(conn, frame)) changed(); },
   gap(conn, { from: first, to, epoch, snapshot, fault }) {
     if (epoch === probe.epoch && to <= probe.cursor) { probe.counters.duplicates += 1; return; }
     conn.epoch = epoch;
@@ -321,7 +323,7 @@ const frames = {
     note('receipt', { n, name, ok, fault });
   },
   status(conn, { status }) { probe.server = status; note('status', { state: status.state, fault: status.fault }); },
-  ephemeral(conn, { kind, data }) { note('ephemeral', { name: kind, data }); },
+  ephemeral(conn, { kind, data }) { probe.ephemeral = { kind, data }; changed(); },
   goaway(conn, { reason, deadline_ms }) { note('goaway', { reason, deadline_ms }); },
   ended(conn, { reason }) { finish('ended', reason); },
   fault(conn, { fault }) {
@@ -349,7 +351,7 @@ function recovered(strategy, replayed) {
     note('recovered', { strategy, attempts: r.attempts, lost_ms: Math.round(now() - r.since), replayed });
   } else tries = 0;
   wasLive = true;
-  note('live');
+  note(state());
 }
 
 /** One position after the other, each once. True where there is news. */
