@@ -20,6 +20,7 @@ mod resume_key;
 mod ring;
 mod session;
 mod time;
+pub mod why;
 
 pub use client::Client;
 pub use mint::Mint;

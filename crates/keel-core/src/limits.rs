@@ -59,6 +59,10 @@ pub const BEATS_REPLAYING_MAX: u32 = 5;
 pub const ACK_EVERY_EVENTS: u64 = 64;
 /// A client whose clocks disagree by more than this has slept.
 pub const SLEPT_MIN: Duration = s(2);
+/// A timer that fires so late means that this process was away: silence is not judged then.
+pub const LATE_MIN: Duration = ms(500);
+/// How long before its expiry a connection is told that its token expires.
+pub const EXPIRY_TOLD_BEFORE: Duration = s(60);
 /// Clients on a node up to which nobody is paced after a common loss.
 pub const PACE_CLIENTS_MIN: usize = 50;
 /// Reconnections a second that a node asks its clients to spread over.

@@ -22,7 +22,10 @@ pub use io::{
 pub(crate) use conn::{Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
-use keel_wire::{Code, FaultFrame, Goaway, Origin, SessionId, UnixMillis, record::SlotRow};
+use keel_wire::{
+    Code, Ephemeral, FaultFrame, Goaway, Origin, RawData, SessionId, UnixMillis, record::SlotRow,
+};
+use serde_json::json;
 
 use crate::{
     Deadline, Instant, Mint, Now,
@@ -254,6 +257,19 @@ impl Node {
                     .map(Session::committed);
                 self.conns
                     .beat(id, head.unwrap_or(keel_wire::Seq::ZERO), out);
+            }
+            Due::ExpiresSoon => {
+                let in_ms = self
+                    .conns
+                    .get(id)
+                    .map_or(0, |conn| conn.expires_in_ms(now.mono));
+                let data = RawData::from_value(&json!({ "in_ms": in_ms }));
+                let kind = "token.expiring".to_owned();
+                self.conns.tell(id, &Ephemeral { kind, data }.into(), out);
+            }
+            Due::Expired => {
+                let fault = self.mint.fault(now, Code::TokenExpired, Origin::Server);
+                self.forget(now, id, fault, out);
             }
             Due::Silent => {
                 let fault = self

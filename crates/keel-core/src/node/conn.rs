@@ -65,6 +65,9 @@ pub(crate) struct Conn {
     pub(crate) grant: Option<Box<Grant>>,
     /// Its hello, until it is welcomed.
     hello: Option<Box<Hello>>,
+    /// When its token expires, and whether it was told that it will.
+    expires: Option<Instant>,
+    expiry_told: bool,
     /// Where its commands go.
     pub(crate) stream: Option<StreamId>,
     /// The highest command number that this connection has brought.
@@ -108,6 +111,26 @@ impl Conn {
         paid.is_some()
     }
 
+    fn expires_soon(&self, now: Instant) -> bool {
+        let soon = self
+            .expires
+            .is_some_and(|at| at <= now + limits::EXPIRY_TOLD_BEFORE);
+        soon && !self.expiry_told
+    }
+
+    /// What its token allows from here on.
+    pub(crate) fn set_grant(&mut self, grant: Grant, now: Now) {
+        let left = Duration::from_millis(grant.expires.saturating_sub(now.wall));
+        self.expires = Some(now.mono + left);
+        self.expiry_told = false;
+        self.grant = Some(Box::new(grant));
+    }
+
+    /// Milliseconds until its token expires.
+    pub(crate) fn expires_in_ms(&self, now: Instant) -> u64 {
+        self.expires.map_or(u64::MAX, |at| at.ms_since(now))
+    }
+
     /// What the connection has to be sent of the log, once it is welcomed.
     pub(crate) fn delivery(&mut self) -> Option<&mut Delivery> {
         self.delivery.as_deref_mut()
@@ -121,6 +144,10 @@ pub(crate) enum Due {
     Nothing,
     /// A beat is to be sent.
     Beat,
+    /// Its token will expire, and that was not told.
+    ExpiresSoon,
+    /// Its token has expired.
+    Expired,
     /// Hello did not come.
     NoHello,
     /// Nothing was heard for too long.
@@ -142,6 +169,8 @@ impl Conns {
             phase: Phase::AwaitHello,
             grant: None,
             hello: None,
+            expires: None,
+            expiry_told: false,
             stream: None,
             command_n: Seq::ZERO,
             delivery: None,
@@ -271,6 +300,10 @@ impl Conns {
             return Due::Nothing;
         };
         let (every, suspect) = conn.plan();
+        if now.since(conn.armed) >= limits::LATE_MIN {
+            // It is we who were away: what it sent meanwhile may still have to be read.
+            conn.heard = now;
+        }
         let (due, next) = match conn.phase {
             _ if conn.frozen => (Due::Nothing, now + suspect),
             Phase::AwaitHello if now >= conn.opened + limits::HELLO_WITHIN => {
@@ -280,6 +313,13 @@ impl Conns {
             // The Node owes it an answer, not the other way round.
             Phase::AwaitVerdict { .. } | Phase::AwaitSession { .. } => {
                 (Due::Nothing, now + limits::HELLO_WITHIN)
+            }
+            Phase::Attached { .. } if conn.expires.is_some_and(|at| at <= now) => {
+                (Due::Expired, now + every)
+            }
+            Phase::Attached { .. } if conn.expires_soon(now) => {
+                conn.expiry_told = true;
+                (Due::ExpiresSoon, now)
             }
             Phase::Attached { .. } if now >= conn.heard + suspect => (Due::Silent, now + suspect),
             Phase::Attached { .. } if now >= conn.beat_at => {

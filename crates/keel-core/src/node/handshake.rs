@@ -125,7 +125,7 @@ impl Node {
         match std::mem::replace(&mut conn.phase, Phase::AwaitHello) {
             Phase::AwaitVerdict { hello } => {
                 let session = hello.session.clone();
-                conn.grant = Some(Box::new(grant));
+                conn.set_grant(grant, now);
                 conn.phase = Phase::AwaitSession { hello, session };
                 self.enter(now, id, out);
             }
@@ -136,7 +136,7 @@ impl Node {
                     .as_ref()
                     .is_some_and(|old| old.may_become(&grant));
                 if narrows {
-                    conn.grant = Some(Box::new(grant));
+                    conn.set_grant(grant, now);
                 } else {
                     let code = Code::PermissionDenied;
                     let fault = self.mint.fault(now, code, Origin::Client);

@@ -334,3 +334,62 @@ fn a_long_log_is_trimmed_below_a_snapshot_and_says_so_i6() {
         (seq(3), Code::ResumeGap.known())
     );
 }
+
+#[test]
+fn an_expiring_token_is_told_refreshed_or_closed_p11_a09_e15() {
+    let mut world = World::new();
+    world.grant.expires = world.now.wall + 65_000;
+    let tab = Tab::new(1);
+    let (kept, closed) = (world.connect(&tab), world.connect(&Tab::new(2)));
+    let step = |world: &mut World, seconds: u64| {
+        for _ in 0..seconds {
+            world.pass(Duration::from_secs(1));
+            for conn in [kept, closed] {
+                world.send(
+                    conn,
+                    keel_wire::Ack {
+                        seq: keel_wire::Seq::ZERO,
+                    },
+                );
+            }
+        }
+    };
+    step(&mut world, 10);
+    let told = |world: &World, conn| {
+        world.lines[&conn]
+            .frames
+            .iter()
+            .filter(|f| matches!(f, ServerFrame::Ephemeral(e) if e.kind == "token.expiring"))
+            .count()
+    };
+    assert_eq!((told(&world, kept), told(&world, closed)), (1, 1));
+    world.grant.expires = world.now.wall + 600_000;
+    world.send(
+        kept,
+        keel_wire::Auth {
+            token: "fresh".into(),
+        },
+    );
+    step(&mut world, 60);
+    assert_eq!(world.lines[&kept].closed, None);
+    assert_eq!(world.lines[&closed].closed, Code::TokenExpired.close());
+}
+
+#[test]
+fn a_server_that_was_away_itself_judges_nobody_by_it_p02() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    world.now.mono = world.now.mono + Duration::from_secs(30);
+    world.input(keel_core::node::Input::Tick);
+    assert_eq!(
+        world.lines[&conn].closed, None,
+        "its beats may lie in our socket"
+    );
+    world.pass(Duration::from_millis(2_600));
+    assert_eq!(
+        world.lines[&conn].closed,
+        Code::HeartbeatTimeout.close(),
+        "now it is silent"
+    );
+}
