@@ -217,7 +217,8 @@ fn every_clock_of_a_turn_ends_it_c06_c07() {
         whole: Duration::from_secs(20),
         action: Duration::from_secs(4),
     };
-    let cases: [(&str, fn(&mut World), u64); 4] = [
+    type Act = fn(&mut World);
+    let cases: [(&str, Act, u64); 4] = [
         ("spawn", |_| {}, 1),
         (
             "first output",
