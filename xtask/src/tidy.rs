@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Result, bail};
 use keel_wire::Code;
 
-use crate::shell::root;
+use crate::{guarantees, shell::root};
 
 /// Lines of a source file beyond which it wants splitting; tests and generated code are not counted.
 const FILE_LINES_MAX: usize = 600;
@@ -16,6 +16,7 @@ const ARCHITECTURE_LINES_MAX: usize = 250;
 pub(crate) fn run() -> Result<()> {
     let mut wrong = Vec::new();
     every_code_has_a_paragraph(&mut wrong);
+    guarantees::check(&mut wrong);
     files_are_short(&root().join("crates"), &mut wrong)?;
     files_are_short(&root().join("xtask"), &mut wrong)?;
     pure_crates_stay_pure(&mut wrong);
