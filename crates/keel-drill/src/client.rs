@@ -129,6 +129,16 @@ impl Client {
         Ok(kill_process(pid, signal)?)
     }
 
+    /// Keeps what it saw in a file, for whoever wants to know more.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let mut text = String::new();
+        for line in self.lines() {
+            text.push_str(&serde_json::to_string(&line)?);
+            text.push('\n');
+        }
+        Ok(std::fs::write(path, text)?)
+    }
+
     /// Lets it end, and waits until it has.
     pub(crate) async fn close(mut self) -> Result<()> {
         let _ = self.signal(Signal::CONT);

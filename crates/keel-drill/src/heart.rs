@@ -95,7 +95,8 @@ pub(crate) async fn run(
     judge(&seen, &watched, &kept, &server.witness(), &tally, &mut row)?;
     row.leaked = Leaked { children: Some(children_left(dir)?), ..Leaked::default() };
     row.recovered_ms = slowest_recovery(&owner);
-    for client in [owner, viewer, reader] {
+    for (client, name) in [(owner, "owner"), (viewer, "viewer"), (reader, "reader")] {
+        client.save(&dir.join(format!("{name}.ledger")))?;
         client.close().await?;
     }
     server.kill().await?;

@@ -171,6 +171,7 @@ fn toml(setup: &Setup, addr: SocketAddr, data: &Path) -> String {
 [server]
 listen = "{addr}"
 per_address = 20000
+allowed_hosts = ["127.0.0.1"]
 drain_within_s = 5
 
 [store]
