@@ -10,7 +10,7 @@ use super::{About, Code, Fault, FaultCode, Origin, Serializer, Strategy, Verdict
 pub(super) fn cause(server: Option<&Fault>, client: Option<&FaultCode>) -> Option<FaultCode> {
     let said = server.filter(|fault| !is_hearsay(&fault.code));
     let code = said.map(|fault| &fault.code).or(client);
-    code.or(server.map(|fault| &fault.code)).cloned()
+    code.or_else(|| server.map(|fault| &fault.code)).cloned()
 }
 
 /// A code that says how a connection went, and not why.

@@ -1,0 +1,46 @@
+//! The verbs, a file each.
+
+mod connect;
+mod demo_agent;
+mod dev;
+mod serve;
+mod sessions;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Runs a server to try things with: no key, no configuration, demo backends
+    Dev(dev::Args),
+    /// Runs a server
+    Serve(serve::Args),
+    /// Joins a session: prints what it says, and what becomes of the connection
+    Connect(connect::Args),
+    /// Makes and revokes tokens
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Lists, shows, explains and ends sessions
+    #[command(subcommand)]
+    Sessions(sessions::Verb),
+    /// Answers a prompt on stdin with text on stdout: the program behind `dev`'s backend `process`
+    #[command(hide = true)]
+    DemoAgent(demo_agent::Args),
+}
+
+impl Verb {
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Dev(args) => dev::run(args).await,
+            Self::Serve(args) => serve::run(args).await,
+            Self::Connect(args) => Box::pin(connect::run(args)).await,
+            Self::Token(verb) => token::run(verb).await,
+            Self::Sessions(verb) => sessions::run(verb).await,
+            Self::DemoAgent(args) => demo_agent::run(&args),
+        }
+    }
+}

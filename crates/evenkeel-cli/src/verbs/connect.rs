@@ -1,0 +1,265 @@
+//! `connect`: one participant at a terminal, or in a script.
+//!
+//! What the session says goes to stdout as it comes, everything about the connection to stderr: losses,
+//! attempts, recoveries, waits. With `--json` every event is one object on stdout (`docs/results.md`).
+
+mod event_json;
+mod lines;
+mod show;
+
+use std::{collections::VecDeque, process::ExitCode};
+
+use evenkeel::{
+    Client, Event, Events, LogEvent, Receipt, Session, Simulate,
+    wire::{self, Admission, Role, SessionId, TurnEnd, TurnId},
+};
+use serde_json::{Value, json};
+
+use self::{lines::Line, show::Show};
+use super::token::role;
+use crate::{
+    exit::{FAILED, Failure},
+    target::Access,
+    terminal,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = lines::HELP)]
+pub(crate) struct Args {
+    /// A server's address, or the id of a session at the `dev` server of this directory
+    #[arg(value_name = "URL|SESSION")]
+    target: Option<String>,
+    #[command(flatten)]
+    access: Access,
+    /// The session to join; without it a new one is opened
+    #[arg(long)]
+    session: Option<SessionId>,
+    /// What a new session is served by
+    #[arg(long)]
+    backend: Option<String>,
+    /// The project of a new session
+    #[arg(long)]
+    project: Option<String>,
+    /// The role wanted: viewer, publisher or owner
+    #[arg(long, default_value = "owner", value_parser = role)]
+    role: Role,
+    /// The params of a new session, as JSON
+    #[arg(long, value_parser = params)]
+    params: Option<Value>,
+    /// Stands in line when there is no room
+    #[arg(long)]
+    wait: bool,
+    /// Says this and leaves when it is answered; may be given several times, one after the other
+    #[arg(long, value_name = "TEXT")]
+    say: Vec<String>,
+    /// Leaves as soon as no turn runs, without reading the terminal
+    #[arg(long)]
+    until_idle: bool,
+    /// Prints one JSON object an event
+    #[arg(long)]
+    json: bool,
+}
+
+fn params(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let named = args.target.as_deref();
+    let id = named.and_then(|text| text.parse::<SessionId>().ok());
+    let id = id.filter(|id| id.as_str().starts_with(SessionId::PREFIX));
+    let url = named.filter(|_| id.is_none());
+    let target = args.access.target(url)?;
+    let mut builder = Client::builder()
+        .url(target.url)
+        .token(target.token)
+        .role(args.role)
+        .sdk(concat!("evenkeel-cli/", env!("CARGO_PKG_VERSION")));
+    if let Some(session) = args.session.or(id) {
+        builder = builder.session(session);
+    }
+    if let Some(backend) = args.backend {
+        builder = builder.backend(backend);
+    }
+    if let Some(project) = args.project {
+        builder = builder.project(project);
+    }
+    if let Some(params) = args.params {
+        builder = builder.params(params);
+    }
+    if args.wait {
+        builder = builder.admission(Admission::Wait { max_ms: None });
+    }
+    let session = Box::pin(builder.connect()).await?;
+    let events = session.events();
+    let scripted = !args.say.is_empty() || args.until_idle;
+    let talk = Talk {
+        session: session.clone(),
+        show: Show::new(args.json),
+        prompts: args.say.into(),
+        lines: (!scripted).then(lines::read),
+        receipt: None,
+        turn: None,
+        replayed: false,
+        failed: false,
+    };
+    let done = Box::pin(talk.run(events)).await;
+    session.detach().await;
+    done
+}
+
+/// One participant's side of the conversation.
+struct Talk {
+    session: Session,
+    show: Show,
+    /// What is still to be said, in order.
+    prompts: VecDeque<String>,
+    /// What is typed; `None` when nothing more is.
+    lines: Option<lines::Lines>,
+    /// Of what was said last.
+    receipt: Option<Receipt>,
+    /// The turn that answers it.
+    turn: Option<TurnId>,
+    /// The past has been told.
+    replayed: bool,
+    failed: bool,
+}
+
+impl Talk {
+    async fn run(mut self, mut events: Events) -> Result<ExitCode, Failure> {
+        let mut status = self.session.status();
+        loop {
+            if !self.replayed && status.borrow().state != replaying() {
+                self.replayed = self.session.membership().is_some();
+            }
+            if self.replayed && self.receipt.is_none() && self.turn.is_none() {
+                match self.prompts.pop_front() {
+                    Some(prompt) => self.receipt = Some(self.session.say(prompt)),
+                    None if self.lines.is_none() && self.is_idle().await => break,
+                    None => {}
+                }
+            }
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => {
+                        if let Some(code) = self.event(event)? {
+                            return Ok(code);
+                        }
+                    }
+                    None => break,
+                },
+                outcome = answered(&mut self.receipt) => self.receipt(outcome),
+                line = typed(&mut self.lines) => match line {
+                    Some(line) => self.line(line).await,
+                    None => self.lines = None,
+                },
+                Ok(()) = status.changed(), if !self.replayed => {}
+                _ = tokio::signal::ctrl_c() => break,
+            }
+        }
+        self.show.end();
+        Ok(if self.failed {
+            ExitCode::from(FAILED)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+
+    /// Shows an event. `Some` at the end of the session.
+    fn event(&mut self, event: Event) -> Result<Option<ExitCode>, Failure> {
+        self.show.event(&event);
+        match event {
+            Event::Log {
+                event: LogEvent::Known(wire::Event::TurnEnded(ended)),
+                ..
+            } => {
+                if self.turn.as_ref() == Some(&ended.turn) {
+                    self.turn = None;
+                    self.failed |= ended.end != TurnEnd::Done;
+                }
+            }
+            // Its end may be among what was passed over.
+            Event::Gap { snapshot, .. } => {
+                let open = |turn: &TurnId| snapshot.turn(turn).is_some_and(|view| view.is_open());
+                if self.turn.as_ref().is_some_and(|turn| !open(turn)) {
+                    self.turn = None;
+                }
+            }
+            Event::Ended { .. } => {
+                let unanswered = self.turn.is_some() || !self.prompts.is_empty();
+                return Ok(Some(if self.failed || unanswered {
+                    ExitCode::from(FAILED)
+                } else {
+                    ExitCode::SUCCESS
+                }));
+            }
+            Event::Failed(fault) => return Err(Failure::from(&*fault)),
+            Event::Log { .. }
+            | Event::Joined(_)
+            | Event::Ephemeral(_)
+            | Event::Fault(_)
+            | Event::ConnectionLost { .. }
+            | Event::AttemptFailed { .. }
+            | Event::Recovered { .. }
+            | Event::Queued { .. }
+            | Event::Goaway { .. }
+            | Event::ProtocolNotice(_)
+            | Event::StillWaiting { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn receipt(&mut self, outcome: <Receipt as Future>::Output) {
+        self.receipt = None;
+        self.show.receipt(&outcome);
+        match outcome {
+            Ok(accepted) => self.turn = accepted.turn.or_else(|| self.turn.take()),
+            Err(_) => self.failed = true,
+        }
+    }
+
+    async fn line(&mut self, line: Line) {
+        match line {
+            Line::Say(text) => self.prompts.push_back(text),
+            Line::Cancel => self.receipt = Some(self.session.cancel(None)),
+            Line::Set(patch) => self.receipt = Some(self.session.set(patch)),
+            Line::Send(data) => self.receipt = Some(self.session.send(data)),
+            Line::End => self.receipt = Some(self.session.end()),
+            Line::Drop => self.session.simulate(Simulate::DropTransport).await,
+            Line::Status => {
+                let status = self.session.status().borrow().clone();
+                terminal::say(&json!(status).to_string());
+            }
+            Line::Quit => (self.lines, self.prompts) = (None, VecDeque::new()),
+            Line::Wrong(message) => terminal::say(&message),
+        }
+    }
+
+    /// Whether nothing runs that was begun here, or (where nothing was) that was begun by anybody.
+    async fn is_idle(&self) -> bool {
+        let Some(snapshot) = self.session.snapshot().await else {
+            return true;
+        };
+        !snapshot.turns.iter().any(wire::TurnView::is_open)
+    }
+}
+
+const fn replaying() -> wire::State {
+    wire::State::Connecting {
+        phase: wire::Phase::Replay,
+    }
+}
+
+async fn answered(receipt: &mut Option<Receipt>) -> <Receipt as Future>::Output {
+    match receipt {
+        Some(receipt) => receipt.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn typed(lines: &mut Option<lines::Lines>) -> Option<Line> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,69 @@
+//! `serve`: the server, as configured.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use keel_server::{
+    Config, Server, StartError,
+    config::{Source, Store},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::Failure;
+
+/// Where a server keeps its data that was told no place.
+const DATA: &str = "/var/lib/evenkeel";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration; `evenkeel.toml` is read where there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let source = match args.config {
+        Some(path) => Source::File(path),
+        None => Source::FileIfThere("evenkeel.toml".into()),
+    };
+    let mut config = Config::load(&source, std::env::vars()).map_err(Failure::config)?;
+    if config.store.path == Store::default().path {
+        config.store.path = DATA.into();
+    }
+    keel_server::init_log(&config.log);
+    let server = Server::bind(config)
+        .await
+        .map_err(|error| refused(&error))?;
+    server.run(stop()?).await.map_err(Failure::temporary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why a server did not start, as an exit code: a supervisor need not try again what is configured
+/// wrong.
+pub(super) fn refused(error: &StartError) -> Failure {
+    match error {
+        StartError::Listen { .. } => Failure::unavailable(error),
+        StartError::Key(_) => Failure::config(error),
+        StartError::Open(_) | StartError::Store(_) | StartError::Thread(_) => {
+            Failure::temporary(error)
+        }
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT; the second ends the process at once.
+pub(super) fn stop() -> Result<impl Future<Output = ()>, Failure> {
+    let mut term = signal(SignalKind::terminate()).map_err(Failure::temporary)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(Failure::temporary)?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
+}
