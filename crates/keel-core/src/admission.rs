@@ -130,6 +130,22 @@ impl Admission {
         self.line.insert(order, Ticket { session, until });
     }
 
+    /// A place at the end of the line, however long that is: for what was accepted already.
+    pub(crate) fn enqueue_last(&mut self, session: SessionId, until: Instant) {
+        self.enqueue(session, self.next_order, until);
+    }
+
+    /// Whether a session would get a slot or a place in line.
+    pub(crate) fn has_room(&self, session: &SessionId) -> bool {
+        let free = self.held.len() < self.capacity.slots && self.line.is_empty();
+        let known = self.held.contains_key(session) || self.place_of.contains_key(session);
+        free || known || self.line.len() < self.capacity.queue
+    }
+
+    pub(crate) const fn slots(&self) -> usize {
+        self.capacity.slots
+    }
+
     /// The session's place in line.
     pub(crate) fn place(&self, session: &SessionId) -> Option<Place> {
         let order = *self.place_of.get(session)?;

@@ -27,9 +27,9 @@ pub const OUTCOME_SEALED_WITHIN: Duration = ms(50);
 pub const LINGER: Duration = s(1);
 /// Bytes on their way to one connection that its transport has not taken; then nothing more is pulled.
 pub const WINDOW_BYTES: usize = 128 * 1024;
-/// Bytes of receipts, beats, status and faults beyond the window; then the connection is closed as
-/// `slow_consumer`.
-pub const PRIORITY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of receipts, beats, status, gaps and faults beyond the window; then the connection is closed
+/// as `slow_consumer`.
+pub const PRIORITY_BYTES_MAX: usize = 512 * 1024;
 /// Frames a second that a connection may send, averaged; then `rate_limited`.
 pub const FRAMES_PER_S: u32 = 200;
 /// Frames at once that it may send when it was quiet.
@@ -153,8 +153,6 @@ pub const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const LAG_EVENTS_MAX: u64 = 10_000;
 /// Events after which a session's fold is stored anew.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 1_024;
-/// Journal entries that a session keeps in memory until the shell takes them.
-pub const JOURNAL_MAX: usize = 512;
 /// A store that refused is tried again after this, doubled up to [`STORE_RETRY_CAP`].
 pub const STORE_RETRY_BASE: Duration = ms(100);
 /// See [`STORE_RETRY_BASE`].
@@ -185,8 +183,6 @@ pub const TURN_WITHIN: Duration = s(30 * 60);
 pub const CANCEL_WITHIN: Duration = s(8);
 /// Silence after which a turn is told as stalled, ephemerally.
 pub const TURN_STALLED_AFTER: Duration = s(5);
-/// Attempts at a turn that made no output yet.
-pub const TURN_ATTEMPTS_MAX: u32 = 2;
 /// How long a turn waits for an answer; then it is refused.
 pub const ACTION_WITHIN: Duration = s(600);
 
@@ -196,7 +192,7 @@ pub const ACTION_WITHIN: Duration = s(600);
 pub const HANDSHAKES_MAX: usize = 4_096;
 /// Sessions in memory; then `session_limit`.
 pub const SESSIONS_MAX: usize = 100_000;
-/// Frames that wait for a session being loaded, in all its connections; then they are closed.
-pub const LOADING_FRAMES_MAX: usize = 256;
+/// Connections and questions that wait for a session being loaded; then they are refused.
+pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions with open turns that are settled at once after a start.
 pub const SETTLING_AT_ONCE: usize = 64;

@@ -211,7 +211,17 @@ impl Node {
         }
         self.run_timers(now, out);
         self.tell_admission(now, out);
+        self.tell_gone(now, out);
         self.go_on_draining(now, out);
+    }
+
+    /// Connections that were closed from here are their sessions' no longer, whoever closed them.
+    fn tell_gone(&mut self, now: Now, out: &mut Outputs) {
+        for (session, participant, conn) in self.conns.take_gone() {
+            self.with(now, &session, out, |session, ctx| {
+                session.let_go(&participant, conn, ctx);
+            });
+        }
     }
 
     fn run_timers(&mut self, now: Now, out: &mut Outputs) {
@@ -265,7 +275,9 @@ impl Node {
                     .map_or(0, |conn| conn.expires_in_ms(now.mono));
                 let data = RawData::from_value(&json!({ "in_ms": in_ms }));
                 let kind = "token.expiring".to_owned();
-                self.conns.tell(id, &Ephemeral { kind, data }.into(), out);
+                if self.conns.is_welcomed(id) {
+                    self.conns.tell(id, &Ephemeral { kind, data }.into(), out);
+                }
             }
             Due::Expired => {
                 let fault = self.mint.fault(now, Code::TokenExpired, Origin::Server);
@@ -410,11 +422,8 @@ impl Node {
             drain.told = true;
             let since = drain.since;
             for conn in self.conns.ids() {
-                let fault = self
-                    .mint
-                    .fault(now, Code::ServerShutdown, Origin::Server)
-                    .retry(keel_wire::Retry::After { ms: 500 });
-                self.conns.refuse(conn, fault, out);
+                let code = Code::ServerShutdown;
+                self.conns.refuse_as(conn, code, now, &mut self.mint, out);
             }
             out.push(Output::Drained { since });
         }
@@ -455,7 +464,8 @@ impl Node {
                     })
                     .map(|(id, _)| id)
                     .collect();
-                let mut struck = 0;
+                // A panic says nothing afterwards.
+                let mut struck = usize::from(injection == keel_wire::Injection::Panic);
                 self.with(now, &session, out, |session, ctx| {
                     struck = session.inject(&conns, &injection, None, ctx);
                 });

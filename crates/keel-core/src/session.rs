@@ -10,11 +10,15 @@
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
+//! - [`life`]: opened or read back, its slot, its end
+//! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
 
+mod asks;
 mod commands;
 mod commit;
 mod deliver;
 mod health;
+mod injection;
 mod life;
 mod members;
 mod runs;

@@ -174,7 +174,7 @@ fn of_close(mint: &mut Mint, now: Now, code: CloseCode, reason: &str) -> Outcome
             known.copied().unwrap_or(Code::ConnectionClosed),
             Origin::Server,
         )
-        .detail("close", code.0);
+        .detail("close_code", code.0);
     if !reason.is_empty() {
         fault = fault.message(reason);
     }

@@ -160,6 +160,8 @@ pub(crate) struct Conns {
     table: BTreeMap<ConnId, Conn>,
     timers: BTreeSet<(Instant, ConnId)>,
     attached: usize,
+    /// Connections of participants that were closed from here, for their sessions to be told.
+    gone: Vec<(SessionId, ParticipantId, ConnId)>,
 }
 
 impl Conns {
@@ -218,8 +220,27 @@ impl Conns {
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.table.remove(&id)?;
         self.timers.remove(&(conn.armed, id));
-        self.attached -= usize::from(matches!(conn.phase, Phase::Attached { .. }));
+        if let Phase::Attached {
+            session,
+            participant,
+            ..
+        } = &conn.phase
+        {
+            self.attached -= 1;
+            self.gone.push((session.clone(), participant.clone(), id));
+        }
         Some(conn)
+    }
+
+    /// Connections of participants that are gone since the last call.
+    pub(crate) fn take_gone(&mut self) -> Vec<(SessionId, ParticipantId, ConnId)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Whether a connection is a participant's and the log is flowing.
+    pub(crate) fn is_welcomed(&self, id: ConnId) -> bool {
+        let phase = self.table.get(&id).map(|conn| &conn.phase);
+        matches!(phase, Some(Phase::Attached { welcomed: true, .. }))
     }
 
     /// The connection is a participant's from here on.
@@ -305,7 +326,6 @@ impl Conns {
             conn.heard = now;
         }
         let (due, next) = match conn.phase {
-            _ if conn.frozen => (Due::Nothing, now + suspect),
             Phase::AwaitHello if now >= conn.opened + limits::HELLO_WITHIN => {
                 (Due::NoHello, now + limits::HELLO_WITHIN)
             }
@@ -362,22 +382,16 @@ impl Conns {
     }
 
     /// Sends a frame that waits for nothing: receipts, status, beats, faults. A connection that does
-    /// not take even those is dropped by its beats.
+    /// not take even those is closed: it comes back where it was, and is told then.
     pub(crate) fn tell(&mut self, id: ConnId, frame: &ServerFrame, out: &mut Outputs) {
-        let bound =
-            limits::WINDOW_BYTES + limits::FRAMES_BURST as usize * 64 + limits::PRIORITY_BYTES_MAX;
         let Some(conn) = self.table.get(&id) else {
             return;
         };
-        if conn.outstanding > bound
-            && !matches!(frame, ServerFrame::Fault(_) | ServerFrame::Ended(_))
-        {
-            tracing::debug!(
-                conn = id.0,
-                frame = frame.name(),
-                "priority lane full, not told"
-            );
-            return;
+        let last_words = matches!(frame, ServerFrame::Fault(_) | ServerFrame::Ended(_));
+        if conn.outstanding > limits::WINDOW_BYTES + limits::PRIORITY_BYTES_MAX && !last_words {
+            let code = Code::SlowConsumer;
+            let close = code.close().unwrap_or(CloseCode::ABNORMAL);
+            return self.close(id, close, code.name().to_owned(), out);
         }
         self.send(id, frame.encode().into(), out);
     }

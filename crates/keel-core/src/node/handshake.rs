@@ -168,6 +168,11 @@ impl Node {
         }
         match session.clone() {
             Some(session) => self.when_active(now, &session, Waiter::Conn(id), out),
+            None if hello.resume.is_some() => {
+                let fault = self.mint.fault(now, Code::InvalidRequest, Origin::Client);
+                let why = "what is resumed is a session: name it";
+                self.conns.refuse(id, fault.message(why), out);
+            }
             None => {
                 let (hello, grant) = (hello.clone(), grant.clone());
                 self.open_session(now, id, &hello, &grant, out);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use keel_wire::{
-    Code, Origin, ReceiptBody, SessionId,
+    Code, Origin, ReceiptBody, Role, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
@@ -177,7 +177,7 @@ impl Node {
         let full = self.sessions.len() >= limits::SESSIONS_MAX;
         match self.sessions.get_mut(id) {
             Some(Entry::Active { .. }) => self.serve(now, id, waiter, out),
-            Some(Entry::Loading { waiters, .. }) if waiters.len() < limits::LOADING_FRAMES_MAX => {
+            Some(Entry::Loading { waiters, .. }) if waiters.len() < limits::LOADING_WAITERS_MAX => {
                 waiters.push(waiter);
             }
             Some(Entry::Loading { .. }) => {
@@ -300,6 +300,12 @@ impl Node {
             Ask::End { grant, .. } => {
                 if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
                     return self.no_such_session(now, ask, out);
+                }
+                if grant.role < Role::Owner && !grant.admin {
+                    let fault = self.mint.fault(now, Code::PermissionDenied, Origin::Server);
+                    let body = ReceiptBody::Fault(Box::new(fault.session(id)));
+                    let answer = Answer::Receipt(body);
+                    return out.push(Output::Reply { ask, answer });
                 }
                 let reason = if grant.admin {
                     keel_wire::EndReason::Operator

@@ -9,10 +9,7 @@ use keel_wire::{
 };
 
 use super::{Life, Session};
-use crate::{
-    Instant, limits,
-    node::{Ctx, Phase},
-};
+use crate::{Instant, limits, node::Ctx};
 
 /// How the store answers this session.
 #[derive(Debug)]
@@ -187,11 +184,7 @@ impl Session {
     /// Sends a frame that waits for nothing to everyone who is welcomed.
     pub(super) fn tell_all(&self, frame: &ServerFrame, ctx: &mut Ctx<'_>) {
         for conn in self.connections() {
-            let welcomed = ctx
-                .conns
-                .get(conn)
-                .is_some_and(|conn| matches!(conn.phase, Phase::Attached { welcomed: true, .. }));
-            if welcomed {
+            if ctx.conns.is_welcomed(conn) {
                 ctx.conns.tell(conn, frame, ctx.out);
             }
         }

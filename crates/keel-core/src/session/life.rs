@@ -6,18 +6,16 @@ use std::{
 };
 
 use keel_wire::{
-    CloseCode, Code, CommandId, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello,
-    Injection, ParamsChanged, ParticipantId, Seq, SessionCreated, SessionEnded, SessionId,
-    Snapshot, StreamId, TurnEnd, TurnId, TurnState,
+    CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged, Seq,
+    SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId, TurnState,
     journal::Fact,
     record::{Loaded, SessionRow, SlotRow},
 };
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::{
     Life, Session,
-    commands::Asker,
     commit::{Effect, Stage},
     health::{Legs, StoreLeg},
     members::Member,
@@ -26,7 +24,7 @@ use super::{
 };
 use crate::{
     Deadline, Instant,
-    node::{Answer, AskId, ConnId, Ctx, Output, SlotKind},
+    node::{ConnId, Ctx, SlotKind},
     ring::Ring,
 };
 
@@ -343,11 +341,22 @@ impl Session {
             }
         }
         self.start_next(ctx);
+        if self.slot_kind(ctx) == Some(SlotKind::Turn) && self.turns.is_empty() {
+            self.release_slot(ctx);
+        }
     }
 
     /// Its place in line, or the slot that nobody claimed, is given up.
     pub(crate) fn slot_expired(&mut self, ctx: &mut Ctx<'_>) {
         if self.row.slot.take().is_none() {
+            // A turn's: the turn ends, the session goes on.
+            if let Some(turn) = self.turns.front().map(|turn| turn.id.clone())
+                && self.run.is_none()
+            {
+                let fault = ctx.fault(Code::QueueExpired);
+                self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
+                self.start_next(ctx);
+            }
             return;
         }
         let fault = ctx.fault(Code::QueueExpired).session(&self.id);
@@ -490,171 +499,6 @@ impl Session {
         if let Some(turn) = running {
             let fault = ctx.fault(Code::ServerShutdown);
             self.end_turn(&turn, TurnEnd::Interrupted, None, Some(fault), ctx);
-        }
-    }
-
-    // Faults on purpose.
-
-    /// Breaks something; how much was struck.
-    pub(crate) fn inject(
-        &mut self,
-        conns: &[ConnId],
-        injection: &Injection,
-        for_ms: Option<u64>,
-        ctx: &mut Ctx<'_>,
-    ) -> usize {
-        let span = Duration::from_millis(for_ms.unwrap_or(5_000).min(60_000));
-        match injection {
-            Injection::DropConnection => {
-                for conn in conns {
-                    ctx.out.push(Output::Abort { conn: *conn });
-                }
-                conns.len()
-            }
-            Injection::CloseConnection { code } => {
-                for conn in conns {
-                    let reason = "injected".to_owned();
-                    self.let_go(*conn, ctx);
-                    ctx.conns.close(*conn, *code, reason, ctx.out);
-                }
-                conns.len()
-            }
-            Injection::FaultThenClose { code } => {
-                for conn in conns {
-                    self.let_go(*conn, ctx);
-                    let fault = ctx.fault(*code).session(&self.id).detail("injected", true);
-                    ctx.conns.refuse(*conn, fault, ctx.out);
-                }
-                conns.len()
-            }
-            Injection::ExpireToken => {
-                for conn in conns {
-                    self.let_go(*conn, ctx);
-                    let code = Code::TokenExpired;
-                    let fault = ctx.fault(code).session(&self.id).detail("injected", true);
-                    ctx.conns.refuse(*conn, fault, ctx.out);
-                }
-                conns.len()
-            }
-            Injection::HalfOpen => {
-                for conn in conns {
-                    ctx.conns.freeze(*conn, ctx.out);
-                }
-                conns.len()
-            }
-            Injection::KillProvider | Injection::StallProvider => {
-                let begun = self.run.as_ref().filter(|_| self.turns.front().is_some());
-                let Some(run) = begun.map(|run| run.id) else {
-                    return 0;
-                };
-                ctx.out.push(if *injection == Injection::KillProvider {
-                    Output::KillRun { run }
-                } else {
-                    Output::StallRun { run }
-                });
-                1
-            }
-            Injection::FailStore => {
-                ctx.out.push(Output::FailStore { span });
-                1
-            }
-            Injection::Panic => panic!("injected"),
-        }
-    }
-
-    /// A connection is closed from here, on purpose: its participant is away.
-    pub(crate) fn let_go(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
-        let (Some(participant), Some(conn)) = (ctx.conns.participant(id), ctx.conns.get(id)) else {
-            return;
-        };
-        let heard = conn.heard;
-        let fault = ctx.fault(Code::ConnectionClosed).detail("by", "server");
-        self.lost(&participant, id, fault, heard, None, ctx);
-    }
-
-    // Commands over HTTP.
-
-    /// A command over HTTP: once for each key, whoever asks again.
-    ///
-    /// The key names a stream with one command, whose number is a fingerprint of the body: the same
-    /// key with another body is another number, and so a conflict.
-    pub(crate) fn ask_command(
-        &mut self,
-        ask: AskId,
-        grant: &Grant,
-        key: &str,
-        command: keel_wire::Command,
-        ctx: &mut Ctx<'_>,
-    ) {
-        let print = |parts: &[&str]| {
-            let digest = Sha256::digest(parts.join("\n").as_bytes());
-            digest
-                .iter()
-                .take(16)
-                .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte))
-        };
-        let stream = StreamId::from_bits(print(&["stream", &grant.subject, key]));
-        let body = print(&["body", command.name(), &command.encode_data()]);
-        let n = Seq::new(u64::try_from(body >> 80).unwrap_or(0) + 1).unwrap_or(Seq::MAX);
-        let participant = ParticipantId::from_bits(print(&["participant", &grant.subject]));
-        let command_id = CommandId {
-            stream: stream.clone(),
-            n,
-        };
-        if let Some(known) = self.streams.get(&stream) {
-            let same = known.consumed == n;
-            let body = if same {
-                self.answer_again(&command_id, ctx)
-            } else {
-                let why = "the idempotency key was used with another body";
-                Some(keel_wire::ReceiptBody::Fault(self.no(
-                    Code::Duplicate,
-                    why,
-                    ctx,
-                )))
-            };
-            return match body {
-                Some(body) => ctx.reply(ask, Answer::Receipt(body)),
-                None => self.after_commit(Effect::Reply {
-                    ask,
-                    command: command_id,
-                }),
-            };
-        }
-        let asker = Asker {
-            participant,
-            role: grant.role,
-            command: command_id,
-            conn: None,
-            ttl_ms: None,
-        };
-        match self.run_command(&asker, command, ctx) {
-            Ok(body) => {
-                self.streams.insert(
-                    stream,
-                    Stream {
-                        participant: asker.participant.clone(),
-                        consumed: Seq::ZERO,
-                        ack: Seq::ZERO,
-                        receipts: BTreeMap::new(),
-                        used: ctx.now.mono,
-                    },
-                );
-                self.consume(&asker.command, body);
-                self.after_commit(Effect::Reply {
-                    ask,
-                    command: asker.command,
-                });
-            }
-            Err(fault) => {
-                ctx.reply(ask, Answer::Receipt(keel_wire::ReceiptBody::Fault(fault)));
-            }
-        }
-    }
-
-    pub(super) fn reply_committed(&self, ask: AskId, command: &CommandId, ctx: &mut Ctx<'_>) {
-        if let Some(body) = self.answer_again(command, ctx) {
-            ctx.reply(ask, Answer::Receipt(body));
         }
     }
 }

@@ -444,6 +444,20 @@ impl Session {
         self.note_idle(now);
     }
 
+    /// A connection was closed from here: if it still is the participant's, that is away.
+    pub(crate) fn let_go(&mut self, participant: &ParticipantId, id: ConnId, ctx: &mut Ctx<'_>) {
+        let Some(member) = self.members.get_mut(participant) else {
+            return;
+        };
+        if member.conn == Some(id) {
+            member.conn = None;
+            member.away_since = Some(ctx.now.mono);
+            self.note_away();
+            self.tell_presence(participant, false, ctx);
+            self.note_idle(ctx.now.mono);
+        }
+    }
+
     fn tell_presence(&self, who: &ParticipantId, connected: bool, ctx: &mut Ctx<'_>) {
         if self.members.len() > limits::PRESENCE_MEMBERS_MAX {
             return;
@@ -455,10 +469,10 @@ impl Session {
         }
         .into();
         for (participant, member) in &self.members {
-            let Some(conn) = member.conn.filter(|_| participant != who) else {
-                continue;
-            };
-            ctx.conns.tell(conn, &frame, ctx.out);
+            let other = member.conn.filter(|_| participant != who);
+            if let Some(conn) = other.filter(|conn| ctx.conns.is_welcomed(*conn)) {
+                ctx.conns.tell(conn, &frame, ctx.out);
+            }
         }
     }
 

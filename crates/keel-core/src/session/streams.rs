@@ -102,7 +102,7 @@ impl Session {
         Ok(consumed)
     }
 
-    fn make_room_for_a_stream(&mut self, ctx: &Ctx<'_>) {
+    pub(super) fn make_room_for_a_stream(&mut self, ctx: &Ctx<'_>) {
         if self.streams.len() < limits::STREAMS_MAX {
             return;
         }

@@ -79,6 +79,9 @@ impl Session {
         if position > room {
             return Err(Box::new(self.busy(ctx)));
         }
+        if self.turns.is_empty() && !self.may_wait_for_slot(ctx) {
+            return Err(Box::new(self.at_capacity(ctx)));
+        }
         let id = TurnId::from_bits(ctx.mint.bits());
         let by = asker.participant.clone();
         self.stage_event(TurnAccepted {
@@ -134,8 +137,35 @@ impl Session {
         if kind != Some(SlotKind::Turn) {
             return true;
         }
-        let wait = ctx.now.mono + limits::TURN_WITHIN;
-        admission.request(&self.id, Some(wait)) == Verdict::Granted
+        let until = ctx.now.mono + limits::QUEUE_WAIT_MAX;
+        match admission.request(&self.id, Some(until)) {
+            Verdict::Granted => true,
+            Verdict::Waiting(_) => false,
+            Verdict::Full { .. } => {
+                // It was accepted, so it waits: what is accepted has a bound of its own.
+                admission.enqueue_last(self.id.clone(), until);
+                false
+            }
+        }
+    }
+
+    /// Whether a turn of this session gets a slot, or a place in line.
+    fn may_wait_for_slot(&self, ctx: &Ctx<'_>) -> bool {
+        let turns = self.slot_kind(ctx) == Some(SlotKind::Turn);
+        let admission = ctx.admissions.get(&self.row.backend).filter(|_| turns);
+        admission.is_none_or(|admission| admission.has_room(&self.id))
+    }
+
+    fn at_capacity(&self, ctx: &mut Ctx<'_>) -> Fault {
+        let fault = ctx.fault(Code::AtCapacity).session(&self.id);
+        let Some(admission) = ctx.admissions.get(&self.row.backend) else {
+            return fault;
+        };
+        let (limit, active) = (admission.slots(), admission.held());
+        fault
+            .detail("backend", self.row.backend.as_str())
+            .detail("limit", limit)
+            .detail("active", active)
     }
 
     /// Begins an attempt at the first turn; `fault` is why the one before came to nothing.
@@ -237,11 +267,13 @@ impl Session {
             fault,
         };
         self.journal(Some(&turn.by), fact, ctx);
+        // A turn's slot goes with its run, a place in line with the last turn that waited.
+        let by_turn = self.slot_kind(ctx) == Some(SlotKind::Turn);
+        if by_turn && (run.is_some() || self.turns.is_empty()) {
+            self.release_slot(ctx);
+        }
         if run.is_some() {
             self.backend_recovered(ctx);
-            if self.slot_kind(ctx) == Some(SlotKind::Turn) {
-                self.release_slot(ctx);
-            }
             self.set_busy(false, ctx);
         }
         self.note_idle(ctx.now.mono);

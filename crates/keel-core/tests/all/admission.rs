@@ -166,3 +166,85 @@ fn draining_moves_everyone_and_stops_s14_n16() {
     assert!(world.drained);
     assert_eq!(world.lines[&conn].closed, Code::ServerShutdown.close());
 }
+
+#[test]
+fn a_turn_that_cannot_even_wait_is_refused_and_one_that_was_accepted_runs() {
+    let mut world = World::with(|config| {
+        let capacity = Some(Capacity {
+            kind: SlotKind::Turn,
+            slots: 1,
+            queue: 0,
+        });
+        config.backends.insert(
+            "echo".into(),
+            Backend {
+                capacity,
+                ..Backend::default()
+            },
+        );
+    });
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(keel_wire::BusyPolicy::Queue { max: 2 });
+    let first = world.connect(&tab);
+    let second = world.connect(&Tab::new(2));
+    world.say(first, 1, "a");
+    world.say(first, 2, "b");
+    world.say(second, 1, "c");
+    let keel_wire::ReceiptBody::Fault(fault) = &world.receipts(second)[0].body else {
+        panic!("there is no slot and no line")
+    };
+    assert_eq!(fault.code, Code::AtCapacity);
+    world.done();
+    assert_eq!(
+        world.runs.last().unwrap().1.prompt,
+        "b",
+        "accepted, so it runs"
+    );
+    world.done();
+    world.say(second, 2, "d");
+    assert_eq!(world.runs.last().unwrap().1.prompt, "d");
+}
+
+#[test]
+fn a_turn_cancelled_in_line_leaves_no_slot_behind() {
+    let mut world = limited(SlotKind::Turn, 1);
+    let [first, second, third] = [1, 2, 3].map(|n| world.connect(&Tab::new(n)));
+    world.say(first, 1, "a");
+    world.say(second, 1, "b");
+    world.command(second, 2, keel_wire::CancelTurn { turn: None });
+    world.done();
+    world.say(third, 1, "c");
+    assert_eq!(world.runs.last().unwrap().1.prompt, "c");
+}
+
+#[test]
+fn who_stands_in_line_hears_of_the_line_and_of_nothing_else() {
+    let mut world = limited(SlotKind::Session, 1);
+    world.connect(&Tab::new(1));
+    world.grant.expires = world.now.wall + 30_000;
+    let waiting = world.connect(&waits(2));
+    let session = world.lines[&waiting]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Queued(queued) => Some(queued.session.clone()),
+            _ => None,
+        });
+    let mut other = waits(3);
+    other.hello.session = session;
+    world.connect(&other);
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(1));
+        world.send(
+            waiting,
+            keel_wire::Ack {
+                seq: keel_wire::Seq::ZERO,
+            },
+        );
+    }
+    let alien = world.lines[&waiting]
+        .frames
+        .iter()
+        .find(|f| !matches!(f, ServerFrame::Queued(_) | ServerFrame::Beat(_)));
+    assert_eq!(alien, None);
+}

@@ -393,3 +393,56 @@ fn a_server_that_was_away_itself_judges_nobody_by_it_p02() {
         "now it is silent"
     );
 }
+
+#[test]
+fn an_ended_session_leaves_memory() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.command(conn, 1, keel_wire::EndSession {});
+    world.pass(Duration::from_secs(31));
+    assert!(world.facts.contains(&Fact::Hibernated));
+}
+
+#[test]
+fn a_connection_that_was_refused_is_nobodys_presence() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.mood = crate::world::StoreMood::Holds;
+    let early = world.connect(&Tab::new(2).of(&session));
+    world.command(early, 1, keel_wire::EndSession {});
+    world.release();
+    assert!(world.lines[&early].closed.is_some());
+    let ask = keel_core::node::Ask::Status { session };
+    let id = keel_core::node::AskId(1);
+    world.input(keel_core::node::Input::Ask {
+        ask: id,
+        question: ask,
+    });
+    let Some(keel_core::node::Answer::Status(Some((_, presence)))) = world.replies.last() else {
+        panic!("the session is in memory")
+    };
+    assert_eq!(presence.iter().filter(|who| who.connected).count(), 1);
+}
+
+#[test]
+fn a_connection_frozen_on_purpose_is_lost_like_any_silent_one() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let fault = keel_wire::Injection::HalfOpen;
+    world.command(
+        conn,
+        1,
+        keel_wire::InjectFault {
+            fault,
+            for_ms: None,
+        },
+    );
+    world.pass(Duration::from_secs(8));
+    assert!(
+        world
+            .facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::ConnectionLost { .. }))
+    );
+}

@@ -354,7 +354,7 @@ fn broken_frames_end_a_session_only_the_second_time_without_progress() {
         rig.closed(conn, close(end));
         let fault = rig.failed().expect("failed");
         assert_eq!(
-            (fault.code, &fault.detail["close"]),
+            (fault.code, &fault.detail["close_code"]),
             (Code::ConnectionClosed.known(), &json!(end))
         );
     }
