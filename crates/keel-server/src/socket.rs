@@ -33,8 +33,8 @@ use pipe::Pipe;
 pub(crate) use upgrade::{connect, tune};
 use writer::Writer;
 
-/// The read buffer of a connection.
-const READ_BYTES: usize = 4096;
+/// The read buffer of a connection: what clients send is small, and an idle one keeps it.
+const READ_BYTES: usize = 1024;
 /// Bytes that may arrive without completing a message (DESIGN: frames are 64 KiB).
 const INCOMPLETE_BYTES_MAX: usize = 2 * FRAME_IN_BYTES_MAX;
 /// How long a message may take to arrive once it has begun.

@@ -273,6 +273,8 @@ async fn a_client_that_never_reads_is_dropped_a39_p04() {
         gone = answer.json()["participants"][0]["connected"] == json!(false);
     }
     assert!(gone, "it is still there after {:?}", began.elapsed());
+    // The journal is put away a little later.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     let journal = host.get(&format!("{path}/journal"), &host.token()).await;
     assert!(journal.body.contains("connection_lost"), "{journal:?}");
     host.close().await;

@@ -1,6 +1,11 @@
 //! What an idle connection costs.
 
-use std::{fs, io::Read, io::Write, net::TcpStream};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use crate::support::{Host, hello};
 
@@ -23,12 +28,12 @@ fn an_idle_session_costs_little() {
     const COUNT: u64 = 2_000;
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let host = runtime.block_on(Host::start(
-        keel_server::config::StoreKind::Memory,
+        keel_server::config::StoreKind::Sqlite,
         |config| {
             config.server.per_address = 10_000;
         },
     ));
-    let open = |n: u64| {
+    let open = |n: u64, with_session: bool| {
         let mut stream = TcpStream::connect(host.address()).expect("a connection");
         let request = format!(
             "GET /v1/connect HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\n\
@@ -38,6 +43,12 @@ fn an_idle_session_costs_little() {
             host.address()
         );
         stream.write_all(request.as_bytes()).expect("written");
+        if !with_session {
+            let mut head = [0; 512];
+            let read = stream.read(&mut head).expect("an answer");
+            assert!(head[..read].starts_with(b"HTTP/1.1 101"));
+            return stream;
+        }
         let mut first = hello(&host.token_with(|claims| claims.sub = format!("u-{n}")));
         first["instance"] = serde_json::json!(format!("i-{n}"));
         let payload = first.to_string();
@@ -54,13 +65,21 @@ fn an_idle_session_costs_little() {
         }
         stream
     };
-    let mut streams: Vec<TcpStream> = (0..200).map(open).collect();
-    let before = resident_kib();
-    streams.extend((200..200 + COUNT).map(open));
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    let each = (resident_kib() - before) * 1024 / COUNT;
-    println!("{each} bytes for each idle session");
+    let mut streams: Vec<TcpStream> = (0..200).map(|n| open(n, true)).collect();
+    let mut measure = |from: u64, with_session: bool| {
+        let before = resident_kib();
+        let more: Vec<TcpStream> = (from..from + COUNT)
+            .map(|n| open(n, with_session))
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let each = (resident_kib() - before) * 1024 / COUNT;
+        streams.extend(more);
+        each
+    };
+    let session = measure(200, true);
+    let connection = measure(200 + COUNT, false);
+    println!("{session} bytes for each idle session, {connection} of them for its connection");
     drop(streams);
     runtime.block_on(host.close());
-    assert!(each <= 12 * 1024, "{each}");
+    assert!(session <= 12 * 1024, "{session}");
 }
