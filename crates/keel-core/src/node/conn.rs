@@ -248,12 +248,19 @@ impl Conns {
         let Some(conn) = self.table.get_mut(&id) else {
             return;
         };
-        self.attached += usize::from(!matches!(conn.phase, Phase::Attached { .. }));
+        let first = !matches!(conn.phase, Phase::Attached { .. });
         conn.phase = Phase::Attached {
             session,
             participant,
             welcomed: false,
         };
+        if first {
+            self.attached += 1;
+            // Its timer waited for a hello; from here on it is promised a beat.
+            conn.beat_at = conn.heard + limits::BEAT_IDLE;
+            let at = conn.beat_at.min(conn.armed);
+            self.rearm(id, at);
+        }
     }
 
     /// Keeps what a connection asked for until it can be welcomed.

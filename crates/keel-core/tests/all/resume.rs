@@ -81,6 +81,21 @@ fn a_client_that_answers_beats_is_never_given_up_p05() {
 }
 
 #[test]
+fn the_first_beat_comes_when_welcome_says_p05() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let every = Duration::from_millis(world.welcome(conn).beat.every_ms);
+    let beats = |world: &World| {
+        let frames = world.lines[&conn].frames.iter();
+        frames.filter(|f| matches!(f, ServerFrame::Beat(_))).count()
+    };
+    world.pass(every.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(beats(&world), 0);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(beats(&world), 1);
+}
+
+#[test]
 fn an_older_connection_of_the_same_tab_touches_nothing_n20() {
     let mut world = World::new();
     let tab = Tab::new(1);
