@@ -11,7 +11,7 @@ use std::{collections::VecDeque, process::ExitCode};
 
 use evenkeel::{
     Client, Event, Events, LogEvent, Receipt, Session, Simulate,
-    wire::{self, Admission, Role, SessionId, TurnEnd, TurnId},
+    wire::{self, Admission, Role, Seq, SessionId, TurnEnd, TurnId},
 };
 use serde_json::{Value, json};
 
@@ -101,6 +101,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         receipt: None,
         turn: None,
         replayed: false,
+        shown: Seq::ZERO,
         failed: false,
     };
     let done = Box::pin(talk.run(events)).await;
@@ -122,6 +123,8 @@ struct Talk {
     turn: Option<TurnId>,
     /// The past has been told.
     replayed: bool,
+    /// Up to here the log has been shown.
+    shown: Seq,
     failed: bool,
 }
 
@@ -129,9 +132,7 @@ impl Talk {
     async fn run(mut self, mut events: Events) -> Result<ExitCode, Failure> {
         let mut status = self.session.status();
         loop {
-            if !self.replayed && status.borrow().state != replaying() {
-                self.replayed = self.session.membership().is_some();
-            }
+            self.replayed |= stands(&status.borrow().state);
             if self.replayed && self.receipt.is_none() && self.turn.is_none() {
                 match self.prompts.pop_front() {
                     Some(prompt) => self.receipt = Some(self.session.say(prompt)),
@@ -168,6 +169,9 @@ impl Talk {
     /// Shows an event. `Some` at the end of the session.
     fn event(&mut self, event: Event) -> Result<Option<ExitCode>, Failure> {
         self.show.event(&event);
+        if let Event::Log { range, .. } | Event::Gap { range, .. } = &event {
+            self.shown = range.to;
+        }
         match event {
             Event::Log {
                 event: LogEvent::Known(wire::Event::TurnEnded(ended)),
@@ -235,8 +239,11 @@ impl Talk {
         }
     }
 
-    /// Whether nothing runs that was begun here, or (where nothing was) that was begun by anybody.
+    /// Whether nothing runs, and everything that was said has been shown.
     async fn is_idle(&self) -> bool {
+        if self.shown < self.session.cursor().seq {
+            return false;
+        }
         let Some(snapshot) = self.session.snapshot().await else {
             return true;
         };
@@ -244,9 +251,15 @@ impl Talk {
     }
 }
 
-const fn replaying() -> wire::State {
-    wire::State::Connecting {
-        phase: wire::Phase::Replay,
+/// Whether what was missed is here.
+const fn stands(state: &wire::State) -> bool {
+    match state {
+        wire::State::Connecting { .. } | wire::State::Queued { .. } => false,
+        wire::State::Live
+        | wire::State::Degraded
+        | wire::State::Recovering
+        | wire::State::Ended { .. }
+        | wire::State::Failed => true,
     }
 }
 

@@ -93,12 +93,12 @@ fn configure(args: &Args) -> Result<Config, Failure> {
     if config.log.level == Log::default().level {
         config.log.level = "warn".to_owned();
     }
-    if config.backends.is_empty() {
-        config.backends.insert("echo".to_owned(), Backend::echo());
-        config.backends.insert("process".to_owned(), demo()?);
-        if config.session.default_backend.is_none() {
-            config.session.default_backend = Some("echo".to_owned());
-        }
+    if args.config.is_none() {
+        let named = &mut config.backends;
+        named.entry("echo".to_owned()).or_insert_with(Backend::echo);
+        named.entry("process".to_owned()).or_insert(demo()?);
+        let default = &mut config.session.default_backend;
+        default.get_or_insert_with(|| "echo".to_owned());
     }
     Ok(config)
 }

@@ -28,7 +28,7 @@ pub(crate) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Mint {
     /// Whom it is for; sessions are found and listed by it
-    #[arg(long)]
+    #[arg(long, visible_alias = "sub")]
     subject: String,
     /// The highest role that may be asked for: viewer, publisher or owner
     #[arg(long, default_value = "owner", value_parser = role)]

@@ -1,0 +1,10 @@
+//! The binary, as a person or a script runs it.
+
+#[path = "all/connect.rs"]
+mod connect;
+#[path = "all/home.rs"]
+mod home;
+#[path = "all/serve.rs"]
+mod serve;
+#[path = "all/sessions.rs"]
+mod sessions;

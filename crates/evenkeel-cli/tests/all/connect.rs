@@ -1,0 +1,116 @@
+//! `connect`, scripted, typed into, and against what is not there.
+
+use serde_json::Value;
+
+use crate::home::{Home, command, stderr, stdout};
+
+#[test]
+fn a_newcomers_first_session_needs_no_key_and_no_configuration() {
+    let home = Home::start();
+    let output = home.run(&["connect", "--say", "hello there"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "hello there",
+        "what was said and nothing else"
+    );
+    assert!(!stderr(&output).contains('\x1b'), "no colours into a pipe");
+
+    let output = home.run(&["connect", "--backend", "process", "--say", "hello"]);
+    assert!(
+        stdout(&output).starts_with("You said: hello\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(stdout(&output).lines().count(), 7);
+    assert_eq!(home.stop(), (Some(0), String::new()), "nothing to warn of");
+}
+
+#[test]
+fn losses_and_recoveries_are_told_as_they_happen_and_nothing_is_lost() {
+    let home = Home::start();
+    let prompt = "!count=100 pace_ms=5";
+    let quiet = home.run(&["connect", "--say", prompt]);
+    let broken = home.type_in(&["connect"], &format!("{prompt}\n/drop\n/drop\n"));
+    assert_eq!(broken.status.code(), Some(0), "{}", stderr(&broken));
+    assert_eq!(stdout(&broken), stdout(&quiet), "the same words");
+    let told = stderr(&broken);
+    assert_eq!(
+        told.matches("connection lost: transport_error").count(),
+        2,
+        "{told}"
+    );
+    assert_eq!(told.matches("recovered by fast in ").count(), 2, "{told}");
+}
+
+#[test]
+fn json_is_one_object_an_event() {
+    let home = Home::start();
+    let output = home.run(&["connect", "--json", "--say", "one two"]);
+    let text = stdout(&output);
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    assert_eq!(events[0]["event"], "joined");
+    let said: String = events
+        .iter()
+        .filter(|event| event["kind"] == "text")
+        .filter_map(|event| event["data"]["data"].as_str())
+        .collect();
+    assert_eq!(said, "one two");
+    assert!(
+        events
+            .iter()
+            .any(|event| event["event"] == "receipt" && event["outcome"] == "ok")
+    );
+}
+
+#[test]
+fn exit_codes_say_what_was_wrong() {
+    let home = Home::start();
+    let code = |args: &[&str]| home.run(args).status.code();
+    let url = format!("ws://{}", home.address);
+    assert_eq!(code(&["connect", "--say", "!fail=crash"]), Some(1));
+    assert_eq!(code(&["connect", "--role", "king"]), Some(2));
+    assert_eq!(code(&["connect", "ftp://a", "--token", "x"]), Some(2));
+    assert_eq!(
+        code(&["connect", "ws://127.0.0.1:1", "--token", "x"]),
+        Some(69)
+    );
+    assert_eq!(
+        code(&["connect", "--backend", "nope", "--until-idle"]),
+        Some(69)
+    );
+    assert_eq!(code(&["connect", &url, "--token", "x"]), Some(77));
+    assert_eq!(
+        code(&["connect", "ws://127.0.0.2:1"]),
+        Some(77),
+        "no token for that"
+    );
+}
+
+#[test]
+fn a_second_participant_reads_the_past_and_leaves_when_nothing_runs() {
+    let home = Home::start();
+    let first = home.run(&["connect", "--json", "--say", "hello there"]);
+    let joined: Value =
+        serde_json::from_str(stdout(&first).lines().next().expect("a line")).expect("JSON");
+    let session = joined["session"].as_str().expect("an id");
+    let second = home.run(&["connect", session, "--role", "viewer", "--until-idle"]);
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    assert_eq!(stdout(&second), "hello there");
+}
+
+#[test]
+fn a_dev_token_is_found_where_dev_was_started_and_nowhere_else() {
+    let home = Home::start();
+    let elsewhere = tempfile::TempDir::new().expect("a directory");
+    let url = format!("ws://{}", home.address);
+    let output = command(elsewhere.path())
+        .args(["connect", &url])
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(77));
+    assert!(stderr(&output).contains("no token"), "{}", stderr(&output));
+}

@@ -1,0 +1,89 @@
+//! `serve` and `token`: configuration, signals, exit codes.
+
+use std::{
+    fs,
+    io::Read,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::home::{command, stderr, stdout, terminate};
+
+#[test]
+fn a_wrong_option_is_refused_with_its_line_and_78() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(
+        dir.path().join("e.toml"),
+        "[server]\nlissen = \"127.0.0.1:0\"\n",
+    )
+    .expect("written");
+    let output = command(dir.path())
+        .args(["serve", "--config", "e.toml"])
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("e.toml:2:"), "{}", stderr(&output));
+    let output = command(dir.path())
+        .args(["serve", "--config", "none.toml"])
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(78));
+}
+
+/// S14 from outside, and a token made beside the server.
+#[test]
+fn sigterm_drains_and_exits_with_0_s14() {
+    let dir = TempDir::new().expect("a directory");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("an address");
+    drop(port);
+    let text = format!("[server]\nlisten = \"{address}\"\n[store]\npath = \"data\"\n");
+    fs::write(dir.path().join("e.toml"), text).expect("written");
+    let mut server = command(dir.path())
+        .args(["serve", "--config", "e.toml"])
+        .spawn()
+        .expect("a server");
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it does not listen"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
+    let token = command(dir.path())
+        .args([
+            "token",
+            "mint",
+            "--config",
+            "e.toml",
+            "--subject",
+            "ann",
+            "--ttl-s",
+            "60",
+        ])
+        .output()
+        .expect("a run");
+    let token = stdout(&token).trim().to_owned();
+    let said = command(dir.path())
+        .args(["connect", &address.to_string(), "--say", "hello"])
+        .env("EVENKEEL_TOKEN", &token)
+        .output()
+        .expect("a run");
+    assert_eq!(stdout(&said), "hello", "{}", stderr(&said));
+
+    terminate(&server);
+    let status = server.wait().expect("an end");
+    let mut log = String::new();
+    server
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut log)
+        .expect("text");
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("drained") && !log.contains(&token), "{log}");
+}
