@@ -91,6 +91,62 @@ async function whole(tab, expected, at = -1) {
 }
 
 describe('the probe page', { concurrency: 3 }, () => {
+  /** As `page`, but in tabs that the browser itself hides and throttles. */
+  function tabs(name, allowed, run) {
+    test(name, { skip: needs, timeout: 240_000 }, async () => {
+      const window = new Tabs(executablePath, 5);
+      try {
+        const tab = await window.open(server.link());
+        await poll(tab, `window.probe?.state() === 'live'`);
+        await run(window, tab);
+        assert.deepEqual(window.errors.filter((text) => !allowed.some((pattern) => pattern.test(text))), []);
+      } finally {
+        await window.close();
+      }
+    });
+  }
+
+  async function poll(tab, text) {
+    for (const end = Date.now() + patience; !(await tab.evaluate(text)); await sleep(50)) assert.ok(Date.now() < end, `never: ${text}`);
+  }
+
+  tabs(`P05 a tab hidden for ${hiddenMs / 1000} s is never taken for dead`, [], async (window, tab) => {
+    await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
+    await window.open('about:blank'); // in front of it
+    await poll(tab, `document.visibilityState === 'hidden'`);
+    await tab.evaluate(`window.ran = 0; probe.command('say', { text: '!count=${hiddenMs / 100} pace_ms=50' }); 0`);
+    await sleep(hiddenMs);
+    const ran = await tab.evaluate(`window.ran`);
+    assert.ok(ran < hiddenMs / 500, `the tab's timers are throttled: ${ran} of ${hiddenMs / 100}`);
+    const seen = await tab.evaluate(`({ state: probe.state(), counters: probe.counters, session: probe.seat.session, turn: [...probe.turns.values()].at(-1) })`);
+    assert.deepEqual([seen.state, seen.counters.lost, seen.counters.dials, seen.turn.state], ['live', 0, 1, 'done']);
+    assert.equal(seen.turn.text, words(hiddenMs / 100));
+    assert.ok(seen.counters.beats > hiddenMs / 6_000, `${seen.counters.beats} beats`);
+    const journal = await server.journal(seen.session);
+    assert.ok(journal.includes('connected') && !/connection_lost|heartbeat_timeout/.test(journal), journal);
+    await tab.front();
+    await poll(tab, `document.visibilityState === 'visible' && probe.state() === 'live'`);
+    await sleep(1_000);
+    assert.deepEqual(await tab.evaluate(`[probe.counters.lost, probe.counters.dials]`), [0, 1], 'and is not when it is looked at again');
+  });
+
+  tabs('P02 a frozen tab is away; thawed, it comes back and has missed nothing', [broken], async (window, tab) => {
+    await window.open('about:blank');
+    await poll(tab, `document.visibilityState === 'hidden'`);
+    await tab.evaluate(`probe.command('say', { text: '!count=400 pace_ms=10' }); 0`);
+    await poll(tab, `[...probe.turns.values()].at(-1)?.bytes > 200`);
+    const session = await tab.evaluate(`probe.seat.session`);
+    await tab.lifecycle('frozen');
+    await sleep(9_000);
+    const journal = await server.journal(session);
+    await tab.lifecycle('active');
+    await tab.front();
+    await poll(tab, `[...probe.turns.values()].at(-1).state === 'done' && probe.state() === 'live'`);
+    assert.equal(await tab.evaluate(`[...probe.turns.values()].at(-1).text`), words(400));
+    const { lost, recovered, holes } = await tab.evaluate(`probe.counters`);
+    assert.deepEqual({ lost, recovered, holes, told: journal.includes('connection_lost') }, { lost: 1, recovered: 1, holes: 0, told: true });
+  });
+
   page('connects by a link whose token leaves the address, and streams byte by byte', [], async (context) => {
     const tab = await open(context, server.link());
     await inState(tab, 'live');
@@ -169,10 +225,26 @@ describe('the probe page', { concurrency: 3 }, () => {
     await shot(tab, 'recovering');
     await turnIs(tab, 'done');
     await whole(tab, words(900));
-    const { lost, recovered } = await about(tab);
-    assert.deepEqual(lost, ['heartbeat_timeout']);
-    assert.equal(recovered.length, 1);
+    const { lost, recovered, session } = await about(tab);
+    // Both sides judge after 2.5 s; the injected fault lets the server's end of it through.
+    assert.ok(['heartbeat_timeout', 'transport_error'].includes(lost[0]), lost[0]);
+    assert.deepEqual([lost.length, recovered.length], [1, 1]);
+    assert.match(await server.journal(session), /"code":"heartbeat_timeout"/);
     assert.ok(toldMs < 4_500, `told after ${toldMs} ms`); // 3 s, and a loaded machine
+  });
+
+  page('P02 a page that stood still hears first what came meanwhile, and then judges', [], async (context) => {
+    const tab = await open(context, server.link());
+    await inState(tab, 'live');
+    for (let times = 0; times < 3; times += 1) {
+      await tab.evaluate(() => {
+        for (const end = performance.now() + 3_500; performance.now() < end; ); // longer than a beat
+        probe.current.heard = performance.now() - 60_000;
+      });
+      await sleep(1_000);
+    }
+    const { state, counters } = await about(tab);
+    assert.deepEqual([state, counters.lost, counters.dials], ['live', 0, 1]);
   });
 
   page('P08 a duplicated tab is another participant, and both are live', [], async (context) => {
@@ -340,61 +412,5 @@ describe('the probe page', { concurrency: 3 }, () => {
     } finally {
       await own.stop();
     }
-  });
-
-  /** As `page`, but in tabs that the browser itself hides and throttles. */
-  function tabs(name, allowed, run) {
-    test(name, { skip: needs, timeout: 240_000 }, async () => {
-      const window = new Tabs(executablePath, 5);
-      try {
-        const tab = await window.open(server.link());
-        await poll(tab, `window.probe?.state() === 'live'`);
-        await run(window, tab);
-        assert.deepEqual(window.errors.filter((text) => !allowed.some((pattern) => pattern.test(text))), []);
-      } finally {
-        await window.close();
-      }
-    });
-  }
-
-  async function poll(tab, text) {
-    for (const end = Date.now() + patience; !(await tab.evaluate(text)); await sleep(50)) assert.ok(Date.now() < end, `never: ${text}`);
-  }
-
-  tabs(`P05 a tab hidden for ${hiddenMs / 1000} s is never taken for dead`, [], async (window, tab) => {
-    await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
-    await window.open('about:blank'); // in front of it
-    await poll(tab, `document.visibilityState === 'hidden'`);
-    await tab.evaluate(`window.ran = 0; probe.command('say', { text: '!count=${hiddenMs / 100} pace_ms=50' }); 0`);
-    await sleep(hiddenMs);
-    const ran = await tab.evaluate(`window.ran`);
-    assert.ok(ran < hiddenMs / 500, `the tab's timers are throttled: ${ran} of ${hiddenMs / 100}`);
-    const seen = await tab.evaluate(`({ state: probe.state(), counters: probe.counters, session: probe.seat.session, turn: [...probe.turns.values()].at(-1) })`);
-    assert.deepEqual([seen.state, seen.counters.lost, seen.counters.dials, seen.turn.state], ['live', 0, 1, 'done']);
-    assert.equal(seen.turn.text, words(hiddenMs / 100));
-    assert.ok(seen.counters.beats > hiddenMs / 6_000, `${seen.counters.beats} beats`);
-    const journal = await server.journal(seen.session);
-    assert.ok(journal.includes('connected') && !/connection_lost|heartbeat_timeout/.test(journal), journal);
-    await tab.front();
-    await poll(tab, `document.visibilityState === 'visible' && probe.state() === 'live'`);
-    await sleep(1_000);
-    assert.deepEqual(await tab.evaluate(`[probe.counters.lost, probe.counters.dials]`), [0, 1], 'and is not when it is looked at again');
-  });
-
-  tabs('P02 a frozen tab is away; thawed, it comes back and has missed nothing', [broken], async (window, tab) => {
-    await window.open('about:blank');
-    await poll(tab, `document.visibilityState === 'hidden'`);
-    await tab.evaluate(`probe.command('say', { text: '!count=400 pace_ms=10' }); 0`);
-    await poll(tab, `[...probe.turns.values()].at(-1)?.bytes > 200`);
-    const session = await tab.evaluate(`probe.seat.session`);
-    await tab.lifecycle('frozen');
-    await sleep(9_000);
-    const journal = await server.journal(session);
-    await tab.lifecycle('active');
-    await tab.front();
-    await poll(tab, `[...probe.turns.values()].at(-1).state === 'done' && probe.state() === 'live'`);
-    assert.equal(await tab.evaluate(`[...probe.turns.values()].at(-1).text`), words(400));
-    const { lost, recovered, holes } = await tab.evaluate(`probe.counters`);
-    assert.deepEqual({ lost, recovered, holes, told: journal.includes('connection_lost') }, { lost: 1, recovered: 1, holes: 0, told: true });
   });
 });

@@ -8,7 +8,7 @@
 const KEPT = 'evenkeel.probe';
 const DIAL_MS = 5e3, WELCOME_MS = 5e3, CONNECT_MS = 30e3, VERDICT_MS = 30e3, FAST_MS = 5e3;
 const FAST_TRIES = 3, REJOINS = 10, REJOINS_MS = 120e3, BACKOFF_MS = 100, BACKOFF_CAP_MS = 5e3;
-const PACE_MAX_MS = 10e3, STABLE_MS = 10e3, LATE_MS = 2e3, LOOK_AGAIN_MS = 250, TICK_MS = 250;
+const PACE_MAX_MS = 10e3, STABLE_MS = 10e3, LATE_MS = 2e3, LOOK_AGAIN_MS = 500, TICK_MS = 250;
 const OUTBOX_MAX = 256, LOG_MAX = 500, ACK_EVERY = 64, BEATS_BEHIND_MAX = 2;
 
 const now = () => performance.now();
@@ -251,7 +251,7 @@ function finish(life, why) {
 
 function hear(conn, text) {
   conn.heard = now();
-  conn.doubted = false;
+  conn.doubted = 0;
   let frame;
   try { frame = JSON.parse(text); } catch { return breakOff(conn, 'A frame is not JSON.'); }
   if (conn === probe.current && !['fault', 'ended', 'goaway'].includes(frame.type)) {
@@ -444,8 +444,8 @@ function tick() {
   const late = now() - ticked > LATE_MS, conn = probe.current;
   ticked = now();
   if (silent(conn, conn?.suspectMs)) {
-    if (!late || conn.doubted) suspect(conn);
-    else { conn.doubted = true; setTimeout(tick, LOOK_AGAIN_MS); } // what came meanwhile is handled first
+    if (conn.doubted ? now() - conn.doubted >= LOOK_AGAIN_MS : !late) suspect(conn);
+    else if (!conn.doubted) { conn.doubted = now(); setTimeout(tick, LOOK_AGAIN_MS + 10); } // what came meanwhile is handled first
   }
   const r = probe.recovery;
   if (r && !late && !probe.attempt && now() - r.since > giveUpAfter()) giveUp('recovery_deadline', 'Recovery did not succeed within its time.');
