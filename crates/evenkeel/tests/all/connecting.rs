@@ -103,7 +103,7 @@ async fn a_close_at_each_phase_is_told_at_once_with_its_code_e2_m2() {
         let (error, took) = refused(&fake).await;
         assert_eq!(error.fault.code, Code::ConnectionClosed, "{error}");
         assert_eq!(error.fault.message, "not you");
-        assert_eq!(error.fault.detail["close"], 1008);
+        assert_eq!(error.fault.detail["close_code"], 1008);
         assert_eq!(error.fault.detail["phase"], "hello");
         assert!(took < Duration::from_millis(500), "{took:?}");
     }
@@ -119,7 +119,7 @@ async fn a_close_while_queued_fails_the_session_with_its_code_e2() {
     .await;
     let session = soon(fake.builder().connect()).await.expect("a place");
     let fault = soon(session.over()).await.expect_err("a fault");
-    assert_eq!(fault.detail["close"], 1008);
+    assert_eq!(fault.detail["close_code"], 1008);
     assert_eq!(fault.message, "closed for today");
     soon(session.close()).await;
 }
