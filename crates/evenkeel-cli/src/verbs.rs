@@ -3,6 +3,7 @@
 mod connect;
 mod demo_agent;
 mod dev;
+mod drill;
 mod serve;
 mod sessions;
 mod token;
@@ -27,6 +28,14 @@ pub(crate) enum Verb {
     /// Lists, shows, explains and ends sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
+    /// Breaks real processes in real ways, and judges what becomes of them
+    Drill(drill::Args),
+    /// A client process of a drill
+    #[command(hide = true)]
+    DrillClient(drill::Client),
+    /// The program behind a drill's sessions
+    #[command(hide = true)]
+    DrillAgent(drill::Agent),
     /// Answers a prompt on stdin with text on stdout: the program behind `dev`'s backend `process`
     #[command(hide = true)]
     DemoAgent(demo_agent::Args),
@@ -40,6 +49,9 @@ impl Verb {
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
+            Self::Drill(args) => Box::pin(drill::run(args)).await,
+            Self::DrillClient(args) => drill::client(args).await,
+            Self::DrillAgent(args) => drill::agent(args),
             Self::DemoAgent(args) => demo_agent::run(&args),
         }
     }

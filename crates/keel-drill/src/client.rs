@@ -53,7 +53,9 @@ impl Client {
                 while let Ok(Some(text)) = output.next_line().await {
                     let line = serde_json::from_str::<Line>(&text).unwrap_or_else(|error| Line {
                         t: 0,
-                        what: Seen::Note { text: format!("not a line: {error}: {text}") },
+                        what: Seen::Note {
+                            text: format!("not a line: {error}: {text}"),
+                        },
                     });
                     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                     lines.push(line);
@@ -61,12 +63,21 @@ impl Client {
                 }
             }
         });
-        Ok(Self { child, stdin, lines, count, reader })
+        Ok(Self {
+            child,
+            stdin,
+            lines,
+            count,
+            reader,
+        })
     }
 
     /// Everything that it saw.
     pub(crate) fn lines(&self) -> Vec<Line> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// What it saw comes to.

@@ -40,7 +40,10 @@ pub struct Endpoint {
 /// # Errors
 /// When what it was given makes no sense; what happens to the session is in the ledger.
 pub async fn main(endpoint: Endpoint) -> Result<()> {
-    let mut builder = Client::builder().url(&endpoint.url).token(&endpoint.token).role(endpoint.role);
+    let mut builder = Client::builder()
+        .url(&endpoint.url)
+        .token(&endpoint.token)
+        .role(endpoint.role);
     if let Some(session) = &endpoint.session {
         builder = builder.session(session.parse()?);
     }
@@ -54,7 +57,10 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
         Ok(session) => session,
         Err(error) => {
             let fault = &error.fault;
-            write(Seen::Failed { code: fault.code.to_string(), detail: detail(fault) });
+            write(Seen::Failed {
+                code: fault.code.to_string(),
+                detail: detail(fault),
+            });
             return Ok(());
         }
     };
@@ -92,14 +98,22 @@ async fn obey(session: &Session, line: &str, receipts: &mut JoinSet<()>) -> Resu
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     match verb {
         "say" => {
-            let key = rest.split_whitespace().next().context("say KEY …")?.to_owned();
-            write(Seen::Note { text: format!("said {key}") });
+            let key = rest
+                .split_whitespace()
+                .next()
+                .context("say KEY …")?
+                .to_owned();
+            write(Seen::Note {
+                text: format!("said {key}"),
+            });
             let receipt = session.say(rest);
             receipts.spawn(async move { answered(key, receipt.await) });
         }
         "set" => {
             let patch: Value = serde_json::from_str(rest)?;
-            write(Seen::Note { text: format!("said {rest}") });
+            write(Seen::Note {
+                text: format!("said {rest}"),
+            });
             let (key, receipt) = (rest.to_owned(), session.set(patch));
             receipts.spawn(async move { answered(key, receipt.await) });
         }
@@ -127,7 +141,12 @@ fn answered(key: String, outcome: Result<evenkeel::Accepted, CommandError>) {
         Ok(accepted) => (true, accepted.turn.map(|turn| turn.to_string()), None),
         Err(error) => (false, None, Some(error.fault().code.to_string())),
     };
-    write(Seen::Receipt { key, ok, turn, code });
+    write(Seen::Receipt {
+        key,
+        ok,
+        turn,
+        code,
+    });
 }
 
 fn told(event: Event) {
@@ -141,35 +160,65 @@ fn told(event: Event) {
                 LogEvent::Known(event) => (event.name().to_owned(), raw(event.encode_data().get())),
                 LogEvent::Unknown { kind, data } => (kind.clone(), raw(data.get())),
             };
-            Seen::Event { from: range.from.get(), to: range.to.get(), kind, data }
+            Seen::Event {
+                from: range.from.get(),
+                to: range.to.get(),
+                kind,
+                data,
+            }
         }
         Event::Gap { range, fault, .. } => Seen::Gap {
             from: range.from.get(),
             to: range.to.get(),
             code: fault.map(|fault| fault.code.to_string()),
         },
-        Event::Ephemeral(told) => Seen::Ephemeral { kind: told.kind, data: raw(told.data.get()) },
-        Event::Fault(fault) => Seen::Fault { code: fault.code.to_string() },
+        Event::Ephemeral(told) => Seen::Ephemeral {
+            kind: told.kind,
+            data: raw(told.data.get()),
+        },
+        Event::Fault(fault) => Seen::Fault {
+            code: fault.code.to_string(),
+        },
         Event::ConnectionLost { fault, .. } => Seen::Lost {
             code: fault.code.to_string(),
             id: fault.id.to_string(),
             detail: detail(&fault),
         },
-        Event::AttemptFailed { fault, .. } => Seen::AttemptFailed { code: fault.code.to_string() },
-        Event::Recovered { strategy, attempts, lost_ms, replayed } => {
+        Event::AttemptFailed { fault, .. } => Seen::AttemptFailed {
+            code: fault.code.to_string(),
+        },
+        Event::Recovered {
+            strategy,
+            attempts,
+            lost_ms,
+            replayed,
+        } => {
             let strategy = format!("{strategy:?}").to_lowercase();
-            Seen::Recovered { strategy, attempts, lost_ms, replayed }
+            Seen::Recovered {
+                strategy,
+                attempts,
+                lost_ms,
+                replayed,
+            }
         }
         Event::Queued { position, of } => Seen::Queued { position, of },
-        Event::Goaway { reason, .. } => Seen::Note { text: format!("goaway {reason}") },
-        Event::Ended { reason } => Seen::Ended { reason: format!("{reason:?}").to_lowercase() },
-        Event::Failed(fault) => {
-            Seen::Failed { code: fault.code.to_string(), detail: detail(&fault) }
-        }
-        Event::ProtocolNotice(notice) => Seen::Note { text: format!("notice {notice:?}") },
-        Event::StillWaiting { because, for_ms } => {
-            Seen::StillWaiting { because: format!("{because:?}"), for_ms }
-        }
+        Event::Goaway { reason, .. } => Seen::Note {
+            text: format!("goaway {reason}"),
+        },
+        Event::Ended { reason } => Seen::Ended {
+            reason: format!("{reason:?}").to_lowercase(),
+        },
+        Event::Failed(fault) => Seen::Failed {
+            code: fault.code.to_string(),
+            detail: detail(&fault),
+        },
+        Event::ProtocolNotice(notice) => Seen::Note {
+            text: format!("notice {notice:?}"),
+        },
+        Event::StillWaiting { because, for_ms } => Seen::StillWaiting {
+            because: format!("{because:?}"),
+            for_ms,
+        },
     };
     write(seen);
 }
@@ -183,7 +232,9 @@ fn detail(fault: &wire::Fault) -> Value {
 }
 
 fn write(what: Seen) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let t = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let mut out = std::io::stdout().lock();
     // Whoever drills is gone if nobody reads: then there is nobody to tell either.

@@ -57,22 +57,39 @@ pub(crate) async fn run(
     };
     let mut server = Server::start(setup).await?;
     let proxy = Proxy::start(server.addr()).await?;
-    let token = server.token(&["--sub", "heart", "--role", "owner"]).await?;
+    let token = server.token(&["--subject", "heart"]).await?;
     let url = format!("ws://{}/v1/connect", proxy.addr());
     let mut owner = Client::start(exe, &url, &token, &["--backend", "drill"])?;
     let session = owner.session().await?;
-    let viewer =
-        Client::start(exe, &url, &token, &["--session", &session, "--role", "viewer"])?;
+    let viewer = Client::start(
+        exe,
+        &url,
+        &token,
+        &["--session", &session, "--role", "viewer"],
+    )?;
     viewer.session().await?;
 
     let mut tally = Tally::default();
-    let beaten =
-        beat(&mut server, &proxy, &mut owner, &viewer, span, seed, &mut tally, &told).await;
+    let beaten = beat(
+        &mut server,
+        &proxy,
+        &mut owner,
+        &viewer,
+        span,
+        seed,
+        &mut tally,
+        &told,
+    )
+    .await;
     let _ = viewer.signal(Signal::CONT);
     let settled = settle(&owner, &viewer).await;
     let direct = format!("ws://{}/v1/connect", server.addr());
-    let reader =
-        Client::start(exe, &direct, &token, &["--session", &session, "--role", "viewer"])?;
+    let reader = Client::start(
+        exe,
+        &direct,
+        &token,
+        &["--session", &session, "--role", "viewer"],
+    )?;
     reader.session().await?;
     let caught_up = settle(&owner, &reader).await;
 
@@ -93,14 +110,24 @@ pub(crate) async fn run(
     }
     let (seen, watched, kept) = (owner.account(), viewer.account(), reader.account());
     judge(&seen, &watched, &kept, &server.witness(), &tally, &mut row)?;
-    row.leaked = Leaked { children: Some(children_left(dir)?), ..Leaked::default() };
+    row.leaked = Leaked {
+        children: Some(children_left(dir)?),
+        ..Leaked::default()
+    };
     row.recovered_ms = slowest_recovery(&owner);
     for (client, name) in [(owner, "owner"), (viewer, "viewer"), (reader, "reader")] {
         client.save(&dir.join(format!("{name}.ledger")))?;
         client.close().await?;
     }
     server.kill().await?;
-    row.outcome = Some(if row.wrong.is_empty() { "recovered" } else { "failed" }.to_owned());
+    row.outcome = Some(
+        if row.wrong.is_empty() {
+            "recovered"
+        } else {
+            "failed"
+        }
+        .to_owned(),
+    );
     row.pass = row.wrong.is_empty();
     told(&format!(
         "{} turns, {} cuts of {} connections, {} kills, {} stops: lost {}, duplicated {}, reordered {}",
@@ -117,11 +144,16 @@ pub(crate) async fn run(
 }
 
 fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the one place where everything meets"
+)]
 async fn beat(
     server: &mut Server,
     proxy: &Proxy,
@@ -148,7 +180,9 @@ async fn beat(
                 tally.turns += 1;
                 key = format!("turn-{}", tally.turns);
                 let lines = rng.u32(10..120);
-                owner.tell(&format!("say {key} lines={lines} pace_ms=20")).await?;
+                owner
+                    .tell(&format!("say {key} lines={lines} pace_ms=20"))
+                    .await?;
             }
             say_at = now + Duration::from_millis(20);
         }
@@ -186,7 +220,10 @@ async fn beat(
             tell_at = now + Duration::from_secs(1);
         }
         if let Some(status) = server.exited()? {
-            bail!("the server ended by itself with {status}: {}", server.last_words());
+            bail!(
+                "the server ended by itself with {status}: {}",
+                server.last_words()
+            );
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -194,7 +231,10 @@ async fn beat(
 }
 
 fn has_ended(client: &Client, key: &str) -> bool {
-    client.account().turn(key).is_some_and(|turn| turn.end.is_some())
+    client
+        .account()
+        .turn(key)
+        .is_some_and(|turn| turn.end.is_some())
 }
 
 /// Waits until both have seen every turn's end and stand at the same position.
@@ -207,7 +247,11 @@ async fn settle(a: &Client, b: &Client) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > until {
-            let open = x.turns.values().find(|turn| turn.end.is_none()).map(|turn| &turn.key);
+            let open = x
+                .turns
+                .values()
+                .find(|turn| turn.end.is_none())
+                .map(|turn| &turn.key);
             bail!(
                 "not settled {SETTLES_WITHIN:?} after the last fault: at {} and {}, open turn {open:?}, \
                  unanswered {:?}",
@@ -252,7 +296,8 @@ fn judge(
         row.duplicated += account.duplicated;
         row.reordered += account.reordered;
         if account.gaps > 0 {
-            row.wrong.push(format!("{} gaps where everything is kept", account.gaps));
+            row.wrong
+                .push(format!("{} gaps where everything is kept", account.gaps));
         }
     }
     row.duplicated += seen.run_twice() as u64;
@@ -279,23 +324,28 @@ fn judge(
                 done += 1;
                 if Sha256::digest(&turn.text) != Sha256::digest(&wrote) {
                     let (told, wrote) = (turn.text.len(), wrote.len());
-                    no(&format!("{told} bytes told, {wrote} written, and they differ"));
+                    no(&format!(
+                        "{told} bytes told, {wrote} written, and they differ"
+                    ));
                     row.lost += wrote.saturating_sub(told) as u64;
                 }
             }
             Some("interrupted") if killed => {
                 if !wrote.starts_with(&turn.text) {
-                    row.wrong.push(format!("{}: what was told was not written", turn.key));
+                    row.wrong
+                        .push(format!("{}: what was told was not written", turn.key));
                 }
             }
             other => {
                 let code = &turn.end_code;
-                row.wrong.push(format!("{}: ended {other:?} ({code:?})", turn.key));
+                row.wrong
+                    .push(format!("{}: ended {other:?} ({code:?})", turn.key));
             }
         }
     }
     if done == 0 {
-        row.wrong.push("no turn was done: nothing was proven".to_owned());
+        row.wrong
+            .push("no turn was done: nothing was proven".to_owned());
     }
     if row.lost + row.duplicated + row.reordered > 0 {
         row.wrong.push(format!(
@@ -307,10 +357,13 @@ fn judge(
 }
 
 fn slowest_recovery(client: &Client) -> Option<f64> {
-    let recoveries = client.lines().into_iter().filter_map(|line| match line.what {
-        Seen::Recovered { lost_ms, .. } => Some(lost_ms),
-        _ => None,
-    });
+    let recoveries = client
+        .lines()
+        .into_iter()
+        .filter_map(|line| match line.what {
+            Seen::Recovered { lost_ms, .. } => Some(lost_ms),
+            _ => None,
+        });
     #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
     recoveries.max().map(|ms| ms as f64)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// One thing that a client process saw.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// When, in milliseconds since the Unix epoch.
     pub t: u64,
     /// What.
@@ -21,21 +21,47 @@ pub struct Line {
 /// What a client process saw.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Seen {
+pub(crate) enum Seen {
     /// It is in.
-    Joined { session: String, participant: String },
+    Joined {
+        session: String,
+        participant: String,
+    },
     /// A fact of the log.
-    Event { from: u64, to: u64, kind: String, data: Value },
+    Event {
+        from: u64,
+        to: u64,
+        kind: String,
+        data: Value,
+    },
     /// Positions that were passed over.
-    Gap { from: u64, to: u64, code: Option<String> },
+    Gap {
+        from: u64,
+        to: u64,
+        code: Option<String>,
+    },
     /// A connection is lost.
-    Lost { code: String, id: String, detail: Value },
+    Lost {
+        code: String,
+        id: String,
+        detail: Value,
+    },
     /// It is back.
-    Recovered { strategy: String, attempts: u32, lost_ms: u64, replayed: u64 },
+    Recovered {
+        strategy: String,
+        attempts: u32,
+        lost_ms: u64,
+        replayed: u64,
+    },
     /// A try to come back failed.
     AttemptFailed { code: String },
     /// What became of what was said under a key.
-    Receipt { key: String, ok: bool, turn: Option<String>, code: Option<String> },
+    Receipt {
+        key: String,
+        ok: bool,
+        turn: Option<String>,
+        code: Option<String>,
+    },
     /// How the session is.
     Status { state: String, code: Option<String> },
     /// A fault that ends no connection.
@@ -89,7 +115,12 @@ impl Account {
         let mut seen = Self::default();
         for line in lines {
             match &line.what {
-                Seen::Event { from, to, kind, data } => {
+                Seen::Event {
+                    from,
+                    to,
+                    kind,
+                    data,
+                } => {
                     seen.position(*from, *to);
                     seen.event(line.t, kind, data);
                 }
@@ -126,18 +157,30 @@ impl Account {
     }
 
     fn event(&mut self, at: u64, kind: &str, data: &Value) {
-        let Some(id) = data["turn"].as_str() else { return };
+        let Some(id) = data["turn"].as_str() else {
+            return;
+        };
         if kind == "turn.accepted" {
             let text = data["text"].as_str().unwrap_or_default();
-            let key = text.split_whitespace().next().unwrap_or_default().to_owned();
+            let key = text
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             self.order.push(key.clone());
-            let turn = Turn { key, accepted_at: at, ..Turn::default() };
+            let turn = Turn {
+                key,
+                accepted_at: at,
+                ..Turn::default()
+            };
             if self.turns.insert(id.to_owned(), turn).is_some() {
                 self.duplicated += 1;
             }
             return;
         }
-        let Some(turn) = self.turns.get_mut(id) else { return };
+        let Some(turn) = self.turns.get_mut(id) else {
+            return;
+        };
         match kind {
             "turn.started" => {
                 turn.attempt = data["attempt"].as_u64().unwrap_or_default();

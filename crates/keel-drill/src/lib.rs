@@ -30,6 +30,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// How long the heart beats.
     pub heart: Duration,
+    /// Rows at once; the heart is always alone.
+    pub parallel: usize,
     /// For everything that is random.
     pub seed: u64,
 }

@@ -91,8 +91,20 @@ impl Proxy {
         let (link, link_seen) = watch::channel(Link::Up);
         let (count, accepted) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, Arc::clone(&table), link_seen, count));
-        Ok(Self { addr, table, link, accepted, _tasks: tasks })
+        tasks.spawn(accept(
+            listener,
+            target,
+            Arc::clone(&table),
+            link_seen,
+            count,
+        ));
+        Ok(Self {
+            addr,
+            table,
+            link,
+            accepted,
+            _tasks: tasks,
+        })
     }
 
     pub(crate) const fn addr(&self) -> SocketAddr {
@@ -115,7 +127,10 @@ impl Proxy {
 
     /// Connections that are open.
     pub(crate) fn open(&self) -> usize {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Connections that ever came.
@@ -153,9 +168,7 @@ async fn accept(
     }
 }
 
-fn lock(
-    table: &Table,
-) -> std::sync::MutexGuard<'_, BTreeMap<u64, watch::Sender<Option<Cut>>>> {
+fn lock(table: &Table) -> std::sync::MutexGuard<'_, BTreeMap<u64, watch::Sender<Option<Cut>>>> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -186,7 +199,9 @@ async fn pass(
             return;
         }
     }
-    let Ok(server) = TcpStream::connect(target).await else { return reset(client) };
+    let Ok(server) = TcpStream::connect(target).await else {
+        return reset(client);
+    };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     relay(client, server, cuts).await;
@@ -210,13 +225,14 @@ async fn relay(client: TcpStream, server: TcpStream, mut cuts: watch::Receiver<O
     let mut frames = Frames::default();
     let (mut up_open, mut down_open) = (true, true);
     let mut close_due: Option<u16> = None;
-    let reset_both = |a: tokio::net::tcp::OwnedReadHalf, b, c: tokio::net::tcp::OwnedReadHalf, d| {
-        for (read, write) in [(a, b), (c, d)] {
-            if let Ok(stream) = read.reunite(write) {
-                reset(stream);
+    let reset_both =
+        |a: tokio::net::tcp::OwnedReadHalf, b, c: tokio::net::tcp::OwnedReadHalf, d| {
+            for (read, write) in [(a, b), (c, d)] {
+                if let Ok(stream) = read.reunite(write) {
+                    reset(stream);
+                }
             }
-        }
-    };
+        };
     loop {
         if let Some(code) = close_due.filter(|_| frames.at_border()) {
             let _ = to_client.write_all(&close_frame(code)).await;
@@ -307,7 +323,9 @@ async fn trickle(
     bytes: &[u8],
     flow: Flow,
 ) -> std::io::Result<()> {
-    let Flow::Trickles(per_s) = flow else { return to.write_all(bytes).await };
+    let Flow::Trickles(per_s) = flow else {
+        return to.write_all(bytes).await;
+    };
     for byte in bytes {
         to.write_all(std::slice::from_ref(byte)).await?;
         tokio::time::sleep(Duration::from_secs(1) / per_s.max(1)).await;
@@ -368,7 +386,11 @@ impl Frames {
 /// The payload's length, once the header of an unmasked frame is complete.
 fn payload_length(head: &[u8]) -> Option<u64> {
     let short = u64::from(*head.get(1)? & 0x7f);
-    let big = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let big = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
     match short {
         126 => head.get(2..4).map(big),
         127 => head.get(2..10).map(big),

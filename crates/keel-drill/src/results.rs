@@ -111,7 +111,48 @@ impl Report {
             reordered: sum(|row| row.reordered),
             silent: sum(|row| row.silent),
         };
-        Self { version: 1, rows, summary }
+        Self {
+            version: 1,
+            rows,
+            summary,
+        }
+    }
+
+    /// The table for a person: a line a row, then the sums.
+    #[must_use]
+    pub fn table(&self) -> String {
+        use std::fmt::Write;
+
+        let mut text = String::new();
+        let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms"));
+        for row in &self.rows {
+            let verdict = match (&row.skipped, row.pass) {
+                (Some(needs), _) => format!("skipped{{needs: {needs}}}"),
+                (None, true) => "pass".to_owned(),
+                (None, false) => "FAIL".to_owned(),
+            };
+            let _ = writeln!(
+                text,
+                "{verdict:<8} {:<34} told {:>8}  recovered {:>8}  lost {} dup {} reordered {}",
+                row.id,
+                ms(row.told_ms),
+                ms(row.recovered_ms),
+                row.lost,
+                row.duplicated,
+                row.reordered
+            );
+            for wrong in &row.wrong {
+                let _ = writeln!(text, "         {wrong}");
+            }
+        }
+        let sum = &self.summary;
+        let failed = sum.rows - sum.passed - sum.skipped;
+        let _ = write!(
+            text,
+            "{} rows: lost {}, duplicated {}, reordered {}, silent {}\n{} passed, {failed} failed, {} skipped",
+            sum.rows, sum.lost, sum.duplicated, sum.reordered, sum.silent, sum.passed, sum.skipped
+        );
+        text
     }
 
     /// Whether nothing failed: skipped rows are no failures, and are counted.

@@ -50,7 +50,13 @@ impl Server {
         let config = setup.dir.join("evenkeel.toml");
         let data = setup.data.clone().unwrap_or_else(|| setup.dir.join("data"));
         fs::write(&config, toml(&setup, addr, &data))?;
-        let mut server = Self { setup, addr, config, child: None, starts: 0 };
+        let mut server = Self {
+            setup,
+            addr,
+            config,
+            child: None,
+            starts: 0,
+        };
         server.launch().await?;
         Ok(server)
     }
@@ -104,7 +110,9 @@ impl Server {
 
     /// Whether it takes connections.
     pub(crate) async fn is_ready(&self) -> bool {
-        get(self.addr, "/healthz", None).await.is_ok_and(|(status, _)| status == 200)
+        get(self.addr, "/healthz", None)
+            .await
+            .is_ok_and(|(status, _)| status == 200)
     }
 
     /// How it ended, if it has.
@@ -127,7 +135,9 @@ impl Server {
     pub(crate) async fn terminate(&mut self, within: Duration) -> Result<std::process::ExitStatus> {
         self.signal(Signal::TERM)?;
         let child = self.child.as_mut().context("no server runs")?;
-        Ok(tokio::time::timeout(within, child.wait()).await.context("it does not stop")??)
+        Ok(tokio::time::timeout(within, child.wait())
+            .await
+            .context("it does not stop")??)
     }
 
     /// Sends it a signal.
@@ -205,8 +215,11 @@ pub(crate) async fn get(
 ) -> Result<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(addr).await?;
-        let auth = token.map(|t| format!("authorization: Bearer {t}\r\n")).unwrap_or_default();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n{auth}connection: close\r\n\r\n");
+        let auth = token
+            .map(|t| format!("authorization: Bearer {t}\r\n"))
+            .unwrap_or_default();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n{auth}connection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
@@ -214,10 +227,20 @@ pub(crate) async fn get(
     };
     let answer = tokio::time::timeout(Duration::from_secs(10), ask).await??;
     let text = String::from_utf8_lossy(&answer);
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status")?;
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no status")?;
     let (head, body) = text.split_once("\r\n\r\n").context("no body")?;
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    let chunked = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
+    let body = if chunked {
+        unchunk(body)
+    } else {
+        body.to_owned()
+    };
     Ok((status, body))
 }
 

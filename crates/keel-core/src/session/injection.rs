@@ -10,7 +10,7 @@ use crate::node::{ConnId, Ctx, Output};
 impl Session {
     /// Breaks something; how much was struck.
     pub(crate) fn inject(
-        &mut self,
+        &self,
         conns: &[ConnId],
         injection: &Injection,
         for_ms: Option<u64>,

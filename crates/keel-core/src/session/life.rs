@@ -12,7 +12,6 @@ use keel_wire::{
     record::{Loaded, SessionRow, SlotRow},
 };
 use serde_json::Value;
-use sha2::Digest;
 
 use super::{
     Life, Session,
