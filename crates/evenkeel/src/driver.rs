@@ -5,14 +5,15 @@
 //! for it. That such a wait goes on is told in the status.
 
 mod perform;
+mod readers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keel_core::{
     Client,
-    client::{CommandOutcome, Config, ConnEnd, ConnId, Event, Input, Membership, Outputs},
+    client::{CommandOutcome, Config, ConnEnd, ConnId, Input, Membership, Outputs},
 };
-use keel_wire::{Code, Cursor, Fault, Leg, LegState, LegStatus, Range, Seq, State, Status};
+use keel_wire::{Cursor, State, Status};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinError, JoinSet},
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     connection::Connection,
-    error::{own_fault, random},
+    error::random,
     feed::Feed,
     request::{Control, Order, Verdict},
     token::Provider,
@@ -139,54 +140,11 @@ impl Driver {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// While a reader is behind, nothing is read.
-    fn look_at_readers(&mut self) {
-        let machine = &self.machine;
-        self.feed.catch_up(|| snapshot(machine));
-        let is_full = self.feed.is_full();
-        match (self.full_since, is_full) {
-            (None, true) => self.full_since = Some(Instant::now()),
-            (Some(_), false) => {
-                self.full_since = None;
-                if std::mem::take(&mut self.told_stuck) {
-                    self.shown
-                        .status
-                        .send_replace(self.machine.status().clone());
-                }
-                // What the server said meanwhile comes first: it says that the server is there.
-                if let Ok(report) = self.reports.try_recv() {
-                    self.input(report);
-                }
-            }
-            (None, false) | (Some(_), true) => {}
-        }
-    }
-
-    fn tell_stuck(&mut self) {
-        tracing::warn!("events are not read; the session waits for its reader");
-        self.told_stuck = true;
-        let fault = Box::new(stuck());
-        let mut status = self.machine.status().clone();
-        if status.state == State::Live {
-            let state = LegState::Degraded {
-                fault: fault.clone(),
-            };
-            status.state = State::Degraded;
-            status.legs.retain(|leg| leg.leg != Leg::Signaling);
-            status.legs.push(LegStatus {
-                leg: Leg::Signaling,
-                state,
-            });
-            status.fault = Some(fault);
-        }
-        self.shown.status.send_replace(status);
-    }
-
     fn order(&mut self, order: Order) {
         if self.told_stuck {
             let _ = order
                 .receipt
-                .send(CommandOutcome::Refused(Box::new(stuck())));
+                .send(CommandOutcome::Refused(Box::new(readers::stuck())));
             return;
         }
         self.locals += 1;
@@ -296,24 +254,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-fn stuck() -> Fault {
-    own_fault(
-        Code::SlowConsumer,
-        "events of this session are not read; nothing is received until they are",
-    )
-}
-
-/// What a reader begins with that comes after the beginning.
-fn snapshot(machine: &Client) -> Option<Event> {
-    let cursor = machine.cursor();
-    (cursor.seq > Seq::ZERO).then(|| Event::Gap {
-        range: Range {
-            from: Seq::ZERO.next(),
-            to: cursor.seq,
-        },
-        fault: None,
-        snapshot: Box::new(machine.snapshot().clone()),
-    })
 }

@@ -77,7 +77,20 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Socket, Failed> {
     config.max_message_size = Some(FRAME_OUT_BYTES_MAX);
     config.max_frame_size = Some(FRAME_OUT_BYTES_MAX);
     let upgraded = upgrade(endpoint, request, stream, config).await;
-    upgraded.map_err(|error| of_upgrade(&error))
+    upgraded.map_err(|error| {
+        // How the TLS library tells that a certificate or a handshake is no good.
+        if let Error::Io(io) = &error
+            && endpoint.tls
+            && io.kind() == io::ErrorKind::InvalidData
+        {
+            let message = io.to_string();
+            return Failed {
+                kind: DialFailure::Tls,
+                message,
+            };
+        }
+        of_upgrade(&error)
+    })
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failed> {
@@ -114,6 +127,11 @@ async fn upgrade(
     stream: TcpStream,
     config: WebSocketConfig,
 ) -> Result<Socket, Error> {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // An error says that the process has one already, which is what is wanted.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
     let upgraded =
         tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None).await;
     upgraded.map(|(socket, _)| socket)
