@@ -81,6 +81,7 @@ pub(crate) async fn run(
         &told,
     )
     .await;
+    beaten.with_context(|| server.last_words())?;
     let _ = viewer.signal(Signal::CONT);
     let settled = settle(&owner, &viewer).await;
     let direct = format!("ws://{}/v1/connect", server.addr());
@@ -103,7 +104,7 @@ pub(crate) async fn run(
         expected_outcome: "recovered".into(),
         ..Row::default()
     };
-    for result in [beaten, settled, caught_up] {
+    for result in [settled, caught_up] {
         if let Err(error) = result {
             row.wrong.push(format!("{error:#}"));
         }

@@ -23,6 +23,8 @@ pub(crate) const GROUP_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const GROUP_WRITES_MAX: usize = 256;
 /// Bytes that one session may put into a transaction before the others have had their turn.
 pub(crate) const QUANTUM_BYTES: usize = 64 * 1024;
+/// How long opening waits for a lock that the kernel is about to free.
+pub(crate) const LOCK_WITHIN: Duration = Duration::from_secs(2);
 /// How long SQLite waits for a lock that another process holds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a store that refuses to write tries whether it can again.

@@ -8,9 +8,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use crate::OpenError;
+use crate::{OpenError, bounds::LOCK_WITHIN};
 
 /// The directory, locked.
 #[derive(Debug)]
@@ -37,14 +38,22 @@ impl Files {
         }
         let lock_path = dir.join("lock");
         let lock = private(&lock_path).map_err(at(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked {
-                    dir: dir.to_owned(),
-                });
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A server that was killed while it started a program leaves a copy of itself for
+                // the moment until that program runs, and the copy holds the lock.
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::Locked {
+                        dir: dir.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
         let files = Self {
             dir: dir.to_owned(),
