@@ -1,6 +1,6 @@
 //! Everything that has to hold before a change lands, in the order in which it fails fastest.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::{
     setup,
@@ -30,7 +30,36 @@ pub(crate) fn run(full: bool) -> Result<()> {
         )
     })?;
     steps.step("tests", || shell::run("cargo", &["test", "--workspace"]))?;
-    let _ = full;
+    steps.step("build", || {
+        shell::run(
+            "cargo",
+            &["build", "-p", "evenkeel-cli", "-p", "keel-agent", "--bins"],
+        )
+    })?;
+    let evenkeel = shell::root().join("target/debug/evenkeel");
+    let evenkeel = evenkeel
+        .to_str()
+        .context("the path of the repository is UTF-8")?;
+    steps.step("the heart", || {
+        let span = if full { "600" } else { "60" };
+        shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])
+    })?;
+    steps.step("the page, in Chromium", || page(evenkeel, full))?;
     steps.summary();
     Ok(())
+}
+
+fn page(evenkeel: &str, full: bool) -> Result<()> {
+    if !shell::has("chromium") || !shell::has("node") {
+        if shell::is_ci() {
+            bail!("the page's tests need chromium and node: run `cargo xtask setup`");
+        }
+        eprintln!("skipped{{needs: chromium, node}}");
+        return Ok(());
+    }
+    let mut env = vec![("EVENKEEL_BIN", evenkeel)];
+    if full {
+        env.push(("FULL", "1"));
+    }
+    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)
 }

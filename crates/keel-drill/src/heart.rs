@@ -110,7 +110,16 @@ pub(crate) async fn run(
         }
     }
     let (seen, watched, kept) = (owner.account(), viewer.account(), reader.account());
-    judge(&seen, &watched, &kept, &server.witness(), &tally, &mut row)?;
+    let said = said_at(&owner);
+    judge(
+        &seen,
+        &watched,
+        &kept,
+        &said,
+        &server.witness(),
+        &tally,
+        &mut row,
+    )?;
     row.leaked = Leaked {
         children: Some(children_left(dir)?),
         ..Leaked::default()
@@ -284,10 +293,23 @@ fn unanswered(client: &Client) -> Option<String> {
     open.into_keys().next()
 }
 
+/// When the owner said what, by key.
+fn said_at(owner: &Client) -> BTreeMap<String, u64> {
+    let said = owner
+        .lines()
+        .into_iter()
+        .filter_map(|line| match line.what {
+            Seen::Note { text } => Some((text.strip_prefix("said ")?.to_owned(), line.t)),
+            _ => None,
+        });
+    said.collect()
+}
+
 fn judge(
     seen: &Account,
     watched: &Account,
     kept: &Account,
+    said: &BTreeMap<String, u64>,
     witness: &Path,
     tally: &Tally,
     row: &mut Row,
@@ -304,6 +326,8 @@ fn judge(
     row.duplicated += seen.run_twice() as u64;
     let mut done = 0;
     for (id, turn) in &seen.turns {
+        // Told of late, it may have been accepted before the kill that hit it.
+        let from = said.get(&turn.key).copied().unwrap_or(turn.accepted_at);
         let wrote = fs::read(witness.join(&turn.key)).unwrap_or_default();
         let mut no = |why: &str| row.wrong.push(format!("{}: {why}", turn.key));
         for (who, other) in [("the viewer", watched), ("the store", kept)] {
@@ -319,7 +343,7 @@ fn judge(
         let killed = tally
             .kills
             .iter()
-            .any(|(from, to)| *to >= turn.accepted_at && *from <= turn.ended_at);
+            .any(|(killed, back)| *back >= from && *killed <= turn.ended_at);
         match turn.end.as_deref() {
             Some("done") => {
                 done += 1;

@@ -50,7 +50,7 @@ pub(super) struct Recovery {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) failures: Failures,
-    /// Tries since a connection lasted.
+    /// Tries since a connection lasted; for full jitter, since one brought progress.
     pub(super) tries: u32,
     rejoins: VecDeque<Instant>,
     /// The progress that `failures` counts from.
@@ -58,12 +58,14 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Progress makes what failed before count no more.
-    pub(super) fn see(&mut self, cursor: Seq, consumed: Seq) {
-        if self.mark != (cursor, consumed) {
+    /// Progress makes what failed before count no more; whether there was any.
+    pub(super) fn see(&mut self, cursor: Seq, consumed: Seq) -> bool {
+        let progress = self.mark != (cursor, consumed);
+        if progress {
             self.mark = (cursor, consumed);
             self.failures = Failures::default();
         }
+        progress
     }
 
     pub(super) fn rejoined(&mut self, now: Instant) {

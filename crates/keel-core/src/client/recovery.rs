@@ -10,6 +10,7 @@ use keel_wire::{CloseCode, Code, EndReason, Fault, FaultCode, Origin, Strategy, 
 use super::{
     Ask, Client, Cx, Event, Failures, Life, Output,
     attempt::Attempt,
+    backoff::Backoff,
     ladder::{Kind, Recovery},
     outcome::{self, Outcome},
     path::{Path, Stage, Trust},
@@ -82,8 +83,13 @@ impl Client {
     }
 
     fn count_loss(&mut self, cx: &Cx<'_>, path: &Path, ask: Ask) {
-        self.ledger
+        let progress = self
+            .ledger
             .see(self.fold.cursor.seq, self.outbox.consumed());
+        if progress && matches!(self.config.backoff, Backoff::FullJitter { .. }) {
+            // What is cut off while it works is worth coming back to at once. A table waits as it says.
+            self.ledger.tries = 0;
+        }
         let stable = |since| cx.now.mono.since(since) >= limits::STABLE_AFTER;
         if path.joined.is_some_and(stable) {
             self.ledger.tries = 0;

@@ -250,7 +250,7 @@ impl Session {
         ctx.config.faults && granted
     }
 
-    fn inject_for(&mut self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
+    fn inject_for(&self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
         let fact = Fact::Injected {
             injection: inject.fault.clone(),
         };
