@@ -276,18 +276,10 @@ async fn settle(a: &Client, b: &Client) -> Result<()> {
 
 /// A turn that was asked for under a key and has no receipt.
 fn unanswered(client: &Client) -> Option<String> {
-    let mut open = BTreeMap::new();
+    let mut open = said_at(client);
     for line in client.lines() {
-        match line.what {
-            Seen::Note { text } => {
-                if let Some(key) = text.strip_prefix("said ") {
-                    open.insert(key.to_owned(), ());
-                }
-            }
-            Seen::Receipt { key, .. } => {
-                open.remove(&key);
-            }
-            _ => {}
+        if let Seen::Receipt { key, .. } = line.what {
+            open.remove(&key);
         }
     }
     open.into_keys().next()
@@ -295,14 +287,15 @@ fn unanswered(client: &Client) -> Option<String> {
 
 /// When the owner said what, by key.
 fn said_at(owner: &Client) -> BTreeMap<String, u64> {
-    let said = owner
-        .lines()
-        .into_iter()
-        .filter_map(|line| match line.what {
-            Seen::Note { text } => Some((text.strip_prefix("said ")?.to_owned(), line.t)),
-            _ => None,
-        });
-    said.collect()
+    let mut said = BTreeMap::new();
+    for line in owner.lines() {
+        if let Seen::Note { text } = line.what
+            && let Some(key) = text.strip_prefix("said ")
+        {
+            said.insert(key.to_owned(), line.t);
+        }
+    }
+    said
 }
 
 fn judge(
@@ -382,15 +375,14 @@ fn judge(
 }
 
 fn slowest_recovery(client: &Client) -> Option<f64> {
-    let recoveries = client
-        .lines()
-        .into_iter()
-        .filter_map(|line| match line.what {
-            Seen::Recovered { lost_ms, .. } => Some(lost_ms),
-            _ => None,
-        });
+    let mut slowest = None;
+    for line in client.lines() {
+        if let Seen::Recovered { lost_ms, .. } = line.what {
+            slowest = slowest.max(Some(lost_ms));
+        }
+    }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-    recoveries.max().map(|ms| ms as f64)
+    slowest.map(|ms| ms as f64)
 }
 
 /// Processes that still carry this drill's folder in their command line, the server's own excepted.

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         parallel: args.parallel.max(1),
         seed: args.seed,
     };
-    let report = keel_drill::run(&options, |line| terminal::say(line))
+    let report = keel_drill::run(&options, terminal::say)
         .await
         .map_err(|error| Failure::unavailable(format!("{error:#}")))?;
     terminal::print(&report.table());
