@@ -405,7 +405,11 @@ impl Node {
         if drain.told {
             return;
         }
-        let quiet = self.runs.len() == 0;
+        let busy = self.sessions.values().any(|entry| match entry {
+            Entry::Active { session, .. } => session.is_busy(),
+            Entry::Loading { .. } => false,
+        });
+        let quiet = self.runs.len() == 0 && !busy;
         if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
             drain.stopped = true;
             let ids: Vec<SessionId> = self.sessions.keys().cloned().collect();

@@ -109,9 +109,9 @@ impl Session {
     /// The run's start is committed: it begins.
     pub(super) fn begin_run(&mut self, id: RunId, ctx: &mut Ctx<'_>) {
         let Some(run) = self.run.as_mut().filter(|run| run.id == id) else {
-            ctx.runs.end(id);
             return;
         };
+        ctx.runs.begin(id, &self.id);
         run.begun_at = Some(ctx.now.mono);
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         let prompt = self
