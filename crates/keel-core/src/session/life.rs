@@ -206,6 +206,7 @@ impl Session {
         self.start_next(ctx);
     }
 
+        self.note_idle(ctx.now.mono);
     /// Sends what this input staged. Called once after each input.
     pub(crate) fn finish_step(&mut self, ctx: &mut Ctx<'_>) {
         self.flush(ctx);

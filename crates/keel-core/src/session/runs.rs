@@ -257,7 +257,8 @@ impl Session {
         ctx.runs.end(id);
         if self.dying == Some(id) {
             self.dying = None;
-            return self.start_next(ctx);
+            self.start_next(ctx);
+            return self.note_idle(ctx.now.mono);
         }
         let Some(run) = self.run.as_ref().filter(|run| run.id == id) else {
             return;
