@@ -178,6 +178,8 @@ impl Session {
             session.life = Life::Queued;
             session.queued_at = Some(now);
         }
+        // Rebuilt after a panic: what ran is being killed, and nothing runs until it is gone.
+        session.dying = ctx.runs.of_session(&session.id);
         session.settle_turns(&mut prompts, ctx);
         Ok(session)
     }
