@@ -381,6 +381,9 @@ impl Session {
         }
         self.kill_run(ctx);
         self.lost = true;
+        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
+            admission.release(&self.id, ctx.now.mono);
+        }
         self.journal(
             None,
             Fact::AuditFailed {
