@@ -124,16 +124,18 @@ impl Session {
             turn: turn.clone(),
             attempt,
             prompt,
-            params: self.params.clone(),
+            // What is not committed is not told, to programs neither.
+            params: self.fold.params.clone(),
         };
         ctx.out.push(Output::Run {
             run: id,
             request: Box::new(request),
         });
-        if self.params_applied < self.params_version {
-            self.params_applied = self.params_version;
+        let version = self.fold.params_version;
+        if self.params_applied < version {
+            self.params_applied = version;
             self.stage_event(ParamsApplied {
-                version: self.params_version,
+                version,
                 turn: turn.clone(),
             });
         }
