@@ -166,7 +166,9 @@ impl Session {
             Ok(consumed) => consumed,
             Err(fault) => return self.turn_away(id, *fault, ctx),
         };
-        let in_log = resume.cursor.epoch == self.row.epoch && resume.cursor.seq <= self.committed;
+        // Who has applied nothing is at the beginning of any log.
+        let same_log = resume.cursor.epoch == self.row.epoch || resume.cursor.seq == Seq::ZERO;
+        let in_log = same_log && resume.cursor.seq <= self.committed;
         let arrival = Arrival {
             how: if rejoins {
                 Joined::Rejoined
