@@ -107,6 +107,7 @@ impl Session {
     }
 
     pub(super) fn stage_stream(&mut self, stream: &StreamId) {
+        self.stage.streams_dropped.retain(|gone| gone != stream);
         if !self.stage.streams.contains(stream) {
             self.stage.streams.push(stream.clone());
         }
