@@ -254,9 +254,8 @@ impl Client {
         } else {
             0
         };
-        let limit = if misses {
-            limits::BEATS_BEHIND_MAX
-        } else {
+        // A replay may wait for a page of the store; that one is slow is told before this.
+        let limit = if path.stage == Stage::Replaying {
             limits::BEATS_REPLAYING_MAX
         };
         // More than one: a beat may overtake an event, but no two do.
@@ -265,6 +264,8 @@ impl Client {
                 "the log is at {}, nothing came after {}",
                 beat.seq, cursor.seq
             );
+        } else {
+            limits::BEATS_BEHIND_MAX
             self.break_off(cx, Slot::Current, message);
         }
     }

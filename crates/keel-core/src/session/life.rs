@@ -226,6 +226,7 @@ impl Session {
             self.run_deadline(&clocks.unwrap_or_default()),
             at(self.commit_retry_at(), "commit retry"),
             at(self.commit_slow_at(), "slow commit"),
+            at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
@@ -250,7 +251,7 @@ impl Session {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         self.check_run(ctx);
         self.retry_commit(ctx);
-        if due(self.commit_slow_at()) {
+        if due(self.commit_slow_at()) || due(self.read_slow_at()) {
             self.store_is_slow(ctx);
         }
         if due(self.legs.read_again_at) {
