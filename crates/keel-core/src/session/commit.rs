@@ -381,10 +381,10 @@ impl Session {
             ctx.conns.refuse(conn, fault, ctx.out);
         }
         self.kill_run(ctx);
-        self.lost = true;
         if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
             admission.release(&self.id, ctx.now.mono);
         }
+        self.lost = true;
         self.journal(
             None,
             Fact::AuditFailed {

@@ -206,9 +206,9 @@ impl Session {
             self.interrupt(&turn, bytes, ctx);
         }
         self.start_next(ctx);
+        self.note_idle(ctx.now.mono);
     }
 
-        self.note_idle(ctx.now.mono);
     /// Sends what this input staged. Called once after each input.
     pub(crate) fn finish_step(&mut self, ctx: &mut Ctx<'_>) {
         self.flush(ctx);
