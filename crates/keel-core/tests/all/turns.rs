@@ -524,12 +524,10 @@ fn a_success_after_a_retry_shows_the_retry_and_its_cause_m22_m47() {
         .collect();
     assert_eq!(causes, [None, Some(Code::ProviderSpawn.known())]);
     assert_eq!(ends(&world, &session), [TurnEnd::Done]);
-    let counted = world.facts.iter().filter(|fact| {
-        matches!(
-            fact,
-            Fact::AttemptFailed { attempt: 1, .. }
-        )
-    });
+    let counted = world
+        .facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::AttemptFailed { attempt: 1, .. }));
     assert_eq!(counted.count(), 1);
 }
 
@@ -597,4 +595,39 @@ fn whatever_ends_badly_names_its_cause_and_whether_to_come_back_i15() {
             "a turn is never run again by itself"
         );
     }
+}
+
+#[test]
+fn an_answer_begun_anew_takes_its_question_back() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    let run = world.runs[0].0;
+    let id = ActionId::from_bits(1);
+    let action = Action {
+        id: id.clone(),
+        prompt: "may I?".into(),
+        options: Vec::new(),
+    };
+    let failure = RunFailure {
+        code: Code::ProviderCrashed,
+        message: String::new(),
+        detail: Map::new(),
+    };
+    for output in [
+        RunOutput::NeedsAction(action),
+        RunOutput::NewAttempt { failure },
+    ] {
+        world.input(Input::RunOutput { run, output });
+    }
+    let answer = keel_wire::Answer {
+        turn: world.runs[0].1.turn.clone(),
+        action: id,
+        answer: json!("yes"),
+    };
+    world.command(conn, 2, answer);
+    assert!(matches!(
+        world.receipts(conn)[1].body,
+        ReceiptBody::Fault(_)
+    ));
 }
