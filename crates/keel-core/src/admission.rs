@@ -248,9 +248,9 @@ impl Admission {
         }
     }
 
-    /// What was decided since the last call.
-    pub(crate) fn take_changes(&mut self) -> VecDeque<Change> {
-        std::mem::take(&mut self.changes)
+    /// What was decided next, and not yet told.
+    pub(crate) fn take_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
@@ -288,6 +288,10 @@ mod tests {
             slots,
             queue,
         })
+    }
+
+    fn told(admission: &mut Admission) -> Vec<Change> {
+        std::iter::from_fn(|| admission.take_change()).collect()
     }
 
     fn later(s: u64) -> Instant {
@@ -331,7 +335,7 @@ mod tests {
             admission.request(&session(n), Some(later(60)));
         }
         admission.release(&session(1), NOW);
-        let changes: Vec<_> = admission.take_changes().into();
+        let changes = told(&mut admission);
         assert_eq!(changes[0], Change::Granted(session(2)));
         assert!(
             matches!(&changes[1], Change::Moved(s, Place { position: 1, .. }) if *s == session(3))
@@ -354,9 +358,9 @@ mod tests {
             admission.request(&session(n), Some(later(3600)));
         }
         admission.release(&session(1), NOW);
-        admission.take_changes();
+        told(&mut admission);
         admission.expire(NOW + limits::CLAIM_WITHIN);
-        let changes: Vec<_> = admission.take_changes().into();
+        let changes = told(&mut admission);
         assert!(changes.contains(&Change::Expired(session(2))));
         assert!(changes.contains(&Change::Granted(session(3))));
     }

@@ -53,7 +53,7 @@ pub const SUSPECT_MIN_MS: u64 = 100;
 pub const SUSPECT_MAX_MS: u64 = 120_000;
 /// Beats that find a client behind, with nothing coming in between; then the connection is replaced.
 pub const BEATS_BEHIND_MAX: u32 = 2;
-/// Beats that find a client still without `replayed`, though nothing is missing; then likewise.
+/// Beats that find a client still without `replayed`, with nothing coming in between; then likewise.
 pub const BEATS_REPLAYING_MAX: u32 = 5;
 /// Events after which a client acknowledges without being asked by a beat.
 pub const ACK_EVERY_EVENTS: u64 = 64;

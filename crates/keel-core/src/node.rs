@@ -310,11 +310,13 @@ impl Node {
 
     /// Grants, expiries and moves in line that admission decided by itself.
     fn tell_admission(&mut self, now: Now, out: &mut Outputs) {
-        let mut changes = VecDeque::new();
-        for admission in self.admissions.values_mut() {
-            changes.append(&mut admission.take_changes());
-        }
-        for change in changes {
+        // What a session does about a change may be another: each gives up a slot or a place at most
+        // once, so this comes to an end.
+        while let Some(change) = self
+            .admissions
+            .values_mut()
+            .find_map(Admission::take_change)
+        {
             match change {
                 Change::Granted(session) => {
                     self.with(now, &session, out, |session, ctx| session.slot_granted(ctx));
@@ -413,7 +415,11 @@ impl Node {
         if drain.told {
             return;
         }
-        let quiet = self.runs.len() == 0;
+        let busy = self.sessions.values().any(|entry| match entry {
+            Entry::Active { session, .. } => session.is_busy(),
+            Entry::Loading { .. } => false,
+        });
+        let quiet = self.runs.len() == 0 && !busy;
         if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
             drain.stopped = true;
             let ids: Vec<SessionId> = self.sessions.keys().cloned().collect();

@@ -1,1 +1,38 @@
-//! keel-sim
+//! The simulator: the shipped Node and Client, over encoded bytes, under seeded faults.
+//!
+//! A run is a number: the same seed gives the same trace, to the byte. Everything around the machines
+//! (network, store, programs, applications, clocks) is a model that can break, and the reference that
+//! the laws are checked against is reckoned from those models and from what the store has synced.
+//!
+//! ```no_run
+//! let report = keel_sim::run(
+//!     keel_sim::Options { seeds: 0..1_000, threads: 2, mutants: true },
+//!     |_progress| {},
+//! );
+//! assert!(report.violations.is_empty(), "{report}");
+//! ```
+
+mod actor;
+mod archive;
+mod cell;
+mod chance;
+mod finish;
+mod guest;
+mod host;
+mod laws;
+mod link;
+mod mix;
+mod mutant;
+mod nemesis;
+mod program;
+mod queue;
+mod runner;
+mod store;
+mod trace;
+mod wires;
+mod world;
+
+pub use mutant::Mutant;
+pub use runner::{
+    CellCount, MutantCount, Options, Progress, Replay, Report, Violation, replay, run, trace_hash,
+};

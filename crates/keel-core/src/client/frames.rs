@@ -1,8 +1,8 @@
 //! What the server says, frame by frame.
 
 use keel_wire::{
-    Beat, ClientFrame, Code, Cursor, EventFrame, Fault, Gap, Goaway, Origin, Range, Receipt, Retry,
-    Seq, ServerFrame, Strategy, Todo, codec::Decoded, limits::FRAME_OUT_BYTES_MAX,
+    Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, Origin, Range,
+    Receipt, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded, limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{
@@ -101,12 +101,12 @@ impl Client {
                     cx.send(path, answer(beat.n, self.fold.cursor));
                 }
             }
-            ServerFrame::Status(_) => {}
+            // What is told before welcome is not of the session.
+            ServerFrame::Status(_) | ServerFrame::Ephemeral(_) => {}
             ServerFrame::Receipt(_)
             | ServerFrame::Event(_)
             | ServerFrame::Gap(_)
-            | ServerFrame::Replayed(_)
-            | ServerFrame::Ephemeral(_) => {
+            | ServerFrame::Replayed(_) => {
                 let message = format!("{} came before welcome", frame.name());
                 self.break_off(cx, Slot::Attempt, message);
             }
@@ -123,7 +123,8 @@ impl Client {
             ServerFrame::Event(event) if !waits => self.event(cx, event),
             ServerFrame::Gap(gap) if !waits => self.gap(cx, *gap),
             ServerFrame::Replayed(_) if !waits => self.replayed(cx),
-            ServerFrame::Ephemeral(ephemeral) if !waits => cx.tell(Event::Ephemeral(ephemeral)),
+            // In line, too, a token may expire.
+            ServerFrame::Ephemeral(ephemeral) => self.ephemeral(cx, ephemeral),
             ServerFrame::Status(frame) => self.server = Some(Box::new(frame.status)),
             ServerFrame::Beat(beat) => self.beat(cx, beat),
             ServerFrame::Goaway(goaway) => self.goaway(cx, Slot::Current, goaway),
@@ -139,12 +140,18 @@ impl Client {
             | ServerFrame::Receipt(_)
             | ServerFrame::Event(_)
             | ServerFrame::Gap(_)
-            | ServerFrame::Replayed(_)
-            | ServerFrame::Ephemeral(_) => {
+            | ServerFrame::Replayed(_) => {
                 let message = format!("{} came out of turn", frame.name());
                 self.break_off(cx, Slot::Current, message);
             }
         }
+    }
+
+    fn ephemeral(&mut self, cx: &mut Cx<'_>, ephemeral: Ephemeral) {
+        if ephemeral.kind == "token.expiring" && self.can_refresh() {
+            cx.out.push(Output::FetchToken);
+        }
+        cx.tell(Event::Ephemeral(ephemeral));
     }
 
     fn receipt(&mut self, cx: &mut Cx<'_>, receipt: Receipt) {
@@ -254,10 +261,11 @@ impl Client {
         } else {
             0
         };
-        let limit = if misses {
-            limits::BEATS_BEHIND_MAX
-        } else {
+        // A replay may wait for a page of the store; that one is slow is told before this.
+        let limit = if path.stage == Stage::Replaying {
             limits::BEATS_REPLAYING_MAX
+        } else {
+            limits::BEATS_BEHIND_MAX
         };
         // More than one: a beat may overtake an event, but no two do.
         if path.beats_behind >= limit {

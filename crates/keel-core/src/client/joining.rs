@@ -1,9 +1,9 @@
 //! A connection takes its place: in line, welcomed, replayed.
 
-use keel_wire::{CloseCode, Joined, Queued, Seq, Strategy, Welcome};
+use keel_wire::{CloseCode, Code, Joined, Origin, Queued, Scope, Seq, Strategy, Welcome};
 
 use super::{
-    Client, Cx, Event, Life, Membership, Output, Seat,
+    Client, CommandOutcome, Cx, Event, Life, Membership, Output, Seat,
     attempt::Attempt,
     ladder::Kind,
     path::{Stage, Trust},
@@ -91,6 +91,9 @@ impl Client {
         if self.fold.cursor.seq == Seq::ZERO || (is_new && !path.resumes) {
             self.fold.start(welcome.cursor.epoch);
         }
+        if is_new && path.resumes {
+            self.disown_commands(cx);
+        }
         self.outbox.welcomed(welcome.consumed);
         self.seat = Some(Seat {
             session: welcome.session.clone(),
@@ -109,6 +112,21 @@ impl Client {
                 params: welcome.params,
                 params_version: welcome.params_version,
             })));
+        }
+    }
+
+    /// The participation that these were said in is given up, and with it what became of them.
+    fn disown_commands(&mut self, cx: &mut Cx<'_>) {
+        while let Some(entry) = self.outbox.give_up_sent() {
+            let fault = self
+                .mint
+                .fault(cx.now, Code::ResumeRefused, Origin::Server)
+                .scope(Scope::Command);
+            let outcome = CommandOutcome::Unknown(Box::new(fault));
+            cx.out.push(Output::Receipt {
+                local: entry.local,
+                outcome,
+            });
         }
     }
 

@@ -384,8 +384,9 @@ impl Client {
             Some(Attempt::Waiting { .. } | Attempt::Token { .. } | Attempt::Path(_)) | None => {}
         }
         let overdue = |path: &Path| {
-            let slack = path.beat_every / 2;
-            path.trust == Trust::Trusted && now.since(path.heard) > path.beat_every + slack
+            // A beat and a half, as the server last said how often they come.
+            let quiet = path.suspect_after - path.suspect_after / 3;
+            path.trust == Trust::Trusted && now.since(path.heard) > quiet
         };
         let standing = matches!(self.life, Life::Standing);
         if standing && self.current.as_ref().is_some_and(overdue) {

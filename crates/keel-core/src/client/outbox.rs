@@ -186,6 +186,12 @@ impl Outbox {
         Some((entry.local, now.ms_since(entry.accepted)))
     }
 
+    /// A command that was sent, because nobody knows any more what became of those.
+    pub(super) fn give_up_sent(&mut self) -> Option<Entry> {
+        self.entries.front().filter(|entry| entry.was_sent())?;
+        self.remove(0)
+    }
+
     /// Any command, because none will be answered any more.
     pub(super) fn give_up(&mut self) -> Option<Entry> {
         self.remove(0)

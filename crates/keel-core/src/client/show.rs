@@ -133,7 +133,9 @@ impl Client {
                 },
                 fault.clone(),
             ),
-            Life::Standing | Life::Detaching { .. } => self.compose_standing(cx),
+            Life::Standing => self.compose_standing(cx),
+            // Leaving heals nothing: it is as it was until it is over.
+            Life::Detaching { .. } => self.status.clone(),
             Life::Recovering(recovery) if recovery.kind != Kind::Loss => {
                 let fault = recovery.cause.clone();
                 self.compose_legs(cx, LegState::Degraded { fault })

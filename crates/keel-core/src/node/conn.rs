@@ -65,9 +65,9 @@ pub(crate) struct Conn {
     pub(crate) grant: Option<Box<Grant>>,
     /// Its hello, until it is welcomed.
     hello: Option<Box<Hello>>,
-    /// When its token expires, and whether it was told that it will.
+    /// When its token expires, and when it is told that it will.
     expires: Option<Instant>,
-    expiry_told: bool,
+    tell_expiry_at: Option<Instant>,
     /// Where its commands go.
     pub(crate) stream: Option<StreamId>,
     /// The highest command number that this connection has brought.
@@ -112,17 +112,16 @@ impl Conn {
     }
 
     fn expires_soon(&self, now: Instant) -> bool {
-        let soon = self
-            .expires
-            .is_some_and(|at| at <= now + limits::EXPIRY_TOLD_BEFORE);
-        soon && !self.expiry_told
+        self.tell_expiry_at.is_some_and(|at| at <= now)
     }
 
     /// What its token allows from here on.
     pub(crate) fn set_grant(&mut self, grant: Grant, now: Now) {
         let left = Duration::from_millis(grant.expires.saturating_sub(now.wall));
+        // A token that lasts for less is not to be refreshed the moment that it comes.
+        let before = limits::EXPIRY_TOLD_BEFORE.min(left - left / 10);
         self.expires = Some(now.mono + left);
-        self.expiry_told = false;
+        self.tell_expiry_at = Some(now.mono + left.saturating_sub(before));
         self.grant = Some(Box::new(grant));
     }
 
@@ -178,7 +177,7 @@ impl Conns {
             grant: None,
             hello: None,
             expires: None,
-            expiry_told: false,
+            tell_expiry_at: None,
             stream: None,
             command_n: Seq::ZERO,
             delivery: None,
@@ -351,7 +350,7 @@ impl Conns {
                 (Due::Expired, now + every)
             }
             Phase::Attached { .. } if conn.expires_soon(now) => {
-                conn.expiry_told = true;
+                conn.tell_expiry_at = None;
                 (Due::ExpiresSoon, now)
             }
             Phase::Attached { .. } if now >= conn.heard + suspect => (Due::Silent, now + suspect),

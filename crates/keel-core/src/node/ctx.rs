@@ -15,12 +15,15 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// A number for a new run of `session`.
-    pub(crate) fn begin(&mut self, session: &SessionId) -> RunId {
+    /// A number for a new run.
+    pub(crate) const fn number(&mut self) -> RunId {
         self.last += 1;
-        let run = RunId(self.last);
+        RunId(self.last)
+    }
+
+    /// The shell is told to begin a run: its end will come.
+    pub(crate) fn begin(&mut self, run: RunId, session: &SessionId) {
         self.of.insert(run, session.clone());
-        run
     }
 
     pub(crate) fn session(&self, run: RunId) -> Option<&SessionId> {

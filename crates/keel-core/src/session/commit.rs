@@ -113,6 +113,7 @@ impl Session {
     }
 
     pub(super) fn stage_stream(&mut self, stream: &StreamId) {
+        self.stage.streams_dropped.retain(|gone| gone != stream);
         if !self.stage.streams.contains(stream) {
             self.stage.streams.push(stream.clone());
         }
@@ -420,6 +421,9 @@ impl Session {
             ctx.conns.refuse(conn, fault, ctx.out);
         }
         self.kill_run(ctx);
+        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
+            admission.release(&self.id, ctx.now.mono);
+        }
         self.lost = true;
         self.journal(
             None,

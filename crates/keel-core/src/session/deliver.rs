@@ -28,14 +28,14 @@ enum Next {
 }
 
 impl Session {
-    pub(super) fn pump_all(&self, ctx: &mut Ctx<'_>) {
+    pub(super) fn pump_all(&mut self, ctx: &mut Ctx<'_>) {
         for conn in self.connections() {
             self.pump(conn, ctx);
         }
     }
 
     /// Sends a connection what its transport takes now.
-    pub(crate) fn pump(&self, id: ConnId, ctx: &mut Ctx<'_>) {
+    pub(crate) fn pump(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
         loop {
             match self.next_for(id, ctx) {
                 Next::Send(frame) => {
@@ -52,6 +52,7 @@ impl Session {
                     };
                     delivery.reading = true;
                     let after = delivery.sent;
+                    self.read_begins(ctx.now.mono);
                     ctx.out.push(Output::Read {
                         conn: id,
                         session: self.id.clone(),
@@ -169,6 +170,7 @@ impl Session {
         events: Result<Vec<StoredEvent>, String>,
         ctx: &mut Ctx<'_>,
     ) {
+        self.read_ends(events.is_ok(), ctx);
         let committed = self.committed;
         let Some(delivery) = delivery(id, ctx) else {
             return;

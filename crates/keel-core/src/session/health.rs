@@ -29,6 +29,9 @@ pub(super) struct Legs {
     pub(super) stalled: Option<Box<Fault>>,
     /// Pages are read again then.
     pub(super) read_again_at: Option<Instant>,
+    /// Pages that are being read, and since when any is.
+    pub(super) reads: usize,
+    pub(super) reading_since: Option<Instant>,
 }
 
 impl Session {
@@ -91,6 +94,28 @@ impl Session {
         };
         self.journal(None, Fact::StoreFailed { fault }, ctx);
         self.tell_status(ctx);
+    }
+
+    /// A page is asked for.
+    pub(super) fn read_begins(&mut self, now: Instant) {
+        self.legs.reads += 1;
+        self.legs.reading_since.get_or_insert(now);
+    }
+
+    /// A page, or the reason why there is none, is here.
+    pub(super) fn read_ends(&mut self, read: bool, ctx: &mut Ctx<'_>) {
+        self.legs.reads = self.legs.reads.saturating_sub(1);
+        let since = self.legs.reading_since;
+        self.legs.reading_since = since.map(|_| ctx.now.mono).filter(|_| self.legs.reads > 0);
+        if let (true, StoreLeg::Slow { .. }, None) = (read, &self.store, &self.inflight) {
+            self.store_answered(since.unwrap_or(ctx.now.mono), ctx);
+        }
+    }
+
+    /// When a page that is being read is late enough to tell.
+    pub(super) fn read_slow_at(&self) -> Option<Instant> {
+        let since = self.legs.reading_since?;
+        matches!(self.store, StoreLeg::Up).then(|| since + limits::STORE_SLOW_AFTER)
     }
 
     /// A page could not be read; it is asked for again after a while.

@@ -179,6 +179,8 @@ impl Session {
             session.life = Life::Queued;
             session.queued_at = Some(now);
         }
+        // Rebuilt after a panic: what ran is being killed, and nothing runs until it is gone.
+        session.dying = ctx.runs.of_session(&session.id);
         session.settle_turns(&mut prompts, ctx);
         Ok(session)
     }
@@ -205,6 +207,7 @@ impl Session {
             self.interrupt(&turn, bytes, ctx);
         }
         self.start_next(ctx);
+        self.note_idle(ctx.now.mono);
     }
 
     /// Sends what this input staged. Called once after each input.
@@ -224,6 +227,7 @@ impl Session {
             self.run_deadline(&clocks.unwrap_or_default()),
             at(self.commit_retry_at(), "commit retry"),
             at(self.commit_slow_at(), "slow commit"),
+            at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
@@ -248,7 +252,7 @@ impl Session {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         self.check_run(ctx);
         self.retry_commit(ctx);
-        if due(self.commit_slow_at()) {
+        if due(self.commit_slow_at()) || due(self.read_slow_at()) {
             self.store_is_slow(ctx);
         }
         if due(self.legs.read_again_at) {

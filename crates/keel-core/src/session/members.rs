@@ -167,7 +167,9 @@ impl Session {
             Ok(consumed) => consumed,
             Err(fault) => return self.turn_away(id, *fault, ctx),
         };
-        let in_log = resume.cursor.epoch == self.row.epoch && resume.cursor.seq <= self.committed;
+        // Who has applied nothing is at the beginning of any log.
+        let same_log = resume.cursor.epoch == self.row.epoch || resume.cursor.seq == Seq::ZERO;
+        let in_log = same_log && resume.cursor.seq <= self.committed;
         let arrival = Arrival {
             how: if rejoins {
                 Joined::Rejoined
@@ -241,6 +243,7 @@ impl Session {
             .grant
             .as_ref()
             .map_or_else(String::new, |grant| grant.subject.clone());
+        let ghost = self.unwelcomed(&hello.instance, ctx);
         let participant = ParticipantId::from_bits(ctx.mint.bits());
         let mut member = Member::absent(hello.role, ctx.now.mono);
         member.conn = Some(id);
@@ -258,6 +261,12 @@ impl Session {
             subject,
         });
         let came_back = hello.resume.is_some();
+        if let Some(ghost) = ghost {
+            self.leave(&ghost, LeaveReason::Removed, ctx);
+        }
+        if came_back {
+            self.forget_outcomes(&participant, &hello.stream, ctx);
+        }
         if let Err(fault) = self.open_stream(&participant, &hello.stream, came_back, ctx) {
             return self.turn_away(id, *fault, ctx);
         }
@@ -268,6 +277,24 @@ impl Session {
         } else {
             Effect::Welcome { conn: id }
         });
+    }
+
+    /// A participant of this instance that it never heard of, or cannot prove to be: it would stay
+    /// behind as a ghost.
+    fn unwelcomed(&mut self, instance: &InstanceId, ctx: &mut Ctx<'_>) -> Option<ParticipantId> {
+        let of = |member: &Member| {
+            member
+                .instance
+                .as_ref()
+                .is_some_and(|(of, _)| of == instance)
+        };
+        let (ghost, member) = self.members.iter_mut().find(|(_, member)| of(member))?;
+        let ghost = ghost.clone();
+        if let Some(old) = member.conn.take() {
+            let fault = ctx.fault(Code::Superseded).session(&self.id);
+            ctx.conns.refuse(old, fault, ctx.out);
+        }
+        Some(ghost)
     }
 
     /// A new participant is committed, or has come out of the line: it may be welcomed.

@@ -109,9 +109,9 @@ impl Session {
     /// The run's start is committed: it begins.
     pub(super) fn begin_run(&mut self, id: RunId, ctx: &mut Ctx<'_>) {
         let Some(run) = self.run.as_mut().filter(|run| run.id == id) else {
-            ctx.runs.end(id);
             return;
         };
+        ctx.runs.begin(id, &self.id);
         run.begun_at = Some(ctx.now.mono);
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         let prompt = self
@@ -124,16 +124,18 @@ impl Session {
             turn: turn.clone(),
             attempt,
             prompt,
-            params: self.params.clone(),
+            // What is not committed is not told, to programs neither.
+            params: self.fold.params.clone(),
         };
         ctx.out.push(Output::Run {
             run: id,
             request: Box::new(request),
         });
-        if self.params_applied < self.params_version {
-            self.params_applied = self.params_version;
+        let version = self.fold.params_version;
+        if self.params_applied < version {
+            self.params_applied = version;
             self.stage_event(ParamsApplied {
-                version: self.params_version,
+                version,
                 turn: turn.clone(),
             });
         }
@@ -259,7 +261,8 @@ impl Session {
         ctx.runs.end(id);
         if self.dying == Some(id) {
             self.dying = None;
-            return self.start_next(ctx);
+            self.start_next(ctx);
+            return self.note_idle(ctx.now.mono);
         }
         let Some(run) = self.run.as_ref().filter(|run| run.id == id) else {
             return;

@@ -102,6 +102,29 @@ impl Session {
         Ok(consumed)
     }
 
+    /// A client comes back as a new participant: what became of its commands is known to nobody here,
+    /// so nothing is said about them, and none is run again.
+    pub(super) fn forget_outcomes(
+        &mut self,
+        participant: &ParticipantId,
+        state: &StreamState,
+        ctx: &Ctx<'_>,
+    ) {
+        if self.streams.contains_key(&state.id) {
+            return;
+        }
+        self.make_room_for_a_stream(ctx);
+        let sent = Seq::new(state.next.get().saturating_sub(1)).unwrap_or(Seq::ZERO);
+        let stream = Stream {
+            participant: participant.clone(),
+            consumed: sent,
+            ack: sent,
+            receipts: BTreeMap::new(),
+            used: ctx.now.mono,
+        };
+        self.streams.insert(state.id.clone(), stream);
+    }
+
     pub(super) fn make_room_for_a_stream(&mut self, ctx: &Ctx<'_>) {
         if self.streams.len() < limits::STREAMS_MAX {
             return;

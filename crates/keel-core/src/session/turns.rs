@@ -176,7 +176,7 @@ impl Session {
         };
         turn.attempts += 1;
         let (id, attempt) = (turn.id.clone(), turn.attempts);
-        let run = ctx.runs.begin(&self.id);
+        let run = ctx.runs.number();
         self.run = Some(Run::new(run, id.clone(), attempt));
         self.stage_event(TurnStarted {
             turn: id,

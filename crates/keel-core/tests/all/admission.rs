@@ -249,6 +249,27 @@ fn who_stands_in_line_hears_of_the_line_and_of_nothing_else() {
     assert_eq!(alien, None);
 }
 
+/// Found by `keel-sim` (seed 8044, everything settles): it hibernated over the running turn.
+#[test]
+fn a_turn_that_runs_with_nobody_there_keeps_its_session_in_memory() {
+    let mut world = limited(SlotKind::Turn, 1);
+    let first = world.connect(&Tab::new(1));
+    world.say(first, 1, "holds the slot");
+    let second = world.connect(&Tab::new(2));
+    let session = world.welcome(second).session;
+    world.say(second, 1, "waits for it");
+    world.crash();
+    assert_eq!(world.runs.len(), 1, "it has it now");
+    world.pass(Duration::from_secs(45));
+    world.done();
+    let ended = |event: &keel_wire::Event| match event {
+        keel_wire::Event::TurnEnded(ended) => Some(ended.end),
+        _ => None,
+    };
+    let ends: Vec<_> = world.log(&session).iter().filter_map(ended).collect();
+    assert_eq!(ends, [keel_wire::TurnEnd::Done]);
+}
+
 /// Lets time pass for connections that answer.
 fn live_on(world: &mut World, conns: &[keel_core::node::ConnId], s: u64) {
     for _ in 0..s {

@@ -462,6 +462,64 @@ fn a_connection_frozen_on_purpose_is_lost_like_any_silent_one() {
     );
 }
 
+/// Found by `keel-sim` (seed 232, gaps have a cause): its first welcome was lost, or it stood in line.
+#[test]
+fn who_has_applied_nothing_resumes_at_the_beginning_of_any_log() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let mut back = tab.again(&world.welcome(conn), 0);
+    back.hello.resume.as_mut().unwrap().cursor = keel_wire::Cursor::default();
+    let conn = world.connect(&back);
+    let frames = &world.lines[&conn].frames;
+    assert!(!frames.iter().any(|f| matches!(f, ServerFrame::Gap(_))));
+    assert_eq!(world.events(conn).len(), 2, "all of it");
+}
+
+/// Found by `keel-sim` (seed 2825, failures have a cause): "the stream is not yours".
+#[test]
+fn a_client_whose_first_welcome_was_lost_joins_again_and_leaves_no_ghost() {
+    let mut world = World::new();
+    let opener = world.connect(&Tab::new(1));
+    let session = world.welcome(opener).session;
+    let mut tab = Tab::new(2).of(&session);
+    let lost = world.connect(&tab);
+    tab.hello.attempt = 2;
+    let conn = world.connect(&tab);
+    assert_ne!(
+        world.welcome(conn).participant,
+        world.welcome(lost).participant
+    );
+    assert_eq!(world.lines[&lost].closed, Code::Superseded.close());
+    world.say(conn, 1, "hello");
+    assert_eq!(world.runs.len(), 1);
+    let log = world.log(&session);
+    let left = log
+        .iter()
+        .filter(|event| matches!(event, Event::ParticipantLeft(_)));
+    assert_eq!(left.count(), 1);
+}
+
+/// Found by `keel-sim` (seed 1677, a fault means not done): it was told that what ran had not.
+#[test]
+fn nothing_is_said_of_commands_whose_stream_has_expired() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    let other = world.connect(&Tab::new(2).of(&welcome.session));
+    world.say(conn, 1, "run, but its receipt was lost");
+    world.done();
+    world.send(conn, keel_wire::Detach {});
+    let mut back = tab.again(&welcome, 0);
+    back.hello.stream.next = seq(2);
+    back.hello.resume.as_mut().unwrap().strategy = Strategy::Rejoin;
+    let conn = world.connect(&back);
+    assert_eq!(world.welcome(conn).how, Joined::Joined);
+    assert_eq!(world.receipts(conn), []);
+    assert_eq!(world.lines[&other].closed, None);
+}
+
 #[test]
 fn a_longest_duration_is_announced_and_then_ends_the_session_on_purpose_m46_m18() {
     let mut world = World::new();

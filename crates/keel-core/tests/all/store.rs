@@ -178,6 +178,23 @@ fn a_panic_ends_neither_the_session_nor_its_neighbours_s02() {
     );
 }
 
+/// Found by `keel-sim` (seed 790, no loss without a cause): clients took the silence for a loss.
+#[test]
+fn a_page_that_is_late_is_told_s09() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.crash();
+    world.holds_pages = true;
+    let conn = world.connect(&tab.again(&welcome, 0));
+    world.pass(Duration::from_millis(1_100));
+    assert_eq!(states(&world, conn), [State::Degraded]);
+    world.release_pages();
+    assert_eq!(states(&world, conn), [State::Degraded, State::Live]);
+    assert_eq!(world.events(conn).len(), 2);
+}
+
 fn asked(world: &mut World, n: u64, question: keel_core::node::Ask) {
     let ask = keel_core::node::AskId(n);
     world.input(keel_core::node::Input::Ask { ask, question });

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use keel_core::node::{Backend, RunEnd, RunFailure, RunOutput, TurnClocks};
+use keel_core::node::{Ask, AskId, Backend, Input, RunEnd, RunFailure, RunOutput, TurnClocks};
 use keel_wire::{
-    Action, ActionId, BusyPolicy, Code, Event, Receipt, ReceiptBody, ServerFrame, TurnEnd,
+    Action, ActionId, BusyPolicy, Code, Event, Injection, Receipt, ReceiptBody, ServerFrame,
+    TurnEnd, journal::Fact,
 };
 use serde_json::{Map, json};
 
@@ -191,7 +192,7 @@ fn a_new_attempt_supersedes_what_was_said_c21() {
         message: "cut".into(),
         detail: Map::new(),
     };
-    world.input(keel_core::node::Input::RunOutput {
+    world.input(Input::RunOutput {
         run,
         output: RunOutput::NewAttempt { failure },
     });
@@ -225,7 +226,7 @@ fn every_clock_of_a_turn_ends_it_c06_c07() {
             |world| {
                 let run = world.runs[0].0;
                 let output = RunOutput::Started;
-                world.input(keel_core::node::Input::RunOutput { run, output });
+                world.input(Input::RunOutput { run, output });
             },
             2,
         ),
@@ -347,7 +348,7 @@ fn a_turn_waits_for_an_answer_and_silence_refuses_c23_a65() {
     let run = world.runs[0].0;
     let turn = world.runs[0].1.turn.clone();
     let output = RunOutput::NeedsAction(action);
-    world.input(keel_core::node::Input::RunOutput {
+    world.input(Input::RunOutput {
         run,
         output: output.clone(),
     });
@@ -366,7 +367,7 @@ fn a_turn_waits_for_an_answer_and_silence_refuses_c23_a65() {
         .map(|receipt| matches!(receipt.body, ReceiptBody::Ok { .. }))
         .collect();
     assert_eq!(ok, [true, false, false, true, false]);
-    world.input(keel_core::node::Input::RunOutput { run, output });
+    world.input(Input::RunOutput { run, output });
     world.pass(Duration::from_secs(601));
     let answered: Vec<_> = world
         .log(&session)
@@ -429,6 +430,79 @@ fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
     assert_eq!(ended.fault.as_ref().unwrap().code, Code::Expired);
 }
 
+/// Found by `keel-sim` (seed 26, everything settles): what was never begun has no end to wait for.
+#[test]
+fn a_run_that_was_never_begun_keeps_no_server_from_stopping() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.mood = StoreMood::Refuses;
+    world.say(conn, 1, "accepted, but not kept");
+    let question = Ask::Inject {
+        session,
+        participant: None,
+        injection: Injection::Panic,
+    };
+    let ask = AskId(1);
+    world.input(Input::Ask { ask, question });
+    world.mood = StoreMood::Well;
+    assert_eq!(world.runs, []);
+    world.input(Input::Drain {
+        within: Duration::from_secs(1),
+        target: None,
+    });
+    assert!(world.drained);
+}
+
+#[test]
+fn a_turn_whose_start_is_being_written_may_finish_while_the_server_drains() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.mood = StoreMood::Holds;
+    world.say(conn, 1, "go");
+    world.input(Input::Drain {
+        within: Duration::from_secs(10),
+        target: None,
+    });
+    world.release();
+    world.done();
+    assert_eq!(ends(&world, &session), [TurnEnd::Done]);
+    assert!(world.drained);
+}
+
+/// Found by `keel-sim` (seed 66, nothing is left).
+#[test]
+fn a_session_that_ended_over_a_run_leaves_memory_once_that_is_gone() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "go");
+    world.text("part");
+    world.kills_slowly = true;
+    world.command(conn, 2, keel_wire::EndSession {});
+    world.pass(Duration::from_secs(1));
+    world.finish(RunEnd::Cancelled);
+    world.pass(Duration::from_secs(31));
+    assert!(world.facts.contains(&Fact::Hibernated));
+}
+
+/// Found by `keel-sim` (seed 6260, programs have the params in force).
+#[test]
+fn a_program_is_told_no_params_that_are_not_kept() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.mood = StoreMood::Holds;
+    world.say(conn, 1, "go");
+    let patch = json!({ "prompt": "not kept yet" });
+    world.command(conn, 2, keel_wire::SetParams { patch });
+    world.release_one();
+    assert_eq!(world.runs[0].1.params, json!(null));
+    world.release();
+    world.done();
+    world.say(conn, 3, "again");
+    assert_eq!(world.runs[1].1.params, json!({ "prompt": "not kept yet" }));
+}
+
 #[test]
 fn a_success_after_a_retry_shows_the_retry_and_its_cause_m22_m47() {
     let mut world = World::with(|config| {
@@ -450,12 +524,10 @@ fn a_success_after_a_retry_shows_the_retry_and_its_cause_m22_m47() {
         .collect();
     assert_eq!(causes, [None, Some(Code::ProviderSpawn.known())]);
     assert_eq!(ends(&world, &session), [TurnEnd::Done]);
-    let counted = world.facts.iter().filter(|fact| {
-        matches!(
-            fact,
-            keel_wire::journal::Fact::AttemptFailed { attempt: 1, .. }
-        )
-    });
+    let counted = world
+        .facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::AttemptFailed { attempt: 1, .. }));
     assert_eq!(counted.count(), 1);
 }
 
@@ -470,7 +542,7 @@ fn closing_a_tab_cancels_nothing_i12() {
         code: keel_wire::CloseCode(1001),
         reason: String::new(),
     };
-    world.input(keel_core::node::Input::Lost { conn, end });
+    world.input(Input::Lost { conn, end });
     world.text("said to nobody");
     world.done();
     assert_eq!(world.stopped, []);
@@ -546,7 +618,7 @@ fn an_answer_begun_anew_takes_its_question_back() {
         RunOutput::NeedsAction(action),
         RunOutput::NewAttempt { failure },
     ] {
-        world.input(keel_core::node::Input::RunOutput { run, output });
+        world.input(Input::RunOutput { run, output });
     }
     let answer = keel_wire::Answer {
         turn: world.runs[0].1.turn.clone(),

@@ -61,6 +61,11 @@ pub(crate) struct World {
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) mood: StoreMood,
     held: VecDeque<(SessionId, u64, Batch)>,
+    /// Pages are not answered until told.
+    pub(crate) holds_pages: bool,
+    pages: Vec<Input>,
+    /// What is killed is gone when the test says so.
+    pub(crate) kills_slowly: bool,
     pub(crate) lines: BTreeMap<ConnId, Line>,
     pub(crate) runs: Vec<(RunId, RunRequest)>,
     pub(crate) stopped: Vec<(RunId, bool)>,
@@ -113,6 +118,9 @@ impl World {
             kept: BTreeMap::new(),
             mood: StoreMood::Well,
             held: VecDeque::new(),
+            holds_pages: false,
+            pages: Vec::new(),
+            kills_slowly: false,
             lines: BTreeMap::new(),
             runs: Vec::new(),
             stopped: Vec::new(),
@@ -275,11 +283,16 @@ impl World {
                     .iter()
                     .filter(|event| event.to > after);
                 let page = page.take(events).cloned().collect();
-                inputs.push_back(Input::Page {
+                let page = Input::Page {
                     conn,
                     session,
                     events: Ok(page),
-                });
+                };
+                if self.holds_pages {
+                    self.pages.push(page);
+                } else {
+                    inputs.push_back(page);
+                }
             }
             Output::Trim { session, through } => {
                 let kept = self.kept.get_mut(&session).unwrap();
@@ -296,10 +309,14 @@ impl World {
             Output::CancelRun { run } => self.stopped.push((run, false)),
             Output::KillRun { run } => {
                 self.stopped.push((run, true));
-                inputs.push_back(Input::RunEnded {
-                    run,
-                    end: RunEnd::Cancelled,
-                });
+                // A shell knows nothing of what it was never told to begin.
+                let known = self.runs.iter().any(|(begun, _)| *begun == run);
+                if known && !self.kills_slowly {
+                    inputs.push_back(Input::RunEnded {
+                        run,
+                        end: RunEnd::Cancelled,
+                    });
+                }
             }
             Output::Journal { entry, .. } => {
                 let broken = matches!(entry.fact, Fact::AuditFailed { .. });
@@ -382,6 +399,22 @@ impl World {
         }
         for stream in &batch.streams_dropped {
             kept.streams.remove(stream);
+        }
+    }
+
+    /// The store does the first commit that it held back, and goes on holding.
+    pub(crate) fn release_one(&mut self) {
+        if let Some((session, n, batch)) = self.held.pop_front() {
+            self.write(&batch);
+            self.input(Input::Committed { session, n });
+        }
+    }
+
+    /// The store answers with the pages that it held back.
+    pub(crate) fn release_pages(&mut self) {
+        self.holds_pages = false;
+        for page in std::mem::take(&mut self.pages) {
+            self.input(page);
         }
     }
 

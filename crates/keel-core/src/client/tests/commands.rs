@@ -139,3 +139,22 @@ fn no_more_are_under_way_than_the_server_takes() {
     rig.frame(conn, receipt(1));
     assert_eq!(rig.commands(conn), [1, 2, 3]);
 }
+
+/// Found by `keel-sim` (seed 1677): the server no longer knows, so nobody may say.
+#[test]
+fn commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_goes_on() {
+    let mut rig = Rig::live();
+    rig.command(1, "sent", None);
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    rig.command(2, "not sent", None);
+    rig.opened(ConnId(2));
+    rig.frame(ConnId(2), fault_frame(Code::ResumeRefused));
+    rig.closed(ConnId(2), close(4101));
+    rig.opened(ConnId(3));
+    rig.welcomed(ConnId(3), welcome(Joined::Joined, 0, 1));
+    let [(1, CommandOutcome::Unknown(fault))] = rig.receipts()[..] else {
+        panic!("{:?}", rig.receipts())
+    };
+    assert_eq!(fault.code, Code::ResumeRefused);
+    assert_eq!(rig.commands(ConnId(3)), [2]);
+}

@@ -211,3 +211,47 @@ fn a_stored_resume_state_goes_on_where_the_other_was() {
         Some(Strategy::Rejoin)
     );
 }
+
+fn expiring() -> ServerFrame {
+    keel_wire::Ephemeral {
+        kind: "token.expiring".into(),
+        data: keel_wire::RawData::from_value(&json!({ "in_ms": 1_000 })),
+    }
+    .into()
+}
+
+/// Found by `keel-sim` (seed 114, failures have a cause): it was broken off as out of turn.
+#[test]
+fn a_token_that_expires_is_refreshed_on_the_connection_in_line_too_p11() {
+    let mut config = config();
+    config.token = TokenSource::Fetched;
+    let mut rig = Rig::new(config);
+    rig.input(Input::Connect);
+    rig.input(Input::Token(Ok("first".into())));
+    let conn = rig.dialed();
+    rig.opened(conn);
+    rig.frame(
+        conn,
+        Queued {
+            session: SessionId::from_bits(1),
+            participant: ParticipantId::from_bits(1),
+            resume_key: "key".into(),
+            position: 1,
+            of: 1,
+            beat: BeatPlan {
+                every_ms: BEAT_MS,
+                suspect_ms: SUSPECT_MS,
+            },
+        },
+    );
+    rig.take();
+    rig.frame(conn, expiring());
+    assert!(rig.out.contains(&Output::FetchToken));
+    rig.input(Input::Token(Ok("fresh".into())));
+    assert!(
+        rig.sent(conn)
+            .iter()
+            .any(|frame| matches!(frame, ClientFrame::Auth(auth) if auth.token == "fresh"))
+    );
+    assert_eq!(rig.lost(), [""; 0]);
+}

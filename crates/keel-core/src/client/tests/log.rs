@@ -195,3 +195,19 @@ fn what_is_not_known_is_told_raw_and_what_is_broken_is_broken_off_m44() {
     });
     assert_eq!(rig.lost(), ["protocol_error"]);
 }
+
+/// Found by `keel-sim` (seed 790): a page of the store may be late.
+#[test]
+fn a_replay_is_waited_for_longer_than_an_event_is() {
+    let mut rig = Rig::new(config());
+    rig.input(Input::Connect);
+    let conn = rig.dialed();
+    rig.opened(conn);
+    rig.frame(conn, Box::new(welcome(Joined::Joined, 9, 0)));
+    for n in 1..=4 {
+        rig.frame(conn, beat(n, 9));
+    }
+    assert_eq!(rig.lost(), [""; 0]);
+    rig.frame(conn, beat(5, 9));
+    assert_eq!(rig.lost(), ["protocol_error"]);
+}

@@ -66,3 +66,14 @@ fn the_status_is_told_when_it_changes_and_not_when_time_passes_m31_m40() {
     rig.input(Input::Tick);
     assert_eq!(told(&rig.take()), 0);
 }
+
+/// Found by `keel-sim` (seed 1638, live is honest).
+#[test]
+fn leaving_while_lost_is_not_shown_as_live() {
+    let mut rig = Rig::live();
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    rig.opened(ConnId(2));
+    rig.frame(ConnId(2), Box::new(welcome(Joined::Resumed, 3, 0)));
+    rig.input(Input::Detach);
+    assert_eq!(rig.state(), &State::Recovering);
+}

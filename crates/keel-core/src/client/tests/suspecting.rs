@@ -219,3 +219,30 @@ fn a_probe_suspects_what_is_overdue_and_nothing_else() {
     rig.input(Input::Probe);
     assert_eq!(rig.lost(), ["heartbeat_timeout"]);
 }
+
+/// Found by `keel-sim` (seed 3580, no loss without a cause): beats had become rarer since welcome.
+#[test]
+fn a_probe_goes_by_what_the_last_beat_said() {
+    let mut rig = Rig::new(config());
+    rig.input(Input::Connect);
+    let conn = rig.dialed();
+    rig.opened(conn);
+    let mut busy = welcome(Joined::Created, 0, 0);
+    busy.beat = BeatPlan {
+        every_ms: 1_000,
+        suspect_ms: 2_500,
+    };
+    rig.welcomed(conn, busy);
+    rig.frame(
+        conn,
+        Beat {
+            n: seq(1),
+            seq: Seq::ZERO,
+            suspect_ms: Some(SUSPECT_MS),
+            pace_ms: None,
+        },
+    );
+    rig.pass(Duration::from_millis(BEAT_MS));
+    rig.input(Input::Probe);
+    assert_eq!(rig.lost(), [""; 0]);
+}

@@ -1,0 +1,329 @@
+//! The reference: what a session's log must be, reckoned from the synced store and from what the
+//! models of provider and application did themselves.
+//!
+//! Nothing here reads what a Node or a Client says. The fold and the patches are reckoned anew, so
+//! that a bug in the machines cannot agree with itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keel_wire::{BusyPolicy, Event, Range, Seq, Snapshot, TurnEnd, TurnId, record::StoredEvent};
+use serde_json::{Map, Value};
+
+/// What the providers said, by turn and attempt.
+pub(crate) type Emitted = BTreeMap<(TurnId, u32), String>;
+
+/// One turn, as the log tells it.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) begun_at: Option<u64>,
+    attempt: u32,
+    text: String,
+    pub(crate) ended: bool,
+    waits: bool,
+}
+
+/// A whole log, trimmed or not.
+#[derive(Debug, Default)]
+pub(crate) struct Archive {
+    events: Vec<Event>,
+    pub(crate) turns: BTreeMap<TurnId, Turn>,
+    open: Vec<TurnId>,
+    /// The params at each version, from 0.
+    params: Vec<Value>,
+    /// Commands that this log shows as run: their turn or version.
+    pub(crate) run: BTreeMap<u64, Ran>,
+    busy: BusyPolicy,
+    pub(crate) ended: bool,
+    joined: BTreeSet<String>,
+}
+
+/// What the log says about a command that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) turn: Option<TurnId>,
+    pub(crate) version: Option<u64>,
+}
+
+impl Archive {
+    pub(crate) fn new() -> Self {
+        Self {
+            params: vec![Value::Null],
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(crate) fn open_turns(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Versions of the params so far.
+    pub(crate) fn versions(&self) -> usize {
+        self.params.len() - 1
+    }
+
+    /// Whether `params` were in force at `version` or later.
+    pub(crate) fn had_params(&self, params: &Value, version: usize) -> bool {
+        self.params.iter().skip(version).any(|had| had == params)
+    }
+
+    /// Moves a fold from one position to another.
+    pub(crate) fn fold(&self, fold: &mut Snapshot, from: u64, to: u64) {
+        for event in &self.events[from as usize..to as usize] {
+            fold.apply(event);
+        }
+    }
+
+    /// Takes a committed event, and says which law it breaks.
+    pub(crate) fn take(
+        &mut self,
+        at: u64,
+        stored: &StoredEvent,
+        emitted: &Emitted,
+    ) -> Result<(), String> {
+        if stored.from.get() != self.head() + 1 || stored.to != stored.from {
+            return Err(format!(
+                "the log goes from {} to {}..{}",
+                self.head(),
+                stored.from,
+                stored.to
+            ));
+        }
+        let event = Event::decode(&stored.kind, stored.data.get())
+            .map_err(|error| format!("an event that is none: {error}"))?
+            .ok_or_else(|| format!("an event of unknown kind {}", stored.kind))?;
+        if self.ended {
+            return Err(format!("{} follows session.ended", event.name()));
+        }
+        self.check(at, &event, emitted)?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn ran(&mut self, command: Option<u64>, ran: Ran) -> Result<(), String> {
+        let Some(command) = command else {
+            return Ok(());
+        };
+        match self.run.insert(command, ran) {
+            None => Ok(()),
+            Some(_) => Err(format!("command {command} was run twice")),
+        }
+    }
+
+    fn check(&mut self, at: u64, event: &Event, emitted: &Emitted) -> Result<(), String> {
+        match event {
+            Event::SessionCreated(created) => {
+                if self.head() != 0 {
+                    return Err("session.created comes first".to_owned());
+                }
+                self.busy = created.busy;
+            }
+            Event::ParticipantJoined(joined) => {
+                if !self.joined.insert(joined.participant.as_str().to_owned()) {
+                    return Err(format!("{} joined twice", joined.participant));
+                }
+            }
+            Event::ParticipantLeft(left) => {
+                if !self.joined.remove(left.participant.as_str()) {
+                    return Err(format!("{} left without being there", left.participant));
+                }
+            }
+            Event::ParamsChanged(changed) => {
+                if changed.version.get() != self.params.len() as u64 {
+                    return Err(format!("params version {} comes", changed.version));
+                }
+                let mut params = self.params.last().cloned().unwrap_or_default();
+                patch(&mut params, &changed.patch);
+                self.params.push(params);
+                let ran = Ran {
+                    turn: None,
+                    version: Some(changed.version.get()),
+                };
+                let command = changed.patch.get("last").and_then(Value::as_u64);
+                self.ran(command.filter(|_| changed.by.is_some()), ran)?;
+            }
+            Event::ParamsApplied(applied) => {
+                if applied.version.get() > self.versions() as u64 {
+                    return Err("params were applied before they were set".to_owned());
+                }
+            }
+            Event::Message(message) => {
+                let ran = Ran {
+                    turn: None,
+                    version: None,
+                };
+                self.ran(message.data.as_u64(), ran)?;
+            }
+            Event::TurnAccepted(accepted) => {
+                let room = match self.busy {
+                    BusyPolicy::Reject => 0,
+                    BusyPolicy::Queue { max } => max as usize,
+                };
+                if self.open.len() > room {
+                    return Err("more turns are open than may be".to_owned());
+                }
+                let turn = Turn {
+                    begun_at: None,
+                    attempt: 0,
+                    text: String::new(),
+                    ended: false,
+                    waits: false,
+                };
+                if self.turns.insert(accepted.turn.clone(), turn).is_some() {
+                    return Err("a turn was accepted twice".to_owned());
+                }
+                self.open.push(accepted.turn.clone());
+                let ran = Ran {
+                    turn: Some(accepted.turn.clone()),
+                    version: None,
+                };
+                self.ran(command_of(&accepted.text), ran)?;
+            }
+            Event::TurnStarted(started) => {
+                if self.open.first() != Some(&started.turn) {
+                    return Err("a turn was begun out of order".to_owned());
+                }
+                let turn = self.open_turn(&started.turn)?;
+                if started.attempt != turn.attempt + 1 {
+                    return Err(format!(
+                        "attempt {} follows {}",
+                        started.attempt, turn.attempt
+                    ));
+                }
+                turn.begun_at.get_or_insert(at);
+                turn.attempt = started.attempt;
+                turn.text.clear();
+                turn.waits = false;
+            }
+            Event::Text(text) => {
+                let turn = self.open_turn(&text.turn)?;
+                if (text.attempt, text.at_byte) != (turn.attempt, turn.text.len() as u64) {
+                    return Err("text does not follow text".to_owned());
+                }
+                turn.text.push_str(&text.data);
+                let said = emitted.get(&(text.turn.clone(), text.attempt));
+                if !said.is_some_and(|said| said.starts_with(&turn.text)) {
+                    return Err("text was logged that nobody said".to_owned());
+                }
+            }
+            Event::Item(item) => {
+                if self.open_turn(&item.turn)?.attempt != item.attempt {
+                    return Err("an item of another attempt".to_owned());
+                }
+            }
+            Event::TurnWaiting(waiting) => self.open_turn(&waiting.turn)?.waits = true,
+            Event::TurnAnswered(answered) => {
+                let turn = self.open_turn(&answered.turn)?;
+                if !std::mem::take(&mut turn.waits) {
+                    return Err("an answer that nothing waits for".to_owned());
+                }
+            }
+            Event::TurnEnded(ended) => {
+                let turn = self.open_turn(&ended.turn)?;
+                turn.ended = true;
+                if ended.attempt != turn.attempt || ended.bytes != turn.text.len() as u64 {
+                    return Err(format!(
+                        "a turn of {} bytes ended with {}",
+                        turn.text.len(),
+                        ended.bytes
+                    ));
+                }
+                if matches!(ended.end, TurnEnd::Failed | TurnEnd::Interrupted)
+                    != ended.fault.is_some()
+                {
+                    return Err(format!("a turn ended {:?} {:?}", ended.end, ended.fault));
+                }
+                let said = emitted
+                    .get(&(ended.turn.clone(), ended.attempt))
+                    .map_or("", String::as_str);
+                if ended.end == TurnEnd::Done && turn.text != said {
+                    return Err("a turn is done that lacks text".to_owned());
+                }
+                turn.text = String::new();
+                self.open.retain(|open| *open != ended.turn);
+            }
+            Event::SessionEnded(_) => {
+                if !self.open.is_empty() {
+                    return Err("the session ended with a turn open".to_owned());
+                }
+                self.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_turn(&mut self, id: &TurnId) -> Result<&mut Turn, String> {
+        match self.turns.get_mut(id) {
+            Some(turn) if !turn.ended => Ok(turn),
+            Some(_) => Err(format!("turn {id} goes on after its end")),
+            None => Err(format!("turn {id} was never accepted")),
+        }
+    }
+
+    /// Whether an event that a client was told is what the log has at these positions.
+    pub(crate) fn tells(&self, range: Range, told: &Event) -> Result<(), String> {
+        let (from, to) = (range.from.get(), range.to.get());
+        if from == 0 || to > self.head() {
+            return Err(format!("told {from}..{to} of {}", self.head()));
+        }
+        let logged = &self.events[from as usize - 1..to as usize];
+        if let [one] = logged
+            && one == told
+        {
+            return Ok(());
+        }
+        let Event::Text(told) = told else {
+            return Err(format!("told other than {from}..{to} is"));
+        };
+        // Text may have been put together, and cut at what was known.
+        let mut sum = String::new();
+        for event in logged {
+            match event {
+                Event::Text(text) if text.turn == told.turn && text.attempt == told.attempt => {
+                    sum.push_str(&text.data);
+                }
+                _ => return Err(format!("told text for {}", event.name())),
+            }
+        }
+        if sum.ends_with(&told.data) && !told.data.is_empty() && sum == told.data {
+            Ok(())
+        } else {
+            Err(format!("told other text than {from}..{to} is"))
+        }
+    }
+}
+
+/// The command whose prompt this is.
+pub(crate) fn command_of(prompt: &str) -> Option<u64> {
+    prompt.strip_prefix('#')?.split(' ').next()?.parse().ok()
+}
+
+/// A JSON merge patch, reckoned independently of `keel-wire`'s.
+fn patch(target: &mut Value, by: &Value) {
+    let Value::Object(by) = by else {
+        *target = by.clone();
+        return;
+    };
+    let mut members = match std::mem::take(target) {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    for (key, value) in by {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            let mut member = members.remove(key).unwrap_or_default();
+            patch(&mut member, value);
+            members.insert(key.clone(), member);
+        }
+    }
+    *target = Value::Object(members);
+}
+
+/// A position.
+pub(crate) fn seq(n: u64) -> Seq {
+    Seq::new(n).unwrap_or(Seq::MAX)
+}

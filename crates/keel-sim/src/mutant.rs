@@ -1,0 +1,210 @@
+//! Planted bugs: a simulation that finds none of them would find no other.
+//!
+//! Each is planted at a machine's boundary, where it looks as the bug inside would: the shipped code
+//! knows nothing of it.
+
+use std::sync::Arc;
+
+use keel_core::client::{ConnId, Event};
+use keel_wire::{ClientFrame, FaultFrame, ServerFrame, Status, codec::Decoded};
+
+use crate::{
+    cell::Kind,
+    chance::Chance,
+    mix::{MS, Mix, SECOND},
+    world::World,
+};
+
+/// A planted bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Bytes that a transport took are not noticed: who waits for it is never woken.
+    LostWakeUp,
+    /// A timer of a client's is never set.
+    LostTimer,
+    /// What was taken of a stream is forgotten with the process.
+    ForgottenDeduplication,
+    /// A commit counts as done when it is asked for.
+    TellBeforeCommit,
+    /// Each try begins the recovery's time anew.
+    BudgetReset,
+    /// A client that comes back is one position ahead of itself.
+    ResumeOffByOne,
+    /// A program begins with the params of the turn before.
+    StaleParams,
+    /// What an older connection says counts for the newer.
+    StaleConnection,
+    /// A turn's end is told twice.
+    DoubleTerminal,
+    /// A killed run is never over for the Node.
+    SlotLeaked,
+    /// A gap is passed over in silence.
+    GapHidden,
+    /// A refusal is told as done.
+    OkForNothing,
+    /// A lost connection is shown as live.
+    FalseLive,
+}
+
+impl Mutant {
+    /// Every one of them.
+    pub const ALL: [Self; 13] = [
+        Self::LostWakeUp,
+        Self::LostTimer,
+        Self::ForgottenDeduplication,
+        Self::TellBeforeCommit,
+        Self::BudgetReset,
+        Self::ResumeOffByOne,
+        Self::StaleParams,
+        Self::StaleConnection,
+        Self::DoubleTerminal,
+        Self::SlotLeaked,
+        Self::GapHidden,
+        Self::OkForNothing,
+        Self::FalseLive,
+    ];
+
+    /// Sees to it that a run gives the bug a chance; the laws are the same for all.
+    pub(crate) fn suit(self, mix: &mut Mix, chance: &mut Chance) {
+        match self {
+            Self::LostWakeUp => mix.provider.large = 300,
+            Self::ForgottenDeduplication => {
+                mix.crash_every = Some(chance.between(2, 6) * SECOND);
+                mix.acts_every = (50 * MS, 400 * MS);
+            }
+            Self::BudgetReset => {
+                mix.strikes = vec![Kind::Offline];
+                mix.strikes_every = 3 * SECOND;
+                mix.give_up = Some(6 * SECOND);
+                // Waits of commands are reckoned by the same clock; here it is about the recovery's.
+                mix.acts_every = (3 * SECOND, 6 * SECOND);
+                mix.chaos = 40 * SECOND;
+            }
+            Self::ResumeOffByOne | Self::LostTimer | Self::FalseLive => {
+                mix.strikes = vec![Kind::Reset, Kind::Offline];
+                mix.strikes_every = 2 * SECOND;
+            }
+            Self::StaleConnection => {
+                mix.strikes = vec![Kind::HalfOpen, Kind::DeafServer];
+                mix.strikes_every = 3 * SECOND;
+            }
+            Self::SlotLeaked => {
+                mix.provider.hangs = 600;
+                mix.provider.stubborn = 500;
+            }
+            Self::GapHidden => mix.snapshot_joins = 700,
+            Self::OkForNothing
+            | Self::TellBeforeCommit
+            | Self::StaleParams
+            | Self::DoubleTerminal => {}
+        }
+    }
+}
+
+impl World {
+    fn has(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// What a client says, as a broken server would take it.
+    pub(crate) fn mutate_up(&mut self, _link: usize, bytes: Vec<u8>) -> Vec<u8> {
+        if !self.has(Mutant::ResumeOffByOne) || !crate::wires::is_hello(&bytes) {
+            return bytes;
+        }
+        let Ok(Decoded::Known(ClientFrame::Hello(mut hello))) =
+            ClientFrame::decode(&bytes, usize::MAX)
+        else {
+            return bytes;
+        };
+        let Some(resume) = &mut hello.resume else {
+            return bytes;
+        };
+        resume.cursor.seq = resume.cursor.seq.next();
+        self.mutated = true;
+        ClientFrame::from(hello).encode()
+    }
+
+    /// What a server says, as a broken client would take it.
+    pub(crate) fn mutate_down(
+        &mut self,
+        link: usize,
+        conn: ConnId,
+        bytes: Arc<[u8]>,
+    ) -> Vec<(ConnId, Vec<u8>)> {
+        let client = self.links[link].client;
+        if self.has(Mutant::StaleConnection) && bytes.starts_with(br#"{"type":"replayed""#) {
+            // The older connection was closed as superseded: its last word comes in here.
+            let older = self.actors[client].links.len() > 1;
+            if older {
+                self.mutated = true;
+                let fault = keel_wire::Fault::new(
+                    keel_wire::FaultId::from_bits(1),
+                    keel_wire::Code::Superseded,
+                    keel_wire::Origin::Server,
+                    0,
+                );
+                let stale = ServerFrame::from(FaultFrame { fault }).encode();
+                let end = keel_core::client::ConnEnd::Close {
+                    code: keel_wire::CloseCode(4409),
+                    reason: String::new(),
+                };
+                self.queue.at(
+                    self.now + 1,
+                    crate::queue::Happening::Down {
+                        link,
+                        what: crate::link::Down::End(end),
+                    },
+                );
+                return vec![(conn, bytes.to_vec()), (conn, stale)];
+            }
+        }
+        vec![(conn, bytes.to_vec())]
+    }
+
+    /// What a client tells its application, as a broken one would.
+    pub(crate) fn mutate_told(&mut self, client: usize, event: Event) -> Vec<Event> {
+        if self.has(Mutant::BudgetReset) && matches!(event, Event::AttemptFailed { .. }) {
+            let actor = &mut self.actors[client];
+            let spent = self.now.saturating_sub(actor.last_try_at);
+            if actor.view.lost_at.is_some() && spent > 0 {
+                actor.lag += spent;
+                actor.wall_off = actor.wall_off.wrapping_sub(spent / 1_000);
+                self.mutated = true;
+            }
+        }
+        match &event {
+            Event::Gap { .. } if self.has(Mutant::GapHidden) => {
+                self.mutated = true;
+                Vec::new()
+            }
+            Event::Log {
+                event: keel_core::client::LogEvent::Known(known),
+                range,
+            } if self.has(Mutant::DoubleTerminal)
+                && matches!(known, keel_wire::Event::TurnEnded(_)) =>
+            {
+                self.mutated = true;
+                let mut next = *range;
+                next.from = range.to.next();
+                next.to = next.from;
+                let again = Event::Log {
+                    range: next,
+                    event: keel_core::client::LogEvent::Known(known.clone()),
+                };
+                vec![event, again]
+            }
+            _ => vec![event],
+        }
+    }
+
+    /// How a client says that it is, as a broken one would.
+    pub(crate) fn mutate_status(&mut self, _client: usize, mut status: Status) -> Status {
+        if self.has(Mutant::FalseLive) && status.state == keel_wire::State::Recovering {
+            self.mutated = true;
+            status.state = keel_wire::State::Live;
+            status.fault = None;
+            status.legs.clear();
+        }
+        status
+    }
+}

@@ -1,0 +1,129 @@
+//! The program behind a turn: it says what its script says, as long as it may.
+
+use std::collections::VecDeque;
+
+use keel_core::node::{RunFailure, RunRequest};
+use keel_wire::{ActionId, Code, TurnId};
+
+use crate::{chance::Chance, mix::ProviderMix};
+
+/// What a program does next.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Act {
+    Begin,
+    Say(usize),
+    Items(usize),
+    Restart,
+    Ask(ActionId),
+    Crash,
+    Hang,
+    Finish,
+    /// After its end: what should not come any more.
+    Mutter,
+}
+
+/// One run of a program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) turn: TurnId,
+    pub(crate) attempt: u32,
+    pub(crate) script: VecDeque<(u64, Act)>,
+    pub(crate) credit: usize,
+    /// Asked for an answer, and silent until it has one.
+    pub(crate) asks: Option<ActionId>,
+    pub(crate) stubborn: bool,
+    pub(crate) cancelled: bool,
+    pub(crate) killed: bool,
+    pub(crate) stalled: bool,
+    pub(crate) ended: bool,
+    pub(crate) mutters: bool,
+    /// A step is planned.
+    pub(crate) planned: bool,
+    pub(crate) said: u64,
+}
+
+impl Program {
+    pub(crate) fn new(
+        request: &RunRequest,
+        mix: &ProviderMix,
+        sick: bool,
+        chance: &mut Chance,
+    ) -> Self {
+        let mut script = VecDeque::new();
+        let sick = |rate: u32, chance: &mut Chance| sick && chance.permille(rate);
+        script.push_back((chance.between(100, 30_000), Act::Begin));
+        let chunks = chance.between(mix.chunks.0, mix.chunks.1);
+        let crash_at = sick(mix.crashes, chance).then(|| chance.between(0, chunks));
+        let hang_at = sick(mix.hangs, chance).then(|| chance.between(0, chunks));
+        for chunk in 0..=chunks {
+            if crash_at == Some(chunk) {
+                script.push_back((chance.between(0, 20_000), Act::Crash));
+                break;
+            }
+            if hang_at == Some(chunk) {
+                script.push_back((1_000, Act::Hang));
+                break;
+            }
+            let pace = chance.between(mix.pace.0, mix.pace.1);
+            let bytes = if chance.permille(mix.large) {
+                chance.between(20_000, 90_000)
+            } else {
+                chance.between(1, 60)
+            };
+            script.push_back((pace, Act::Say(bytes as usize)));
+            if chance.permille(mix.item) {
+                script.push_back((pace, Act::Items(1)));
+            }
+            if sick(mix.restarts, chance) {
+                script.push_back((pace, Act::Restart));
+            }
+            if chunk == chunks / 2 && chance.permille(mix.asks) {
+                let id = ActionId::from_bits(u128::from(chance.bits()));
+                script.push_back((pace, Act::Ask(id)));
+            }
+        }
+        if chance.permille(mix.flood_items) {
+            script.push_back((1_000, Act::Items(1_200)));
+        }
+        script.push_back((1_000, Act::Finish));
+        Self {
+            turn: request.turn.clone(),
+            attempt: request.attempt,
+            script,
+            credit: 256 * 1024,
+            asks: None,
+            stubborn: sick(mix.stubborn, chance),
+            cancelled: false,
+            killed: false,
+            stalled: false,
+            ended: false,
+            mutters: sick(mix.late, chance),
+            planned: false,
+            said: 0,
+        }
+    }
+
+    pub(crate) fn may_go_on(&self) -> bool {
+        !self.planned && !self.stalled && self.asks.is_none() && self.credit > 0
+    }
+}
+
+/// Words of so many bytes, more or less, with characters of several bytes in them.
+pub(crate) fn words(said: u64, bytes: usize) -> String {
+    const WORDS: [&str; 6] = ["keel ", "naïve ", "水 ", "🚣 ", "on\n", "\"q\" "];
+    let mut text = format!("{said}:");
+    let mut at = said as usize;
+    while text.len() < bytes {
+        text.push_str(WORDS[at % WORDS.len()]);
+        at = at.wrapping_mul(31).wrapping_add(7);
+    }
+    text
+}
+
+pub(crate) fn failure(code: Code) -> RunFailure {
+    RunFailure {
+        code,
+        message: "simulated".to_owned(),
+        detail: serde_json::Map::new(),
+    }
+}
