@@ -26,16 +26,22 @@ busy = { policy = "reject" }
 
 pub(super) fn rows() -> Vec<Spec> {
     vec![
-        Spec::new("P09/mid-turn/owner/reject", "peer", "a second turn while one runs", |rig| {
-            Box::pin(busy(rig))
-        })
+        Spec::new(
+            "P09/mid-turn/owner/reject",
+            "peer",
+            "a second turn while one runs",
+            |rig| Box::pin(busy(rig)),
+        )
         .fails()
         .cause("session_busy")
         .told_within(250.)
         .config(ONE_SLOT),
-        Spec::new("P09/mid-turn/owner/queue", "peer", "more turns while one runs", |rig| {
-            Box::pin(busy_queue(rig))
-        }),
+        Spec::new(
+            "P09/mid-turn/owner/queue",
+            "peer",
+            "more turns while one runs",
+            |rig| Box::pin(busy_queue(rig)),
+        ),
         Spec::new("S16/hello/owner", "server", "every slot is taken", |rig| {
             Box::pin(at_capacity(rig))
         })
@@ -43,9 +49,12 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("at_capacity")
         .told_within(100.)
         .config(ONE_SLOT),
-        Spec::new("N01/queued/owner", "network", "reset while in line", |rig| {
-            Box::pin(cut_in_line(rig))
-        })
+        Spec::new(
+            "N01/queued/owner",
+            "network",
+            "reset while in line",
+            |rig| Box::pin(cut_in_line(rig)),
+        )
         .cause("transport_error")
         .told_within(250.)
         .config(ONE_SLOT),
@@ -54,7 +63,8 @@ pub(super) fn rows() -> Vec<Spec> {
 
 async fn busy(rig: &mut Rig) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "reject"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "reject"])
+        .await?;
     rig.flow("k1", "").await?;
     rig.strike();
     rig.tell("say k2").await?;
@@ -86,7 +96,8 @@ async fn busy_queue(rig: &mut Rig) -> Result<()> {
 
 async fn at_capacity(rig: &mut Rig) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "one"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "one"])
+        .await?;
     rig.flow("k1", "").await?;
     let holder = rig.dismiss(Who::Owner);
     let session = std::mem::take(&mut rig.session);
@@ -99,7 +110,10 @@ async fn at_capacity(rig: &mut Rig) -> Result<()> {
     rig.failed(S(10)).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     if rig.proxy.accepted() != 1 {
-        rig.wrong(format!("{} connections where one is enough", rig.proxy.accepted()));
+        rig.wrong(format!(
+            "{} connections where one is enough",
+            rig.proxy.accepted()
+        ));
     }
     rig.session = session;
     if let Some(holder) = holder {
@@ -110,17 +124,19 @@ async fn at_capacity(rig: &mut Rig) -> Result<()> {
 
 async fn cut_in_line(rig: &mut Rig) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "one"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "one"])
+        .await?;
     rig.flow("k1", "").await?;
     let Some(mut holder) = rig.dismiss(Who::Owner) else {
         return Ok(());
     };
     rig.session.clear();
     rig.launch(Who::Owner, Via::Proxy, &["--backend", "one", "--wait"])?;
-    let in_line = |line: &crate::ledger::Line| {
-        matches!(line.what, Seen::Queued { .. }).then_some(line.t)
-    };
-    rig.client(Who::Owner)?.until(S(10), "in line", in_line).await?;
+    let in_line =
+        |line: &crate::ledger::Line| matches!(line.what, Seen::Queued { .. }).then_some(line.t);
+    rig.client(Who::Owner)?
+        .until(S(10), "in line", in_line)
+        .await?;
     rig.cut(Cut::Reset)?;
     let since = rig.struck_at;
     rig.told(S(10)).await?;
@@ -128,7 +144,10 @@ async fn cut_in_line(rig: &mut Rig) -> Result<()> {
         let after = line.t >= since && matches!(line.what, Seen::Queued { .. });
         after.then_some(line.t)
     };
-    let back = rig.client(Who::Owner)?.until(S(10), "in line again", again).await?;
+    let back = rig
+        .client(Who::Owner)?
+        .until(S(10), "in line again", again)
+        .await?;
     rig.row.recovered_ms = Some(span(since, back));
     holder.tell("end").await?;
     rig.session = rig.client(Who::Owner)?.session().await?;

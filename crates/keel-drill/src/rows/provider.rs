@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Spec;
-use crate::rig::{Rig, Who, Via, span, wait};
+use crate::rig::{Rig, Via, Who, span, wait};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -64,8 +64,8 @@ const CASES: &[Case] = &[
     },
     Case {
         id: "C05",
-        fault: "says that it is done, and has said nothing",
-        script: r#"read -r l; echo "{\"type\":\"done\"}""#,
+        fault: "says that it failed, and exits with 0",
+        script: r#"read -r l; echo "{\"type\":\"error\",\"message\":\"no\"}""#,
         output: "json_lines",
         code: Some("provider_crashed"),
         text: Some(""),
@@ -119,7 +119,8 @@ const CASES: &[Case] = &[
     Case {
         id: "C12",
         fault: "ends in the middle of a line",
-        script: "read -r l; echo begun; printf half",
+        script: r#"read -r l; printf "{\"type\":\"text\""; exit 0"#,
+        output: "json_lines",
         code: Some("provider_protocol"),
         ..CASE
     },
@@ -209,33 +210,47 @@ command = ["/bin/sh", "-c", "read -r l; yes | head -n 300000"]
 pub(super) fn rows() -> Vec<Spec> {
     let mut rows: Vec<Spec> = CASES.iter().map(row).collect();
     rows.push(
-        Spec::new("C01/mid-turn/owner", "provider", "the program is not there", |rig| {
-            Box::pin(misbehaves(rig, Some("provider_spawn"), Some("")))
-        })
+        Spec::new(
+            "C01/mid-turn/owner",
+            "provider",
+            "the program is not there",
+            |rig| Box::pin(misbehaves(rig, Some("provider_spawn"), Some(""))),
+        )
         .fails()
         .cause("provider_spawn")
         .told_within(1_000.)
         .config(MISSING),
     );
     rows.push(
-        Spec::new("C08/mid-turn/owner", "provider", "ignores SIGTERM when cancelled", |rig| {
-            Box::pin(ignores(rig))
-        })
+        Spec::new(
+            "C08/mid-turn/owner",
+            "provider",
+            "ignores SIGTERM when cancelled",
+            |rig| Box::pin(ignores(rig)),
+        )
         .told_within(6_000.)
         .config(CANCELLED),
     );
     rows.push(
-        Spec::new("C18/mid-turn/owner", "provider", "does not read its input", |_| {
-            Box::pin(async { Ok(()) })
-        })
+        Spec::new(
+            "C18/mid-turn/owner",
+            "provider",
+            "does not read its input",
+            |_| Box::pin(async { Ok(()) }),
+        )
         .fails()
         .cause("provider_timeout")
-        .needs(Some("a pipe smaller than the largest prompt (64 KiB)".to_owned())),
+        .needs(Some(
+            "a pipe smaller than the largest prompt (64 KiB)".to_owned(),
+        )),
     );
     rows.push(
-        Spec::new("C19/mid-turn/owner", "provider", "300,000 lines at once", |rig| {
-            Box::pin(tiny_lines(rig))
-        })
+        Spec::new(
+            "C19/mid-turn/owner",
+            "provider",
+            "300,000 lines at once",
+            |rig| Box::pin(tiny_lines(rig)),
+        )
         .config(TINY),
     );
     rows.sort_by(|a, b| a.row.id.cmp(&b.row.id));
@@ -269,7 +284,8 @@ async fn misbehaves(
     text: Option<&'static str>,
 ) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
     rig.join(Who::Viewer, Via::Proxy, &[]).await?;
     rig.strike();
     rig.losses = Some(0);
@@ -291,14 +307,19 @@ async fn misbehaves(
     if let Some(code) = code {
         rig.journal_names(code).await?;
     }
-    let outcome = if rig.row.cause.is_some() { "failed" } else { "recovered" };
+    let outcome = if rig.row.cause.is_some() {
+        "failed"
+    } else {
+        "recovered"
+    };
     rig.row.outcome = Some(outcome.to_owned());
     Ok(())
 }
 
 async fn ignores(rig: &mut Rig) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
     rig.ends.insert("k1".to_owned(), "cancelled");
     rig.flow("k1", "").await?;
     rig.strike();
@@ -311,13 +332,19 @@ async fn ignores(rig: &mut Rig) -> Result<()> {
 
 async fn tiny_lines(rig: &mut Rig) -> Result<()> {
     rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"]).await?;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
     rig.join(Who::Viewer, Via::Proxy, &[]).await?;
     rig.strike();
     rig.tell("say k1").await?;
     let owner = rig.client(Who::Owner)?;
-    wait("the end", S(60), || owner.account().turn("k1").is_some_and(|turn| turn.end.is_some()))
-        .await?;
+    wait("the end", S(60), || {
+        owner
+            .account()
+            .turn("k1")
+            .is_some_and(|turn| turn.end.is_some())
+    })
+    .await?;
     let turn = rig.over("k1").await?;
     if turn.text != "y\n".repeat(300_000).as_bytes() {
         rig.wrong(format!("{} bytes instead of 600,000", turn.text.len()));
