@@ -44,7 +44,7 @@ pub(super) fn rows() -> Vec<Spec> {
             |rig| Box::pin(panics(rig)),
         )
         .cause("internal")
-        .told_within(250.)
+        .told_within(1_000.)
         .back_within(3_000.),
     );
     let id = "S03/mid-turn/owner";
