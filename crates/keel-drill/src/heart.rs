@@ -54,6 +54,7 @@ pub(crate) async fn run(
         dir: dir.to_owned(),
         data: None,
         more: String::new(),
+        files_max: None,
     };
     let mut server = Server::start(setup).await?;
     let proxy = Proxy::start(server.addr()).await?;
@@ -153,7 +154,7 @@ pub(crate) async fn run(
     Ok(row)
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -386,7 +387,7 @@ fn slowest_recovery(client: &Client) -> Option<f64> {
 }
 
 /// Processes that still carry this drill's folder in their command line, the server's own excepted.
-fn children_left(dir: &Path) -> Result<u64> {
+pub(crate) fn children_left(dir: &Path) -> Result<u64> {
     let needle = dir.display().to_string();
     let mut left = 0;
     for entry in fs::read_dir("/proc").context("processes are listed")? {

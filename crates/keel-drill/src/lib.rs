@@ -10,7 +10,10 @@ pub mod endpoint;
 mod heart;
 mod ledger;
 mod proxy;
+mod raw;
 mod results;
+mod rig;
+mod rows;
 mod server;
 
 use std::{path::PathBuf, time::Duration};
@@ -49,5 +52,6 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
         let dir = options.dir.join("heart");
         rows.push(heart::run(&options.exe, &dir, options.heart, options.seed, &told).await?);
     }
+    rows.extend(Box::pin(rows::run(options, wanted, &told)).await);
     Ok(Report::of(rows))
 }

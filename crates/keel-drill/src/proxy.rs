@@ -68,6 +68,14 @@ pub(crate) enum Link {
     Silent,
     /// An HTTP answer that is no upgrade (N15).
     Answers(&'static str),
+    /// The server, but nothing of what it says.
+    Deaf,
+    /// The server, but of what it says only the answer to the upgrade.
+    Mute,
+    /// The server, until its first frame is cut in half (N21).
+    HalfWelcome,
+    /// The server, for as long as something passes at least so often (N14).
+    Impatient(Duration),
 }
 
 type Table = Arc<Mutex<BTreeMap<u64, watch::Sender<Option<Cut>>>>>;
@@ -179,7 +187,7 @@ async fn pass(
     mut cuts: watch::Receiver<Option<Cut>>,
 ) {
     match link {
-        Link::Up => {}
+        Link::Up | Link::Deaf | Link::Mute | Link::HalfWelcome | Link::Impatient(_) => {}
         Link::Refusing => return reset(client),
         Link::Silent => {
             // Until somebody strikes it, or the client goes.
@@ -204,7 +212,7 @@ async fn pass(
     };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
-    relay(client, server, cuts).await;
+    relay(client, server, link, cuts).await;
 }
 
 /// How bytes pass in one direction.
@@ -217,10 +225,30 @@ enum Flow {
     Trickles(u32),
 }
 
-async fn relay(client: TcpStream, server: TcpStream, mut cuts: watch::Receiver<Option<Cut>>) {
+async fn relay(
+    client: TcpStream,
+    server: TcpStream,
+    link: Link,
+    mut cuts: watch::Receiver<Option<Cut>>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (mut up, mut down) = (Flow::Passes, Flow::Passes);
+    let mut up = Flow::Passes;
+    let mut down = match link {
+        Link::Deaf => Flow::Stops,
+        Link::Up
+        | Link::Refusing
+        | Link::Silent
+        | Link::Answers(_)
+        | Link::Mute
+        | Link::HalfWelcome
+        | Link::Impatient(_) => Flow::Passes,
+    };
+    let patience = if let Link::Impatient(span) = link {
+        span
+    } else {
+        Duration::from_secs(3_600)
+    };
     let (mut up_buffer, mut down_buffer) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     let mut frames = Frames::default();
     let (mut up_open, mut down_open) = (true, true);
@@ -239,7 +267,19 @@ async fn relay(client: TcpStream, server: TcpStream, mut cuts: watch::Receiver<O
             let _ = to_client.shutdown().await;
             return;
         }
+        if frames.upgraded && down == Flow::Passes {
+            if link == Link::Mute {
+                down = Flow::Stops;
+            } else if link == Link::HalfWelcome {
+                down = Flow::HalfThenReset;
+            }
+        }
         tokio::select! {
+            () = tokio::time::sleep(patience) => {
+                let _ = to_client.shutdown().await;
+                let _ = to_server.shutdown().await;
+                return;
+            }
             changed = cuts.changed() => {
                 if changed.is_err() {
                     return;

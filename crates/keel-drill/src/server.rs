@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) data: Option<PathBuf>,
     /// More of its configuration, as TOML.
     pub(crate) more: String,
+    /// The most files that it may have open.
+    pub(crate) files_max: Option<u32>,
 }
 
 /// A server process.
@@ -71,6 +73,11 @@ impl Server {
         self.setup.dir.join("witness")
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> Option<Pid> {
         let id = self.child.as_ref()?.id()?;
@@ -84,7 +91,16 @@ impl Server {
             .create(true)
             .append(true)
             .open(self.setup.dir.join("server.log"))?;
-        let child = Command::new(&self.setup.exe)
+        let mut command = match self.setup.files_max {
+            None => Command::new(&self.setup.exe),
+            Some(max) => {
+                let mut shell = Command::new("/bin/sh");
+                let limit = format!("ulimit -n {max}; exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(limit).arg(&self.setup.exe);
+                shell
+            }
+        };
+        let child = command
             .arg("serve")
             .arg("--config")
             .arg(&self.config)
@@ -213,13 +229,27 @@ pub(crate) async fn get(
     path: &str,
     token: Option<&str>,
 ) -> Result<(u16, String)> {
+    ask(addr, "GET", path, token, "").await
+}
+
+/// The same, with a method and a body.
+pub(crate) async fn ask(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Result<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(addr).await?;
         let auth = token
             .map(|t| format!("authorization: Bearer {t}\r\n"))
             .unwrap_or_default();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n{auth}connection: close\r\n\r\n");
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\n{auth}content-type: application/json\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
         stream.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -66,7 +66,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if faults {
         terminal::print("faults can be injected: this server is for this machine only");
     }
-    terminal::print(&format!("page:    http://{address}/"));
+    // Behind '#' it stays in the browser, which takes it out of the address at once.
+    terminal::print(&format!("page:    http://{address}/#token={token}"));
     terminal::print(&format!(
         "connect: EVENKEEL_TOKEN={token} evenkeel connect {url}"
     ));

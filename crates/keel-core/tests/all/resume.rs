@@ -519,3 +519,36 @@ fn nothing_is_said_of_commands_whose_stream_has_expired() {
     assert_eq!(world.receipts(conn), []);
     assert_eq!(world.lines[&other].closed, None);
 }
+
+#[test]
+fn a_longest_duration_is_announced_and_then_ends_the_session_on_purpose_m46_m18() {
+    let mut world = World::new();
+    world.grant.session_ms_max = Some(90_000);
+    let conn = world.connect(&Tab::new(1));
+    let step = |world: &mut World, seconds: u64| {
+        for _ in 0..seconds {
+            world.pass(Duration::from_secs(1));
+            world.send(
+                conn,
+                keel_wire::Ack {
+                    seq: keel_wire::Seq::ZERO,
+                },
+            );
+        }
+    };
+    step(&mut world, 31);
+    let announced = world.lines[&conn]
+        .frames
+        .iter()
+        .any(|f| matches!(f, ServerFrame::Ephemeral(e) if e.kind == "session.ending_soon"));
+    assert!(announced);
+    step(&mut world, 60);
+    let Some(ServerFrame::Ended(ended)) = world.lines[&conn].frames.last() else {
+        panic!("told on purpose")
+    };
+    assert_eq!(ended.reason, keel_wire::EndReason::DurationLimit);
+    assert_eq!(
+        world.lines[&conn].closed,
+        Some(keel_wire::CloseCode::NORMAL)
+    );
+}

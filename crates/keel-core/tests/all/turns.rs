@@ -502,3 +502,99 @@ fn a_program_is_told_no_params_that_are_not_kept() {
     world.say(conn, 3, "again");
     assert_eq!(world.runs[1].1.params, json!({ "prompt": "not kept yet" }));
 }
+
+#[test]
+fn a_success_after_a_retry_shows_the_retry_and_its_cause_m22_m47() {
+    let mut world = World::with(|config| {
+        config.backends.get_mut("echo").unwrap().attempts = 2;
+    });
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "hello");
+    world.finish(crash(Code::ProviderSpawn));
+    world.text("hi");
+    world.done();
+    let causes: Vec<_> = world
+        .log(&session)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::TurnStarted(started) => Some(started.fault.map(|fault| fault.code)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(causes, [None, Some(Code::ProviderSpawn.known())]);
+    assert_eq!(ends(&world, &session), [TurnEnd::Done]);
+    let counted = world.facts.iter().filter(|fact| {
+        matches!(
+            fact,
+            keel_wire::journal::Fact::AttemptFailed { attempt: 1, .. }
+        )
+    });
+    assert_eq!(counted.count(), 1);
+}
+
+#[test]
+fn closing_a_tab_cancels_nothing_i12() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    let end = keel_core::node::ConnEnd::Close {
+        code: keel_wire::CloseCode(1001),
+        reason: String::new(),
+    };
+    world.input(keel_core::node::Input::Lost { conn, end });
+    world.text("said to nobody");
+    world.done();
+    assert_eq!(world.stopped, []);
+    assert_eq!(ends(&world, &welcome.session), [TurnEnd::Done]);
+    let conn = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.heard(conn), "said to nobody");
+}
+
+#[test]
+fn two_viewers_see_identical_logs_i16() {
+    let mut world = World::new();
+    let owner = world.connect(&Tab::new(1));
+    let session = world.welcome(owner).session;
+    let early = world.connect(&Tab::new(2).of(&session).role(keel_wire::Role::Viewer));
+    world.say(owner, 1, "hello");
+    for n in 0..50 {
+        world.text(&format!("{n} "));
+    }
+    world.done();
+    let late = world.connect(&Tab::new(3).of(&session).role(keel_wire::Role::Viewer));
+    let (seen, replayed) = (world.events(early), world.events(late));
+    assert_eq!(seen, replayed);
+    assert_eq!(seen.len() as u64, world.row(&session).head.get());
+}
+
+#[test]
+fn whatever_ends_badly_names_its_cause_and_whether_to_come_back_i15() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "fails");
+    world.finish(crash(Code::ProviderProtocol));
+    world.say(conn, 2, "is cut off");
+    world.crash();
+    let bad: Vec<_> = world
+        .log(&session)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::TurnEnded(ended) => Some(ended.fault.expect("a cause")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(bad.len(), 2);
+    for fault in bad {
+        assert!(!fault.message.is_empty() && fault.turn.is_some());
+        assert_ne!(
+            fault.retry,
+            keel_wire::Retry::Now,
+            "a turn is never run again by itself"
+        );
+    }
+}
