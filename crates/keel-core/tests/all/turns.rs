@@ -524,12 +524,10 @@ fn a_success_after_a_retry_shows_the_retry_and_its_cause_m22_m47() {
         .collect();
     assert_eq!(causes, [None, Some(Code::ProviderSpawn.known())]);
     assert_eq!(ends(&world, &session), [TurnEnd::Done]);
-    let counted = world.facts.iter().filter(|fact| {
-        matches!(
-            fact,
-            keel_wire::journal::Fact::AttemptFailed { attempt: 1, .. }
-        )
-    });
+    let counted = world
+        .facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::AttemptFailed { attempt: 1, .. }));
     assert_eq!(counted.count(), 1);
 }
 
@@ -544,7 +542,7 @@ fn closing_a_tab_cancels_nothing_i12() {
         code: keel_wire::CloseCode(1001),
         reason: String::new(),
     };
-    world.input(keel_core::node::Input::Lost { conn, end });
+    world.input(Input::Lost { conn, end });
     world.text("said to nobody");
     world.done();
     assert_eq!(world.stopped, []);
