@@ -24,6 +24,7 @@ mod members;
 mod runs;
 mod streams;
 mod turns;
+mod welcome;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -121,7 +121,7 @@ impl World {
                     ClientInput::Close
                 };
                 if self.actors[client].view.over.is_none() {
-                    self.to_client(client, input);
+                    self.tell_client(client, input);
                 }
             }
         }
@@ -172,7 +172,7 @@ impl World {
                 continue;
             }
             self.census = None;
-            self.to_server(
+            self.tell_server(
                 server,
                 Input::Ask {
                     ask: AskId(9),

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use keel_core::node::{self, Input, Output, RunEnd, RunOutput};
+use keel_core::node::{self, Input, Output};
 use keel_wire::{Code, Grant, Role, SessionId, journal::Fact};
 
 use crate::{
     cell::Kind,
-    laws::RunParams,
     link::{Down, Up},
     mix::MS,
     mutant::Mutant,
-    program::{Act, Program, failure, words},
     queue::Happening,
     store::Fate,
     world::World,
@@ -19,7 +17,7 @@ use crate::{
 use keel_core::{client::ConnEnd as ClientEnd, node::ConnEnd as ServerEnd};
 
 impl World {
-    pub(crate) fn to_server(&mut self, server: usize, input: Input) {
+    pub(crate) fn tell_server(&mut self, server: usize, input: Input) {
         let now = self.server_now();
         let mut out = Vec::new();
         self.servers[server].node.handle(now, input, &mut out);
@@ -67,7 +65,7 @@ impl World {
         }
         let why = server.node.deadline().map(|deadline| deadline.why);
         self.trace.number(2);
-        self.to_server(index, Input::Tick);
+        self.tell_server(index, Input::Tick);
         let server = &mut self.servers[index];
         server.spins = if server.armed == Some(self.now) {
             server.spins + 1
@@ -322,206 +320,7 @@ impl World {
             }
             _ => return,
         };
-        self.to_server(server, input);
-    }
-
-    // Runs.
-
-    fn begin_run(&mut self, server: usize, run: node::RunId, request: &node::RunRequest) {
-        let sick = self.is_chaos() && Some(&request.session) != self.sessions[0].as_ref();
-        let mut program = Program::new(request, &self.mix.provider, sick, &mut self.chance);
-        let mut params = request.params.clone();
-        let before = self
-            .last_params
-            .insert(request.session.clone(), params.clone());
-        if self.mutant == Some(Mutant::StaleParams)
-            && let Some(before) = before.filter(|before| *before != params)
-        {
-            self.mutated = true;
-            params = before;
-        }
-        let version = self
-            .store
-            .archive(&request.session)
-            .map_or(0, crate::archive::Archive::versions);
-        self.runs_params.push(RunParams {
-            session: request.session.clone(),
-            server,
-            life: self.servers[server].life,
-            version,
-            params,
-            at: self.now,
-        });
-        self.note(format_args!("run {} of {} begins", run.0, request.turn));
-        program.said = self.chance.between(0, 99);
-        if self.servers[server].programs.insert(run, program).is_some() {
-            self.breaks("a run is begun once", format!("{run:?}"));
-        }
-        self.plan_program(server, run);
-    }
-
-    fn plan_program(&mut self, server: usize, run: node::RunId) {
-        let life = self.servers[server].life;
-        let Some(program) = self.servers[server].programs.get_mut(&run) else {
-            return;
-        };
-        if !program.may_go_on() {
-            return;
-        }
-        let Some((after, _)) = program.script.front() else {
-            return;
-        };
-        program.planned = true;
-        let at = self.now + after;
-        self.queue.at(at, Happening::Program { server, life, run });
-    }
-
-    fn stop_run(&mut self, server: usize, run: node::RunId, kill: bool) {
-        if self.mutant == Some(Mutant::SlotLeaked) && kill {
-            self.mutated = true;
-            self.servers[server].programs.remove(&run);
-            return;
-        }
-        let Some(program) = self.servers[server].programs.get_mut(&run) else {
-            return;
-        };
-        if program.ended || (program.stubborn && !kill) || program.killed {
-            let counts = program.stubborn && !kill;
-            if counts {
-                self.strike_run(server, run, Kind::ProviderStubborn);
-            }
-            return;
-        }
-        program.killed = kill;
-        program.cancelled = true;
-        program.stalled = false;
-        program.asks = None;
-        program.script.clear();
-        let after = self
-            .chance
-            .between(100, if kill { 50 * MS } else { 800 * MS });
-        let crashes = self.chance.permille(300);
-        let Some(program) = self.servers[server].programs.get_mut(&run) else {
-            return;
-        };
-        let last = if crashes { Act::Crash } else { Act::Finish };
-        program.script.push_back((after, last));
-        if program.credit == 0 {
-            program.credit = 1;
-        }
-        self.plan_program(server, run);
-    }
-
-    /// Counts a fault of a program for everybody in its session.
-    fn strike_run(&mut self, server: usize, run: node::RunId, kind: Kind) {
-        let Some(program) = self.servers[server].programs.get(&run) else {
-            return;
-        };
-        let turn = program.turn.clone();
-        let session = self
-            .store
-            .archives()
-            .find(|(_, archive)| archive.turns.contains_key(&turn))
-            .map(|(session, _)| session.clone());
-        for client in 0..self.actors.len() {
-            let group = self.actors[client].group;
-            if session.is_some() && self.sessions[group] == session {
-                self.struck(kind, client);
-            }
-        }
-    }
-
-    pub(crate) fn program_acts(&mut self, server: usize, run: node::RunId) {
-        let Some(program) = self.servers[server].programs.get_mut(&run) else {
-            return;
-        };
-        program.planned = false;
-        if program.stalled || program.asks.is_some() {
-            return;
-        }
-        let Some((_, act)) = program.script.pop_front() else {
-            return;
-        };
-        let mut outputs = Vec::new();
-        let mut end = None;
-        let mut strike = None;
-        match act {
-            Act::Begin => outputs.push(RunOutput::Started),
-            Act::Say(bytes) => {
-                program.said += 1;
-                let text = words(program.said, bytes);
-                program.credit = program.credit.saturating_sub(text.len());
-                let key = (program.turn.clone(), program.attempt);
-                self.emitted.entry(key).or_default().push_str(&text);
-                outputs.push(RunOutput::Text(text));
-            }
-            Act::Items(count) => {
-                for n in 0..count {
-                    outputs.push(RunOutput::Item(serde_json::json!({ "n": n })));
-                }
-                program.credit = program.credit.saturating_sub(count * 8);
-            }
-            Act::Restart => {
-                program.attempt += 1;
-                let failure = failure(Code::ProviderCrashed);
-                outputs.push(RunOutput::NewAttempt { failure });
-            }
-            Act::Ask(id) => {
-                program.asks = Some(id.clone());
-                outputs.push(RunOutput::NeedsAction(keel_wire::Action {
-                    id,
-                    prompt: "may I?".to_owned(),
-                    options: vec!["yes".to_owned(), "no".to_owned()],
-                }));
-            }
-            Act::Crash => {
-                strike = (!program.cancelled).then_some(Kind::ProviderCrash);
-                end = Some(RunEnd::Failed(failure(Code::ProviderCrashed)));
-            }
-            Act::Hang => {
-                strike = Some(Kind::ProviderHang);
-                program.stalled = true;
-            }
-            Act::Finish => {
-                end = Some(if program.cancelled {
-                    RunEnd::Cancelled
-                } else {
-                    RunEnd::Done {
-                        stop_reason: Some("end".to_owned()),
-                    }
-                });
-            }
-            Act::Mutter => {
-                strike = Some(Kind::ProviderLate);
-                outputs.push(RunOutput::Text("late".to_owned()));
-            }
-        }
-        if end.is_some() {
-            program.ended = true;
-            program.script.clear();
-            if program.mutters {
-                program.script.push_back((5 * MS, Act::Mutter));
-            }
-        }
-        if let Some(kind) = strike {
-            self.strike_run(server, run, kind);
-        }
-        for output in outputs {
-            self.trace.number(3);
-            self.to_server(server, Input::RunOutput { run, output });
-        }
-        if let Some(end) = end {
-            self.note(format_args!("run {} ends {end:?}", run.0));
-            self.to_server(server, Input::RunEnded { run, end });
-        }
-        self.plan_program(server, run);
-        let over = self.servers[server]
-            .programs
-            .get(&run)
-            .is_some_and(|program| program.ended && program.script.is_empty());
-        if over {
-            self.servers[server].programs.remove(&run);
-        }
+        self.tell_server(server, input);
     }
 
     // The process.

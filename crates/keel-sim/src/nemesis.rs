@@ -110,7 +110,7 @@ impl World {
         }
         self.disturb(client, until);
         if told {
-            self.to_client(client, ClientInput::Network { online: false });
+            self.tell_client(client, ClientInput::Network { online: false });
         }
         if told {
             self.queue.at(until, Happening::Online { client });
@@ -138,7 +138,7 @@ impl World {
         for server in 0..self.servers.len() {
             if self.servers[server].up {
                 let question = question.clone();
-                self.to_server(
+                self.tell_server(
                     server,
                     node::Input::Ask {
                         ask: AskId(1),
@@ -249,7 +249,7 @@ impl World {
         }
         let server = self.links[link].server;
         if self.servers[server].up {
-            self.to_server(
+            self.tell_server(
                 server,
                 node::Input::Ask {
                     ask: AskId(2),
@@ -303,7 +303,7 @@ impl World {
         self.note(format_args!(
             "server {server} drains to {target:?} within {within} ms"
         ));
-        self.to_server(
+        self.tell_server(
             server,
             node::Input::Drain {
                 within: std::time::Duration::from_millis(within),

@@ -141,9 +141,8 @@ impl Store {
         mix: &StoreMix,
         chance: &mut Chance,
     ) -> (u64, Fate) {
-        let fate = if now < self.refuses_until {
-            Fate::Refused
-        } else if self.sick && chance.permille(mix.not_written) {
+        let refuses = now < self.refuses_until || (self.sick && chance.permille(mix.not_written));
+        let fate = if refuses {
             Fate::Refused
         } else if self.sick && chance.permille(mix.unknown) {
             chance.pick(&[Fate::WrittenUnknown, Fate::LostUnknown])

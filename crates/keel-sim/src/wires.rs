@@ -121,7 +121,7 @@ impl World {
         wire.server_open = true;
         self.send_down(link, Down::Opened, 0);
         let conn = node::ConnId(link as u64);
-        self.to_server(server, node::Input::Opened { conn });
+        self.tell_server(server, node::Input::Opened { conn });
     }
 
     // Sending.
@@ -209,16 +209,16 @@ impl World {
                 self.note_frame("up", link, &bytes);
                 if again {
                     let bytes = bytes.clone();
-                    self.to_server(server, node::Input::Frame { conn, bytes });
+                    self.tell_server(server, node::Input::Frame { conn, bytes });
                 }
                 let bytes = self.mutate_up(link, bytes);
-                self.to_server(server, node::Input::Frame { conn, bytes });
+                self.tell_server(server, node::Input::Frame { conn, bytes });
             }
             Up::End(end) => {
                 if !std::mem::take(&mut wire.server_open) {
                     return;
                 }
-                self.to_server(server, node::Input::Lost { conn, end });
+                self.tell_server(server, node::Input::Lost { conn, end });
             }
         }
     }
@@ -244,7 +244,7 @@ impl World {
                 wire.stage = Stage::Greeting;
                 self.note(format_args!("open #{link} (client {client})"));
                 if there {
-                    self.to_client(client, client::Input::Opened { conn });
+                    self.tell_client(client, client::Input::Opened { conn });
                     self.phase_strike(link);
                 }
             }
@@ -261,7 +261,7 @@ impl World {
                 self.trace.bytes(&bytes);
                 self.note_frame("down", link, &bytes);
                 for (conn, bytes) in self.mutate_down(link, conn, bytes) {
-                    self.to_client(client, client::Input::Frame { conn, bytes });
+                    self.tell_client(client, client::Input::Frame { conn, bytes });
                 }
             }
             Down::End(end) => {
@@ -273,7 +273,7 @@ impl World {
                 }
                 wire.ending = true;
                 self.note(format_args!("end #{link} (client {client}) {end:?}"));
-                self.to_client(client, client::Input::Closed { conn, end });
+                self.tell_client(client, client::Input::Closed { conn, end });
             }
         }
     }
@@ -292,7 +292,7 @@ impl World {
             return;
         }
         let conn = node::ConnId(link as u64);
-        self.to_server(server, node::Input::Flushed { conn, bytes });
+        self.tell_server(server, node::Input::Flushed { conn, bytes });
     }
 
     /// What a frame says about how far its connection is.

@@ -147,7 +147,7 @@ impl Client {
         }
     }
 
-    fn ephemeral(&mut self, cx: &mut Cx<'_>, ephemeral: Ephemeral) {
+    fn ephemeral(&self, cx: &mut Cx<'_>, ephemeral: Ephemeral) {
         if ephemeral.kind == "token.expiring" && self.can_refresh() {
             cx.out.push(Output::FetchToken);
         }

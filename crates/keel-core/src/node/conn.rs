@@ -82,6 +82,7 @@ pub(crate) struct Conn {
     opened: Instant,
     beat_n: Seq,
     beat_at: Instant,
+    beaten_at: Instant,
     busy: bool,
     armed: Instant,
     /// Frames that it may send, in thousandths, and when that was reckoned.
@@ -187,6 +188,7 @@ impl Conns {
             opened: now,
             beat_n: Seq::ZERO,
             beat_at: now,
+            beaten_at: Instant::ORIGIN,
             busy: false,
             armed,
             tokens: u64::from(limits::FRAMES_BURST) * 1_000,
@@ -297,12 +299,15 @@ impl Conns {
             return;
         }
         conn.busy = busy;
-        // It was promised the slower plan until now: the faster clock starts with the next beat.
-        conn.beat_at = now;
+        // It was promised the slower plan until now: the faster clock starts with the next beat, which
+        // comes soon, but not on the heels of the last: beats are what the other side counts time by.
+        let soon = conn.beaten_at + limits::BEAT_BUSY / 2;
+        conn.beat_at = soon.max(now);
+        let at = conn.beat_at;
         if busy {
             conn.heard = conn.heard.max(now);
         }
-        self.rearm(id, now);
+        self.rearm(id, at);
     }
 
     fn rearm(&mut self, id: ConnId, at: Instant) {
@@ -356,6 +361,7 @@ impl Conns {
             Phase::Attached { .. } if now >= conn.heard + suspect => (Due::Silent, now + suspect),
             Phase::Attached { .. } if now >= conn.beat_at => {
                 conn.beat_at = now + every;
+                conn.beaten_at = now;
                 (Due::Beat, conn.beat_at.min(conn.heard + suspect))
             }
             Phase::Attached { .. } => (Due::Nothing, conn.beat_at.min(conn.heard + suspect)),
