@@ -144,7 +144,9 @@ impl Raw {
             loop {
                 match self.next().await? {
                     Frame::Json(frame) if frame["type"] == "fault" => {
-                        let code = frame["fault"]["code"].as_str().or_else(|| frame["code"].as_str());
+                        let code = frame["fault"]["code"]
+                            .as_str()
+                            .or_else(|| frame["code"].as_str());
                         said = code.map(str::to_owned);
                     }
                     Frame::Json(_) => {}

@@ -14,10 +14,10 @@ use serde_json::Value;
 use crate::{
     Options,
     client::Client,
-    heart::{children_left, unix_ms},
-    ledger::{Line, Seen, Turn},
+    heart::unix_ms,
+    ledger::{Seen, Turn},
     proxy::{Cut, Proxy},
-    results::{Leaked, Row},
+    results::Row,
     rows::Spec,
     server::{self, Server, Setup},
 };
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BYSTANDER_PACE_MS: u64 = 50;
 /// How much its p99 may move on a host that runs rows beside each other.
 const BYSTANDER_SLACK_MS: u64 = 250;
+
+mod verdict;
 
 /// Who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -308,7 +310,7 @@ impl Rig {
     }
 
     /// Waits until everybody who is left has seen a turn's end.
-    pub(crate) async fn over(&mut self, key: &str) -> Result<Turn> {
+    pub(crate) async fn over(&self, key: &str) -> Result<Turn> {
         let ended = |client: &Client| {
             let account = client.account();
             account.turn(key).filter(|turn| turn.end.is_some()).cloned()
@@ -339,7 +341,7 @@ impl Rig {
     /// The second witness: the server's journal names the code.
     pub(crate) async fn journal_names(&mut self, code: &str) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(10);
-        while !names(&self.journal().await?, code) {
+        while !verdict::names(&self.journal().await?, code) {
             if Instant::now() > until {
                 self.wrong(format!("the server's journal does not name {code}"));
                 break;
@@ -353,190 +355,6 @@ impl Rig {
         let path = format!("/v1/sessions/{}/journal", self.session);
         let (_, body) = server::get(self.server.addr(), &path, Some(&self.token)).await?;
         serde_json::from_str(&body).with_context(|| format!("a journal: {body}"))
-    }
-
-    /// The other one must have noticed nothing.
-    fn check_other(&mut self) {
-        let other = self.struck.other();
-        let Some(client) = self.clients.get(&other) else {
-            return;
-        };
-        let losses = losses(&client.lines(), 0);
-        if losses > 0 && !self.strikes_all && !self.strikes_session {
-            self.wrong(format!(
-                "the {} lost {losses} connections too",
-                other.name()
-            ));
-        }
-    }
-
-    /// Judges what everybody saw, and looks for what was left behind.
-    pub(crate) async fn finish(mut self) -> Row {
-        if let Err(error) = self.conclude().await {
-            self.wrong(format!("{error:#}"));
-        }
-        for (who, client) in std::mem::take(&mut self.clients) {
-            let _ = client.save(&self.dir.join(format!("{}.ledger", who.name())));
-            let _ = client.close().await;
-        }
-        if let Some(client) = self.bystander.take() {
-            let _ = client.save(&self.dir.join("bystander.ledger"));
-            let _ = client.close().await;
-        }
-        if let Err(error) = self.look_for_leaks().await {
-            self.wrong(format!("leaks: {error:#}"));
-        }
-        let _ = self.server.kill().await;
-        let mut row = self.row;
-        let late = |ms: Option<f64>, bound: Option<f64>| match (ms, bound) {
-            (Some(ms), Some(bound)) => ms > bound,
-            _ => false,
-        };
-        if late(row.told_ms, row.told_bound_ms) {
-            row.wrong.push(format!("told late: {:?} ms", row.told_ms));
-        }
-        if late(row.recovered_ms, row.recovered_bound_ms) {
-            row.wrong
-                .push(format!("recovered late: {:?} ms", row.recovered_ms));
-        }
-        if row.outcome.as_ref() != Some(&row.expected_outcome) {
-            row.wrong.push(format!("outcome {:?}", row.outcome));
-        }
-        if row.cause != row.expected_cause {
-            row.wrong.push(format!("told as {:?}", row.cause));
-        }
-        if row.lost + row.duplicated + row.reordered + row.silent > 0 {
-            let (lost, twice) = (row.lost, row.duplicated);
-            let (mixed, silent) = (row.reordered, row.silent);
-            row.wrong.push(format!(
-                "lost {lost}, duplicated {twice}, reordered {mixed}, silent {silent}"
-            ));
-        }
-        row.pass = row.wrong.is_empty();
-        row
-    }
-
-    async fn conclude(&mut self) -> Result<()> {
-        self.check_other();
-        if let (Some(losses_wanted), Ok(client)) = (self.losses, self.client(self.struck)) {
-            let seen = losses(&client.lines(), self.struck_at);
-            if seen != losses_wanted {
-                self.wrong(format!("told of {seen} losses instead of {losses_wanted}"));
-            }
-        }
-        let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut wrong = Vec::new();
-        for (who, client) in &self.clients {
-            let (account, lines) = (client.account(), client.lines());
-            self.row.lost += account.lost;
-            self.row.duplicated += account.duplicated + account.run_twice() as u64;
-            self.row.reordered += account.reordered;
-            self.row.silent += silences(&lines);
-            if account.gaps > 0 && !self.gaps_expected {
-                wrong.push(format!("{} gaps at the {}", account.gaps, who.name()));
-            }
-            for turn in account.turns.values() {
-                let key = &turn.key;
-                let end = turn.end.as_deref().unwrap_or("open");
-                let wanted = self.ends.get(key).copied().unwrap_or("done");
-                if end != wanted {
-                    let code = turn.end_code.as_deref().unwrap_or("no code");
-                    wrong.push(format!("{key} ended {end} ({code}) for the {}", who.name()));
-                }
-                if turn.ends > 1 {
-                    wrong.push(format!("{key} ended {} times", turn.ends));
-                }
-                if account.gaps > 0 {
-                    continue;
-                }
-                let first = texts
-                    .entry(key.clone())
-                    .or_insert_with(|| turn.text.clone());
-                if *first != turn.text {
-                    wrong.push(format!("{key}: owner and viewer have different text"));
-                }
-                if self.witnessed {
-                    let wrote = fs::read(self.server.witness().join(key)).unwrap_or_default();
-                    if !wrote.starts_with(&turn.text) {
-                        wrong.push(format!("{key}: what was told was not written"));
-                    }
-                    if end == "done" && wrote.len() != turn.text.len() {
-                        self.row.lost += wrote.len().saturating_sub(turn.text.len()) as u64;
-                    }
-                }
-            }
-        }
-        self.row.wrong.extend(wrong);
-        self.check_bystander();
-        Ok(())
-    }
-
-    fn check_bystander(&mut self) {
-        let Some(client) = self.bystander.as_ref().filter(|_| !self.strikes_all) else {
-            return;
-        };
-        let (account, lines) = (client.account(), client.lines());
-        let own = account.turns.values().all(|turn| turn.key == "bystander");
-        let whole = account.lost + account.duplicated + account.reordered + account.gaps == 0;
-        let spared = !lines.iter().any(|line| {
-            matches!(
-                line.what,
-                Seen::Lost { .. } | Seen::Fault { .. } | Seen::Failed { .. } | Seen::Ended { .. }
-            )
-        });
-        let (before, after) = (
-            p99(&lines, 0, self.struck_at),
-            p99(&lines, self.struck_at, u64::MAX),
-        );
-        let on_time = after <= (2 * before).max(before + BYSTANDER_SLACK_MS);
-        let fine = own && whole && spared && on_time;
-        self.row.bystander_ok = Some(fine);
-        if !fine {
-            self.wrong(format!(
-                "the bystander: own events only {own}, whole {whole}, spared {spared}, \
-                 p99 {before} ms before and {after} ms after"
-            ));
-        }
-    }
-
-    async fn look_for_leaks(&mut self) -> Result<()> {
-        if !self.server.is_ready().await {
-            self.row.leaked.children = Some(children_left(&self.dir)?);
-            return Ok(());
-        }
-        let admin = self.server.token(&["--subject", "x", "--admin"]).await?;
-        let addr = self.server.addr();
-        for session in [&self.bystander_session, &self.session] {
-            if !session.is_empty() {
-                let path = format!("/v1/sessions/{session}/end");
-                server::ask(addr, "POST", &path, Some(&admin), "{}").await?;
-            }
-        }
-        // Nobody is connected through the proxy once it is gone, black holes included.
-        self.proxy = Proxy::start(addr).await?;
-        let until = Instant::now() + Duration::from_secs(12);
-        loop {
-            let (_, body) = server::get(addr, "/v1/node", Some(&admin)).await?;
-            let census = serde_json::from_str::<Value>(&body)?["census"].take();
-            let count = |name: &str| census[name].as_u64();
-            self.row.leaked = Leaked {
-                tasks: count("runs"),
-                sockets: count("connections"),
-                children: Some(children_left(&self.dir)?),
-                slots: count("slots_held"),
-            };
-            let leaked = &self.row.leaked;
-            let clean = [leaked.tasks, leaked.sockets, leaked.children, leaked.slots]
-                .iter()
-                .all(|count| *count == Some(0));
-            if clean {
-                return Ok(());
-            }
-            if Instant::now() > until {
-                bail!("{leaked:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 }
 
@@ -559,55 +377,4 @@ pub(crate) async fn wait(
 #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
 pub(crate) fn span(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64
-}
-
-/// Whether a fault code stands anywhere in a journal.
-fn names(journal: &Value, code: &str) -> bool {
-    match journal {
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| (name == "code" && value == code) || names(value, code)),
-        Value::Array(items) => items.iter().any(|item| names(item, code)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-fn losses(lines: &[Line], since: u64) -> usize {
-    let lost = |line: &&Line| matches!(line.what, Seen::Lost { .. }) && line.t + 2 >= since;
-    lines.iter().filter(lost).count()
-}
-
-/// Waits of more than 5 s, from a loss to its end, in which nothing was said.
-fn silences(lines: &[Line]) -> u64 {
-    let mut silent = 0;
-    let mut waiting_since = None;
-    for line in lines {
-        if let Some(since) = waiting_since {
-            // Half a second for a busy machine to say it.
-            silent += u64::from(line.t.saturating_sub(since) > 5_500);
-            waiting_since = Some(line.t);
-        }
-        match line.what {
-            Seen::Lost { .. } => waiting_since = Some(line.t),
-            Seen::Recovered { .. } | Seen::Failed { .. } | Seen::Ended { .. } => {
-                waiting_since = None;
-            }
-            _ => {}
-        }
-    }
-    silent
-}
-
-/// Of the spans between two texts.
-fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
-    let texts = lines.iter().filter(|line| {
-        (from..to).contains(&line.t)
-            && matches!(&line.what, Seen::Event { kind, .. } if kind == "text")
-    });
-    let times: Vec<u64> = texts.map(|line| line.t).collect();
-    let mut gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    gaps.sort_unstable();
-    gaps.get((gaps.len() * 99).div_ceil(100).saturating_sub(1))
-        .copied()
-        .unwrap_or(0)
 }

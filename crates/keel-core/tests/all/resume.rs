@@ -551,8 +551,6 @@ fn a_longest_duration_is_announced_and_then_ends_the_session_on_purpose_m46_m18(
         world.lines[&conn].closed,
         Some(keel_wire::CloseCode::NORMAL)
     );
-<<<<<<< HEAD
-=======
 }
 
 /// Found by `keel-sim` (seed 10156, no loss without a cause): five beats came in two milliseconds.
@@ -569,5 +567,4 @@ fn turns_that_come_and_go_send_no_burst_of_beats() {
     let frames = world.lines[&conn].frames.iter();
     let beats = frames.filter(|frame| matches!(frame, ServerFrame::Beat(_)));
     assert!(beats.count() <= 1);
->>>>>>> sim
 }
