@@ -40,6 +40,10 @@ pub(crate) fn run(full: bool) -> Result<()> {
     let evenkeel = evenkeel
         .to_str()
         .context("the path of the repository is UTF-8")?;
+    let seeds = if full { "20000" } else { "2000" };
+    steps.step("the simulator", || {
+        shell::run(evenkeel, &["sim", "--seeds", seeds, "--mutants"])
+    })?;
     steps.step("the heart", || {
         let span = if full { "600" } else { "60" };
         shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])

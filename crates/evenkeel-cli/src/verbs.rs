@@ -6,6 +6,7 @@ mod dev;
 mod drill;
 mod serve;
 mod sessions;
+mod sim;
 mod token;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Sessions(sessions::Verb),
     /// Breaks real processes in real ways, and judges what becomes of them
     Drill(drill::Args),
+    /// Runs the machines under seeded faults, in virtual time
+    Sim(sim::Args),
     /// A client process of a drill
     #[command(hide = true)]
     DrillClient(drill::Client),
@@ -50,6 +53,7 @@ impl Verb {
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
             Self::Drill(args) => Box::pin(drill::run(args)).await,
+            Self::Sim(args) => sim::run(&args),
             Self::DrillClient(args) => drill::client(args).await,
             Self::DrillAgent(args) => drill::agent(args),
             Self::DemoAgent(args) => demo_agent::run(&args),

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about the protocol. What it does decide is when to read: while a reader of
 //! events is behind, the machine is given nothing at all, so that no event is lost and no time passes
-//! for it. That such a wait goes on is told in the status.
+//! for it. That such a wait goes on is told in the status. Who leaves waits for no reader.
 
 mod perform;
 mod readers;
@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     /// Since when a reader of events is waited for.
     full_since: Option<Instant>,
     told_stuck: bool,
+    /// Somebody wants to leave: that waits for no reader.
+    leaving: bool,
     left: bool,
 }
 
@@ -112,6 +114,7 @@ impl Driver {
             shown: parts.shown,
             full_since: None,
             told_stuck: false,
+            leaving: false,
             left: false,
         }
     }
@@ -120,7 +123,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         while !self.left {
             self.look_at_readers();
-            let reads = self.full_since.is_none();
+            let reads = self.leaving || self.full_since.is_none();
             let takes_orders = reads || self.told_stuck;
             let deadline = self.machine.deadline().filter(|_| reads);
             let tick_at = deadline.map(|deadline| self.clock.at(deadline.at));
@@ -166,6 +169,7 @@ impl Driver {
                     return;
                 }
                 self.verdict = Some(verdict);
+                self.leaving = false;
                 self.feed.open();
                 Input::Connect
             }
@@ -174,6 +178,7 @@ impl Driver {
                 while let Ok(order) = self.orders.try_recv() {
                     self.order(order);
                 }
+                self.leaving = true;
                 Input::Detach
             }
             // The last handle is gone, or somebody wants to be.

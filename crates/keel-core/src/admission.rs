@@ -123,6 +123,18 @@ impl Admission {
         self.held.insert(session, Some(claim_by));
     }
 
+    /// Somebody of the session is there: its slot waits for nobody any more.
+    pub(crate) fn claim(&mut self, session: &SessionId) {
+        if let Some(claim) = self.held.get_mut(session) {
+            *claim = None;
+        }
+    }
+
+    /// Whether the session has a slot.
+    pub(crate) fn holds(&self, session: &SessionId) -> bool {
+        self.held.contains_key(session)
+    }
+
     /// A place in line that was held before a restart.
     pub(crate) fn enqueue(&mut self, session: SessionId, order: u64, until: Instant) {
         self.next_order = self.next_order.max(order + 1);

@@ -144,6 +144,7 @@ impl Node {
             Input::Verified { conn, verdict } => self.verified(now, conn, verdict, out),
             Input::Loaded { session, loaded } => self.loaded(now, &session, loaded, out),
             Input::Committed { session, n } => {
+                self.commit_answered(&session, n, out);
                 self.with(now, &session, out, |session, ctx| {
                     session.committed_batch(n, ctx)
                 });
@@ -154,9 +155,11 @@ impl Node {
                 n,
                 failure,
             } => {
+                self.commit_answered(&session, n, out);
                 self.with(now, &session, out, |session, ctx| {
                     session.commit_failed(n, failure, ctx);
                 });
+                self.settled(now, &session, out);
             }
             Input::Head { session, head } => {
                 self.with(now, &session, out, |session, ctx| {
@@ -402,6 +405,11 @@ impl Node {
 
     // Drain.
 
+    /// Whether what runs was stopped, and nothing more is begun.
+    fn is_stopping(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.stopped)
+    }
+
     fn go_on_draining(&mut self, now: Now, out: &mut Outputs) {
         let Some(drain) = &mut self.drain else { return };
         if drain.told {
@@ -420,11 +428,14 @@ impl Node {
             }
         }
         let Some(drain) = &mut self.drain else { return };
+        if !drain.stopped || self.runs.len() > 0 {
+            return;
+        }
         let settled = self.sessions.values().all(|entry| match entry {
             Entry::Active { session, .. } => session.is_settled(),
             Entry::Loading { .. } => true,
         });
-        if drain.stopped && settled && self.runs.len() == 0 {
+        if settled {
             drain.told = true;
             let since = drain.since;
             for conn in self.conns.ids() {
@@ -471,7 +482,8 @@ impl Node {
                     .map(|(id, _)| id)
                     .collect();
                 // A panic says nothing afterwards.
-                let mut struck = usize::from(injection == keel_wire::Injection::Panic);
+                let panics = injection == keel_wire::Injection::Panic;
+                let mut struck = usize::from(panics && self.active(&session).is_some());
                 self.with(now, &session, out, |session, ctx| {
                     struck = session.inject(&conns, &injection, None, ctx);
                 });

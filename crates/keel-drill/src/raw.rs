@@ -38,6 +38,8 @@ impl Raw {
             answer.push(stream.read_u8().await?);
         }
         if !answer.starts_with(b"HTTP/1.1 101") {
+            let rest = Duration::from_millis(500);
+            let _ = tokio::time::timeout(rest, stream.read_to_end(&mut answer)).await;
             bail!("no upgrade: {}", String::from_utf8_lossy(&answer));
         }
         Ok(Self {

@@ -80,6 +80,8 @@ pub(crate) struct Rig {
     pub(crate) ends: BTreeMap<String, &'static str>,
     /// The fault strikes whoever is on this server.
     pub(crate) strikes_all: bool,
+    /// The fault strikes whoever is in this session.
+    pub(crate) strikes_session: bool,
     clients: BTreeMap<Who, Client>,
     struck: Who,
     bystander: Option<Client>,
@@ -114,6 +116,7 @@ impl Rig {
             gaps_expected: false,
             ends: BTreeMap::new(),
             strikes_all: false,
+            strikes_session: false,
             clients: BTreeMap::new(),
             struck: Who::Owner,
             bystander: None,
@@ -359,7 +362,7 @@ impl Rig {
             return;
         };
         let losses = losses(&client.lines(), 0);
-        if losses > 0 && !self.strikes_all {
+        if losses > 0 && !self.strikes_all && !self.strikes_session {
             self.wrong(format!(
                 "the {} lost {losses} connections too",
                 other.name()

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{SessionId, UnixMillis};
+use crate::{SessionId, UnixMillis, record::SessionRow};
 
 /// What a participant may do. Ordered: a higher role includes the lower.
 #[derive(
@@ -45,6 +45,16 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether it lets its bearer into a session that exists.
+    #[must_use]
+    pub fn may_enter(&self, row: &SessionRow) -> bool {
+        let named = self.session.as_ref() == Some(&row.session);
+        let own = self.session.is_none() && self.subject == row.subject;
+        let backends = self.backends.as_ref();
+        let backend = backends.is_none_or(|list| list.contains(&row.backend));
+        (named || own || self.admin) && backend
+    }
+
     /// Whether `other` is of the same bearer and session and allows no more than this one.
     #[must_use]
     pub fn may_become(&self, other: &Self) -> bool {

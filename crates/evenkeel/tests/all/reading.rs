@@ -58,6 +58,17 @@ async fn a_slow_reader_loses_nothing_and_the_wait_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn leaving_waits_for_no_reader() {
+    let fake = Fake::upgraded(flood()).await;
+    let session = soon(fake.builder().connect()).await.expect("a session");
+    let _unread = session.events();
+    let mut status = session.status();
+    let stuck = status.wait_for(|status| status.code() == Some(Code::SlowConsumer));
+    soon(stuck).await.expect("a status");
+    soon(session.detach()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_reader_the_session_goes_on_and_a_late_one_begins_with_a_snapshot() {
     let fake = Fake::upgraded(flood()).await;
     let session = soon(fake.builder().connect()).await.expect("a session");

@@ -131,6 +131,12 @@ impl Conn {
         self.expires.map_or(u64::MAX, |at| at.ms_since(now))
     }
 
+    /// The stream that its commands go to, or will once it is welcomed.
+    pub(crate) fn stream_in_use(&self) -> Option<&StreamId> {
+        let asked = self.hello.as_ref().map(|hello| &hello.stream.id);
+        self.stream.as_ref().or(asked)
+    }
+
     /// What the connection has to be sent of the log, once it is welcomed.
     pub(crate) fn delivery(&mut self) -> Option<&mut Delivery> {
         self.delivery.as_deref_mut()

@@ -51,6 +51,8 @@ impl Runs {
 #[derive(Debug)]
 pub(crate) struct Ctx<'a> {
     pub(crate) now: Now,
+    /// The server stops: nothing more is begun.
+    pub(crate) stopping: bool,
     pub(crate) config: &'a Config,
     pub(crate) mint: &'a mut Mint,
     pub(crate) conns: &'a mut Conns,

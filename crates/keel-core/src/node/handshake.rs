@@ -129,12 +129,22 @@ impl Node {
                 conn.phase = Phase::AwaitSession { hello, session };
                 self.enter(now, id, out);
             }
-            phase @ Phase::Attached { .. } => {
-                conn.phase = phase;
-                let narrows = conn
-                    .grant
-                    .as_ref()
-                    .is_some_and(|old| old.may_become(&grant));
+            Phase::Attached {
+                session,
+                participant,
+                welcomed,
+            } => {
+                let here = grant.session.as_ref().is_none_or(|only| *only == session);
+                conn.phase = Phase::Attached {
+                    session,
+                    participant,
+                    welcomed,
+                };
+                let narrows = here
+                    && conn
+                        .grant
+                        .as_ref()
+                        .is_some_and(|old| old.may_become(&grant));
                 if narrows {
                     conn.set_grant(grant, now);
                 } else {
@@ -261,6 +271,7 @@ impl Node {
         };
         let ctx = Ctx {
             now,
+            stopping: self.is_stopping(),
             config: &self.config,
             mint: &mut self.mint,
             conns: &mut self.conns,

@@ -350,7 +350,8 @@ pub enum Output {
         /// For a person.
         reason: String,
     },
-    /// End the transport without a word (an injected fault). Answered by no further input.
+    /// End the transport without a word (an injected fault); answered by [`Input::Lost`], as any
+    /// other loss.
     Abort {
         /// The transport.
         conn: ConnId,

@@ -28,6 +28,8 @@ pub(super) enum Entry {
         waiters: Vec<Waiter>,
         /// Panics of the machine before this.
         panics: u32,
+        /// It is not read before this commit is answered.
+        commit: Option<u64>,
     },
     /// It is in memory.
     Active {
@@ -63,12 +65,14 @@ impl Node {
         out: &mut Outputs,
         step: impl FnOnce(&mut Session, &mut Ctx<'_>),
     ) {
+        let stopping = self.is_stopping();
         let Some(Entry::Active { session, armed, .. }) = self.sessions.get_mut(id) else {
             return;
         };
         let outputs_before = out.len();
         let mut ctx = Ctx {
             now,
+            stopping,
             config: &self.config,
             mint: &mut self.mint,
             conns: &mut self.conns,
@@ -82,8 +86,8 @@ impl Node {
         }));
         if result.is_err() {
             // What the broken step had put out is not performed.
-            out.truncate(outputs_before);
-            return self.panicked(now, id, out);
+            let broken = out.split_off(outputs_before);
+            return self.panicked(now, id, broken, out);
         }
         if session.is_lost() {
             // Another server writes it: what is here is not to be trusted, nor to be told.
@@ -106,7 +110,7 @@ impl Node {
     }
 
     /// The machine of a session panicked: it is read back, once; the second time it is over.
-    fn panicked(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
+    fn panicked(&mut self, now: Now, id: &SessionId, broken: Outputs, out: &mut Outputs) {
         let Some(Entry::Active {
             session,
             armed,
@@ -138,6 +142,19 @@ impl Node {
         if let Some(run) = self.runs.of_session(id) {
             out.push(Output::KillRun { run });
         }
+        // What is being written is written: it is read back with that.
+        let left = |n: &u64| {
+            let mut commits = broken.iter();
+            !commits.any(|output| matches!(output, Output::Commit { n: of, .. } if of == n))
+        };
+        let commit = session.writing().filter(left);
+        for ask in session.asks() {
+            let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault.clone())));
+            out.push(Output::Reply { ask, answer });
+        }
+        // Connections that the step had closed are forgotten, so they are closed.
+        let closes = |output: &Output| matches!(output, Output::Close { .. });
+        out.extend(broken.into_iter().filter(closes));
         let again = panics > 0;
         for conn in session.connections() {
             // A rebuilt session takes its clients back at their cursors, by the way they know.
@@ -159,11 +176,25 @@ impl Node {
             Entry::Loading {
                 waiters,
                 panics: panics + 1,
+                commit,
             },
         );
-        out.push(Output::Load {
-            session: id.clone(),
-        });
+        if commit.is_none() {
+            out.push(Output::Load {
+                session: id.clone(),
+            });
+        }
+    }
+
+    /// A commit was answered: a session that panicked while it was written is read back now.
+    pub(super) fn commit_answered(&mut self, id: &SessionId, n: u64, out: &mut Outputs) {
+        if let Some(Entry::Loading { commit, .. }) = self.sessions.get_mut(id)
+            && commit.take_if(|of| *of == n).is_some()
+        {
+            out.push(Output::Load {
+                session: id.clone(),
+            });
+        }
     }
 
     /// Does something with a session once it is in memory.
@@ -191,8 +222,12 @@ impl Node {
     }
 
     pub(super) fn load(&mut self, id: &SessionId, waiters: Vec<Waiter>, out: &mut Outputs) {
-        self.sessions
-            .insert(id.clone(), Entry::Loading { waiters, panics: 0 });
+        let entry = Entry::Loading {
+            waiters,
+            panics: 0,
+            commit: None,
+        };
+        self.sessions.insert(id.clone(), entry);
         out.push(Output::Load {
             session: id.clone(),
         });
@@ -206,7 +241,10 @@ impl Node {
         loaded: Result<Option<Box<Loaded>>, String>,
         out: &mut Outputs,
     ) {
-        let Some(Entry::Loading { waiters, panics }) = self.sessions.remove(id) else {
+        let Some(Entry::Loading {
+            waiters, panics, ..
+        }) = self.sessions.remove(id)
+        else {
             return;
         };
         let failed = match loaded {
@@ -243,6 +281,7 @@ impl Node {
     ) -> Result<(), String> {
         let mut ctx = Ctx {
             now,
+            stopping: self.is_stopping(),
             config: &self.config,
             mint: &mut self.mint,
             conns: &mut self.conns,
@@ -259,7 +298,11 @@ impl Node {
         self.sessions.insert(id.clone(), entry);
         // A machine that panics on what it was rebuilt from would do so for ever.
         let again = panics > 1;
+        let ready = self.start.ready;
         self.with(now, id, out, |session, ctx| {
+            if ready {
+                session.look_at_line(ctx);
+            }
             if again {
                 let fault = ctx.fault(Code::Internal).session(&session.id);
                 session.end(keel_wire::EndReason::Failed, Some(fault), ctx);
@@ -312,9 +355,9 @@ impl Node {
                 } else {
                     keel_wire::EndReason::Ended
                 };
-                self.with(now, id, out, |session, ctx| session.end(reason, None, ctx));
-                let answer = Answer::Receipt(ReceiptBody::ok());
-                out.push(Output::Reply { ask, answer });
+                self.with(now, id, out, |session, ctx| {
+                    session.ask_end(ask, reason, ctx);
+                });
             }
             Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => {
                 unreachable!("answered without waiting")
@@ -375,12 +418,5 @@ impl Node {
 
 /// Whether a grant lets its bearer into a session that exists.
 pub(super) fn may_enter(session: &Session, grant: &keel_wire::Grant) -> bool {
-    let row = session.row();
-    let named = grant.session.as_ref() == Some(&row.session);
-    let own = grant.session.is_none() && grant.subject == row.subject;
-    let backend = grant
-        .backends
-        .as_ref()
-        .is_none_or(|list| list.contains(&row.backend));
-    (named || own || grant.admin) && backend
+    grant.may_enter(session.row())
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use keel_wire::{
-    CommandId, Event, Seq, StreamId, Text,
+    CommandId, Event, ReceiptBody, Seq, StreamId, Text,
     journal::Fact,
     limits::TEXT_BYTES_MAX,
     record::{Batch, StoredEvent, StoredReceipt, StoredSnapshot},
@@ -16,7 +16,7 @@ use keel_wire::{
 use super::{Session, health::StoreLeg};
 use crate::{
     Instant, audit, limits,
-    node::{AskId, CommitFailure, ConnId, Ctx, Output, RunId},
+    node::{Answer, AskId, CommitFailure, ConnId, Ctx, Output, RunId},
     ring::Frame,
 };
 
@@ -33,8 +33,12 @@ pub(crate) enum Effect {
     Credit { run: RunId, bytes: usize },
     /// The end may be told.
     TellEnd,
+    /// The end may be told to one who has no part in the log.
+    TellEndTo { conn: ConnId },
     /// A command that came over HTTP may be answered.
     Reply { ask: AskId, command: CommandId },
+    /// Who asked for the end over HTTP may be answered.
+    ReplyEnd { ask: AskId },
 }
 
 /// What the next batch will write.
@@ -68,6 +72,8 @@ pub(crate) struct InFlight {
     sent_at: Instant,
     /// It was not acknowledged; what comes next, and when.
     retry: Option<(Instant, Retry)>,
+    /// It may have been written or not, and the log's end was asked for.
+    looking: bool,
     refusals: u32,
 }
 
@@ -151,6 +157,26 @@ impl Session {
                 .is_some_and(|batch| batch.batch.receipts.iter().any(of))
     }
 
+    /// The batch that the store has not answered yet.
+    pub(crate) fn writing(&self) -> Option<u64> {
+        let inflight = self.inflight.as_ref()?;
+        let asked = inflight.retry.is_none() && !inflight.looking;
+        asked.then_some(inflight.n)
+    }
+
+    /// Questions over HTTP that are answered after a commit.
+    pub(crate) fn asks(&self) -> Vec<AskId> {
+        let inflight = self.inflight.iter().flat_map(|batch| &batch.effects);
+        let asks = inflight.chain(&self.stage.effects).filter_map(|effect| {
+            if let Effect::Reply { ask, .. } | Effect::ReplyEnd { ask } = effect {
+                Some(*ask)
+            } else {
+                None
+            }
+        });
+        asks.collect()
+    }
+
     /// Whether everything staged is committed.
     pub(crate) fn is_settled(&self) -> bool {
         self.inflight.is_none() && self.stage.is_empty()
@@ -196,6 +222,7 @@ impl Session {
             effects: stage.effects,
             sent_at: ctx.now.mono,
             retry: None,
+            looking: false,
             refusals: 0,
         };
         self.send_commit(&inflight, ctx);
@@ -274,7 +301,9 @@ impl Session {
             Effect::Begin { run } => self.begin_run(run, ctx),
             Effect::Credit { run, bytes } => self.credit_run(run, bytes, ctx),
             Effect::TellEnd => self.end_is_committed(ctx),
+            Effect::TellEndTo { conn } => self.tell_end_to_stranger(conn, ctx),
             Effect::Reply { ask, command } => self.reply_committed(ask, &command, ctx),
+            Effect::ReplyEnd { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
         }
     }
 
@@ -308,6 +337,7 @@ impl Session {
                 self.store_refused(&error, ctx);
             }
             CommitFailure::Unknown { error } => {
+                inflight.looking = true;
                 self.store_refused(&error, ctx);
                 ctx.out.push(Output::Head {
                     session: self.id.clone(),
@@ -323,9 +353,11 @@ impl Session {
     /// Where the log ends, after a commit whose fate was unknown.
     pub(crate) fn head_is(&mut self, head: Result<Option<Seq>, String>, ctx: &mut Ctx<'_>) {
         let now = ctx.now.mono;
-        let Some(inflight) = self.inflight.as_mut() else {
+        // An answer to another question than this batch's says nothing.
+        let Some(inflight) = self.inflight.as_mut().filter(|batch| batch.looking) else {
             return;
         };
+        inflight.looking = false;
         let (n, batch) = (inflight.n, &inflight.batch);
         match head {
             Err(_) => inflight.refuse(now, Retry::Look),
@@ -364,9 +396,12 @@ impl Session {
                 inflight.sent_at = ctx.now.mono;
                 self.send_commit(&inflight, ctx);
             }
-            Some((_, Retry::Look)) => ctx.out.push(Output::Head {
-                session: self.id.clone(),
-            }),
+            Some((_, Retry::Look)) => {
+                inflight.looking = true;
+                ctx.out.push(Output::Head {
+                    session: self.id.clone(),
+                });
+            }
             None => {}
         }
         self.inflight = Some(inflight);
@@ -374,6 +409,11 @@ impl Session {
 
     /// Another server writes this log: everyone is sent away to find it, nothing is written.
     fn lose_ownership(&mut self, ctx: &mut Ctx<'_>) {
+        for ask in self.asks() {
+            let fault = ctx.fault(keel_wire::Code::ServerShutdown).session(&self.id);
+            let body = ReceiptBody::Fault(Box::new(fault));
+            ctx.reply(ask, Answer::Receipt(body));
+        }
         self.inflight = None;
         self.stage = Stage::default();
         for conn in self.connections() {

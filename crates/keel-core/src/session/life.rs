@@ -6,8 +6,9 @@ use std::{
 };
 
 use keel_wire::{
-    CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged, Seq,
-    SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId, TurnState,
+    CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged,
+    ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
+    TurnState,
     journal::Fact,
     record::{Loaded, SessionRow, SlotRow},
 };
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     Deadline, Instant,
-    node::{ConnId, Ctx, SlotKind},
+    node::{Answer, AskId, ConnId, Ctx, SlotKind},
     ring::Ring,
 };
 
@@ -349,6 +350,22 @@ impl Session {
         }
     }
 
+    /// What admission decided while the session was not in memory.
+    pub(crate) fn look_at_line(&mut self, ctx: &mut Ctx<'_>) {
+        let admission = ctx.admissions.get(&self.row.backend);
+        let holds = admission.is_none_or(|admission| admission.holds(&self.id));
+        let waits = admission.is_some_and(|admission| admission.place(&self.id).is_some());
+        match self.life {
+            Life::Queued if holds => self.slot_granted(ctx),
+            Life::Queued if !waits => self.slot_expired(ctx),
+            Life::Open if self.turns.is_empty() && self.slot_kind(ctx) == Some(SlotKind::Turn) => {
+                self.release_slot(ctx);
+            }
+            Life::Open if self.row.slot.is_some() && !holds => self.release_slot(ctx),
+            Life::Queued | Life::Open | Life::Ended { .. } => {}
+        }
+    }
+
     /// Its place in line, or the slot that nobody claimed, is given up.
     pub(crate) fn slot_expired(&mut self, ctx: &mut Ctx<'_>) {
         if self.row.slot.take().is_none() {
@@ -428,6 +445,21 @@ impl Session {
         self.journal(None, Fact::Ended { reason }, ctx);
         self.after_commit(Effect::TellEnd);
         self.note_idle(ctx.now.mono);
+    }
+
+    /// Ends the session over HTTP; the answer waits for the commit.
+    pub(crate) fn ask_end(&mut self, ask: AskId, reason: EndReason, ctx: &mut Ctx<'_>) {
+        let told = matches!(self.life, Life::Ended { told: true, .. });
+        if !told && self.store_is_refusing() {
+            let fault = Box::new(self.store_fault(ctx));
+            return ctx.reply(ask, Answer::Receipt(ReceiptBody::Fault(fault)));
+        }
+        self.end(reason, None, ctx);
+        if told {
+            ctx.reply(ask, Answer::Receipt(ReceiptBody::ok()));
+        } else {
+            self.after_commit(Effect::ReplyEnd { ask });
+        }
     }
 
     /// The end is committed: whoever has the whole log is told now, the others when they have.

@@ -158,6 +158,7 @@ impl Session {
         }
         self.note_away();
         ctx.conns.attach(id, self.id.clone(), participant.clone());
+        self.is_attended(ctx);
         if proof.head > self.committed {
             // The key proves it: this log has been longer.
             self.rewind(ctx);
@@ -199,7 +200,16 @@ impl Session {
             member.away_since = Some(now);
         }
         self.note_away();
+        self.note_idle(now);
         ctx.conns.refuse(id, fault, ctx.out);
+    }
+
+    /// Somebody is there: a slot that is kept for the session is claimed, a place in line stays.
+    fn is_attended(&mut self, ctx: &mut Ctx<'_>) {
+        self.idle_since = None;
+        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
+            admission.claim(&self.id);
+        }
     }
 
     /// This log has provably been longer: a new epoch begins, and everyone is told.
@@ -213,8 +223,12 @@ impl Session {
     }
 
     fn join_anew(&mut self, id: ConnId, hello: &Hello, ctx: &mut Ctx<'_>) {
-        if let Life::Ended { .. } = self.life {
-            return self.tell_end_to_stranger(id, ctx);
+        match self.life {
+            Life::Ended { told: true, .. } => return self.tell_end_to_stranger(id, ctx),
+            Life::Ended { told: false, .. } => {
+                return self.after_commit(Effect::TellEndTo { conn: id });
+            }
+            Life::Open | Life::Queued => {}
         }
         if self.members.len() >= limits::PARTICIPANTS_MAX {
             return self.refuse(id, Code::SessionLimit, ctx);
@@ -238,6 +252,7 @@ impl Session {
         member.instance = Some((hello.instance.clone(), hello.attempt));
         self.members.insert(participant.clone(), member);
         ctx.conns.attach(id, self.id.clone(), participant.clone());
+        self.is_attended(ctx);
         ctx.conns.hold_hello(id, hello.clone());
         let role = hello.role;
         self.stage_event(ParticipantJoined {

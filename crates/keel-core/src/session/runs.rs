@@ -230,6 +230,8 @@ impl Session {
         turn.attempts += 1;
         run.attempt = turn.attempts;
         run.at_byte = 0;
+        // What it asked is superseded, too.
+        run.waiting = None;
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         let failed = Fact::AttemptFailed {
             turn: turn.clone(),

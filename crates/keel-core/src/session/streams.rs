@@ -4,7 +4,7 @@
 //! number at or below `consumed` that has neither a receipt nor a place in a batch was never run, and
 //! that is what its sender is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keel_wire::{
     Code, CommandId, ParticipantId, Receipt, ReceiptBody, Seq, StreamId, StreamState,
@@ -129,18 +129,25 @@ impl Session {
         if self.streams.len() < limits::STREAMS_MAX {
             return;
         }
-        let in_use: Vec<StreamId> = self
+        let in_use: BTreeSet<StreamId> = self
             .connections()
             .into_iter()
-            .filter_map(|conn| ctx.conns.get(conn)?.stream.clone())
+            .filter_map(|conn| ctx.conns.get(conn)?.stream_in_use().cloned())
             .collect();
-        let oldest = self
-            .streams
-            .iter()
-            .filter(|(id, _)| !in_use.contains(id))
-            .min_by_key(|(_, stream)| stream.used)
-            .map(|(id, _)| id.clone());
-        if let Some(id) = oldest {
+        while self.streams.len() >= limits::STREAMS_MAX {
+            // Those of HTTP go first: nobody comes back on them. Their callers are answered before.
+            let http = |stream: &Stream| !self.members.contains_key(&stream.participant);
+            let any_http = self.streams.values().any(http);
+            let oldest = self
+                .streams
+                .iter()
+                .filter(|(id, stream)| {
+                    let free = !in_use.contains(*id) && http(stream) == any_http;
+                    free && !self.receipt_is_pending(id, stream.consumed)
+                })
+                .min_by_key(|(_, stream)| stream.used)
+                .map(|(id, _)| id.clone());
+            let Some(id) = oldest else { return };
             self.streams.remove(&id);
             self.stage_stream_drop(id);
         }

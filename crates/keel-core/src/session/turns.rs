@@ -118,7 +118,8 @@ impl Session {
 
     /// Begins the first turn, if nothing keeps it from running.
     pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
-        if self.run.is_some() || self.dying.is_some() || self.life != Life::Open {
+        let busy = self.run.is_some() || self.dying.is_some();
+        if busy || ctx.stopping || self.life != Life::Open {
             return;
         }
         self.expire_turns(ctx);

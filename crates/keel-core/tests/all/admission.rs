@@ -269,3 +269,98 @@ fn a_turn_that_runs_with_nobody_there_keeps_its_session_in_memory() {
     let ends: Vec<_> = world.log(&session).iter().filter_map(ended).collect();
     assert_eq!(ends, [keel_wire::TurnEnd::Done]);
 }
+
+/// Lets time pass for connections that answer.
+fn live_on(world: &mut World, conns: &[keel_core::node::ConnId], s: u64) {
+    for _ in 0..s {
+        world.pass(Duration::from_secs(1));
+        for conn in conns {
+            let seq = keel_wire::Seq::ZERO;
+            world.send(*conn, keel_wire::Ack { seq });
+        }
+    }
+}
+
+#[test]
+fn who_waits_in_line_keeps_the_place_for_longer_than_a_resume_window_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let first = world.connect(&Tab::new(1));
+    let second = world.connect(&waits(2));
+    live_on(&mut world, &[first, second], 200);
+    world.command(first, 1, keel_wire::EndSession {});
+    world.welcome(second);
+}
+
+#[test]
+fn a_slot_kept_over_a_restart_is_claimed_by_coming_back_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let tab = Tab::new(1);
+    let first = world.connect(&tab);
+    let welcome = world.welcome(first);
+    world.crash();
+    let back = world.connect(&tab.again(&welcome, 0));
+    live_on(&mut world, &[back], 200);
+    assert_eq!(world.faults(back), []);
+    assert_eq!(world.lines[&back].closed, None);
+}
+
+#[test]
+fn a_slot_that_is_free_at_a_restart_is_granted_to_who_waits_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    world.connect(&Tab::new(1));
+    let tab = waits(2);
+    let second = world.connect(&tab);
+    let queued = world.lines[&second]
+        .frames
+        .iter()
+        .find_map(|frame| match frame {
+            ServerFrame::Queued(queued) => Some(queued.clone()),
+            _ => None,
+        });
+    let queued = queued.unwrap();
+    let backend = world.config.backends.get_mut("echo").unwrap();
+    backend.capacity.as_mut().unwrap().slots = 2;
+    world.crash();
+    let mut back = tab;
+    back.hello.attempt = 2;
+    back.hello.session = Some(queued.session);
+    back.hello.resume = Some(keel_wire::Resume {
+        participant: queued.participant,
+        key: queued.resume_key,
+        cursor: keel_wire::Cursor::default(),
+        strategy: keel_wire::Strategy::Fast,
+    });
+    let second = world.connect(&back);
+    world.welcome(second);
+    live_on(&mut world, &[second], 20);
+    assert_eq!(world.faults(second), []);
+}
+
+#[test]
+fn what_waits_in_a_session_is_not_begun_once_the_server_stops_s14() {
+    let mut world = World::new();
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(keel_wire::BusyPolicy::Queue { max: 2 });
+    let conn = world.connect(&tab);
+    world.say(conn, 1, "a");
+    world.say(conn, 2, "b");
+    world.input(keel_core::node::Input::Drain {
+        within: Duration::from_secs(5),
+        target: None,
+    });
+    world.pass(Duration::from_secs(3));
+    world.send(
+        conn,
+        keel_wire::Ack {
+            seq: keel_wire::Seq::ZERO,
+        },
+    );
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.runs.len(), 1);
+    assert!(world.drained);
+    world.crash();
+    assert_eq!(
+        world.runs[0].1.prompt, "b",
+        "it waits on, and is run by the next server"
+    );
+}

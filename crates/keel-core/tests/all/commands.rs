@@ -247,3 +247,49 @@ fn fault_injection_that_is_off_is_like_no_command_at_all_m39_a23() {
             .any(|f| matches!(f, keel_wire::journal::Fact::ConnectionLost { .. }))
     );
 }
+
+#[test]
+fn a_wide_session_forgets_no_stream_of_who_is_about_to_be_welcomed() {
+    let mut world = World::new();
+    let first = world.connect(&Tab::new(1));
+    let session = world.welcome(first).session;
+    for n in 2..=130 {
+        world.connect(&Tab::new(n).of(&session));
+    }
+    world.mood = StoreMood::Holds;
+    let conns = [131, 132, 133].map(|n| world.connect(&Tab::new(n).of(&session)));
+    world.release();
+    for conn in conns {
+        world.say(conn, 1, "hello");
+        assert_eq!(world.receipts(conn).len(), 1);
+    }
+}
+
+#[test]
+fn commands_over_http_take_no_stream_from_who_is_away_and_each_is_answered() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    world.reset(conn);
+    world.mood = StoreMood::Holds;
+    for n in 0..300 {
+        let data = json!(1);
+        let question = keel_core::node::Ask::Command {
+            session: welcome.session.clone(),
+            grant: world.grant.clone(),
+            key: format!("key {n}"),
+            command: keel_wire::Send { data }.into(),
+        };
+        let ask = keel_core::node::AskId(n);
+        world.input(keel_core::node::Input::Ask { ask, question });
+    }
+    world.release();
+    assert_eq!(world.replies.len(), 300);
+    let mut again = tab.again(&welcome, 0);
+    again.hello.stream.next = seq(2);
+    let back = world.connect(&again);
+    let ok = |receipt: &Receipt| matches!(receipt.body, ReceiptBody::Ok { .. });
+    assert!(world.receipts(back).iter().all(ok));
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keel_wire::{Code, ReceiptBody, ServerFrame, State, journal::Fact};
 
-use crate::world::{StoreMood, Tab, World};
+use crate::world::{StoreMood, Tab, World, seq};
 
 fn states(world: &World, conn: keel_core::node::ConnId) -> Vec<State> {
     let frames = world.lines[&conn].frames.iter();
@@ -193,4 +193,87 @@ fn a_page_that_is_late_is_told_s09() {
     world.release_pages();
     assert_eq!(states(&world, conn), [State::Degraded, State::Live]);
     assert_eq!(world.events(conn).len(), 2);
+}
+
+fn asked(world: &mut World, n: u64, question: keel_core::node::Ask) {
+    let ask = keel_core::node::AskId(n);
+    world.input(keel_core::node::Input::Ask { ask, question });
+}
+
+fn asks_to_end(world: &World, session: &keel_wire::SessionId) -> keel_core::node::Ask {
+    keel_core::node::Ask::End {
+        session: session.clone(),
+        grant: world.grant.clone(),
+    }
+}
+
+fn panics(session: &keel_wire::SessionId) -> keel_core::node::Ask {
+    keel_core::node::Ask::Inject {
+        session: session.clone(),
+        participant: None,
+        injection: keel_wire::Injection::Panic,
+    }
+}
+
+#[test]
+fn an_end_over_http_is_told_when_it_is_committed_and_to_newcomers_too() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.mood = StoreMood::Holds;
+    let question = asks_to_end(&world, &session);
+    asked(&mut world, 1, question);
+    let late = world.connect(&Tab::new(2).of(&session));
+    assert_eq!(world.replies, []);
+    assert!(world.lines[&late].frames.is_empty());
+    world.release();
+    let ok = keel_core::node::Answer::Receipt(ReceiptBody::ok());
+    assert_eq!(world.replies, [ok]);
+    assert!(world.row(&session).ended);
+    for conn in [conn, late] {
+        assert!(world.lines[&conn].closed.is_some());
+    }
+}
+
+#[test]
+fn a_session_that_panics_while_it_is_written_is_read_back_with_that() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Holds;
+    world.command(conn, 1, keel_wire::Send { data: 1.into() });
+    asked(&mut world, 1, panics(&welcome.session));
+    world.release();
+    let back = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.welcome(back).consumed, seq(1));
+    world.command(back, 2, keel_wire::Send { data: 2.into() });
+    assert_eq!(world.lines[&back].closed, None);
+    assert_eq!(
+        world.row(&welcome.session).head,
+        world.welcome(back).cursor.seq.next()
+    );
+}
+
+#[test]
+fn who_asked_over_http_is_answered_when_the_session_panics() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.mood = StoreMood::Holds;
+    let question = asks_to_end(&world, &session);
+    asked(&mut world, 1, question);
+    asked(&mut world, 2, panics(&session));
+    assert_eq!(world.replies.len(), 2);
+    let keel_core::node::Answer::Receipt(ReceiptBody::Fault(fault)) = &world.replies[0] else {
+        panic!("{:?}", world.replies)
+    };
+    assert_eq!(fault.code, Code::Internal);
+}
+
+#[test]
+fn there_is_nothing_to_panic_in_a_session_that_is_not_in_memory() {
+    let mut world = World::new();
+    asked(&mut world, 1, panics(&keel_wire::SessionId::from_bits(9)));
+    assert_eq!(world.replies, [keel_core::node::Answer::Struck(0)]);
 }

@@ -596,3 +596,38 @@ fn whatever_ends_badly_names_its_cause_and_whether_to_come_back_i15() {
         );
     }
 }
+
+#[test]
+fn an_answer_begun_anew_takes_its_question_back() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    world.say(conn, 1, "hello");
+    let run = world.runs[0].0;
+    let id = ActionId::from_bits(1);
+    let action = Action {
+        id: id.clone(),
+        prompt: "may I?".into(),
+        options: Vec::new(),
+    };
+    let failure = RunFailure {
+        code: Code::ProviderCrashed,
+        message: String::new(),
+        detail: Map::new(),
+    };
+    for output in [
+        RunOutput::NeedsAction(action),
+        RunOutput::NewAttempt { failure },
+    ] {
+        world.input(Input::RunOutput { run, output });
+    }
+    let answer = keel_wire::Answer {
+        turn: world.runs[0].1.turn.clone(),
+        action: id,
+        answer: json!("yes"),
+    };
+    world.command(conn, 2, answer);
+    assert!(matches!(
+        world.receipts(conn)[1].body,
+        ReceiptBody::Fault(_)
+    ));
+}

@@ -1,5 +1,354 @@
-//! To be filled.
+//! C: the program behind a session, and everything that it does wrong.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
 use super::Spec;
+use crate::rig::{Rig, Via, Who, span, wait};
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+/// What a program does, and what must come of it.
+struct Case {
+    id: &'static str,
+    fault: &'static str,
+    /// For `/bin/sh -c`; `{dir}` is the row's folder.
+    script: &'static str,
+    output: &'static str,
+    more: &'static str,
+    /// How the turn must end: done, or failed with this code.
+    code: Option<&'static str>,
+    /// What must be told of it: all of it where it is done.
+    text: Option<&'static str>,
+    within_ms: f64,
+}
+
+const CASE: Case = Case {
+    id: "",
+    fault: "",
+    script: "",
+    output: "lines",
+    more: "",
+    code: None,
+    text: None,
+    within_ms: 2_000.,
+};
+
+const CASES: &[Case] = &[
+    Case {
+        id: "C02",
+        fault: "exits with 3 before its first line",
+        script: "read -r l; exit 3",
+        code: Some("provider_crashed"),
+        text: Some(""),
+        ..CASE
+    },
+    Case {
+        id: "C03",
+        fault: "exits with 0 and never says that it is done",
+        script: r#"read -r l; echo "{\"type\":\"text\",\"text\":\"half\"}""#,
+        output: "json_lines",
+        code: Some("provider_crashed"),
+        text: Some("half"),
+        ..CASE
+    },
+    Case {
+        id: "C04",
+        fault: "is killed by a signal in mid-turn",
+        script: "read -r l; echo begun; sleep 1; kill -SEGV $$",
+        code: Some("provider_crashed"),
+        text: Some("begun\n"),
+        within_ms: 3_000.,
+        ..CASE
+    },
+    Case {
+        id: "C05",
+        fault: "says that it failed, and exits with 0",
+        script: r#"read -r l; echo "{\"type\":\"error\",\"message\":\"no\"}""#,
+        output: "json_lines",
+        code: Some("provider_crashed"),
+        text: Some(""),
+        ..CASE
+    },
+    Case {
+        id: "C06",
+        fault: "hangs before its first line",
+        script: "read -r l; exec sleep 600",
+        more: "clocks = { spawn_ms = 1500, first_output_ms = 1500 }",
+        code: Some("provider_timeout"),
+        text: Some(""),
+        within_ms: 5_000.,
+        ..CASE
+    },
+    Case {
+        id: "C07",
+        fault: "hangs in mid-turn",
+        script: "read -r l; echo begun; exec sleep 600",
+        more: "clocks = { idle_ms = 1500 }",
+        code: Some("provider_timeout"),
+        text: Some("begun\n"),
+        within_ms: 5_000.,
+        ..CASE
+    },
+    Case {
+        id: "C09",
+        fault: "leaves a child in a session of its own",
+        script: r#"read -r l; echo begun; setsid /bin/sh -c "sleep 600; : drill-agent {dir}" & sleep 1; echo ended"#,
+        text: Some("begun\nended\n"),
+        within_ms: 5_000.,
+        ..CASE
+    },
+    Case {
+        id: "C10",
+        fault: "closes its output and lives on",
+        script: "read -r l; echo begun; exec sleep 600 >&-",
+        code: Some("provider_protocol"),
+        text: Some("begun\n"),
+        within_ms: 5_000.,
+        ..CASE
+    },
+    Case {
+        id: "C11",
+        fault: "writes a banner between its JSON lines",
+        script: r#"read -r l; echo "npm WARN old"; printf "\033[31mred\033[0m\n"; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
+        output: "json_lines",
+        text: Some("fine"),
+        ..CASE
+    },
+    Case {
+        id: "C12",
+        fault: "ends in the middle of a line",
+        script: r#"read -r l; printf "{\"type\":\"text\""; exit 0"#,
+        output: "json_lines",
+        code: Some("provider_protocol"),
+        ..CASE
+    },
+    Case {
+        id: "C13",
+        fault: "writes a line of 3 MiB",
+        script: r#"read -r l; printf "{\"type\":\"text\",\"text\":\""; head -c 3145728 /dev/zero | tr "\0" x; echo "\"}"; echo "{\"type\":\"done\"}""#,
+        output: "json_lines",
+        code: Some("provider_protocol"),
+        within_ms: 5_000.,
+        ..CASE
+    },
+    Case {
+        id: "C14",
+        fault: "writes what is no UTF-8",
+        script: r#"read -r l; printf "a\377b\r\n""#,
+        text: Some("a\u{fffd}b\r\n"),
+        ..CASE
+    },
+    Case {
+        id: "C15",
+        fault: "writes JSON of 10,000 levels",
+        script: r#"read -r l; head -c 10000 /dev/zero | tr "\0" "["; echo; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
+        output: "json_lines",
+        text: Some("fine"),
+        ..CASE
+    },
+    Case {
+        id: "C16",
+        fault: "floods stderr with 256 MiB",
+        script: "read -r l; head -c 268435456 /dev/zero >&2; echo ended",
+        text: Some("ended\n"),
+        within_ms: 20_000.,
+        ..CASE
+    },
+    Case {
+        id: "C17",
+        fault: "waits for the end of its input",
+        script: "cat >/dev/null; echo ended",
+        text: Some("ended\n"),
+        ..CASE
+    },
+    Case {
+        id: "C20",
+        fault: "goes on after it is done, twice",
+        script: r#"read -r l; for x in "{\"type\":\"future\"}" "{\"type\":\"text\",\"text\":\"fine\"}" "{\"type\":\"done\"}" "{\"type\":\"text\",\"text\":\"late\"}" "{\"type\":\"error\",\"message\":\"late\"}"; do echo "$x"; done"#,
+        output: "json_lines",
+        text: Some("fine"),
+        ..CASE
+    },
+    Case {
+        id: "C21",
+        fault: "begins anew and says the same again",
+        script: r#"read -r l; for x in "{\"type\":\"text\",\"text\":\"one two\"}" "{\"type\":\"new_attempt\"}" "{\"type\":\"text\",\"text\":\"one two three\"}" "{\"type\":\"done\"}"; do echo "$x"; done"#,
+        output: "json_lines",
+        text: Some("one two three"),
+        ..CASE
+    },
+    Case {
+        id: "C22",
+        fault: "calls its model for ever",
+        script: r#"read -r l; while :; do echo "{\"type\":\"model_call\"}"; done"#,
+        output: "json_lines",
+        more: "calls_max = 50",
+        code: Some("provider_budget"),
+        within_ms: 5_000.,
+        ..CASE
+    },
+];
+
+const CANCELLED: &str = r#"
+[backends.bad]
+kind = "process"
+command = ["/bin/sh", "-c", "trap '' TERM; read -r l; echo begun; while :; do sleep 1; done"]
+"#;
+const MISSING: &str = r#"
+[backends.bad]
+kind = "process"
+command = ["/nonexistent/agent"]
+"#;
+const TINY: &str = r#"
+[backends.bad]
+kind = "process"
+command = ["/bin/sh", "-c", "read -r l; yes | head -n 300000"]
+"#;
+
 pub(super) fn rows() -> Vec<Spec> {
-    Vec::new()
+    let mut rows: Vec<Spec> = CASES.iter().map(row).collect();
+    rows.push(
+        Spec::new(
+            "C01/mid-turn/owner",
+            "provider",
+            "the program is not there",
+            |rig| Box::pin(misbehaves(rig, Some("provider_spawn"), Some(""))),
+        )
+        .fails()
+        .cause("provider_spawn")
+        .told_within(1_000.)
+        .config(MISSING),
+    );
+    rows.push(
+        Spec::new(
+            "C08/mid-turn/owner",
+            "provider",
+            "ignores SIGTERM when cancelled",
+            |rig| Box::pin(ignores(rig)),
+        )
+        .told_within(6_000.)
+        .config(CANCELLED),
+    );
+    rows.push(
+        Spec::new(
+            "C18/mid-turn/owner",
+            "provider",
+            "does not read its input",
+            |_| Box::pin(async { Ok(()) }),
+        )
+        .fails()
+        .cause("provider_timeout")
+        .needs(Some(
+            "a pipe smaller than the largest prompt (64 KiB)".to_owned(),
+        )),
+    );
+    rows.push(
+        Spec::new(
+            "C19/mid-turn/owner",
+            "provider",
+            "300,000 lines at once",
+            |rig| Box::pin(tiny_lines(rig)),
+        )
+        .config(TINY),
+    );
+    rows.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    rows
+}
+
+fn row(case: &'static Case) -> Spec {
+    let toml = format!(
+        "[backends.bad]\nkind = \"process\"\noutput = \"{}\"\ncommand = [\"/bin/sh\", \"-c\", \
+         '''{}''']\n{}\n",
+        case.output, case.script, case.more
+    );
+    let spec = Spec::new(
+        &format!("{}/mid-turn/owner", case.id),
+        "provider",
+        case.fault,
+        move |rig| Box::pin(misbehaves(rig, case.code, case.text)),
+    )
+    .told_within(case.within_ms)
+    .config(toml);
+    match case.code {
+        Some(code) => spec.fails().cause(code),
+        None => spec,
+    }
+}
+
+/// A turn of a program that does something wrong; its session must go on.
+async fn misbehaves(
+    rig: &mut Rig,
+    code: Option<&'static str>,
+    text: Option<&'static str>,
+) -> Result<()> {
+    rig.witnessed = false;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
+    rig.join(Who::Viewer, Via::Proxy, &[]).await?;
+    rig.strike();
+    rig.losses = Some(0);
+    for key in ["k1", "k2"] {
+        if code.is_some() {
+            rig.ends.insert(key.to_owned(), "failed");
+        }
+        let said_at = crate::heart::unix_ms();
+        rig.tell(&format!("say {key}")).await?;
+        let turn = rig.over(key).await?;
+        let took = span(said_at, turn.ended_at);
+        rig.row.told_ms = Some(rig.row.told_ms.unwrap_or(took).max(took));
+        rig.row.cause.clone_from(&turn.end_code);
+        if text.is_some_and(|text| turn.text != text.as_bytes()) {
+            let told = String::from_utf8_lossy(&turn.text[..turn.text.len().min(80)]).into_owned();
+            rig.wrong(format!("{key} said {told:?}"));
+        }
+    }
+    if let Some(code) = code {
+        rig.journal_names(code).await?;
+    }
+    let outcome = if rig.row.cause.is_some() {
+        "failed"
+    } else {
+        "recovered"
+    };
+    rig.row.outcome = Some(outcome.to_owned());
+    Ok(())
+}
+
+async fn ignores(rig: &mut Rig) -> Result<()> {
+    rig.witnessed = false;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
+    rig.ends.insert("k1".to_owned(), "cancelled");
+    rig.flow("k1", "").await?;
+    rig.strike();
+    rig.tell("cancel").await?;
+    let turn = rig.over("k1").await?;
+    rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
+    rig.row.outcome = Some("recovered".to_owned());
+    Ok(())
+}
+
+async fn tiny_lines(rig: &mut Rig) -> Result<()> {
+    rig.witnessed = false;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
+    rig.join(Who::Viewer, Via::Proxy, &[]).await?;
+    rig.strike();
+    rig.tell("say k1").await?;
+    let owner = rig.client(Who::Owner)?;
+    wait("the end", S(60), || {
+        owner
+            .account()
+            .turn("k1")
+            .is_some_and(|turn| turn.end.is_some())
+    })
+    .await?;
+    let turn = rig.over("k1").await?;
+    if turn.text != "y\n".repeat(300_000).as_bytes() {
+        rig.wrong(format!("{} bytes instead of 600,000", turn.text.len()));
+    }
+    rig.row.outcome = Some("recovered".to_owned());
+    Ok(())
 }

@@ -91,13 +91,14 @@ pub struct Backend {
     /// The program and its arguments. Never given to a shell.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Names of this server's environment variables that the program is given. Nothing else is.
+    /// Names of this server's environment variables that the program is given, besides `PATH`,
+    /// `HOME`, `LANG`, `TZ` and two that mark it as ours. Nothing else is.
     #[serde(default)]
     pub env_pass: Vec<String>,
     /// Environment variables that it is given.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Where it runs. Absent means a fresh directory.
+    /// Where it runs. Absent means where this server runs.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
     /// How its output is read: `lines` or `json_lines`.

@@ -228,7 +228,11 @@ async fn attend(
 fn translate(output: keel_agent::Output) -> (RunOutput, bool) {
     match output {
         keel_agent::Output::Started { .. } => (RunOutput::Started, false),
-        keel_agent::Output::Text(text) => (RunOutput::Text(text), true),
+        keel_agent::Output::Text(text) => {
+            // Of no text nothing is committed, so nothing is credited.
+            let counted = !text.is_empty();
+            (RunOutput::Text(text), counted)
+        }
         keel_agent::Output::Item(item) => (RunOutput::Item(item), true),
         keel_agent::Output::NewAttempt { fault } => {
             let failure = failure(Code::ProviderCrashed, fault);

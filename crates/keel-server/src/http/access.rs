@@ -137,11 +137,8 @@ pub(super) async fn row(
     session: &SessionId,
 ) -> Result<SessionRow, Response> {
     let not_found = || reply::code(Code::SessionNotFound);
-    if grant.session.as_ref().is_some_and(|only| only != session) {
-        return Err(not_found());
-    }
     match shared.store.load(session).await {
-        Ok(Some(loaded)) if grant.admin || loaded.row.subject == grant.subject => Ok(loaded.row),
+        Ok(Some(loaded)) if grant.may_enter(&loaded.row) => Ok(loaded.row),
         Ok(_) => Err(not_found()),
         Err(error) => Err(store(&error)),
     }

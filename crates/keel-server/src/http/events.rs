@@ -109,7 +109,7 @@ pub(super) async fn read(
         .into_iter()
         .any(|accept| accept.contains("text/event-stream"))
     {
-        return stream_of(shared, grant, session, row.epoch, after, gap);
+        return stream_of(shared, grant, row, after, gap);
     }
     match shared
         .store
@@ -160,18 +160,24 @@ fn parse(text: &str, now: Epoch) -> Option<Cursor> {
 
 /// Where reading begins, and what cannot be read.
 fn begin(row: &SessionRow, after: Cursor) -> (Seq, Option<Missing>) {
-    let rewound = after.epoch != row.epoch || after.seq > row.head;
+    // Who has read nothing is at the beginning of any log.
+    let same = after.epoch == row.epoch && after.seq <= row.head;
+    let rewound = !same && after.seq > Seq::ZERO;
     let from = if rewound { Seq::ZERO } else { after.seq };
-    let missing = |code| Missing {
-        range: Range {
-            from: from.next(),
-            to: row.trimmed.max(from),
-        },
-        code: Code1(code),
+    let missing = |to, code| {
+        let from = from.next();
+        Some(Missing {
+            range: Range { from, to },
+            code: Code1(code),
+        })
     };
     match (rewound, row.trimmed > from) {
-        (true, _) => (row.trimmed, Some(missing(Code::LogRewound))),
-        (false, true) => (row.trimmed, Some(missing(Code::ResumeGap))),
+        // All that was read is void, and what there is in its place begins anew.
+        (true, _) => {
+            let to = row.trimmed.max(after.seq);
+            (row.trimmed, missing(to, Code::LogRewound))
+        }
+        (false, true) => (row.trimmed, missing(row.trimmed, Code::ResumeGap)),
         (false, false) => (from, None),
     }
 }
@@ -184,6 +190,8 @@ struct Sse {
     after: Seq,
     tail: Tail,
     expires: u64,
+    /// The session was over when the stream began: nothing more will come.
+    ended: bool,
     over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -191,8 +199,7 @@ struct Sse {
 fn stream_of(
     shared: Arc<Shared>,
     grant: Grant,
-    session: SessionId,
-    epoch: Epoch,
+    row: SessionRow,
     after: Seq,
     gap: Option<Missing>,
 ) -> Response {
@@ -203,6 +210,7 @@ fn stream_of(
             "too many event streams",
         );
     };
+    let (session, epoch) = (row.session, row.epoch);
     let tail = shared.tails.wait_for(&session);
     let expires = grant.expires;
     let sse = Sse {
@@ -212,6 +220,7 @@ fn stream_of(
         after,
         tail,
         expires,
+        ended: row.ended,
         over: false,
         _permit: permit,
     };
@@ -264,6 +273,9 @@ impl Sse {
             if !page.is_empty() {
                 return Some(self.write(page));
             }
+            if self.ended {
+                return None;
+            }
             let ttl = Duration::from_millis(self.expires.saturating_sub(clock::wall()));
             let closing = self.shared.closing.clone();
             tokio::select! {
@@ -285,6 +297,19 @@ impl Sse {
     fn write(&mut self, page: Vec<StoredEvent>) -> String {
         let mut text = String::new();
         for event in page {
+            if event.from > self.after.next() {
+                // They were trimmed while the reader was slow.
+                let from = self.after.next();
+                let to = Seq::new(event.from.get() - 1).unwrap_or(from);
+                let range = Range { from, to };
+                let code = Code1(Code::ResumeGap);
+                let data = serde_json::to_string(&Missing { range, code }).unwrap_or_default();
+                let _ = write!(
+                    text,
+                    "id: {}.{to}\nevent: gap\ndata: {data}\n\n",
+                    self.epoch
+                );
+            }
             self.after = event.to;
             self.over |= &*event.kind == "session.ended";
             let frame = frame(event);
@@ -293,5 +318,52 @@ impl Sse {
             let _ = write!(text, "id: {}.{}\ndata: {data}\n\n", self.epoch, self.after);
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keel_wire::SessionId;
+
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).expect("a small number")
+    }
+
+    /// Where reading begins in a log of epoch 2 that ends at 9, and what is told first.
+    fn begun(trimmed: u64, epoch: u64, after: u64) -> (u64, Option<(u64, u64, &'static str)>) {
+        let row = SessionRow {
+            session: SessionId::from_bits(1),
+            subject: String::new(),
+            backend: String::new(),
+            project: None,
+            created_at: 0,
+            last_activity: 0,
+            ends_by: None,
+            epoch: Epoch(seq(2)),
+            head: seq(9),
+            trimmed: seq(trimmed),
+            open_turn: false,
+            ended: false,
+            slot: None,
+        };
+        let after = Cursor {
+            epoch: Epoch(seq(epoch)),
+            seq: seq(after),
+        };
+        let (from, gap) = begin(&row, after);
+        let gap = gap.map(|gap| (gap.range.from.get(), gap.range.to.get(), gap.code.0.name()));
+        (from.get(), gap)
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_as_a_range_that_is_one() {
+        assert_eq!(begun(0, 2, 5), (5, None));
+        assert_eq!(begun(0, 1, 0), (0, None), "nothing was read");
+        assert_eq!(begun(0, 1, 5), (0, Some((1, 5, "log_rewound"))));
+        assert_eq!(begun(0, 2, 12), (0, Some((1, 12, "log_rewound"))));
+        assert_eq!(begun(7, 1, 5), (7, Some((1, 7, "log_rewound"))));
+        assert_eq!(begun(7, 2, 5), (7, Some((6, 7, "resume_gap"))));
     }
 }

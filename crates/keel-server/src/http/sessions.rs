@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use keel_core::node::{Answer, Ask, Presence};
-use keel_store::{Listing, PageKey, Scope};
+use keel_store::{Listing, PageKey, PageLimit, Scope};
 use keel_wire::{
-    Code, EndReason, Fault, ReceiptBody, Role, SessionId, Status, UnixMillis,
+    Code, EndReason, Event, Fault, ReceiptBody, Role, Seq, SessionId, Status, UnixMillis,
     journal::Entry,
     record::{SessionRow, SlotRow},
 };
@@ -37,8 +37,8 @@ struct Row {
     last_activity: UnixMillis,
     ends_by: Option<UnixMillis>,
     epoch: keel_wire::Epoch,
-    head: keel_wire::Seq,
-    trimmed: keel_wire::Seq,
+    head: Seq,
+    trimmed: Seq,
     open_turn: bool,
     ended: bool,
     slot: Option<SlotRow>,
@@ -176,7 +176,10 @@ pub(super) async fn read(
     let (status, participants) = match answer {
         Answer::Status(Some((status, participants))) => (Some(status), participants),
         Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck(_) => {
-            (ended(&row), Vec::new())
+            match ended(&shared, &row).await {
+                Ok(status) => (status, Vec::new()),
+                Err(response) => return response,
+            }
         }
     };
     let faults = match shared.store.journal(&session, ENTRIES_MAX).await {
@@ -191,15 +194,32 @@ pub(super) async fn read(
     })
 }
 
-fn ended(row: &SessionRow) -> Option<Status> {
-    row.ended.then(|| Status {
-        state: keel_wire::State::Ended {
-            reason: EndReason::Ended,
+/// How a session ended that is not in memory, as the last event of its log says.
+async fn ended(shared: &Shared, row: &SessionRow) -> Result<Option<Status>, Response> {
+    if !row.ended {
+        return Ok(None);
+    }
+    let before = Seq::new(row.head.get().saturating_sub(1)).unwrap_or(Seq::ZERO);
+    let limit = PageLimit {
+        events: 1,
+        bytes: 1,
+    };
+    let read = shared.store.events(&row.session, before, limit).await;
+    let last = read.map_err(|error| access::store(&error))?.pop();
+    let event = last.map(|last| Event::decode(&last.kind, last.data.get()));
+    let (reason, fault) = match event {
+        Some(Ok(Some(Event::SessionEnded(ended)))) => (ended.reason, ended.fault),
+        Some(Ok(_) | Err(_)) | None => (EndReason::Ended, None),
+    };
+    Ok(Some(Status {
+        state: match &fault {
+            Some(_) => keel_wire::State::Failed,
+            None => keel_wire::State::Ended { reason },
         },
-        fault: None,
+        fault,
         legs: Vec::new(),
         since: row.last_activity,
-    })
+    }))
 }
 
 fn last_faults(entries: &[Entry]) -> Vec<Fault> {

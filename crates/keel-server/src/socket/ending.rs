@@ -13,6 +13,8 @@ use super::{Out, Socket};
 
 /// How long a frozen connection is held at most.
 const FROZEN_MAX: Duration = Duration::from_secs(600);
+/// How long it is held after the Node has given it up: its peer is to find out by itself.
+const FROZEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How reading ended.
 pub(super) enum End {
@@ -74,6 +76,19 @@ impl Socket {
                     while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
                 };
                 let _ = timeout(FROZEN_MAX, thawed).await;
+                let pipe = self.ws.get_mut();
+                let held = async {
+                    while pipe.stream().readable().await.is_ok() {
+                        if !pipe.discard() {
+                            break;
+                        }
+                    }
+                };
+                // Not when the server is being closed: then the driver is gone.
+                tokio::select! {
+                    _ = timeout(FROZEN_AFTER, held) => {}
+                    () = self.events.closed() => {}
+                }
             }
         }
     }

@@ -91,3 +91,50 @@ async fn what_is_broken_on_purpose_breaks_and_is_told_a23() {
     wire.until(is_turn_end).await;
     host.close().await;
 }
+
+#[tokio::test]
+async fn a_panic_is_injected_where_there_is_a_session_and_its_end_is_told_for_ever_m31() {
+    let change = |config: &mut keel_server::Config| {
+        config.faults.enabled = true;
+        config.session.hibernate_after_s = 1;
+    };
+    let host = Host::start(StoreKind::Memory, change).await;
+    let admin = host.admin();
+    let (_wire, session) = connected(&host).await;
+    let body = json!({ "session": session, "fault": { "kind": "panic" } });
+    let path = format!("/v1/sessions/{}", session.as_str().expect("an id"));
+    for _ in 0..2 {
+        let answer = host
+            .request("POST", "/v1/debug/faults", Some(&admin), Some(&body))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    let read = host.get(&path, &admin).await.json();
+    assert_eq!(read["status"]["state"], "failed", "{read:#}");
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let read = host.get(&path, &admin).await.json();
+    assert_eq!(read["status"]["state"], "failed", "{read:#}");
+    assert_eq!(read["status"]["fault"]["code"], "internal", "{read:#}");
+    let answer = host
+        .request("POST", "/v1/debug/faults", Some(&admin), Some(&body))
+        .await;
+    assert_eq!(answer.status, 409, "it is not in memory any more");
+    host.close().await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_closed_by_nobody_its_peer_could_hear() {
+    let host = Host::start(StoreKind::Memory, |config| config.faults.enabled = true).await;
+    let (mut wire, session) = connected(&host).await;
+    wire.say(1, "!count=1000 pace_ms=50").await;
+    wire.until(|frame| frame["kind"] == "text").await;
+    let body = json!({ "session": session, "fault": { "kind": "half_open" } });
+    let admin = host.admin();
+    host.request("POST", "/v1/debug/faults", Some(&admin), Some(&body))
+        .await;
+    // The server gives it up after 2.5 s of silence.
+    let silent = tokio::time::timeout(std::time::Duration::from_secs(5), wire.closed());
+    assert!(silent.await.is_err());
+    host.close().await;
+}

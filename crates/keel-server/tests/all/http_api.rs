@@ -312,3 +312,18 @@ async fn tokens_are_made_by_administrators_only() {
     );
     host.close().await;
 }
+
+#[tokio::test]
+async fn a_token_for_one_session_opens_it_over_http_as_over_a_websocket() {
+    let host = Host::start(StoreKind::Memory, |_| ()).await;
+    let (_wire, id) = session(&host, |_| ()).await;
+    let guest = host.token_with(|claims| {
+        claims.sub = "guest".to_owned();
+        claims.session = Some(id.parse().expect("an id"));
+    });
+    let stranger = host.token_with(|claims| claims.sub = "guest".to_owned());
+    let path = format!("/v1/sessions/{id}");
+    assert_eq!(host.get(&path, &guest).await.status, 200);
+    assert_eq!(host.get(&path, &stranger).await.status, 404);
+    host.close().await;
+}
