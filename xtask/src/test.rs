@@ -44,6 +44,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
     steps.step("the simulator", || {
         shell::run(evenkeel, &["sim", "--seeds", seeds, "--mutants"])
     })?;
+    steps.step("drill", || drill(evenkeel, full))?;
     steps.step("the heart", || {
         let span = if full { "600" } else { "60" };
         shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])
@@ -51,6 +52,40 @@ pub(crate) fn run(full: bool) -> Result<()> {
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
     steps.summary();
     Ok(())
+}
+
+/// Rows that are run before every change lands; all of them with `--full`.
+const ROWS: [&str; 20] = [
+    "N01/mid-turn",
+    "N02/mid-turn",
+    "N03/mid-turn",
+    "N05/mid-turn",
+    "N16",
+    "N20",
+    "P07",
+    "P09",
+    "P10",
+    "S01",
+    "S07",
+    "S14",
+    "S16",
+    "S20",
+    "C01",
+    "C02",
+    "C03",
+    "C04",
+    "C08",
+    "C09",
+];
+
+fn drill(evenkeel: &str, full: bool) -> Result<()> {
+    let mut args = vec!["drill", "--heart-s", "1"];
+    if !full {
+        for row in ROWS {
+            args.extend(["--only", row]);
+        }
+    }
+    shell::run(evenkeel, &args)
 }
 
 fn page(evenkeel: &str, full: bool) -> Result<()> {
