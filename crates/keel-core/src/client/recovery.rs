@@ -86,8 +86,10 @@ impl Client {
         let progress = self
             .ledger
             .see(self.fold.cursor.seq, self.outbox.consumed());
-        if progress && matches!(self.config.backoff, Backoff::FullJitter { .. }) {
-            // What is cut off while it works is worth coming back to at once. A table waits as it says.
+        let jitters = matches!(self.config.backoff, Backoff::FullJitter { .. });
+        if progress && jitters && matches!(self.life, Life::Standing) {
+            // What is cut off while it works is worth coming back to at once; what never got so far is
+            // not, and a table waits as it says.
             self.ledger.tries = 0;
         }
         let stable = |since| cx.now.mono.since(since) >= limits::STABLE_AFTER;

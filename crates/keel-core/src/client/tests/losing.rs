@@ -491,3 +491,24 @@ fn a_wait_of_five_seconds_is_told() {
     rig.pass(secs(100));
     assert_eq!(told(&rig).len(), 4, "at 5, 15, 35, 75 s; less and less");
 }
+
+/// Found by the drill (N21/resuming): every replay was cut off, and the tries were used up at once.
+#[test]
+fn connections_that_die_in_their_replay_are_not_come_back_to_at_once_n21() {
+    let mut rig = Rig::live();
+    let first = rig.dialed();
+    rig.closed(first, ConnEnd::Reset);
+    let from = rig.now.mono;
+    for n in 1..=8 {
+        let conn = rig.dialed();
+        rig.opened(conn);
+        rig.frame(conn, Box::new(welcome(Joined::Resumed, 100, 0)));
+        rig.frame(conn, event(n));
+        rig.closed(conn, ConnEnd::Reset);
+        while rig.dialed() == conn {
+            rig.pass(Duration::from_millis(10));
+        }
+    }
+    let spent = rig.now.mono.since(from);
+    assert!(spent >= secs(1), "{spent:?}");
+}
