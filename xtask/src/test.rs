@@ -79,11 +79,12 @@ const ROWS: [&str; 20] = [
 ];
 
 fn drill(evenkeel: &str, full: bool) -> Result<()> {
-    let mut args = vec!["drill", "--heart-s", "1"];
-    if !full {
-        for row in ROWS {
-            args.extend(["--only", row]);
-        }
+    // The heart is a step of its own; every other row's id begins with one of these.
+    let all = ["N", "P", "S", "C"];
+    let rows: &[&str] = if full { &all } else { &ROWS };
+    let mut args = vec!["drill"];
+    for row in rows {
+        args.extend(["--only", row]);
     }
     shell::run(evenkeel, &args)
 }
