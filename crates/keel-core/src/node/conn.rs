@@ -82,7 +82,8 @@ pub(crate) struct Conn {
     opened: Instant,
     beat_n: Seq,
     beat_at: Instant,
-    beaten_at: Instant,
+    /// The last beat told the faster plan.
+    told_busy: bool,
     busy: bool,
     armed: Instant,
     /// Frames that it may send, in thousandths, and when that was reckoned.
@@ -188,7 +189,7 @@ impl Conns {
             opened: now,
             beat_n: Seq::ZERO,
             beat_at: now,
-            beaten_at: Instant::ORIGIN,
+            told_busy: false,
             busy: false,
             armed,
             tokens: u64::from(limits::FRAMES_BURST) * 1_000,
@@ -299,10 +300,13 @@ impl Conns {
             return;
         }
         conn.busy = busy;
-        // It was promised the slower plan until now: the faster clock starts with the next beat, which
-        // comes soon, but not on the heels of the last: beats are what the other side counts time by.
-        let soon = conn.beaten_at + limits::BEAT_BUSY / 2;
-        conn.beat_at = soon.max(now);
+        if busy && !conn.told_busy {
+            // It goes by the slower plan until it is told: now. Once for each time that it was told the
+            // slower one, so that brief turns send no burst: beats are what it counts time by.
+            conn.beat_at = now;
+        } else if busy {
+            conn.beat_at = conn.beat_at.min(now + limits::BEAT_BUSY);
+        }
         let at = conn.beat_at;
         if busy {
             conn.heard = conn.heard.max(now);
@@ -361,7 +365,7 @@ impl Conns {
             Phase::Attached { .. } if now >= conn.heard + suspect => (Due::Silent, now + suspect),
             Phase::Attached { .. } if now >= conn.beat_at => {
                 conn.beat_at = now + every;
-                conn.beaten_at = now;
+                conn.told_busy = conn.busy;
                 (Due::Beat, conn.beat_at.min(conn.heard + suspect))
             }
             Phase::Attached { .. } => (Due::Nothing, conn.beat_at.min(conn.heard + suspect)),
