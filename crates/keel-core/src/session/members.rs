@@ -233,7 +233,7 @@ impl Session {
             .grant
             .as_ref()
             .map_or_else(String::new, |grant| grant.subject.clone());
-        let ghost = self.unwelcomed(&hello.instance, ctx);
+        let ghost = self.unwelcomed(hello, ctx);
         let participant = ParticipantId::from_bits(ctx.mint.bits());
         let mut member = Member::absent(hello.role, ctx.now.mono);
         member.conn = Some(id);
@@ -270,15 +270,22 @@ impl Session {
     }
 
     /// A participant of this instance that it never heard of, or cannot prove to be: it would stay
-    /// behind as a ghost.
-    fn unwelcomed(&mut self, instance: &InstanceId, ctx: &mut Ctx<'_>) -> Option<ParticipantId> {
-        let of = |member: &Member| {
-            member
-                .instance
-                .as_ref()
-                .is_some_and(|(of, _)| of == instance)
+    /// behind as a ghost. The command stream tells it, too: a page that was reloaded before it heard
+    /// of its participant keeps its stream, but is another instance.
+    fn unwelcomed(&mut self, hello: &Hello, ctx: &mut Ctx<'_>) -> Option<ParticipantId> {
+        let streams_owner = self
+            .streams
+            .get(&hello.stream.id)
+            .map(|stream| &stream.participant);
+        let of = |who: &ParticipantId, member: &Member| {
+            let instance = member.instance.as_ref().map(|(instance, _)| instance);
+            let owner = streams_owner == Some(who) && member.conn.is_none();
+            instance == Some(&hello.instance) || owner
         };
-        let (ghost, member) = self.members.iter_mut().find(|(_, member)| of(member))?;
+        let (ghost, member) = self
+            .members
+            .iter_mut()
+            .find(|(who, member)| of(who, member))?;
         let ghost = ghost.clone();
         if let Some(old) = member.conn.take() {
             let fault = ctx.fault(Code::Superseded).session(&self.id);

@@ -568,3 +568,20 @@ fn turns_that_come_and_go_send_no_burst_of_beats() {
     let beats = frames.filter(|frame| matches!(frame, ServerFrame::Beat(_)));
     assert!(beats.count() <= 1);
 }
+
+/// Found by `keel-sim` (seed 629, failures have a cause): it was refused as a thief of its own stream.
+#[test]
+fn a_page_reloaded_before_its_welcome_is_let_in_anew() {
+    let mut world = World::new();
+    let owner = world.connect(&Tab::new(1));
+    let session = world.welcome(owner).session;
+    let tab = Tab::new(2).of(&session);
+    world.mood = crate::world::StoreMood::Holds;
+    let early = world.connect(&tab);
+    world.reset(early);
+    world.release();
+    let mut reloaded = tab.clone();
+    reloaded.hello.instance = keel_wire::InstanceId::from_bits(77);
+    let late = world.connect(&reloaded);
+    world.welcome(late);
+}
