@@ -176,14 +176,7 @@ fn a_cursor_from_the_future_harms_only_its_owner_p14_a36() {
     let welcome = world.welcome(first);
     let other = world.connect(&Tab::new(2).of(&welcome.session));
     let liar = world.connect(&tab.again(&welcome, 999));
-    let gap = world.lines[&liar]
-        .frames
-        .iter()
-        .find_map(|frame| match frame {
-            ServerFrame::Gap(gap) => Some(gap.clone()),
-            _ => None,
-        });
-    let gap = gap.expect("a gap");
+    let gap = world.gap(liar);
     assert_eq!(gap.fault.unwrap().code, Code::LogRewound);
     assert_eq!(gap.epoch, welcome.cursor.epoch, "a claim proves nothing");
     let told = world.lines[&other]
@@ -211,14 +204,7 @@ fn a_restored_backup_is_proven_by_a_key_and_begins_an_epoch() {
     let mut back = tab.again(&late, end.get());
     back.hello.attempt = 9;
     let conn = world.connect(&back);
-    let gap = world.lines[&conn]
-        .frames
-        .iter()
-        .find_map(|frame| match frame {
-            ServerFrame::Gap(gap) => Some(gap.clone()),
-            _ => None,
-        });
-    let gap = gap.expect("a gap");
+    let gap = world.gap(conn);
     assert!(gap.epoch > late.cursor.epoch);
     assert_eq!(gap.fault.unwrap().code, Code::LogRewound);
     assert_eq!(world.welcome(conn).cursor.epoch, gap.epoch);
@@ -301,14 +287,8 @@ fn a_slow_reader_costs_nothing_and_is_passed_over_in_the_open_p04_i10() {
     line.takes = true;
     let bytes = std::mem::take(&mut line.bytes_unflushed);
     world.input(keel_core::node::Input::Flushed { conn: slow, bytes });
-    let gap = world.lines[&slow]
-        .frames
-        .iter()
-        .find_map(|frame| match frame {
-            ServerFrame::Gap(gap) => Some(gap.clone()),
-            _ => None,
-        });
-    assert_eq!(gap.unwrap().fault.unwrap().code, Code::SlowConsumer);
+    let gap = world.gap(slow);
+    assert_eq!(gap.fault.unwrap().code, Code::SlowConsumer);
     world.events(slow);
 }
 
@@ -336,14 +316,7 @@ fn a_long_log_is_trimmed_below_a_snapshot_and_says_so_i6() {
     let mut back = tab.again(&welcome, 2);
     back.hello.attempt = 9;
     let conn = world.connect(&back);
-    let gap = world.lines[&conn]
-        .frames
-        .iter()
-        .find_map(|frame| match frame {
-            ServerFrame::Gap(gap) => Some(gap.clone()),
-            _ => None,
-        });
-    let gap = gap.expect("a gap");
+    let gap = world.gap(conn);
     assert_eq!(
         (gap.from, gap.fault.unwrap().code),
         (seq(3), Code::ResumeGap.known())

@@ -524,6 +524,17 @@ impl World {
         found.unwrap_or_else(|| panic!("no welcome: {:?}", self.lines[&conn].frames))
     }
 
+    pub(crate) fn gap(&self, conn: ConnId) -> keel_wire::Gap {
+        let found = self.lines[&conn]
+            .frames
+            .iter()
+            .find_map(|frame| match frame {
+                ServerFrame::Gap(gap) => Some((**gap).clone()),
+                _ => None,
+            });
+        found.unwrap_or_else(|| panic!("no gap: {:?}", self.lines[&conn].frames))
+    }
+
     pub(crate) fn receipts(&self, conn: ConnId) -> Vec<Receipt> {
         let frames = self.lines[&conn].frames.iter();
         frames
