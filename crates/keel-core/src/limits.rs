@@ -131,6 +131,8 @@ pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 pub const PARTICIPANTS_MAX: usize = 1_024;
 /// Participants up to which each is told of the others' comings and goings; beyond, status says it.
 pub const PRESENCE_MEMBERS_MAX: usize = 64;
+/// Panics of a session's machine, each on another input; at the next it is over.
+pub const PANICS_MAX: u32 = 8;
 /// Turns that a session may queue, whatever its policy says; then `session_busy`.
 pub const TURNS_QUEUED_MAX: u32 = 16;
 /// How long an attachment, its slot and its command streams outlive its connection (default).

@@ -482,7 +482,7 @@ impl Node {
                     .map(|(id, _)| id)
                     .collect();
                 // A panic says nothing afterwards.
-                let panics = injection == keel_wire::Injection::Panic;
+                let panics = matches!(injection, keel_wire::Injection::Panic { .. });
                 let mut struck = usize::from(panics && self.active(&session).is_some());
                 self.with(now, &session, out, |session, ctx| {
                     struck = session.inject(&conns, &injection, None, ctx);

@@ -29,7 +29,7 @@ mod welcome;
 use std::collections::{BTreeMap, VecDeque};
 
 use keel_wire::{
-    EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
+    CommandId, EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
     record::SessionRow,
 };
 use serde_json::Value;
@@ -84,6 +84,8 @@ pub(crate) struct Session {
     dying: Option<crate::node::RunId>,
     stage: Stage,
     inflight: Option<InFlight>,
+    /// The command that is being run: what a panic is laid to.
+    doing: Option<CommandId>,
     /// Another server writes its log.
     lost: bool,
     store: StoreLeg,
@@ -122,6 +124,11 @@ impl Session {
     /// Whether another server writes its log: then nothing here is to be trusted.
     pub(crate) const fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The command that it was at when it panicked.
+    pub(crate) const fn doing(&self) -> Option<&CommandId> {
+        self.doing.as_ref()
     }
 
     pub(crate) const fn row(&self) -> &SessionRow {

@@ -283,7 +283,7 @@ impl Node {
         let entry = Entry::Active {
             session: Box::new(session),
             armed: None,
-            panics: 0,
+            panics: super::registry::Panics::default(),
         };
         self.sessions.insert(session_id.clone(), entry);
         self.join(now, &session_id, id, out);

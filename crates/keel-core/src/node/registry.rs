@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use keel_wire::{
-    Code, Origin, ReceiptBody, Role, SessionId,
+    Code, CommandId, Origin, ReceiptBody, Role, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
@@ -20,6 +20,28 @@ pub(super) enum Waiter {
     Ask(AskId, Box<Ask>),
 }
 
+/// Panics of a session's machine since it was read for somebody.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Panics {
+    count: u32,
+    /// The command that the last was on; `None` if it was on none.
+    on: Option<CommandId>,
+    /// The last was on the same input as the one before, or there were too many.
+    hopeless: bool,
+}
+
+impl Panics {
+    fn and(&self, on: Option<CommandId>) -> Self {
+        let same = self.count > 0 && self.on == on;
+        let count = self.count + 1;
+        Self {
+            count,
+            on,
+            hopeless: same || count > limits::PANICS_MAX,
+        }
+    }
+}
+
 /// A session that the Node knows of.
 #[derive(Debug)]
 pub(super) enum Entry {
@@ -27,7 +49,7 @@ pub(super) enum Entry {
     Loading {
         waiters: Vec<Waiter>,
         /// Panics of the machine before this.
-        panics: u32,
+        panics: Panics,
         /// It is not read before this commit is answered.
         commit: Option<u64>,
     },
@@ -36,7 +58,7 @@ pub(super) enum Entry {
         session: Box<Session>,
         /// When its timer is due.
         armed: Option<Instant>,
-        panics: u32,
+        panics: Panics,
     },
 }
 
@@ -109,7 +131,7 @@ impl Node {
         }
     }
 
-    /// The machine of a session panicked: it is read back, once; the second time it is over.
+    /// The machine of a session panicked: it is read back. The second time on the same input it is over.
     fn panicked(&mut self, now: Now, id: &SessionId, broken: Outputs, out: &mut Outputs) {
         let Some(Entry::Active {
             session,
@@ -126,7 +148,9 @@ impl Node {
             .mint
             .fault(now, Code::Internal, Origin::Server)
             .session(id);
-        tracing::error!(session = %id, fault = %fault.id, panics, "a session's machine panicked");
+        let panics = panics.and(session.doing().cloned());
+        let count = panics.count;
+        tracing::error!(session = %id, fault = %fault.id, count, "a session's machine panicked");
         let fact = Fact::Panicked {
             fault: Box::new(fault.clone()),
         };
@@ -139,6 +163,12 @@ impl Node {
             session: id.clone(),
             entry: Box::new(entry),
         });
+        // The shell has heard of no run that the step began: no end of it will come.
+        for output in &broken {
+            if let Output::Run { run, .. } = output {
+                self.runs.end(*run);
+            }
+        }
         if let Some(run) = self.runs.of_session(id) {
             out.push(Output::KillRun { run });
         }
@@ -152,10 +182,12 @@ impl Node {
             let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault.clone())));
             out.push(Output::Reply { ask, answer });
         }
-        // Connections that the step had closed are forgotten, so they are closed.
-        let closes = |output: &Output| matches!(output, Output::Close { .. });
-        out.extend(broken.into_iter().filter(closes));
-        let again = panics > 0;
+        // Connections that the step had closed are forgotten, so they are closed; who was answered is
+        // not asked again.
+        let stands =
+            |output: &Output| matches!(output, Output::Close { .. } | Output::Reply { .. });
+        out.extend(broken.into_iter().filter(stands));
+        let again = panics.hopeless;
         for conn in session.connections() {
             // A rebuilt session takes its clients back at their cursors, by the way they know.
             let told = if again {
@@ -175,7 +207,7 @@ impl Node {
             id.clone(),
             Entry::Loading {
                 waiters,
-                panics: panics + 1,
+                panics,
                 commit,
             },
         );
@@ -224,7 +256,7 @@ impl Node {
     pub(super) fn load(&mut self, id: &SessionId, waiters: Vec<Waiter>, out: &mut Outputs) {
         let entry = Entry::Loading {
             waiters,
-            panics: 0,
+            panics: Panics::default(),
             commit: None,
         };
         self.sessions.insert(id.clone(), entry);
@@ -276,7 +308,7 @@ impl Node {
         now: Now,
         id: &SessionId,
         loaded: Loaded,
-        panics: u32,
+        panics: Panics,
         out: &mut Outputs,
     ) -> Result<(), String> {
         let mut ctx = Ctx {
@@ -290,14 +322,14 @@ impl Node {
             out,
         };
         let session = Box::new(Session::read_back(loaded, &mut ctx)?);
+        // A machine that panics on what it was rebuilt from would do so for ever.
+        let again = panics.hopeless;
         let entry = Entry::Active {
             session,
             armed: None,
             panics,
         };
         self.sessions.insert(id.clone(), entry);
-        // A machine that panics on what it was rebuilt from would do so for ever.
-        let again = panics > 1;
         let ready = self.start.ready;
         self.with(now, id, out, |session, ctx| {
             if ready {

@@ -68,7 +68,7 @@ impl Session {
                 ctx.out.push(Output::FailStore { span });
                 1
             }
-            Injection::Panic => panic!("injected"),
+            Injection::Panic { .. } => panic!("injected"),
         }
     }
 }

@@ -47,6 +47,7 @@ impl Session {
             dying: None,
             stage: Stage::default(),
             inflight: None,
+            doing: None,
             lost: false,
             store: StoreLeg::Up,
             legs: Legs::default(),

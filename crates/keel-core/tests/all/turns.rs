@@ -441,7 +441,7 @@ fn a_run_that_was_never_begun_keeps_no_server_from_stopping() {
     let question = Ask::Inject {
         session,
         participant: None,
-        injection: Injection::Panic,
+        injection: Injection::Panic { times: 1 },
     };
     let ask = AskId(1);
     world.input(Input::Ask { ask, question });
