@@ -113,8 +113,11 @@ pub struct StoredSnapshot {
     pub seq: Seq,
     /// The fold.
     pub snapshot: Snapshot,
-    /// Prompts of turns that have not begun, whole.
+    /// Prompts of turns that are open, whole.
     pub prompts: Vec<(TurnId, String)>,
+    /// When turns are no longer to be begun that have not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begin_by: Vec<(TurnId, UnixMillis)>,
 }
 
 /// Everything that one commit writes.

@@ -245,7 +245,8 @@ impl Session {
             Box::new(StoredSnapshot {
                 seq: self.committed,
                 snapshot: self.fold.clone(),
-                prompts: self.queued_prompts(),
+                prompts: self.prompts(),
+                begin_by: self.begin_by(),
             })
         })
     }

@@ -8,7 +8,7 @@ use std::{
 use keel_wire::{
     CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged,
     ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
-    TurnState,
+    TurnState, UnixMillis,
     journal::Fact,
     record::{Loaded, SessionRow, SlotRow},
 };
@@ -23,10 +23,17 @@ use super::{
     turns::Turn,
 };
 use crate::{
-    Deadline, Instant,
+    Deadline, Instant, Now,
     node::{Answer, AskId, ConnId, Ctx, SlotKind},
     ring::Ring,
 };
+
+/// What a log says of a turn besides its fold.
+#[derive(Default)]
+struct Asked {
+    prompt: String,
+    begin_by: Option<UnixMillis>,
+}
 
 impl Session {
     fn empty(row: SessionRow, now: Instant) -> Self {
@@ -131,18 +138,24 @@ impl Session {
     pub(crate) fn read_back(loaded: Loaded, ctx: &mut Ctx<'_>) -> Result<Self, String> {
         let now = ctx.now.mono;
         let mut session = Self::empty(loaded.row, now);
-        let mut prompts = BTreeMap::new();
+        let mut asked = BTreeMap::new();
         if let Some(stored) = loaded.snapshot {
             session.snapshot_seq = stored.seq;
             session.fold = stored.snapshot;
-            prompts.extend(stored.prompts);
+            asked.extend(stored.prompts.into_iter().map(|(turn, prompt)| {
+                let by = stored.begin_by.iter().find(|(of, _)| *of == turn);
+                let begin_by = by.map(|(_, by)| *by);
+                (turn, Asked { prompt, begin_by })
+            }));
         }
         for stored in &loaded.events {
             let event = Event::decode(&stored.kind, stored.data.get())
                 .map_err(|error| format!("event {}: {error}", stored.from))?;
             let Some(event) = event else { continue };
             if let Event::TurnAccepted(accepted) = &event {
-                prompts.insert(accepted.turn.clone(), accepted.text.clone());
+                let prompt = accepted.text.clone();
+                let begin_by = accepted.begin_by;
+                asked.insert(accepted.turn.clone(), Asked { prompt, begin_by });
             }
             session.fold.apply(&event);
         }
@@ -182,16 +195,21 @@ impl Session {
         }
         // Rebuilt after a panic: what ran is being killed, and nothing runs until it is gone.
         session.dying = ctx.runs.of_session(&session.id);
-        session.settle_turns(&mut prompts, ctx);
+        session.settle_turns(&mut asked, ctx);
         Ok(session)
     }
 
     /// Turns without an owner: those that had begun are interrupted, the others wait on.
-    fn settle_turns(&mut self, prompts: &mut BTreeMap<TurnId, String>, ctx: &mut Ctx<'_>) {
+    fn settle_turns(&mut self, asked: &mut BTreeMap<TurnId, Asked>, ctx: &mut Ctx<'_>) {
         let mut begun: Vec<(TurnId, u64)> = Vec::new();
         for view in self.fold.turns.iter().filter(|view| view.is_open()) {
-            let prompt = prompts.remove(&view.turn).unwrap_or_default();
+            let Asked { prompt, begin_by } = asked.remove(&view.turn).unwrap_or_default();
             let mut turn = Turn::queued(view.turn.clone(), view.by.clone(), prompt, ctx.now.mono);
+            // The time that no server was there counts: the limit is one of the wall clock.
+            turn.begin_by = begin_by.map(|wall| Now {
+                mono: ctx.now.mono + Duration::from_millis(wall.saturating_sub(ctx.now.wall)),
+                wall,
+            });
             turn.attempts = view.attempt;
             self.turns.push_back(turn);
             match view.state {

@@ -3,9 +3,11 @@
 //! A turn's start is committed before its run begins, so that after a crash a turn without a start has
 //! certainly not been run and waits on, and one with a start is certainly not run again.
 
+use std::time::Duration;
+
 use keel_wire::{
     BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted, TurnEnd, TurnEnded,
-    TurnId, TurnStarted, journal::Fact,
+    TurnId, TurnStarted, UnixMillis, journal::Fact, limits::INTEGER_MAX,
 };
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     runs::Run,
 };
 use crate::{
-    Instant,
+    Instant, Now,
     admission::Verdict,
     limits,
     node::{Ctx, SlotKind},
@@ -29,7 +31,7 @@ pub(crate) struct Turn {
     pub(super) prompt: String,
     pub(super) accepted_at: Instant,
     /// It is not to be begun after this.
-    pub(super) begin_by: Option<Instant>,
+    pub(super) begin_by: Option<Now>,
     /// Attempts that were begun.
     pub(super) attempts: u32,
     /// Where its text lies in the log.
@@ -56,11 +58,19 @@ impl Turn {
 }
 
 impl Session {
-    /// Prompts of turns that have not begun.
-    pub(super) fn queued_prompts(&self) -> Vec<(TurnId, String)> {
+    /// Prompts of turns that are not over.
+    pub(super) fn prompts(&self) -> Vec<(TurnId, String)> {
+        let turns = self.turns.iter();
+        turns
+            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
+            .collect()
+    }
+
+    /// When turns are no longer to be begun that have not.
+    pub(super) fn begin_by(&self) -> Vec<(TurnId, UnixMillis)> {
         let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
         queued
-            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
+            .filter_map(|turn| Some((turn.id.clone(), turn.begin_by?.wall)))
             .collect()
     }
 
@@ -84,17 +94,20 @@ impl Session {
         }
         let id = TurnId::from_bits(ctx.mint.bits());
         let by = asker.participant.clone();
+        let begin_by = asker.ttl_ms.map(|ms| Now {
+            mono: ctx.now.mono + Duration::from_millis(ms),
+            wall: ctx.now.wall.saturating_add(ms).min(INTEGER_MAX),
+        });
         self.stage_event(TurnAccepted {
             turn: id.clone(),
             by: by.clone(),
             command: asker.command.clone(),
             text: text.clone(),
             position,
+            begin_by: begin_by.map(|by| by.wall),
         });
         let mut turn = Turn::queued(id.clone(), by, text, ctx.now.mono);
-        turn.begin_by = asker
-            .ttl_ms
-            .map(|ms| ctx.now.mono + std::time::Duration::from_millis(ms));
+        turn.begin_by = begin_by;
         self.turns.push_back(turn);
         self.idle_since = None;
         self.start_next(ctx);
@@ -193,7 +206,7 @@ impl Session {
         let late: Vec<TurnId> = self
             .turns
             .iter()
-            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by <= now))
+            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by.mono <= now))
             .map(|turn| turn.id.clone())
             .collect();
         for id in late {
@@ -205,7 +218,7 @@ impl Session {
     /// When the first queued turn is no longer to be begun.
     pub(super) fn turn_expires_at(&self) -> Option<Instant> {
         let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
-        queued.filter_map(|turn| turn.begin_by).min()
+        queued.filter_map(|turn| Some(turn.begin_by?.mono)).min()
     }
 
     /// `turn.cancel`.

@@ -403,6 +403,48 @@ fn after_a_crash_what_had_begun_is_interrupted_and_what_had_not_runs_i9_s01() {
     assert_eq!(world.heard(conn), "part", "what was told stands");
 }
 
+fn say_within(world: &mut World, conn: keel_core::node::ConnId, text: &str, ttl_ms: u64) {
+    let say = keel_wire::Command::from(keel_wire::Say { text: text.into() });
+    let frame = keel_wire::CommandFrame {
+        n: crate::world::seq(2),
+        name: say.name().into(),
+        ttl_ms: Some(ttl_ms),
+        receipts_ack: keel_wire::Seq::ZERO,
+        data: keel_wire::RawData::trusted(say.encode_data()),
+    };
+    world.send(conn, frame);
+}
+
+#[test]
+fn a_ttl_counts_while_no_server_is_there_i9_s01() {
+    // With the accepted turn in the events that are read back, and behind a stored snapshot.
+    for texts in [1, 1_100] {
+        for (away_s, is_run) in [(5, true), (20, false)] {
+            let mut world = World::new();
+            let mut tab = Tab::new(1);
+            tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });
+            let conn = world.connect(&tab);
+            let session = world.welcome(conn).session;
+            world.say(conn, 1, "first");
+            say_within(&mut world, conn, "second", 10_000);
+            for _ in 0..texts {
+                world.text("x");
+            }
+            world.now.mono = world.now.mono + Duration::from_secs(away_s);
+            world.now.wall += away_s * 1_000;
+            world.crash();
+            assert_eq!(world.runs.len(), usize::from(is_run), "{texts}, {away_s}");
+            world.pass(Duration::from_secs(10));
+            let late = |event: &Event| match event {
+                Event::TurnEnded(ended) => ended.fault.clone().filter(|f| f.code == Code::Expired),
+                _ => None,
+            };
+            let expired = world.log(&session).iter().find_map(late);
+            assert_eq!(expired.is_some(), !is_run, "{texts}, {away_s}");
+        }
+    }
+}
+
 #[test]
 fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
     let mut world = World::new();
@@ -411,17 +453,7 @@ fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
     let conn = world.connect(&tab);
     let session = world.welcome(conn).session;
     world.say(conn, 1, "first");
-    let say = keel_wire::Command::from(keel_wire::Say {
-        text: "second".into(),
-    });
-    let frame = keel_wire::CommandFrame {
-        n: crate::world::seq(2),
-        name: say.name().into(),
-        ttl_ms: Some(1_000),
-        receipts_ack: keel_wire::Seq::ZERO,
-        data: keel_wire::RawData::trusted(say.encode_data()),
-    };
-    world.send(conn, frame);
+    say_within(&mut world, conn, "second", 1_000);
     world.pass(Duration::from_millis(1_100));
     let log = world.log(&session);
     let Some(Event::TurnEnded(ended)) = log.last() else {

@@ -209,5 +209,6 @@ pub(super) fn snapshot(events: &[StoredEvent]) -> StoredSnapshot {
         seq,
         snapshot: fold(None, events),
         prompts: Vec::new(),
+        begin_by: Vec::new(),
     }
 }
