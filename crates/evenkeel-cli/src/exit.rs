@@ -92,6 +92,7 @@ const fn of_code(code: Code) -> u8 {
         | Code::SessionDurationLimit
         | Code::Expired
         | Code::Duplicate
+        | Code::OutcomeUnknown
         | Code::OutboxFull
         | Code::HeartbeatTimeout
         | Code::ProtocolError

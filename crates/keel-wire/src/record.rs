@@ -58,6 +58,8 @@ pub struct StreamRow {
     pub consumed: Seq,
     /// Receipts up to here are forgotten.
     pub receipts_ack: Seq,
+    /// What became of commands up to here that have no receipt is not known.
+    pub forgotten: Seq,
 }
 
 /// Where a session stands with its backend's capacity.

@@ -2,7 +2,8 @@
 
 use keel_wire::{
     Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, Origin, Range,
-    Receipt, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded, limits::FRAME_OUT_BYTES_MAX,
+    Receipt, ReceiptBody, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded,
+    limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{
@@ -159,7 +160,14 @@ impl Client {
         let Some(entry) = self.outbox.answered(receipt.n) else {
             return;
         };
-        let outcome = CommandOutcome::Answered(receipt.body);
+        let outcome = match receipt.body {
+            ReceiptBody::Fault(fault) if fault.code == Code::OutcomeUnknown => {
+                CommandOutcome::Unknown(fault)
+            }
+            body @ (ReceiptBody::Ok { .. } | ReceiptBody::Fault(_)) => {
+                CommandOutcome::Answered(body)
+            }
+        };
         cx.out.push(Output::Receipt {
             local: entry.local,
             outcome,

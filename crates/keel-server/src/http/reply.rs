@@ -102,6 +102,7 @@ fn status(code: Code) -> StatusCode {
         Code::SessionBusy
         | Code::Superseded
         | Code::Duplicate
+        | Code::OutcomeUnknown
         | Code::ResumeRefused
         | Code::ResumeGap
         | Code::LogRewound

@@ -25,6 +25,7 @@ fn stream(number: u128, consumed: u64, receipts_ack: u64) -> StreamRow {
         participant: ParticipantId::from_bits(1),
         consumed: seq(consumed),
         receipts_ack: seq(receipts_ack),
+        forgotten: seq(receipts_ack + consumed),
     }
 }
 
