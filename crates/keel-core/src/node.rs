@@ -363,7 +363,7 @@ impl Node {
                     SlotRow::Held => {
                         admission.reserve(row.session.clone(), now.mono + self.config.resume_window)
                     }
-                    SlotRow::Waiting { order, until } => {
+                    SlotRow::Waiting { order, until, .. } => {
                         let left = std::time::Duration::from_millis(until.saturating_sub(now.wall));
                         admission.enqueue(row.session.clone(), order, now.mono + left);
                     }

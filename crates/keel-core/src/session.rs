@@ -10,7 +10,7 @@
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
-//! - [`life`]: opened or read back, its slot, its end
+//! - [`life`] and [`slot`]: opened or read back, its end; the right to run
 //! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
 
 mod asks;
@@ -22,6 +22,7 @@ mod injection;
 mod life;
 mod members;
 mod runs;
+mod slot;
 mod streams;
 mod turns;
 mod welcome;

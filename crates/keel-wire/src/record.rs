@@ -74,6 +74,9 @@ pub enum SlotRow {
         order: u64,
         /// When it is given up.
         until: UnixMillis,
+        /// It had been admitted before: without its place it goes on, without a slot.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
 }
 

@@ -313,6 +313,7 @@ impl Node {
             Verdict::Waiting(place) => Some(SlotRow::Waiting {
                 order: place.order,
                 until: now.wall + wait_ms.unwrap_or(0),
+                again: false,
             }),
             Verdict::Full { limit, active } => {
                 let fault = self

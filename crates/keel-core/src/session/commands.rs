@@ -156,8 +156,12 @@ impl Session {
         command: Command,
         ctx: &mut Ctx<'_>,
     ) -> Outcome {
-        if self.life != Life::Open {
-            return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
+        match self.life {
+            Life::Open => {}
+            Life::Queued => return Err(Box::new(self.at_capacity(ctx))),
+            Life::Ended { .. } => {
+                return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
+            }
         }
         let needs = match command {
             Command::Say(_) | Command::Send(_) | Command::CancelTurn(_) | Command::Answer(_) => {

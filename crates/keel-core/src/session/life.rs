@@ -1,4 +1,4 @@
-//! A session's life: opened or read back, its deadlines, its slot, its end.
+//! A session's life: opened or read back, its deadlines, its end.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Deadline, Instant, Now,
-    node::{Answer, AskId, ConnId, Ctx, SlotKind},
+    node::{Answer, AskId, ConnId, Ctx},
     ring::Ring,
 };
 
@@ -226,6 +226,7 @@ impl Session {
             self.interrupt(&turn, bytes, ctx);
         }
         self.start_next(ctx);
+        self.claim_for_turns(ctx);
         self.note_idle(ctx.now.mono);
     }
 
@@ -319,100 +320,11 @@ impl Session {
             .is_some_and(|at| at <= ctx.now.mono)
     }
 
-    // The slot.
-
-    pub(super) fn slot_kind(&self, ctx: &Ctx<'_>) -> Option<SlotKind> {
-        ctx.config
-            .backends
-            .get(&self.row.backend)?
-            .capacity
-            .map(|capacity| capacity.kind)
-    }
-
-    fn release_at(&self, window: Duration) -> Option<Instant> {
-        self.row.slot?;
-        Some(self.idle_since? + window)
-    }
-
-    /// Gives the slot, or the place in line, back.
-    pub(super) fn release_slot(&mut self, ctx: &mut Ctx<'_>) {
-        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
-            admission.release(&self.id, ctx.now.mono);
-        }
-        if self.row.slot.take().is_some() {
-            self.stage_row();
-            self.journal(None, Fact::Released, ctx);
-        }
-    }
-
-    /// Its turn in line came, or a slot for its turn is free.
-    pub(crate) fn slot_granted(&mut self, ctx: &mut Ctx<'_>) {
-        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend)
-            && (self.has_connections() || !self.turns.is_empty())
-        {
-            // Claimed: its owner is here, or its turn waits.
-            let _ = admission.request(&self.id, None);
-        }
-        if self.life == Life::Queued {
-            self.life = Life::Open;
-            self.row.slot = Some(SlotRow::Held);
-            self.stage_row();
-            let waited_ms = self.queued_at.map_or(0, |at| ctx.now.mono.ms_since(at));
-            self.journal(None, Fact::Granted { waited_ms }, ctx);
-            for conn in self.connections() {
-                self.after_commit(Effect::Welcome { conn });
-            }
-        }
-        self.start_next(ctx);
-        if self.slot_kind(ctx) == Some(SlotKind::Turn) && self.turns.is_empty() {
-            self.release_slot(ctx);
-        }
-    }
-
-    /// What admission decided while the session was not in memory.
-    pub(crate) fn look_at_line(&mut self, ctx: &mut Ctx<'_>) {
-        let admission = ctx.admissions.get(&self.row.backend);
-        let holds = admission.is_none_or(|admission| admission.holds(&self.id));
-        let waits = admission.is_some_and(|admission| admission.place(&self.id).is_some());
-        match self.life {
-            Life::Queued if holds => self.slot_granted(ctx),
-            Life::Queued if !waits => self.slot_expired(ctx),
-            Life::Open if self.turns.is_empty() && self.slot_kind(ctx) == Some(SlotKind::Turn) => {
-                self.release_slot(ctx);
-            }
-            Life::Open if self.row.slot.is_some() && !holds => self.release_slot(ctx),
-            Life::Queued | Life::Open | Life::Ended { .. } => {}
-        }
-    }
-
-    /// Its place in line, or the slot that nobody claimed, is given up.
-    pub(crate) fn slot_expired(&mut self, ctx: &mut Ctx<'_>) {
-        if self.row.slot.take().is_none() {
-            // A turn's: the turn ends, the session goes on.
-            if let Some(turn) = self.turns.front().map(|turn| turn.id.clone())
-                && self.run.is_none()
-            {
-                let fault = ctx.fault(Code::QueueExpired);
-                self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
-                self.start_next(ctx);
-            }
-            return;
-        }
-        let fault = ctx.fault(Code::QueueExpired).session(&self.id);
-        self.end(EndReason::Failed, Some(fault), ctx);
-    }
-
-    /// Where it stands in line has changed.
-    pub(crate) fn place_moved(&mut self, ctx: &mut Ctx<'_>) {
-        if self.life == Life::Queued && self.committed > Seq::ZERO {
-            self.tell_queued(ctx);
-        }
-    }
-
     /// Nobody belongs to it any more.
     pub(super) fn abandoned(&mut self, ctx: &mut Ctx<'_>) {
         match self.life {
-            Life::Queued => self.end(EndReason::Ended, None, ctx),
+            Life::Queued if !self.stands_again() => self.end(EndReason::Ended, None, ctx),
+            Life::Queued => self.release_slot(ctx),
             Life::Open if self.turns.is_empty() => self.release_slot(ctx),
             Life::Open | Life::Ended { .. } => {}
         }

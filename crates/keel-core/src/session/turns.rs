@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use keel_wire::{
-    BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted, TurnEnd, TurnEnded,
-    TurnId, TurnStarted, UnixMillis, journal::Fact, limits::INTEGER_MAX,
+    Admission as Wanted, BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted,
+    TurnEnd, TurnEnded, TurnId, TurnStarted, UnixMillis, journal::Fact, limits::INTEGER_MAX,
 };
 
 use super::{
@@ -92,6 +92,8 @@ impl Session {
         if self.turns.is_empty() && !self.may_wait_for_slot(ctx) {
             return Err(Box::new(self.at_capacity(ctx)));
         }
+        // Over HTTP nobody has entered.
+        self.admit_again(Wanted::Fail, ctx)?;
         let id = TurnId::from_bits(ctx.mint.bits());
         let by = asker.participant.clone();
         let begin_by = asker.ttl_ms.map(|ms| Now {
@@ -170,7 +172,7 @@ impl Session {
         admission.is_none_or(|admission| admission.has_room(&self.id))
     }
 
-    fn at_capacity(&self, ctx: &mut Ctx<'_>) -> Fault {
+    pub(super) fn at_capacity(&self, ctx: &mut Ctx<'_>) -> Fault {
         let fault = ctx.fault(Code::AtCapacity).session(&self.id);
         let Some(admission) = ctx.admissions.get(&self.row.backend) else {
             return fault;

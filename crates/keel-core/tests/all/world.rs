@@ -158,6 +158,10 @@ impl World {
             .collect()
     }
 
+    pub(crate) fn kept_sessions(&self) -> Vec<SessionId> {
+        self.kept.keys().cloned().collect()
+    }
+
     pub(crate) fn row(&self, session: &SessionId) -> SessionRow {
         self.kept[session].row.clone()
     }
