@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
 pub use io::{
-    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, Output, Outputs, Presence,
-    RunEnd, RunFailure, RunId, RunOutput, RunRequest,
+    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
+    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
 
 pub(crate) use conn::{Delivery, Phase, ms};
@@ -240,8 +240,14 @@ impl Node {
                 break;
             }
             self.timers.remove(&(at, session.clone()));
-            if let Some(Entry::Active { armed, .. }) = self.sessions.get_mut(&session) {
-                *armed = None;
+            match self.sessions.get_mut(&session) {
+                Some(Entry::Active { armed, .. }) => *armed = None,
+                Some(Entry::Loading { again_at, .. }) => {
+                    *again_at = None;
+                    out.push(Output::Load { session });
+                    continue;
+                }
+                None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
             self.hibernate_if_idle(now, &session, out);
@@ -389,9 +395,16 @@ impl Node {
             let Some(session) = self.start.settle.pop_front() else {
                 return;
             };
-            if !self.sessions.contains_key(&session) {
-                self.start.settling.insert(session.clone());
-                self.load(&session, Vec::new(), out);
+            match self.sessions.get(&session) {
+                // Read for somebody meanwhile, which settles it.
+                Some(Entry::Active { .. }) => {}
+                Some(Entry::Loading { .. }) => {
+                    self.start.settling.insert(session);
+                }
+                None => {
+                    self.start.settling.insert(session.clone());
+                    self.load(&session, Vec::new(), out);
+                }
             }
         }
     }

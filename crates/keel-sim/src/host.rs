@@ -286,7 +286,7 @@ impl World {
             },
             Output::Load { session } => {
                 let loaded = if fails {
-                    Err(error())
+                    Err(node::LoadFailure::Busy { error: error() })
                 } else {
                     Ok(self.store.load(&session, fence))
                 };

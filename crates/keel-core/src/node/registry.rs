@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use keel_wire::{
-    Code, CommandId, Origin, ReceiptBody, Role, SessionId,
+    Code, CommandId, Fault, Origin, ReceiptBody, Role, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
 
-use super::{Answer, Ask, AskId, ConnId, Ctx, Node, Output, Outputs, conn::Phase};
+use super::{Answer, Ask, AskId, ConnId, Ctx, LoadFailure, Node, Output, Outputs, conn::Phase};
 use crate::{Instant, Now, limits, session::Session};
 
 /// What waits for a session to be in memory.
@@ -52,6 +52,9 @@ pub(super) enum Entry {
         panics: Panics,
         /// It is not read before this commit is answered.
         commit: Option<u64>,
+        /// Tries in a row to which the store said that it cannot now, and when the next is due.
+        refusals: u32,
+        again_at: Option<Instant>,
     },
     /// It is in memory.
     Active {
@@ -209,6 +212,8 @@ impl Node {
                 waiters,
                 panics,
                 commit,
+                refusals: 0,
+                again_at: None,
             },
         );
         if commit.is_none() {
@@ -244,10 +249,12 @@ impl Node {
                 waiters.push(waiter);
             }
             Some(Entry::Loading { .. }) => {
-                self.turn_away(now, id, waiter, Code::RateLimited, out);
+                let fault = self.mint.fault(now, Code::RateLimited, Origin::Server);
+                self.turn_away(waiter, fault.session(id), out);
             }
             None if full => {
-                self.turn_away(now, id, waiter, Code::SessionLimit, out);
+                let fault = self.mint.fault(now, Code::SessionLimit, Origin::Server);
+                self.turn_away(waiter, fault.session(id), out);
             }
             None => self.load(id, vec![waiter], out),
         }
@@ -258,6 +265,8 @@ impl Node {
             waiters,
             panics: Panics::default(),
             commit: None,
+            refusals: 0,
+            again_at: None,
         };
         self.sessions.insert(id.clone(), entry);
         out.push(Output::Load {
@@ -270,37 +279,107 @@ impl Node {
         &mut self,
         now: Now,
         id: &SessionId,
-        loaded: Result<Option<Box<Loaded>>, String>,
+        loaded: Result<Option<Box<Loaded>>, LoadFailure>,
         out: &mut Outputs,
     ) {
-        let Some(Entry::Loading {
-            waiters, panics, ..
-        }) = self.sessions.remove(id)
-        else {
-            return;
-        };
-        let failed = match loaded {
-            Ok(Some(loaded)) => match self.read_back(now, id, *loaded, panics, out) {
-                Ok(()) => None,
-                Err(error) => Some((Code::StoreFailed, error)),
-            },
-            Ok(None) => Some((Code::SessionNotFound, String::new())),
-            Err(error) => Some((Code::StoreFailed, error)),
-        };
-        if let Some((code, error)) = failed {
-            if code == Code::StoreFailed {
-                tracing::error!(session = %id, error, "a session cannot be read");
+        let (waiters, panics, refusals) = match self.sessions.remove(id) {
+            Some(Entry::Loading {
+                waiters,
+                panics,
+                refusals,
+                ..
+            }) => (waiters, panics, refusals),
+            Some(entry @ Entry::Active { .. }) => {
+                self.sessions.insert(id.clone(), entry);
+                return;
             }
-            self.start.settling.remove(id);
-            for waiter in waiters {
-                self.turn_away(now, id, waiter, code, out);
+            None => return,
+        };
+        let owed = panics.count > 0 || self.start.settling.contains(id);
+        let read = loaded.and_then(|loaded| {
+            let Some(loaded) = loaded else {
+                return Ok(false);
+            };
+            let read = self.read_back(now, id, *loaded, panics.clone(), out);
+            read.map(|()| true)
+                .map_err(|error| LoadFailure::Broken { error })
+        });
+        let fault = match read {
+            Ok(true) => {
+                for waiter in waiters {
+                    self.serve(now, id, waiter, out);
+                }
+                return self.settled(now, id, out);
             }
-            return self.settle_more(out);
-        }
+            Ok(false) => self.mint.fault(now, Code::SessionNotFound, Origin::Server),
+            Err(failure) => {
+                if matches!(failure, LoadFailure::Busy { .. }) && owed {
+                    // It may hold a turn without an owner: that is ended whether anybody asks or not.
+                    self.load_again(now, id, panics, refusals + 1);
+                }
+                self.unreadable(now, id, failure, out)
+            }
+        };
         for waiter in waiters {
-            self.serve(now, id, waiter, out);
+            self.turn_away(waiter, fault.clone().session(id), out);
         }
-        self.settled(now, id, out);
+        if !self.sessions.contains_key(id) {
+            self.start.settling.remove(id);
+            self.settle_more(out);
+        }
+    }
+
+    /// Has a session read again after a while, longer from refusal to refusal.
+    fn load_again(&mut self, now: Now, id: &SessionId, panics: Panics, refusals: u32) {
+        let step = limits::STORE_RETRY_BASE * (1 << (refusals - 1).min(6));
+        let at = now.mono + step.min(limits::STORE_RETRY_CAP);
+        let entry = Entry::Loading {
+            waiters: Vec::new(),
+            panics,
+            commit: None,
+            refusals,
+            again_at: Some(at),
+        };
+        self.sessions.insert(id.clone(), entry);
+        self.timers.insert((at, id.clone()));
+    }
+
+    /// What is said of a session that cannot be read, and its journal's entry.
+    fn unreadable(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        failure: LoadFailure,
+        out: &mut Outputs,
+    ) -> Fault {
+        let fault = self.mint.fault(now, Code::StoreFailed, Origin::Store);
+        let (fault, error) = match failure {
+            LoadFailure::Busy { error } => {
+                tracing::warn!(session = %id, error, "a session cannot be read now");
+                (fault, error)
+            }
+            LoadFailure::Broken { error } => {
+                tracing::error!(session = %id, error, "a session's log is damaged");
+                let why =
+                    "what is kept of the session is damaged; it is served again once restored";
+                (fault.retry(keel_wire::Retry::Never).message(why), error)
+            }
+        };
+        let error: String = error.chars().take(200).collect();
+        let fault = fault.session(id).detail("error", error);
+        let fact = Fact::StoreFailed {
+            fault: Box::new(fault.clone()),
+        };
+        let entry = JournalEntry {
+            at: now.wall,
+            participant: None,
+            fact,
+        };
+        out.push(Output::Journal {
+            session: id.clone(),
+            entry: Box::new(entry),
+        });
+        fault
     }
 
     fn read_back(
@@ -403,15 +482,7 @@ impl Node {
         out.push(Output::Reply { ask, answer });
     }
 
-    fn turn_away(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        waiter: Waiter,
-        code: Code,
-        out: &mut Outputs,
-    ) {
-        let fault = self.mint.fault(now, code, Origin::Server).session(id);
+    fn turn_away(&mut self, waiter: Waiter, fault: Fault, out: &mut Outputs) {
         match waiter {
             Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {

@@ -334,3 +334,77 @@ fn a_run_that_a_panic_kept_from_beginning_holds_nothing_up_s02() {
     world.say(conn, 4, "goes on");
     assert_eq!(world.runs.len(), 1);
 }
+
+fn busy() -> Option<keel_core::node::LoadFailure> {
+    let error = "busy".to_owned();
+    Some(keel_core::node::LoadFailure::Busy { error })
+}
+
+fn interrupted(world: &World, session: &keel_wire::SessionId) -> bool {
+    world.log(session).iter().any(|event| match event {
+        keel_wire::Event::TurnEnded(ended) => ended.end == keel_wire::TurnEnd::Interrupted,
+        _ => false,
+    })
+}
+
+#[test]
+fn turns_without_an_owner_are_ended_once_the_store_can_be_read_i9_s09() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "hello");
+    world.text("x");
+    world.load_failure = busy();
+    world.crash();
+    world.pass(Duration::from_secs(60));
+    assert!(!world.node.is_ready() && !interrupted(&world, &session));
+    assert!((20..45).contains(&world.loads), "{} tries", world.loads);
+    let early = world.connect(&Tab::new(2).of(&session));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.faults(early)[0].code, Code::StoreFailed);
+    world.load_failure = None;
+    world.pass(Duration::from_secs(3));
+    assert!(world.node.is_ready() && interrupted(&world, &session));
+}
+
+#[test]
+fn a_session_that_panicked_is_read_back_though_nobody_connects_i9_s02() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "hello");
+    world.load_failure = busy();
+    asked(&mut world, 1, panics(&session));
+    world.pass(Duration::from_secs(3));
+    world.load_failure = None;
+    world.pass(Duration::from_secs(3));
+    assert!(interrupted(&world, &session));
+}
+
+#[test]
+fn a_broken_log_is_refused_for_good_and_holds_nobody_up_s10() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "hello");
+    let error = "torn".to_owned();
+    world.load_failure = Some(keel_core::node::LoadFailure::Broken { error });
+    world.crash();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.loads, 1, "no try can help");
+    assert!(world.node.is_ready());
+    let told = |fact: &Fact| matches!(fact, Fact::StoreFailed { .. });
+    assert!(world.facts.iter().any(told));
+    let conn = world.connect(&Tab::new(2).of(&session));
+    let fault = &world.faults(conn)[0];
+    assert_eq!(
+        (&fault.code, fault.retry),
+        (&Code::StoreFailed.known(), keel_wire::Retry::Never)
+    );
+    let bystander = world.connect(&Tab::new(3));
+    world.welcome(bystander);
+    world.load_failure = None;
+    let conn = world.connect(&Tab::new(4).of(&session));
+    world.welcome(conn);
+    assert!(interrupted(&world, &session), "restored, and settled");
+}

@@ -8,8 +8,8 @@ use std::{
 use keel_core::{
     Instant, Now,
     node::{
-        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, Node, Output, RunEnd, RunId,
-        RunOutput, RunRequest,
+        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, LoadFailure, Node, Output, RunEnd,
+        RunId, RunOutput, RunRequest,
     },
 };
 use keel_wire::{
@@ -61,6 +61,9 @@ pub(crate) struct World {
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) mood: StoreMood,
     held: VecDeque<(SessionId, u64, Batch)>,
+    /// How the store answers who reads a session, and how often it was asked to.
+    pub(crate) load_failure: Option<LoadFailure>,
+    pub(crate) loads: usize,
     /// Pages are not answered until told.
     pub(crate) holds_pages: bool,
     pages: Vec<Input>,
@@ -118,6 +121,8 @@ impl World {
             kept: BTreeMap::new(),
             mood: StoreMood::Well,
             held: VecDeque::new(),
+            load_failure: None,
+            loads: 0,
             holds_pages: false,
             pages: Vec::new(),
             kills_slowly: false,
@@ -260,10 +265,9 @@ impl World {
                         streams: kept.streams.values().cloned().collect(),
                     })
                 });
-                inputs.push_back(Input::Loaded {
-                    session,
-                    loaded: Ok(loaded),
-                });
+                self.loads += 1;
+                let loaded = self.load_failure.clone().map_or(Ok(loaded), Err);
+                inputs.push_back(Input::Loaded { session, loaded });
             }
             Output::Commit { session, n, batch } => {
                 self.commit(session, n, (*batch).clone(), inputs);
