@@ -105,7 +105,8 @@ const fn of_code(code: Code) -> u8 {
         | Code::RejoinLimit
         | Code::StoreFailed
         | Code::Internal => TEMPORARY,
-        Code::ProviderCrashed
+        Code::PromptQuarantined
+        | Code::ProviderCrashed
         | Code::ProviderTimeout
         | Code::ProviderProtocol
         | Code::ProviderBudget

@@ -133,6 +133,12 @@ pub const PARTICIPANTS_MAX: usize = 1_024;
 pub const PRESENCE_MEMBERS_MAX: usize = 64;
 /// Panics of a session's machine, each on another input; at the next it is over.
 pub const PANICS_MAX: u32 = 8;
+/// Crashes of the program by one prompt; then it is refused as `prompt_quarantined`.
+pub const QUARANTINE_CRASHES: u32 = 2;
+/// How long after the last of them.
+pub const QUARANTINE_FOR: Duration = s(600);
+/// Prompts that crashed a session's program and are known; the oldest is forgotten.
+pub const QUARANTINE_PROMPTS_MAX: usize = 32;
 /// Turns that a session may queue, whatever its policy says; then `session_busy`.
 pub const TURNS_QUEUED_MAX: u32 = 16;
 /// How long an attachment, its slot and its command streams outlive its connection (default).

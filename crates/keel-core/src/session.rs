@@ -6,7 +6,7 @@
 //!
 //! - [`members`]: who belongs to it, and on which connection each is
 //! - [`commands`] and [`streams`]: what is asked, once each, and what became of it
-//! - [`turns`] and [`runs`]: what is answered, and by which attempt
+//! - [`turns`] and [`runs`]: what is answered, and by which attempt; [`quarantine`]: what is not
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
@@ -21,6 +21,7 @@ mod health;
 mod injection;
 mod life;
 mod members;
+mod quarantine;
 mod runs;
 mod slot;
 mod streams;
@@ -40,6 +41,7 @@ use crate::{Instant, ring::Ring};
 use commit::{InFlight, Stage};
 use health::{Legs, StoreLeg};
 use members::Member;
+use quarantine::Quarantine;
 use runs::Run;
 use streams::Stream;
 use turns::Turn;
@@ -80,6 +82,7 @@ pub(crate) struct Session {
     params_applied: Seq,
     /// Open turns, in order; the first is the one that runs.
     turns: VecDeque<Turn>,
+    quarantine: Quarantine,
     run: Option<Run>,
     /// A run that was given up and is being killed; nothing runs until it is gone.
     dying: Option<crate::node::RunId>,

@@ -123,6 +123,20 @@ pub struct StoredSnapshot {
     /// When turns are no longer to be begun that have not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub begin_by: Vec<(TurnId, UnixMillis)>,
+    /// Prompts that crashed the program of late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crashed: Vec<CrashedPrompt>,
+}
+
+/// A prompt that crashed the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashedPrompt {
+    /// What it is known by.
+    pub print: String,
+    /// How often.
+    pub crashes: u32,
+    /// When it last did.
+    pub last_at: UnixMillis,
 }
 
 /// Everything that one commit writes.

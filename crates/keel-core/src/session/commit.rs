@@ -247,6 +247,7 @@ impl Session {
                 snapshot: self.fold.clone(),
                 prompts: self.prompts(),
                 begin_by: self.begin_by(),
+                crashed: self.quarantine.keep(),
             })
         })
     }

@@ -19,6 +19,7 @@ use super::{
     commit::{Effect, Stage},
     health::{Legs, StoreLeg},
     members::Member,
+    quarantine::Quarantine,
     streams::Stream,
     turns::Turn,
 };
@@ -50,6 +51,7 @@ impl Session {
             params_version: Seq::ZERO,
             params_applied: Seq::ZERO,
             turns: VecDeque::new(),
+            quarantine: Quarantine::default(),
             run: None,
             dying: None,
             stage: Stage::default(),
@@ -142,6 +144,7 @@ impl Session {
         if let Some(stored) = loaded.snapshot {
             session.snapshot_seq = stored.seq;
             session.fold = stored.snapshot;
+            session.quarantine = Quarantine::kept(stored.crashed);
             asked.extend(stored.prompts.into_iter().map(|(turn, prompt)| {
                 let by = stored.begin_by.iter().find(|(of, _)| *of == turn);
                 let begin_by = by.map(|(_, by)| *by);
@@ -157,6 +160,9 @@ impl Session {
                 let begin_by = accepted.begin_by;
                 asked.insert(accepted.turn.clone(), Asked { prompt, begin_by });
             }
+            session.quarantine.replay(&event, |turn| {
+                asked.get(turn).map(|asked| asked.prompt.as_str())
+            });
             session.fold.apply(&event);
         }
         session.committed = session.row.head;

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use keel_wire::{
-    Admission as Wanted, BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted,
-    TurnEnd, TurnEnded, TurnId, TurnStarted, UnixMillis, journal::Fact, limits::INTEGER_MAX,
+    Admission as Wanted, BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq,
+    TurnAccepted, TurnEnd, TurnEnded, TurnId, TurnStarted, UnixMillis, journal::Fact,
+    limits::INTEGER_MAX,
 };
 
 use super::{
@@ -89,6 +90,9 @@ impl Session {
         if position > room {
             return Err(Box::new(self.busy(ctx)));
         }
+        if let Some(fault) = self.quarantined(&text, ctx) {
+            return Err(Box::new(fault));
+        }
         if self.turns.is_empty() && !self.may_wait_for_slot(ctx) {
             return Err(Box::new(self.at_capacity(ctx)));
         }
@@ -131,6 +135,29 @@ impl Session {
             .detail("waiting", self.turns.len().saturating_sub(1))
     }
 
+    /// Why a prompt is not run, if it is not.
+    fn quarantined(&self, prompt: &str, ctx: &mut Ctx<'_>) -> Option<Fault> {
+        let ms = self.quarantine.holds_ms(prompt, ctx.now.wall)?;
+        let fault = ctx.fault(Code::PromptQuarantined).session(&self.id);
+        Some(
+            fault
+                .retry(Retry::After { ms })
+                .detail("crashes", limits::QUARANTINE_CRASHES),
+        )
+    }
+
+    /// Ends turns that are next and whose prompt crashed the program while they waited.
+    fn refuse_quarantined(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(turn) = self.turns.front().filter(|turn| turn.attempts == 0) {
+            let id = turn.id.clone();
+            let Some(fault) = self.quarantined(&turn.prompt, ctx) else {
+                return;
+            };
+            let fault = fault.scope(Scope::Turn);
+            self.end_turn(&id, TurnEnd::Failed, None, Some(fault), ctx);
+        }
+    }
+
     /// Begins the first turn, if nothing keeps it from running.
     pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
         let busy = self.run.is_some() || self.dying.is_some();
@@ -138,6 +165,7 @@ impl Session {
             return;
         }
         self.expire_turns(ctx);
+        self.refuse_quarantined(ctx);
         if self.turns.is_empty() || !self.has_slot_for_turn(ctx) {
             return;
         }
@@ -261,6 +289,9 @@ impl Session {
             return;
         };
         let run = self.run.take_if(|run| run.turn == turn.id);
+        if end == TurnEnd::Done {
+            self.quarantine.answered(&turn.prompt);
+        }
         let bytes = run.as_ref().map_or(0, |run| run.at_byte);
         let fault = fault.map(|fault| Box::new(fault.session(&self.id).turn(&turn.id)));
         let ended = TurnEnded {

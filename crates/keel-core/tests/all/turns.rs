@@ -663,3 +663,98 @@ fn an_answer_begun_anew_takes_its_question_back() {
         ReceiptBody::Fault(_)
     ));
 }
+
+fn refusal(world: &World, conn: keel_core::node::ConnId) -> Option<keel_wire::FaultCode> {
+    match &world.receipts(conn).last().unwrap().body {
+        ReceiptBody::Fault(fault) => Some(fault.code.clone()),
+        ReceiptBody::Ok { .. } => None,
+    }
+}
+
+#[test]
+fn a_prompt_that_crashed_the_program_twice_is_not_run_a_third_time_a64() {
+    // With the crashes in the events that are read back, and behind a stored snapshot.
+    for texts in [0, 1_100] {
+        let mut world = World::new();
+        let tab = Tab::new(1);
+        let conn = world.connect(&tab);
+        let welcome = world.welcome(conn);
+        for n in [1, 2] {
+            world.say(conn, n, "die");
+            world.finish(crash(Code::ProviderCrashed));
+        }
+        world.say(conn, 3, "die");
+        assert_eq!(refusal(&world, conn), Some(Code::PromptQuarantined.known()));
+        world.say(conn, 4, "live");
+        for _ in 0..texts {
+            world.text("x");
+        }
+        world.done();
+        assert_eq!(world.runs.len(), 3, "the session stays usable");
+        world.crash();
+        let conn = world.connect(&tab.again(&welcome, 0));
+        world.say(conn, 5, "die");
+        assert_eq!(refusal(&world, conn), Some(Code::PromptQuarantined.known()));
+        world.now.wall += 600_000;
+        world.say(conn, 6, "die");
+        assert_eq!(
+            refusal(&world, conn),
+            None,
+            "it may have been something else"
+        );
+    }
+}
+
+#[test]
+fn what_waited_with_such_a_prompt_is_refused_when_it_would_begin_a64() {
+    let mut world = World::with(|config| {
+        config.backends.get_mut("echo").unwrap().attempts = 9;
+    });
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(BusyPolicy::Queue { max: 4 });
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    for (n, prompt) in [(1, "die"), (2, "die"), (3, "live")] {
+        world.say(conn, n, prompt);
+    }
+    for _ in 0..2 {
+        world.finish(crash(Code::ProviderCrashed));
+    }
+    let prompts: Vec<_> = world
+        .runs
+        .iter()
+        .map(|(_, run)| run.prompt.as_str())
+        .collect();
+    assert_eq!(prompts, ["die", "die", "live"], "two attempts of nine");
+    let ended = |event: &Event| match event {
+        Event::TurnEnded(ended) => ended.fault.as_ref().map(|fault| fault.code.clone()),
+        _ => None,
+    };
+    let ends: Vec<_> = world.log(&session).iter().filter_map(ended).collect();
+    let codes = [Code::ProviderCrashed, Code::PromptQuarantined];
+    assert_eq!(ends, codes.map(Code::known));
+}
+
+#[test]
+fn a_provider_that_is_killed_on_purpose_is_not_the_prompts_doing_m39() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    for n in [1, 3, 5] {
+        world.say(conn, n, "hello");
+        assert_eq!(world.runs.len() as u64, n / 2 + 1);
+        world.kills_slowly = true;
+        let fault = Injection::KillProvider;
+        let inject = keel_wire::InjectFault {
+            fault,
+            for_ms: None,
+        };
+        world.command(conn, n + 1, inject);
+        world.finish(crash(Code::ProviderCrashed));
+    }
+    let log = world.log(&session);
+    let Some(Event::TurnEnded(ended)) = log.last() else {
+        panic!("{log:?}")
+    };
+    assert_eq!(ended.fault.as_ref().unwrap().detail["injected"], true);
+}

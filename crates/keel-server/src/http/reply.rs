@@ -108,6 +108,7 @@ fn status(code: Code) -> StatusCode {
         | Code::LogRewound
         | Code::RejoinLimit => StatusCode::CONFLICT,
         Code::Expired | Code::SessionDurationLimit => StatusCode::GONE,
+        Code::PromptQuarantined => StatusCode::UNPROCESSABLE_ENTITY,
         Code::ProviderCrashed
         | Code::ProviderTimeout
         | Code::ProviderProtocol

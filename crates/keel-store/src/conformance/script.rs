@@ -211,5 +211,6 @@ pub(super) fn snapshot(events: &[StoredEvent]) -> StoredSnapshot {
         snapshot: fold(None, events),
         prompts: Vec::new(),
         begin_by: Vec::new(),
+        crashed: Vec::new(),
     }
 }
