@@ -122,6 +122,8 @@ pub const STILL_WAITING_AFTER: Duration = s(5);
 pub const STILL_WAITING_CAP: Duration = s(60);
 /// Bytes of params of a session; then `invalid_request`.
 pub const PARAMS_BYTES_MAX: usize = 32 * 1024;
+/// Nesting of what an application says; the rest of the wire's is the envelope's.
+pub const VALUE_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 2;
 /// Bytes of a prompt; the frame's limit is near it.
 pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 

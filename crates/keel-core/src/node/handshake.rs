@@ -2,8 +2,9 @@
 
 use keel_wire::{
     Admission as Wanted, ClientFrame, Code, Grant, Hello, Origin, SessionId,
-    codec::{DecodeError, Decoded},
-    limits::FRAME_IN_BYTES_MAX,
+    codec::{DecodeError, Decoded, depth_of},
+    json_len,
+    limits::{FRAME_IN_BYTES_MAX, PROJECT_BYTES_MAX},
     record::SlotRow,
 };
 
@@ -247,11 +248,12 @@ impl Node {
                 .conns
                 .refuse_as(id, Code::BackendNotFound, now, &mut self.mint, out);
         };
-        let params_size = hello
-            .params
-            .as_ref()
-            .map_or(0, |params| params.to_string().len());
-        if params_size > limits::PARAMS_BYTES_MAX {
+        let project = grant.project.as_ref().or(hello.project.as_ref());
+        let fits = hello.params.as_ref().is_none_or(|params| {
+            json_len(params) <= limits::PARAMS_BYTES_MAX
+                && depth_of(params) <= limits::VALUE_DEPTH_MAX
+        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX);
+        if !fits {
             return self
                 .conns
                 .refuse_as(id, Code::InvalidRequest, now, &mut self.mint, out);

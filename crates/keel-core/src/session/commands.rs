@@ -7,7 +7,7 @@
 use keel_wire::{
     Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, EndReason, Fault,
     InjectFault, Injection, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say,
-    SetParams, TurnAnswered, journal::Fact, merge_patch,
+    SetParams, TurnAnswered, codec::depth_of, journal::Fact, merge_patch,
 };
 use serde_json::Value;
 
@@ -143,6 +143,18 @@ impl Session {
         if matches!(command, Command::InjectFault(_)) && !self.may_inject(asker, ctx) {
             // Off, or not allowed: exactly as if there were no such thing.
             return Err(self.no_such_command(ctx));
+        }
+        let said = match &command {
+            Command::Send(send) => Some(&send.data),
+            Command::SetParams(set) => Some(&set.patch),
+            Command::Answer(answer) => Some(&answer.answer),
+            Command::Say(_)
+            | Command::CancelTurn(_)
+            | Command::EndSession(_)
+            | Command::InjectFault(_) => None,
+        };
+        if said.is_some_and(|said| depth_of(said) > limits::VALUE_DEPTH_MAX) {
+            return Err(self.no(Code::InvalidRequest, "that nests too deep to be told", ctx));
         }
         self.doing = Some(asker.command.clone());
         let outcome = self.run_allowed_command(asker, command, ctx);

@@ -5,7 +5,10 @@
 
 use keel_wire::{
     Action, ActionId, Code, Ephemeral, Fault, Item, Origin, ParamsApplied, RawData, Text,
-    TurnAnswered, TurnEnd, TurnId, TurnWaiting, journal::Fact, limits::TEXT_BYTES_MAX,
+    TurnAnswered, TurnEnd, TurnId, TurnWaiting,
+    journal::Fact,
+    json_len,
+    limits::{ACTION_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use serde_json::{Value, json};
 
@@ -175,6 +178,9 @@ impl Session {
             RunOutput::Text(text) => self.run_text(id, &text),
             RunOutput::Item(data) => self.run_item(id, data),
             RunOutput::NewAttempt { failure } => self.run_restarts(failure, ctx),
+            RunOutput::NeedsAction(action) if json_len(&action) > ACTION_BYTES_MAX => {
+                self.asks_too_much(ctx);
+            }
             RunOutput::NeedsAction(action) => {
                 let Some(run) = self.run.as_mut() else { return };
                 let turn = run.turn.clone();
@@ -182,6 +188,18 @@ impl Session {
                 self.stage_event(TurnWaiting { turn, action });
             }
         }
+    }
+
+    /// What it waits for is more than anybody can be told.
+    fn asks_too_much(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = &self.run else { return };
+        let turn = run.turn.clone();
+        let fault = ctx
+            .fault_of(Code::ProviderProtocol, Origin::Provider)
+            .message("what the program asks is too long to be told")
+            .detail("bytes_max", ACTION_BYTES_MAX);
+        self.kill_run(ctx);
+        self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
     }
 
     fn run_text(&mut self, id: RunId, text: &str) {
@@ -212,8 +230,13 @@ impl Session {
 
     fn run_item(&mut self, id: RunId, data: Value) {
         let Some(run) = self.run.as_mut() else { return };
-        let bytes = data.to_string().len();
+        let bytes = json_len(&data);
         run.held += bytes;
+        let data = if bytes > ITEM_BYTES_MAX {
+            json!({ "type": "omitted", "bytes": bytes })
+        } else {
+            data
+        };
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         self.stage_event(Item {
             turn,
@@ -251,12 +274,11 @@ impl Session {
     }
 
     fn run_fault(&self, failure: RunFailure, ctx: &mut Ctx<'_>) -> Fault {
-        let mut fault = ctx
+        let fault = ctx
             .fault_of(failure.code, Origin::Provider)
             .session(&self.id)
             .message(failure.message);
-        fault.detail = failure.detail;
-        fault
+        fault.details(failure.detail)
     }
 
     /// A run is over.
@@ -272,7 +294,10 @@ impl Session {
         };
         let turn = run.turn.clone();
         match end {
-            RunEnd::Done { stop_reason } => {
+            RunEnd::Done { mut stop_reason } => {
+                if let Some(reason) = &mut stop_reason {
+                    reason.truncate(reason.floor_char_boundary(STOP_REASON_BYTES_MAX));
+                }
                 self.end_turn(&turn, TurnEnd::Done, stop_reason, None, ctx);
             }
             RunEnd::Cancelled => self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx),

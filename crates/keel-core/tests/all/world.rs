@@ -18,6 +18,7 @@ use keel_wire::{
     StreamId, StreamState, Welcome,
     codec::Decoded,
     journal::Fact,
+    limits::FRAME_OUT_BYTES_MAX,
     record::{Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
 };
 
@@ -215,7 +216,9 @@ impl World {
                     .get_mut(&conn)
                     .expect("sent to a line that is open");
                 assert!(line.closed.is_none(), "nothing is sent after the close");
-                let Decoded::Known(frame) = ServerFrame::decode(&bytes, 1 << 20).unwrap() else {
+                let Decoded::Known(frame) =
+                    ServerFrame::decode(&bytes, FRAME_OUT_BYTES_MAX).expect("clients read it")
+                else {
                     panic!("unknown frame")
                 };
                 line.frames.push(frame);
