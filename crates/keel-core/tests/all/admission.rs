@@ -367,11 +367,11 @@ fn what_waits_in_a_session_is_not_begun_once_the_server_stops_s14() {
 
 fn queued(world: &World, conn: keel_core::node::ConnId) -> keel_wire::Queued {
     let frames = world.lines[&conn].frames.iter();
-    let found = frames.filter_map(|frame| match frame {
+    let mut found = frames.filter_map(|frame| match frame {
         ServerFrame::Queued(queued) => Some(queued.clone()),
         _ => None,
     });
-    found.last().unwrap()
+    found.next_back().unwrap()
 }
 
 /// A session that was used and then left until it gave its slot back.
