@@ -112,8 +112,9 @@ impl Session {
                 commands: limits::RECEIPTS_MAX as u32,
                 frames_per_s: ctx.config.frames_per_s,
             },
-            params: self.params.clone(),
-            params_version: self.params_version,
+            // Those that are staged are told when they are committed.
+            params: self.fold.params.clone(),
+            params_version: self.fold.params_version,
             status: self.status(),
         };
         let ring_total = self.ring.total();

@@ -329,3 +329,21 @@ fn what_became_of_commands_on_a_forgotten_stream_is_said_to_be_unknown_e12() {
         "a restart makes nothing known, and nothing unknown"
     );
 }
+
+/// Found by `keel-sim` (nothing is told that is not kept).
+#[test]
+fn a_welcome_tells_no_params_that_are_not_kept() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Holds;
+    let patch = json!({"a": 1});
+    world.command(conn, 1, keel_wire::SetParams { patch });
+    let back = world.connect(&tab.again(&welcome, 0));
+    let told = world.welcome(back);
+    assert_eq!((told.params, told.params_version), (json!(null), Seq::ZERO));
+    world.release();
+    let changed = |(_, event): &(Seq, Event)| matches!(event, Event::ParamsChanged(_));
+    assert!(world.events(back).iter().any(changed));
+}
