@@ -28,7 +28,7 @@ mod streams;
 mod turns;
 mod welcome;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use keel_wire::{
     CommandId, EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
@@ -36,7 +36,7 @@ use keel_wire::{
 };
 use serde_json::Value;
 
-use crate::{Instant, ring::Ring};
+use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
 use health::{Legs, StoreLeg};
@@ -75,8 +75,8 @@ pub(crate) struct Session {
     /// The log's end, committed and staged.
     committed: Seq,
     staged: Seq,
-    members: BTreeMap<ParticipantId, Member>,
-    streams: BTreeMap<StreamId, Stream>,
+    members: SmallMap<ParticipantId, Member>,
+    streams: SmallMap<StreamId, Stream>,
     params: Value,
     params_version: Seq,
     params_applied: Seq,

@@ -27,6 +27,7 @@ use crate::{
     Deadline, Instant, Now,
     node::{Answer, AskId, ConnId, Ctx},
     ring::Ring,
+    small_map::SmallMap,
 };
 
 /// What a log says of a turn besides its fold.
@@ -45,8 +46,8 @@ impl Session {
             ring: Ring::default(),
             committed: Seq::ZERO,
             staged: Seq::ZERO,
-            members: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            members: SmallMap::default(),
+            streams: SmallMap::default(),
             params: Value::Null,
             params_version: Seq::ZERO,
             params_applied: Seq::ZERO,

@@ -356,7 +356,7 @@ impl Session {
             data,
         }
         .into();
-        for (participant, member) in &self.members {
+        for (participant, member) in self.members.iter() {
             let other = member.conn.filter(|_| participant != who);
             if let Some(conn) = other.filter(|conn| ctx.conns.is_welcomed(*conn)) {
                 ctx.conns.tell(conn, &frame, ctx.out);

@@ -183,7 +183,7 @@ impl Session {
             .and_then(|line| line.place(&self.id));
         let Some(place) = place else { return };
         self.place = (place.position, place.of);
-        for (participant, member) in &self.members {
+        for (participant, member) in self.members.iter() {
             let Some(conn) = member.conn else { continue };
             let proof = Proof {
                 incarnation: member.incarnation,
