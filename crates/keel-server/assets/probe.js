@@ -250,13 +250,17 @@ function finish(life, why) {
 // What the server says.
 
 function hear(conn, text) {
+  const quiet = now() - conn.heard;
   conn.heard = now();
   conn.doubted = 0;
   let frame;
   try { frame = JSON.parse(text); } catch { return breakOff(conn, 'A frame is not JSON.'); }
   if (conn === probe.current && !['fault', 'ended', 'goaway'].includes(frame.type)) {
     conn.fault = null; // it goes on talking, so that was not its last word
-    if (conn.suspected && (!probe.attempt || probe.attempt.stage === 'dialing')) heardAgain(conn);
+    // What it says at first may have been on its way when the server gave it up: it has to last.
+    if (conn.suspected && (!conn.again || quiet > conn.suspectMs)) conn.again = now();
+    const lasts = conn.suspected && now() - conn.again >= conn.suspectMs;
+    if (lasts && (!probe.attempt || probe.attempt.stage === 'dialing')) heardAgain(conn);
   }
   const handle = frames[frame.type];
   if (!handle) { probe.counters.unknown += 1; return note('unknown_frame', { type: String(frame.type) }); }
@@ -267,6 +271,7 @@ const breakOff = (conn, message) => lost(conn, made('protocol_error', message, {
 
 function heardAgain(conn) {
   conn.suspected = false;
+  conn.again = 0;
   stopWaiting();
   if (probe.attempt) drop(probe.attempt);
   recovered('fast', 0);
@@ -301,7 +306,11 @@ const frames = {
     note('welcome', { how, session, participant, behind: cursor.seq - probe.cursor });
     flush();
   },
-  replayed(conn) { conn.stage = 'live'; conn.moved = true; recovered(conn.strategy, conn.replayed); },
+  replayed(conn) {
+    conn.stage = 'live';
+    conn.moved = true;
+    if (!conn.suspected) recovered(conn.strategy, conn.replayed);
+  },
   event(conn, frame) { if (apply(conn, frame)) changed(); },
   gap(conn, { from: first, to, epoch, snapshot, fault }) {
     if (epoch === probe.epoch && to <= probe.cursor) { probe.counters.duplicates += 1; return; }
