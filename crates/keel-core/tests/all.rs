@@ -9,6 +9,10 @@
 mod admission;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/fuzz.rs"]
+mod fuzz;
+#[path = "all/fuzzed.rs"]
+mod fuzzed;
 #[path = "all/hostile.rs"]
 mod hostile;
 #[path = "all/resume.rs"]
