@@ -9,6 +9,7 @@ mod conn;
 mod ctx;
 mod handshake;
 mod io;
+mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,6 +19,7 @@ pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, Output, Outputs, Presence,
     RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
+pub use pressure::Load;
 
 pub(crate) use conn::{Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
@@ -36,6 +38,7 @@ use crate::{
 
 use conn::{Conns, Due};
 use ctx::Runs;
+use pressure::Pressure;
 use registry::{Entry, Waiter};
 
 /// See the module's text.
@@ -51,6 +54,7 @@ pub struct Node {
     runs: Runs,
     start: Start,
     drain: Option<Drain>,
+    pressure: Pressure,
 }
 
 /// How far the Node is with what a server before it left behind.
@@ -106,6 +110,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            pressure: Pressure::default(),
         }
     }
 
@@ -210,6 +215,7 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
+            Input::Load(load) => self.pressed(now, load),
             Input::Tick => {}
         }
         self.run_timers(now, out);
@@ -499,18 +505,6 @@ impl Node {
                 };
                 self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }
-        }
-    }
-
-    fn census(&self) -> Census {
-        Census {
-            sessions: self.sessions.len(),
-            connections: self.conns.len(),
-            attached: self.conns.attached(),
-            runs: self.runs.len(),
-            slots_held: self.admissions.values().map(Admission::held).sum(),
-            slots_waiting: self.admissions.values().map(Admission::waiting).sum(),
-            draining: self.drain.is_some(),
         }
     }
 
