@@ -295,6 +295,7 @@ fn before_connect() -> Status {
         },
         fault: None,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: 0,
     }
 }

@@ -205,6 +205,16 @@ pub const MEMORY_SHORT_PERCENT: u64 = 80;
 pub const MEMORY_ENOUGH_PERCENT: u64 = 75;
 /// When who is refused for either is to come back, at the earliest; at the latest twice as late.
 pub const PRESSED_RETRY_MIN: Duration = s(2);
+/// How long an injected fault lasts that strikes a whole server, where nothing was said.
+pub const INJECTED_DEFAULT: Duration = s(5);
+/// How long it lasts at most.
+pub const INJECTED_SERVER_MAX: Duration = s(60);
+/// How long an injected fault lasts at most that strikes a connection or a run.
+pub const INJECTED_MAX: Duration = s(600);
+/// How long the consequences of one that does not last may take to come.
+pub const INJECTED_TOLD_WITHIN: Duration = s(15);
+/// Injected faults that a session knows of; then the oldest is forgotten.
+pub const INJECTED_KEPT: usize = 16;
 /// Connections and questions that wait for a session being loaded; then they are refused.
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions with open turns that are settled at once after a start.

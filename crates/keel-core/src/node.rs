@@ -8,6 +8,7 @@ mod config;
 mod conn;
 mod ctx;
 mod handshake;
+mod injection;
 mod io;
 mod pressure;
 mod registry;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
 pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, Output, Outputs, Presence,
-    RunEnd, RunFailure, RunId, RunOutput, RunRequest,
+    RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
 };
 pub use pressure::Load;
 
@@ -467,41 +468,11 @@ impl Node {
                     answer: Answer::Status(status),
                 });
             }
-            Ask::Inject {
-                session,
-                participant,
-                injection,
-            } => {
-                let conns: Vec<ConnId> = self
-                    .conns
-                    .iter()
-                    .filter(|(_, conn)| match &conn.phase {
-                        Phase::Attached {
-                            session: of,
-                            participant: who,
-                            ..
-                        } => *of == session && participant.as_ref().is_none_or(|p| p == who),
-                        Phase::AwaitHello
-                        | Phase::AwaitVerdict { .. }
-                        | Phase::AwaitSession { .. } => false,
-                    })
-                    .map(|(id, _)| id)
-                    .collect();
-                // A panic says nothing afterwards.
-                let panics = injection == keel_wire::Injection::Panic;
-                let mut struck = usize::from(panics && self.active(&session).is_some());
-                self.with(now, &session, out, |session, ctx| {
-                    struck = session.inject(&conns, &injection, None, ctx);
-                });
-                out.push(Output::Reply {
-                    ask,
-                    answer: Answer::Struck(struck),
-                });
-            }
+            Ask::Inject(strike) => self.inject(now, ask, strike, out),
             Ask::Command { .. } | Ask::End { .. } => {
                 let id = match &question {
                     Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
-                    Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
+                    Ask::Status { .. } | Ask::Census | Ask::Inject(_) => return,
                 };
                 self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }

@@ -15,6 +15,8 @@ mod fuzz;
 mod fuzzed;
 #[path = "all/hostile.rs"]
 mod hostile;
+#[path = "all/injected.rs"]
+mod injected;
 #[path = "all/resume.rs"]
 mod resume;
 #[path = "all/store.rs"]

@@ -113,6 +113,10 @@ impl Meter {
             set("evenkeel_slots_held", census.slots_held);
             set("evenkeel_slots_waiting", census.slots_waiting);
             set("evenkeel_draining", usize::from(census.draining));
+            set("evenkeel_overloaded", usize::from(census.overloaded));
+            set("evenkeel_memory_short", usize::from(census.memory_short));
+            let waited = Duration::from_millis(census.input_wait_ms);
+            gauge!("evenkeel_input_wait_seconds").set(waited.as_secs_f64());
         });
     }
 

@@ -228,6 +228,7 @@ impl Server {
             ),
             clock,
             events: queue,
+            probes: events.downgrade(),
             store,
             tokens: self.tokens.clone(),
             health,

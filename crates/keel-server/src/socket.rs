@@ -60,8 +60,11 @@ pub(crate) enum Out {
     },
     /// End without a word.
     Abort,
-    /// Neither read nor write any more.
-    Freeze,
+    /// Neither read nor write any more, and break after a while.
+    Freeze {
+        /// How long.
+        span: Duration,
+    },
 }
 
 pub(crate) struct Socket {
@@ -179,7 +182,7 @@ impl Socket {
         while let Some(out) = next {
             match out {
                 Out::Frame(bytes) => self.writer.push_text(bytes),
-                Out::Close { .. } | Out::Abort | Out::Freeze => return Some(out),
+                Out::Close { .. } | Out::Abort | Out::Freeze { .. } => return Some(out),
             }
             next = self.outbox.try_recv().ok();
         }

@@ -7,11 +7,11 @@
 use keel_wire::{
     Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, EndReason, Fault,
     InjectFault, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say, SetParams,
-    TurnAnswered, journal::Fact, merge_patch,
+    TurnAnswered, merge_patch,
 };
 use serde_json::Value;
 
-use super::{Life, Session};
+use super::{Life, Session, Wanted};
 use crate::{
     limits,
     node::{ConnId, Ctx},
@@ -250,13 +250,15 @@ impl Session {
         ctx.config.faults && granted
     }
 
-    fn inject_for(&self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
-        let fact = Fact::Injected {
-            injection: inject.fault.clone(),
-        };
-        self.journal(Some(&asker.participant), fact, ctx);
+    fn inject_for(&mut self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
         let conns: Vec<ConnId> = asker.conn.into_iter().collect();
-        if self.inject(&conns, &inject.fault, inject.for_ms, ctx) == 0 {
+        let wanted = Wanted {
+            fault: inject.fault,
+            for_ms: inject.for_ms,
+            seed: inject.seed,
+        };
+        let injected = wanted.named(ctx);
+        if self.inject(Some(&asker.participant), &conns, &injected, ctx) == 0 {
             return Err(self.no(Code::InvalidRequest, "there is nothing to break", ctx));
         }
         Ok(ReceiptBody::ok())

@@ -148,6 +148,7 @@ fn a_panic_ends_neither_the_session_nor_its_neighbours_s02() {
         keel_wire::InjectFault {
             fault: panic.clone(),
             for_ms: None,
+            seed: None,
         },
     );
     assert!(world.lines[&conn].closed.is_some());
@@ -163,6 +164,7 @@ fn a_panic_ends_neither_the_session_nor_its_neighbours_s02() {
         keel_wire::InjectFault {
             fault: panic,
             for_ms: None,
+            seed: None,
         },
     );
     back.hello.attempt = 9;
@@ -208,11 +210,13 @@ fn asks_to_end(world: &World, session: &keel_wire::SessionId) -> keel_core::node
 }
 
 fn panics(session: &keel_wire::SessionId) -> keel_core::node::Ask {
-    keel_core::node::Ask::Inject {
+    keel_core::node::Ask::Inject(keel_core::node::Strike {
         session: session.clone(),
         participant: None,
         injection: keel_wire::Injection::Panic,
-    }
+        for_ms: None,
+        seed: None,
+    })
 }
 
 #[test]
@@ -275,5 +279,11 @@ fn who_asked_over_http_is_answered_when_the_session_panics() {
 fn there_is_nothing_to_panic_in_a_session_that_is_not_in_memory() {
     let mut world = World::new();
     asked(&mut world, 1, panics(&keel_wire::SessionId::from_bits(9)));
-    assert_eq!(world.replies, [keel_core::node::Answer::Struck(0)]);
+    assert_eq!(
+        world.replies,
+        [keel_core::node::Answer::Struck {
+            count: 0,
+            injected: None
+        }]
+    );
 }

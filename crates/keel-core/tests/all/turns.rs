@@ -438,11 +438,13 @@ fn a_run_that_was_never_begun_keeps_no_server_from_stopping() {
     let session = world.welcome(conn).session;
     world.mood = StoreMood::Refuses;
     world.say(conn, 1, "accepted, but not kept");
-    let question = Ask::Inject {
+    let question = Ask::Inject(keel_core::node::Strike {
         session,
         participant: None,
         injection: Injection::Panic,
-    };
+        for_ms: None,
+        seed: None,
+    });
     let ask = AskId(1);
     world.input(Input::Ask { ask, question });
     world.mood = StoreMood::Well;

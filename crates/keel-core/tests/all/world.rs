@@ -342,7 +342,8 @@ impl World {
             Output::Freeze { .. }
             | Output::StallRun { .. }
             | Output::AnswerRun { .. }
-            | Output::FailStore { .. } => {}
+            | Output::FailStore { .. }
+            | Output::DelayInputs { .. } => {}
         }
     }
 

@@ -175,7 +175,7 @@ pub(super) async fn read(
     };
     let (status, participants) = match answer {
         Answer::Status(Some((status, participants))) => (Some(status), participants),
-        Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck(_) => {
+        Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck { .. } => {
             match ended(&shared, &row).await {
                 Ok(status) => (status, Vec::new()),
                 Err(response) => return response,
@@ -218,6 +218,7 @@ async fn ended(shared: &Shared, row: &SessionRow) -> Result<Option<Status>, Resp
         },
         fault,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: row.last_activity,
     }))
 }
@@ -290,7 +291,7 @@ pub(super) async fn delete(
                 Answer::Receipt(ReceiptBody::Ok { .. })
                 | Answer::Status(_)
                 | Answer::Census(_)
-                | Answer::Struck(_),
+                | Answer::Struck { .. },
             ) => {}
             None => return reply::stopping(),
         }

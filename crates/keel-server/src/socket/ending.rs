@@ -11,9 +11,7 @@ use tungstenite::{Error, error::ProtocolError};
 
 use super::{Out, Socket, Transport};
 
-/// How long a frozen connection is held at most.
-const FROZEN_MAX: Duration = Duration::from_secs(600);
-/// How long it is held after the Node has given it up: its peer is to find out by itself.
+/// How long a frozen connection is held after the Node has given it up: its peer is to find out by itself.
 const FROZEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How reading ended.
@@ -71,11 +69,21 @@ impl Socket {
                 })
                 .await;
             }
-            Out::Freeze => {
+            Out::Freeze { span } => {
                 let thawed = async {
-                    while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
+                    while let Some(Out::Frame(_) | Out::Freeze { .. }) = self.outbox.recv().await {}
                 };
-                let _ = timeout(FROZEN_MAX, thawed).await;
+                if timeout(span, thawed).await.is_err() {
+                    let end = ConnEnd::Broken {
+                        error: "frozen on purpose".to_owned(),
+                    };
+                    return self
+                        .tell(Input::Lost {
+                            conn: self.conn,
+                            end,
+                        })
+                        .await;
+                }
                 let held = discard(self.ws.get_ref().transport());
                 // Not when the server is being closed: then the driver is gone.
                 tokio::select! {
