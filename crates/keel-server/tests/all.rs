@@ -19,6 +19,8 @@ mod http_api;
 mod memory;
 #[path = "all/programs.rs"]
 mod programs;
+#[path = "all/rewound.rs"]
+mod rewound;
 #[path = "all/secrets.rs"]
 mod secrets;
 #[path = "all/sessions.rs"]

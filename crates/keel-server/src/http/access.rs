@@ -137,8 +137,8 @@ pub(super) async fn row(
     session: &SessionId,
 ) -> Result<SessionRow, Response> {
     let not_found = || reply::code(Code::SessionNotFound);
-    match shared.store.load(session).await {
-        Ok(Some(loaded)) if grant.may_enter(&loaded.row) => Ok(loaded.row),
+    match shared.store.row(session).await {
+        Ok(Some(row)) if grant.may_enter(&row) => Ok(row),
         Ok(_) => Err(not_found()),
         Err(error) => Err(store(&error)),
     }

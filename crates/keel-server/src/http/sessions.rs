@@ -298,7 +298,11 @@ pub(super) async fn delete(
     }
     tracing::info!(%session, "audit: a session is deleted");
     match shared.store.delete(&session).await {
-        Ok(()) => reply::ok(&serde_json::json!({ "deleted": session })),
+        Ok(()) => {
+            // Who reads its log is to see that there is none.
+            shared.tails.grown(&session);
+            reply::ok(&serde_json::json!({ "deleted": session }))
+        }
         Err(error) => access::store(&error),
     }
 }
