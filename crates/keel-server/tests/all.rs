@@ -5,6 +5,8 @@ mod support;
 
 #[path = "all/attacks_http.rs"]
 mod attacks_http;
+#[path = "all/attacks_text.rs"]
+mod attacks_text;
 #[path = "all/attacks_websocket.rs"]
 mod attacks_websocket;
 #[path = "all/configuration.rs"]

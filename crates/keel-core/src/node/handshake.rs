@@ -254,7 +254,8 @@ impl Node {
             .params
             .as_ref()
             .map_or(0, |params| params.to_string().len());
-        if params_size > limits::PARAMS_BYTES_MAX {
+        let project_size = hello.project.as_ref().map_or(0, String::len);
+        if params_size > limits::PARAMS_BYTES_MAX || project_size > limits::PROJECT_BYTES_MAX {
             return self
                 .conns
                 .refuse_as(id, Code::InvalidRequest, now, &mut self.mint, out);
