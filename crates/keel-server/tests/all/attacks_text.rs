@@ -65,7 +65,7 @@ async fn texts_are_kept_and_listed_as_they_are_in_both_stores_a68() {
             let path = format!("/v1/sessions?project={}", escaped(text));
             assert_eq!(
                 ids(&host.get(&path, &token).await),
-                [session.clone()],
+                std::slice::from_ref(session),
                 "{text:?}"
             );
             let read = host.get(&format!("/v1/sessions/{session}"), &token).await;
