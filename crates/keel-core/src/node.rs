@@ -9,7 +9,9 @@ mod config;
 mod conn;
 mod ctx;
 mod handshake;
+mod injection;
 mod io;
+mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
 pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
-    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest,
+    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
 };
+pub use pressure::Load;
 
 pub(crate) use conn::{Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
@@ -37,6 +40,7 @@ use crate::{
 
 use conn::{Conns, Due};
 use ctx::Runs;
+use pressure::Pressure;
 use registry::Entry;
 
 /// See the module's text.
@@ -52,6 +56,7 @@ pub struct Node {
     runs: Runs,
     start: Start,
     drain: Option<Drain>,
+    pressure: Pressure,
 }
 
 /// How far the Node is with what a server before it left behind.
@@ -107,6 +112,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            pressure: Pressure::default(),
         }
     }
 
@@ -211,6 +217,7 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
+            Input::Load(load) => self.pressed(now, load),
             Input::Tick => {}
         }
         self.run_timers(now, out);

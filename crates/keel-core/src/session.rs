@@ -40,6 +40,8 @@ use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
 use health::{Legs, StoreLeg};
+use injection::InForce;
+pub(crate) use injection::Wanted;
 use members::Member;
 use quarantine::Quarantine;
 use runs::Run;
@@ -107,6 +109,8 @@ pub(crate) struct Session {
     since: UnixMillis,
     /// Its status as last told.
     told_status: Option<keel_wire::Status>,
+    /// What was broken on purpose.
+    injected: Vec<InForce>,
     /// Positions of text that may be put together, of turns that have ended.
     compactable: VecDeque<(Seq, Seq)>,
     /// When it began to wait for a slot, and where it stands.

@@ -11,8 +11,14 @@ mod admission;
 mod commands;
 #[path = "all/frames.rs"]
 mod frames;
+#[path = "all/fuzz.rs"]
+mod fuzz;
+#[path = "all/fuzzed.rs"]
+mod fuzzed;
 #[path = "all/hostile.rs"]
 mod hostile;
+#[path = "all/injected.rs"]
+mod injected;
 #[path = "all/resume.rs"]
 mod resume;
 #[path = "all/store.rs"]

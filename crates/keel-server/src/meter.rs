@@ -66,6 +66,16 @@ impl Meter {
         self.run(|| gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 }));
     }
 
+    pub(crate) fn tls_days_left(&self, days: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "days are far below 2^52")]
+        self.run(|| gauge!("evenkeel_tls_days_left").set(days as f64));
+    }
+
+    pub(crate) fn tls_reloaded(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.run(|| counter!("evenkeel_tls_reloads_total", "outcome" => outcome).increment(1));
+    }
+
     pub(crate) fn refused(&self, why: &'static str) {
         self.run(|| counter!("evenkeel_refused_total", "why" => why).increment(1));
     }
@@ -103,6 +113,10 @@ impl Meter {
             set("evenkeel_slots_held", census.slots_held);
             set("evenkeel_slots_waiting", census.slots_waiting);
             set("evenkeel_draining", usize::from(census.draining));
+            set("evenkeel_overloaded", usize::from(census.overloaded));
+            set("evenkeel_memory_short", usize::from(census.memory_short));
+            let waited = Duration::from_millis(census.input_wait_ms);
+            gauge!("evenkeel_input_wait_seconds").set(waited.as_secs_f64());
         });
     }
 

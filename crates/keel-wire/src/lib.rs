@@ -31,7 +31,7 @@ pub use close::{CloseCode, Verdict};
 pub use code::{Code, FaultCode};
 pub use codec::DecodeError;
 pub use command::{
-    Answer, CancelTurn, Command, EndSession, InjectFault, Injection, Say, Send, SetParams,
+    Answer, CancelTurn, Command, EndSession, InjectFault, Injected, Injection, Say, Send, SetParams,
 };
 pub use event::{
     Action, Event, Item, LeaveReason, Message, ParamsApplied, ParamsChanged, ParticipantJoined,

@@ -68,6 +68,7 @@ pub(super) fn live() -> Status {
         state: State::Live,
         fault: None,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: 0,
     }
 }

@@ -469,10 +469,10 @@ impl Conns {
     }
 
     /// Neither reads nor writes a connection any more (an injected fault).
-    pub(crate) fn freeze(&mut self, id: ConnId, out: &mut Outputs) {
+    pub(crate) fn freeze(&mut self, id: ConnId, span: Duration, out: &mut Outputs) {
         if let Some(conn) = self.table.get_mut(&id) {
             conn.frozen = true;
-            out.push(Output::Freeze { conn: id });
+            out.push(Output::Freeze { conn: id, span });
         }
     }
 }

@@ -470,7 +470,7 @@ impl Node {
                     session.ask_end(ask, reason, ctx);
                 });
             }
-            Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => {
+            Ask::Status { .. } | Ask::Census | Ask::Inject(_) => {
                 unreachable!("answered without waiting")
             }
         }

@@ -11,7 +11,7 @@ use keel_wire::{
 };
 use serde_json::Value;
 
-use super::{Life, Session, commit::Effect};
+use super::{Life, Session, Wanted, commit::Effect};
 use crate::{
     limits,
     node::{ConnId, Ctx},
@@ -279,21 +279,8 @@ impl Session {
     }
 
     fn inject_for(&mut self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
-        let fact = Fact::Injected {
-            injection: inject.fault.clone(),
-        };
-        self.journal(Some(&asker.participant), fact, ctx);
-        match inject.fault {
-            // Its receipt is kept first: else its sender would send it again, and strike again.
-            Injection::Panic { times: 1 } => {
-                let command = asker.command.clone();
-                self.after_commit(Effect::Panic { command });
-                return Ok(ReceiptBody::ok());
-            }
-            Injection::Panic { times: 2 } => {}
-            Injection::Panic { .. } => {
-                return Err(self.no(Code::InvalidRequest, "a panic strikes once or twice", ctx));
-            }
+        let times = match inject.fault {
+            Injection::Panic { times } => Some(times),
             Injection::DropConnection
             | Injection::CloseConnection { .. }
             | Injection::FaultThenClose { .. }
@@ -301,10 +288,27 @@ impl Session {
             | Injection::KillProvider
             | Injection::StallProvider
             | Injection::FailStore
-            | Injection::ExpireToken => {}
+            | Injection::SlowServer
+            | Injection::ExpireToken => None,
+        };
+        if times.is_some_and(|times| !(1..=2).contains(&times)) {
+            return Err(self.no(Code::InvalidRequest, "a panic strikes once or twice", ctx));
+        }
+        let wanted = Wanted {
+            fault: inject.fault,
+            for_ms: inject.for_ms,
+            seed: inject.seed,
+        };
+        let injected = wanted.named(ctx);
+        if times == Some(1) {
+            // Its receipt is kept first: else its sender would send it again, and strike again.
+            self.journal(Some(&asker.participant), Fact::Injected { injected }, ctx);
+            let command = asker.command.clone();
+            self.after_commit(Effect::Panic { command });
+            return Ok(ReceiptBody::ok());
         }
         let conns: Vec<ConnId> = asker.conn.into_iter().collect();
-        if self.inject(&conns, &inject.fault, inject.for_ms, ctx) == 0 {
+        if self.inject(Some(&asker.participant), &conns, &injected, ctx) == 0 {
             return Err(self.no(Code::InvalidRequest, "there is nothing to break", ctx));
         }
         Ok(ReceiptBody::ok())

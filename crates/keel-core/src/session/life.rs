@@ -68,6 +68,7 @@ impl Session {
             end_announced: false,
             since: row.created_at,
             told_status: None,
+            injected: Vec::new(),
             compactable: VecDeque::new(),
             queued_at: None,
             place: (0, 0),
@@ -268,6 +269,7 @@ impl Session {
                 "session duration warning",
             ),
             at(self.release_at(config.resume_window), "slot release"),
+            at(self.injected_until(), "injected fault"),
             at(self.hibernate_at(config.hibernate_after), "hibernation"),
         ];
         all.into_iter().fold(None, Deadline::earlier)
@@ -277,6 +279,7 @@ impl Session {
     pub(crate) fn tick(&mut self, ctx: &mut Ctx<'_>) {
         let now = ctx.now.mono;
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.expire_injected(ctx);
         self.check_run(ctx);
         self.retry_commit(ctx);
         if due(self.commit_slow_at()) || due(self.read_slow_at()) {

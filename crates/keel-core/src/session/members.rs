@@ -316,6 +316,7 @@ impl Session {
         }
         member.conn = None;
         member.away_since = Some(now);
+        let fault = self.blame_conn(id, fault);
         self.note_away();
         let close = match end {
             Some(ConnEnd::Close { code, .. }) => Some(*code),

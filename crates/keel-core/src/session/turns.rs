@@ -293,6 +293,10 @@ impl Session {
             self.quarantine.answered(&turn.prompt);
         }
         let bytes = run.as_ref().map_or(0, |run| run.at_byte);
+        let fault = fault.map(|fault| match &run {
+            Some(run) => self.blame_run(run.id, fault),
+            None => fault,
+        });
         let fault = fault.map(|fault| Box::new(fault.session(&self.id).turn(&turn.id)));
         let ended = TurnEnded {
             turn: turn.id.clone(),

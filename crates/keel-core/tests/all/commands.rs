@@ -210,6 +210,7 @@ fn fault_injection_that_is_off_is_like_no_command_at_all_m39_a23() {
             keel_wire::InjectFault {
                 fault,
                 for_ms: None,
+                seed: None,
             },
         );
         world.receipts(conn).first().cloned()

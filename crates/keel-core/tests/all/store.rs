@@ -144,6 +144,7 @@ fn a_panic_ends_neither_the_session_nor_its_neighbours_s02() {
     let panic = |times| keel_wire::InjectFault {
         fault: keel_wire::Injection::Panic { times },
         for_ms: None,
+        seed: None,
     };
     world.command(conn, 2, panic(1));
     assert!(world.lines[&conn].closed.is_some());
@@ -199,11 +200,13 @@ fn asks_to_end(world: &World, session: &keel_wire::SessionId) -> keel_core::node
 }
 
 fn panics(session: &keel_wire::SessionId) -> keel_core::node::Ask {
-    keel_core::node::Ask::Inject {
+    keel_core::node::Ask::Inject(keel_core::node::Strike {
         session: session.clone(),
         participant: None,
         injection: keel_wire::Injection::Panic { times: 1 },
-    }
+        for_ms: None,
+        seed: None,
+    })
 }
 
 #[test]
@@ -266,7 +269,13 @@ fn who_asked_over_http_is_answered_when_the_session_panics() {
 fn there_is_nothing_to_panic_in_a_session_that_is_not_in_memory() {
     let mut world = World::new();
     asked(&mut world, 1, panics(&keel_wire::SessionId::from_bits(9)));
-    assert_eq!(world.replies, [keel_core::node::Answer::Struck(0)]);
+    assert_eq!(
+        world.replies,
+        [keel_core::node::Answer::Struck {
+            count: 0,
+            injected: None
+        }]
+    );
 }
 
 fn panic_once() -> keel_wire::InjectFault {
@@ -274,6 +283,7 @@ fn panic_once() -> keel_wire::InjectFault {
     keel_wire::InjectFault {
         fault,
         for_ms: None,
+        seed: None,
     }
 }
 
@@ -301,6 +311,7 @@ fn a_panic_that_is_asked_for_once_strikes_once_s02_m39() {
         keel_wire::InjectFault {
             fault: keel_wire::Injection::Panic { times: 3 },
             for_ms: None,
+            seed: None,
         },
     );
     let receipts = world.receipts(conn);

@@ -470,11 +470,13 @@ fn a_run_that_was_never_begun_keeps_no_server_from_stopping() {
     let session = world.welcome(conn).session;
     world.mood = StoreMood::Refuses;
     world.say(conn, 1, "accepted, but not kept");
-    let question = Ask::Inject {
+    let question = Ask::Inject(keel_core::node::Strike {
         session,
         participant: None,
         injection: Injection::Panic { times: 1 },
-    };
+        for_ms: None,
+        seed: None,
+    });
     let ask = AskId(1);
     world.input(Input::Ask { ask, question });
     world.mood = StoreMood::Well;
@@ -748,6 +750,7 @@ fn a_provider_that_is_killed_on_purpose_is_not_the_prompts_doing_m39() {
         let inject = keel_wire::InjectFault {
             fault,
             for_ms: None,
+            seed: None,
         };
         world.command(conn, n + 1, inject);
         world.finish(crash(Code::ProviderCrashed));

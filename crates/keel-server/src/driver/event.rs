@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_core::node::{Answer, Ask, ConnId, Input};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{socket::Out, tickets::Handshake};
 
@@ -29,6 +32,11 @@ pub(crate) enum Event {
         question: Ask,
         /// Takes the answer.
         reply: oneshot::Sender<Answer>,
+    },
+    /// How long has it waited?
+    Probe {
+        /// Since when.
+        sent: Instant,
     },
     /// Take no new work, move the old, stop.
     Drain {

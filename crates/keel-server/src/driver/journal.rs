@@ -72,8 +72,9 @@ fn log(session: &SessionId, entry: &Entry) {
         Fact::Panicked { .. } => {
             tracing::error!(%session, participant, fact, code, fault = id, "a session panicked");
         }
-        Fact::Injected { injection } => {
-            tracing::warn!(%session, participant, fact, ?injection, "audit: broken on purpose");
+        Fact::Injected { injected } => {
+            let (id, injection) = (&injected.id, &injected.fault);
+            tracing::warn!(%session, participant, fact, %id, ?injection, "audit: broken on purpose");
         }
         Fact::StoreFailed { .. } => {
             tracing::warn!(%session, fact, code, fault = id, "the store refuses to write");

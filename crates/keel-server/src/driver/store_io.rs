@@ -65,11 +65,13 @@ impl Work {
     }
 
     pub(super) fn commit(&mut self, session: SessionId, n: u64, batch: Arc<Batch>) {
-        if self
-            .store_refuses_until
-            .is_some_and(|until| Instant::now() < until)
-        {
-            let error = "a fault was injected".to_owned();
+        let now = Instant::now();
+        let refuses = self
+            .store_refuses
+            .as_ref()
+            .filter(|(until, _)| now < *until);
+        if let Some((_, injected)) = refuses {
+            let error = format!("a fault was injected: {injected}");
             let failure = CommitFailure::NotWritten { error };
             let input = Input::CommitFailed {
                 session,
@@ -80,7 +82,7 @@ impl Work {
                 .push(Box::pin(std::future::ready(Done::input(input))));
             return;
         }
-        self.store_refuses_until = None;
+        self.store_refuses = None;
         let answer = self.store.commit(Arc::unwrap_or_clone(batch));
         self.op("commit", answer, move |result| {
             Done::input(match result {

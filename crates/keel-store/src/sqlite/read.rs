@@ -17,6 +17,16 @@ fn sql<T>(outcome: rusqlite::Result<T>) -> Result<T, StoreError> {
     outcome.map_err(|error| error_of(&error))
 }
 
+pub(super) fn row(
+    conn: &Connection,
+    session: &SessionId,
+) -> Result<Option<SessionRow>, StoreError> {
+    let query = format!("SELECT {} FROM session WHERE session = ?1", rows::SESSION);
+    let mut find = sql(conn.prepare_cached(&query))?;
+    let found = sql(find.query([session.as_str()]))?;
+    Ok(rows::collect(found, rows::session)?.pop())
+}
+
 pub(super) fn load(conn: &Connection, session: &SessionId) -> Result<Option<Loaded>, StoreError> {
     let view = sql(conn.unchecked_transaction())?;
     let query = format!(
