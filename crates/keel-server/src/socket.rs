@@ -10,7 +10,7 @@ mod transport;
 mod upgrade;
 mod writer;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use keel_core::{
     limits::OUTCOME_SEALED_WITHIN,
@@ -153,8 +153,8 @@ impl Socket {
                         return Box::pin(self.leave(last)).await;
                     }
                 },
-                _ = transport.writable(), if unwritten && broken.is_none() => {}
-                _ = transport.readable(), if !ready => ready = true,
+                _ = poll_fn(|cx| transport.poll_write_ready(cx)), if unwritten && broken.is_none() => {}
+                _ = poll_fn(|cx| transport.poll_read_ready(cx)), if !ready => ready = true,
                 () = std::future::ready(()), if ready => {
                     ready = false;
                     if let Some(end) = self.read().await {

@@ -5,7 +5,10 @@
 //! counted as it is for TCP, and the last words of a connection (its close, its alert, its
 //! half-close) go out in their order.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::{
+    io::{self, IoSlice, Read, Write},
+    task::{Context, Poll},
+};
 
 use rustls::ServerConnection;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -57,11 +60,15 @@ impl Transport {
         }
     }
 
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tls(tls) if tls.unread > 0 => Ok(()),
-            Self::Plain(_) | Self::Tls(_) => self.tcp().readable().await,
+            Self::Tls(tls) if tls.unread > 0 => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Tls(_) => self.tcp().poll_read_ready(cx),
         }
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_write_ready(cx)
     }
 
     pub(super) async fn writable(&self) -> io::Result<()> {
