@@ -202,8 +202,6 @@ pub const ACTION_WITHIN: Duration = s(600);
 pub const HANDSHAKES_MAX: usize = 4_096;
 /// Sessions in memory; then `session_limit`.
 pub const SESSIONS_MAX: usize = 100_000;
-/// Longest name of a project, in bytes; then `invalid_request`.
-pub const PROJECT_BYTES_MAX: usize = 256;
 /// How long an input may wait until it is handled; beyond, and for [`OVERLOADED_AFTER`], the server
 /// is overloaded and refuses new sessions.
 pub const INPUT_WAIT_MAX: Duration = ms(200);

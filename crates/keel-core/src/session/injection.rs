@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    fn strike(&mut self, conns: &[ConnId], injected: &Injected, span: Duration, ctx: &mut Ctx<'_>) {
+    fn strike(&self, conns: &[ConnId], injected: &Injected, span: Duration, ctx: &mut Ctx<'_>) {
         let run = self.run.as_ref().map(|run| run.id);
         match &injected.fault {
             Injection::DropConnection => {
@@ -143,12 +143,7 @@ impl Session {
                     ctx.conns.freeze(*conn, span, ctx.out);
                 }
             }
-            Injection::KillProvider => {
-                if let Some(run) = &mut self.run {
-                    run.struck = true;
-                }
-                ctx.out.extend(run.map(|run| Output::KillRun { run }));
-            }
+            Injection::KillProvider => ctx.out.extend(run.map(|run| Output::KillRun { run })),
             Injection::StallProvider => {
                 ctx.out
                     .extend(run.map(|run| Output::StallRun { run, span }));

@@ -36,8 +36,6 @@ pub(crate) struct Run {
     pub(super) waiting: Option<(Action, Instant)>,
     cancelled_at: Option<Instant>,
     stall_told: bool,
-    /// It is being killed because somebody asked for that fault.
-    pub(super) struck: bool,
 }
 
 impl Run {
@@ -54,7 +52,6 @@ impl Run {
             waiting: None,
             cancelled_at: None,
             stall_told: false,
-            struck: false,
         }
     }
 
@@ -315,17 +312,17 @@ impl Session {
             .run
             .as_ref()
             .is_some_and(|run| run.at_byte == 0 && run.held == 0);
-        let struck = self.run.as_ref().is_some_and(|run| run.struck);
         let attempts = self.turns.front().map_or(0, |turn| turn.attempts);
         let allowed = ctx
             .config
             .backends
             .get(&self.row.backend)
             .map_or(1, |b| b.attempts.max(1));
-        let mut fault = self.run_fault(failure, ctx).turn(turn);
-        if struck {
-            fault = fault.detail("injected", true);
-        }
+        let fault = self.run_fault(failure, ctx).turn(turn);
+        let fault = match &self.run {
+            Some(run) => self.blame_run(run.id, fault),
+            None => fault,
+        };
         let prompt = self.turns.front().map_or("", |turn| turn.prompt.as_str());
         self.quarantine.failed(prompt, &fault);
         let held = self.quarantine.holds_ms(prompt, ctx.now.wall).is_some();

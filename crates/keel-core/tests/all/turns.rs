@@ -759,5 +759,6 @@ fn a_provider_that_is_killed_on_purpose_is_not_the_prompts_doing_m39() {
     let Some(Event::TurnEnded(ended)) = log.last() else {
         panic!("{log:?}")
     };
-    assert_eq!(ended.fault.as_ref().unwrap().detail["injected"], true);
+    let detail = &ended.fault.as_ref().unwrap().detail;
+    assert!(detail["injected"].is_string(), "{detail:?}");
 }
