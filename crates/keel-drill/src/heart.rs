@@ -55,6 +55,8 @@ pub(crate) async fn run(
         data: None,
         more: String::new(),
         files_max: None,
+        env: Vec::new(),
+        mutant: None,
     };
     let mut server = Server::start(setup).await?;
     let proxy = Proxy::start(server.addr()).await?;

@@ -14,6 +14,7 @@ mod client;
 pub mod endpoint;
 mod heart;
 mod ledger;
+mod mutant;
 mod proxy;
 mod raw;
 mod results;
@@ -25,7 +26,8 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 
-pub use results::{Leaked, Report, Row, Summary};
+pub use mutant::Mutant;
+pub use results::{Leaked, MutantCount, Report, Row, Summary};
 
 /// What to drill.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Options {
     pub heart: Duration,
     /// Rows at once; the heart is always alone.
     pub parallel: usize,
+    /// Runs each row once more with its mutant planted.
+    pub mutants: bool,
     /// For everything that is random.
     pub seed: u64,
 }

@@ -15,20 +15,30 @@ use crate::{
     Options,
     client::Client,
     heart::unix_ms,
-    ledger::{Seen, Turn},
+    ledger::{Line, Seen, Turn},
+    mutant::Mutant,
     proxy::{Cut, Proxy},
+    raw::Raw,
     results::Row,
-    rows::Spec,
+    rows::{Spec, Witness},
     server::{self, Server, Setup},
 };
+pub(crate) use slow_disk::lacks_compiler;
+use witness::Before;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The bystander's program says something so often.
 const BYSTANDER_PACE_MS: u64 = 50;
-/// How much its p99 may move on a host that runs rows beside each other.
-const BYSTANDER_SLACK_MS: u64 = 250;
+/// How much its p99 may move.
+const BYSTANDER_SLACK_MS: u64 = 20;
+/// The same, on a host that runs rows beside each other: they cost it more than the fault does.
+const CROWDED_SLACK_MS: u64 = 250;
+/// When a network breaks again that nobody told to.
+const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
+mod slow_disk;
 mod verdict;
+mod witness;
 
 /// Who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +94,14 @@ pub(crate) struct Rig {
     pub(crate) strikes_all: bool,
     /// The fault strikes whoever is in this session.
     pub(crate) strikes_session: bool,
+    /// Commands that undo what a row did to the host, the last first.
+    pub(crate) undo: Vec<Vec<String>>,
+    /// What is wrong on purpose.
+    pub(crate) mutant: Option<Mutant>,
+    witness: Witness,
+    before: Before,
+    admin: String,
+    slack_ms: u64,
     clients: BTreeMap<Who, Client>,
     struck: Who,
     bystander: Option<Client>,
@@ -91,19 +109,35 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) async fn start(options: &Options, spec: &Spec) -> Result<Self> {
-        let dir = options.dir.join(spec.row.id.replace('/', "_"));
+    pub(crate) async fn start(
+        options: &Options,
+        spec: &Spec,
+        mutant: Option<Mutant>,
+    ) -> Result<Self> {
+        let mut name = spec.row.id.replace('/', "_");
+        if let Some(mutant) = mutant {
+            name = format!("{name}-{}", mutant.name());
+        }
+        let dir = options.dir.join(name);
         fs::create_dir_all(&dir)?;
+        let env = if spec.slow_disk {
+            slow_disk::prepare(&dir).await?
+        } else {
+            Vec::new()
+        };
         let server = Server::start(Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
             more: spec.more.replace("{dir}", &dir.display().to_string()),
             files_max: spec.files_max,
+            env,
+            mutant,
         })
         .await?;
         let proxy = Proxy::start(server.addr()).await?;
         let token = server.token(&["--subject", "drill", "--faults"]).await?;
+        let admin = server.token(&["--subject", "x", "--admin"]).await?;
         let mut rig = Self {
             exe: options.exe.clone(),
             dir,
@@ -119,12 +153,23 @@ impl Rig {
             ends: BTreeMap::new(),
             strikes_all: false,
             strikes_session: false,
+            undo: Vec::new(),
+            mutant,
+            witness: spec.witness,
+            before: Before::default(),
+            admin,
+            slack_ms: if options.parallel > 1 {
+                CROWDED_SLACK_MS
+            } else {
+                BYSTANDER_SLACK_MS
+            },
             clients: BTreeMap::new(),
             struck: Who::Owner,
             bystander: None,
             bystander_session: String::new(),
         };
         rig.place_bystander().await?;
+        rig.before = Before::of(&rig.server, &rig.admin).await?;
         Ok(rig)
     }
 
@@ -177,6 +222,9 @@ impl Rig {
                 }
             }
             Who::Owner => args.extend(["--session", &session]),
+        }
+        if let Some(mutant) = self.mutant.filter(|_| who == self.struck) {
+            args.extend(["--mutant", mutant.name()]);
         }
         let client = Client::start(&self.exe, url, token, &args)?;
         self.clients.insert(who, client);
@@ -243,9 +291,66 @@ impl Rig {
         Ok(())
     }
 
+    /// Many clients in one process, which have a session each.
+    pub(crate) fn crowd(&self, url: &str, of: usize) -> Result<Client> {
+        let of = of.to_string();
+        let mut args = vec!["--backend", "echo", "--crowd", &of];
+        if let Some(mutant) = self.mutant {
+            args.extend(["--mutant", mutant.name()]);
+        }
+        Client::start(&self.exe, url, &self.token, &args)
+    }
+
+    /// A client by hand, which said hello with more members; and what it was welcomed with.
+    pub(crate) async fn by_hand(&self, more: &Value) -> Result<(Raw, Value)> {
+        Raw::join(self.server.addr(), &self.token, more, self.mutant).await
+    }
+
     /// From here on, things are as the fault made them.
     pub(crate) fn strike(&mut self) {
         self.struck_at = unix_ms();
+        if self.mutant == Some(Mutant::CutAgain) {
+            self.proxy.cut_after(CUT_AGAIN_AFTER, Cut::Reset);
+        }
+    }
+
+    /// What the server says about the session that is drilled.
+    pub(crate) async fn ask_session(&self, about: &str) -> Result<Value> {
+        let path = format!("/v1/sessions/{}{about}", self.session);
+        let (_, body) = server::get(self.server.addr(), &path, Some(&self.admin)).await?;
+        serde_json::from_str(&body).with_context(|| format!("an answer of JSON: {body}"))
+    }
+
+    /// What the server says about itself.
+    pub(crate) async fn ask_node(&self) -> Result<Value> {
+        let (_, body) = server::get(self.server.addr(), "/v1/node", Some(&self.admin)).await?;
+        serde_json::from_str(&body).with_context(|| format!("an answer of JSON: {body}"))
+    }
+
+    /// Tokens of a server that was started on other data.
+    pub(crate) async fn renew_tokens(&mut self) -> Result<()> {
+        self.token = self.server.token(&["--subject", "drill"]).await?;
+        self.admin = self.server.token(&["--subject", "x", "--admin"]).await?;
+        Ok(())
+    }
+
+    /// Does something to the host, which is undone when the row is over.
+    pub(crate) async fn host(&mut self, command: &[&str], undo: Option<&[&str]>) -> Result<String> {
+        let (program, args) = command.split_first().context("a command")?;
+        let output = tokio::process::Command::new(program)
+            .args(args)
+            .output()
+            .await
+            .with_context(|| (*program).to_owned())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{}: {said}", command.join(" "));
+        }
+        if let Some(undo) = undo {
+            self.undo
+                .push(undo.iter().map(|&word| word.to_owned()).collect());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// Strikes the connections through the proxy, of which there must be one.
@@ -259,51 +364,37 @@ impl Rig {
 
     /// Waits until the struck client says what it lost its connection, or its session, by.
     pub(crate) async fn told(&mut self, within: Duration) -> Result<()> {
-        let since = self.struck_at;
-        let told = self
-            .client(self.struck)?
-            .until(within, "told of the loss", |line| {
-                match (&line.what, line.t + 2 >= since) {
-                    (Seen::Lost { code, .. } | Seen::Failed { code, .. }, true) => {
-                        Some((code.clone(), line.t))
-                    }
-                    _ => None,
-                }
-            });
+        let told = self.sees(within, "told of the loss", |line| match &line.what {
+            Seen::Lost { code, .. } | Seen::Failed { code, .. } => Some(code.clone()),
+            _ => None,
+        });
         let (code, at) = told.await?;
         self.row.cause = Some(code);
-        self.row.told_ms = Some(span(since, at));
+        self.row.told_ms = Some(span(self.struck_at, at));
         Ok(())
     }
 
     /// Waits until the struck client is back; measured from `since`.
     pub(crate) async fn back(&mut self, since: u64, within: Duration) -> Result<()> {
-        let struck_at = self.struck_at;
-        let back = self
-            .client(self.struck)?
-            .until(within, "recovered", |line| {
-                let after = line.t + 2 >= struck_at;
-                matches!(line.what, Seen::Recovered { .. } if after).then_some(line.t)
-            });
-        let at = back.await?;
+        let back = self.sees(within, "recovered", |line| {
+            matches!(line.what, Seen::Recovered { .. }).then_some(())
+        });
+        let ((), at) = back.await?;
         self.row.recovered_ms = Some(span(since, at));
-        self.row.outcome = Some("recovered".to_owned());
+        self.recovered();
         Ok(())
     }
 
     /// Waits until the struck client gave up.
     pub(crate) async fn failed(&mut self, within: Duration) -> Result<()> {
-        let since = self.struck_at;
-        let gone = self.client(self.struck)?.until(within, "failed", |line| {
-            match (&line.what, line.t + 2 >= since) {
-                (Seen::Failed { code, .. }, true) => Some((code.clone(), line.t)),
-                _ => None,
-            }
+        let gone = self.sees(within, "failed", |line| match &line.what {
+            Seen::Failed { code, .. } => Some(code.clone()),
+            _ => None,
         });
         let (code, at) = gone.await?;
         if self.row.cause.is_none() {
             self.row.cause = Some(code);
-            self.row.told_ms = Some(span(since, at));
+            self.row.told_ms = Some(span(self.struck_at, at));
         }
         self.row.outcome = Some("failed".to_owned());
         Ok(())
@@ -323,6 +414,30 @@ impl Rig {
         ended(client).context("it ended")
     }
 
+    /// Waits until the struck client saw something, after the fault.
+    pub(crate) async fn sees<T>(
+        &self,
+        within: Duration,
+        what: &str,
+        mut look: impl FnMut(&Line) -> Option<T>,
+    ) -> Result<(T, u64)> {
+        let since = self.struck_at;
+        self.client(self.struck)?
+            .until(within, what, |line| {
+                let after = line.t + 2 >= since;
+                after
+                    .then(|| look(line))
+                    .flatten()
+                    .map(|found| (found, line.t))
+            })
+            .await
+    }
+
+    /// It came back, and that is what was wanted.
+    pub(crate) fn recovered(&mut self) {
+        self.row.outcome = Some("recovered".to_owned());
+    }
+
     /// Waits for a receipt; the code of a refusal.
     pub(crate) async fn receipt(&self, key: &str) -> Result<(Option<String>, u64)> {
         let receipt = self
@@ -336,25 +451,6 @@ impl Rig {
 
     pub(crate) fn wrong(&mut self, what: impl Into<String>) {
         self.row.wrong.push(what.into());
-    }
-
-    /// The second witness: the server's journal names the code.
-    pub(crate) async fn journal_names(&mut self, code: &str) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(10);
-        while !verdict::names(&self.journal().await?, code) {
-            if Instant::now() > until {
-                self.wrong(format!("the server's journal does not name {code}"));
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn journal(&self) -> Result<Value> {
-        let path = format!("/v1/sessions/{}/journal", self.session);
-        let (_, body) = server::get(self.server.addr(), &path, Some(&self.token)).await?;
-        serde_json::from_str(&body).with_context(|| format!("a journal: {body}"))
     }
 }
 

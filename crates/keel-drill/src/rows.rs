@@ -1,22 +1,45 @@
 //! The rows: what is broken, when, for whom, and what must come of it.
 
 mod admission;
-mod network;
+mod connecting;
+mod crowd;
+mod cuts;
+mod hand;
+mod pace;
 mod peer;
 mod provider;
 mod server;
+mod store;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use anyhow::Result;
 use futures_util::StreamExt;
 
-use crate::{Options, results::Row, rig::Rig};
+use crate::{Options, mutant::Mutant, results::Row, rig::Rig};
 
 /// A row takes no longer than this, whatever happens.
 const ROW_WITHIN: Duration = Duration::from_secs(150);
 
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+/// What a row does.
 type Work<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+/// The same, to be begun.
+type Run = for<'a> fn(&'a mut Rig) -> Work<'a>;
+
+/// What the server's side must show of a fault, beside what a client was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Witness {
+    /// Status and journal of the session, log and metrics name the cause.
+    Session,
+    /// Log and metrics do; there is no session whose journal could.
+    Node,
+    /// Log and metrics name this instead: the server sees the fault from its own side.
+    Instead(&'static str),
+    /// The server cannot see it, for this reason.
+    Unseen(&'static str),
+}
 
 /// A row that can be run.
 pub(crate) struct Spec {
@@ -25,6 +48,11 @@ pub(crate) struct Spec {
     /// Where its data lies, below its folder.
     pub(crate) data: Option<String>,
     pub(crate) files_max: Option<u32>,
+    /// Its syncs can be made slow.
+    pub(crate) slow_disk: bool,
+    pub(crate) witness: Witness,
+    /// What must turn it red.
+    mutant: Mutant,
     /// What the host lacks for it.
     needs: Option<String>,
     work: Box<dyn for<'a> Fn(&'a mut Rig) -> Work<'a>>,
@@ -35,6 +63,7 @@ impl Spec {
         id: &str,
         group: &str,
         fault: &str,
+        mutant: Mutant,
         work: impl for<'a> Fn(&'a mut Rig) -> Work<'a> + 'static,
     ) -> Self {
         let mut parts = id.split('/').skip(1);
@@ -51,11 +80,15 @@ impl Spec {
                 role: role.unwrap_or("owner").to_owned(),
                 backend: "process".to_owned(),
                 expected_outcome: "recovered".to_owned(),
+                mutant: Some(mutant.name().to_owned()),
                 ..Row::default()
             },
             more: String::new(),
             data: None,
             files_max: None,
+            slow_disk: false,
+            witness: Witness::Session,
+            mutant,
             needs: None,
             work: Box::new(work),
         }
@@ -86,6 +119,27 @@ impl Spec {
         self
     }
 
+    /// Its data lies there, below its folder.
+    fn data(mut self, name: &str) -> Self {
+        self.data = Some(name.to_owned());
+        self
+    }
+
+    const fn files_max(mut self, files: u32) -> Self {
+        self.files_max = Some(files);
+        self
+    }
+
+    const fn slow_disk(mut self) -> Self {
+        self.slow_disk = true;
+        self
+    }
+
+    const fn witness(mut self, witness: Witness) -> Self {
+        self.witness = witness;
+        self
+    }
+
     fn needs(mut self, lacking: Option<String>) -> Self {
         self.needs = lacking;
         self
@@ -95,10 +149,15 @@ impl Spec {
 /// Every row of the catalogue that is built.
 fn all() -> Vec<Spec> {
     let groups = [
-        network::rows(),
+        cuts::rows(),
+        connecting::rows(),
+        pace::rows(),
+        crowd::rows(),
+        hand::rows(),
         peer::rows(),
         admission::rows(),
         server::rows(),
+        store::rows(),
         provider::rows(),
     ];
     groups.into_iter().flatten().collect()
@@ -116,29 +175,43 @@ pub(crate) async fn run(
         .collect();
     let count = specs.len();
     let running = specs.into_iter().enumerate().map(|(n, spec)| async move {
-        let row = Box::pin(one(options, &spec)).await;
+        let mut row = Box::pin(one(options, &spec, None)).await;
         let verdict = match (&row.skipped, row.pass) {
             (Some(_), _) => "skipped",
             (None, true) => "pass",
             (None, false) => "FAIL",
         };
         told(&format!("{:>3} of {count}: {verdict} {}", n + 1, row.id));
-        row
+        if options.mutants && row.skipped.is_none() {
+            let bad = Box::pin(one(options, &spec, Some(spec.mutant))).await;
+            let found = spec.mutant.shows_in(&bad);
+            row.mutant_found = Some(found);
+            let verdict = if found { "found" } else { "NOT FOUND" };
+            let (mutant, why) = (spec.mutant.name(), bad.wrong.join("; "));
+            told(&format!(
+                "{:>3} of {count}: {mutant} {verdict} by {}: {why}",
+                n + 1,
+                row.id
+            ));
+        }
+        (n, row)
     });
-    futures_util::stream::iter(running)
-        .buffered(options.parallel)
+    let mut rows: Vec<(usize, Row)> = futures_util::stream::iter(running)
+        .buffer_unordered(options.parallel)
         .collect()
-        .await
+        .await;
+    rows.sort_by_key(|(n, _)| *n);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
-async fn one(options: &Options, spec: &Spec) -> Row {
+async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>) -> Row {
     if let Some(lacking) = &spec.needs {
         return Row {
             skipped: Some(lacking.clone()),
             ..spec.row.clone()
         };
     }
-    let mut rig = match Rig::start(options, spec).await {
+    let mut rig = match Rig::start(options, spec, mutant).await {
         Ok(rig) => rig,
         Err(error) => {
             let mut row = spec.row.clone();

@@ -16,6 +16,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::mutant::Mutant;
+
 /// How long a server may take to be ready: debug builds on loaded machines included.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -32,6 +34,10 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// The most files that it may have open.
     pub(crate) files_max: Option<u32>,
+    /// More of its environment.
+    pub(crate) env: Vec<(&'static str, PathBuf)>,
+    /// What is wrong with it on purpose.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// A server process.
@@ -73,6 +79,25 @@ impl Server {
         self.setup.dir.join("witness")
     }
 
+    /// How often it was started.
+    pub(crate) const fn starts(&self) -> u32 {
+        self.starts
+    }
+
+    /// Where it logs to.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.setup.dir.join("server.log")
+    }
+
+    /// What it has in memory, in KiB.
+    pub(crate) fn resident_kb(&self) -> Result<u64> {
+        let pid = self.pid().context("no server runs")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("what it has in memory")?.parse()?)
+    }
+
     /// Its configuration.
     pub(crate) fn config(&self) -> &Path {
         &self.config
@@ -90,7 +115,7 @@ impl Server {
         let log = fs::File::options()
             .create(true)
             .append(true)
-            .open(self.setup.dir.join("server.log"))?;
+            .open(self.log())?;
         let mut command = match self.setup.files_max {
             None => Command::new(&self.setup.exe),
             Some(max) => {
@@ -100,8 +125,19 @@ impl Server {
                 shell
             }
         };
+        match self.setup.mutant {
+            Some(Mutant::LogMute) => {
+                command.arg("serve").env("EVENKEEL_LOG__LEVEL", "off");
+            }
+            Some(mutant) if mutant.is_in_server() => {
+                command.args(["drill-server", "--mutant", mutant.name()]);
+            }
+            Some(_) | None => {
+                command.arg("serve");
+            }
+        }
+        command.envs(self.setup.env.iter().map(|(name, path)| (name, path)));
         let child = command
-            .arg("serve")
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -147,9 +183,8 @@ impl Server {
         Ok(())
     }
 
-    /// Asks it to stop and waits until it has.
-    pub(crate) async fn terminate(&mut self, within: Duration) -> Result<std::process::ExitStatus> {
-        self.signal(Signal::TERM)?;
+    /// Waits until it has stopped by itself.
+    pub(crate) async fn stopped(&mut self, within: Duration) -> Result<std::process::ExitStatus> {
         let child = self.child.as_mut().context("no server runs")?;
         Ok(tokio::time::timeout(within, child.wait())
             .await
@@ -178,7 +213,7 @@ impl Server {
 
     /// What it logged last.
     pub(crate) fn last_words(&self) -> String {
-        let log = fs::read(self.setup.dir.join("server.log")).unwrap_or_default();
+        let log = fs::read(self.log()).unwrap_or_default();
         let tail = &log[log.len().saturating_sub(2_000)..];
         String::from_utf8_lossy(tail).into_owned()
     }
@@ -192,6 +227,11 @@ fn toml(setup: &Setup, addr: SocketAddr, data: &Path) -> String {
     let quote = |path: &Path| format!("{:?}", path.display().to_string());
     let (exe, witness) = (quote(&setup.exe), quote(&setup.dir.join("witness")));
     let data = quote(data);
+    let lies = if setup.mutant == Some(Mutant::AgentLies) {
+        ", \"--lies\""
+    } else {
+        ""
+    };
     format!(
         r#"
 [server]
@@ -209,9 +249,12 @@ default_backend = "drill"
 [faults]
 enabled = true
 
+[log]
+format = "json"
+
 [backends.drill]
 kind = "process"
-command = [{exe}, "drill-agent", "--witness", {witness}]
+command = [{exe}, "drill-agent", "--witness", {witness}{lies}]
 busy = {{ policy = "queue", max = 4 }}
 
 [backends.echo]

@@ -164,10 +164,7 @@ impl Server {
 
     /// The same server with other providers, as ones that stand before those it was configured with.
     #[must_use]
-    pub fn with_providers(
-        mut self,
-        wrap: impl Fn(Arc<dyn Provider>) -> Arc<dyn Provider>,
-    ) -> Self {
+    pub fn with_providers(mut self, wrap: impl Fn(Arc<dyn Provider>) -> Arc<dyn Provider>) -> Self {
         for (provider, _) in self.backends.values_mut() {
             *provider = wrap(Arc::clone(provider));
         }

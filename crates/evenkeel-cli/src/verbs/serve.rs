@@ -17,10 +17,17 @@ const DATA: &str = "/var/lib/evenkeel";
 pub(crate) struct Args {
     /// The configuration; `evenkeel.toml` is read where there is one
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let server = bind(args).await?;
+    server.run(stop()?).await.map_err(Failure::temporary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A server as configured, that listens and does not answer yet.
+pub(super) async fn bind(args: Args) -> Result<Server, Failure> {
     let source = match args.config {
         Some(path) => Source::File(path),
         None => Source::FileIfThere("evenkeel.toml".into()),
@@ -30,11 +37,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         config.store.path = DATA.into();
     }
     keel_server::init_log(&config.log);
-    let server = Server::bind(config)
-        .await
-        .map_err(|error| refused(&error))?;
-    server.run(stop()?).await.map_err(Failure::temporary)?;
-    Ok(ExitCode::SUCCESS)
+    Server::bind(config).await.map_err(|error| refused(&error))
 }
 
 /// Why a server did not start, as an exit code: a supervisor need not try again what is configured

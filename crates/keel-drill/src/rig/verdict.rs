@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use serde_json::Value;
 
 use crate::{
     heart::children_left,
@@ -17,7 +16,7 @@ use crate::{
     server::{self},
 };
 
-use super::{BYSTANDER_SLACK_MS, Rig};
+use super::Rig;
 
 impl Rig {
     /// The other one must have noticed nothing.
@@ -40,6 +39,9 @@ impl Rig {
         if let Err(error) = self.conclude() {
             self.wrong(format!("{error:#}"));
         }
+        if let Err(error) = self.look_for_witnesses().await {
+            self.wrong(format!("witnesses: {error:#}"));
+        }
         for (who, client) in std::mem::take(&mut self.clients) {
             let _ = client.save(&self.dir.join(format!("{}.ledger", who.name())));
             let _ = client.close().await;
@@ -52,7 +54,24 @@ impl Rig {
             self.wrong(format!("leaks: {error:#}"));
         }
         let _ = self.server.kill().await;
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            let undo: Vec<&str> = undo.iter().map(String::as_str).collect();
+            if let Err(error) = self.host(&undo, None).await {
+                self.wrong(format!("it is not undone: {error:#}"));
+            }
+        }
         let mut row = self.row;
+        if row.told_bound_ms.is_some() && row.told_ms.is_none() {
+            row.wrong
+                .push("it was not measured when it was told".to_owned());
+        }
+        if row.recovered_bound_ms.is_some() && row.recovered_ms.is_none() {
+            row.wrong
+                .push("it was not measured when it recovered".to_owned());
+        }
+        if self.struck_at == 0 {
+            row.wrong.push("nothing was broken".to_owned());
+        }
         let late = |ms: Option<f64>, bound: Option<f64>| match (ms, bound) {
             (Some(ms), Some(bound)) => ms > bound,
             _ => false,
@@ -153,7 +172,7 @@ impl Rig {
             p99(&lines, 0, self.struck_at),
             p99(&lines, self.struck_at, u64::MAX),
         );
-        let on_time = after <= (2 * before).max(before + BYSTANDER_SLACK_MS);
+        let on_time = after <= (2 * before).max(before + self.slack_ms);
         let fine = own && whole && spared && on_time;
         self.row.bystander_ok = Some(fine);
         if !fine {
@@ -169,7 +188,7 @@ impl Rig {
             self.row.leaked.children = Some(children_left(&self.dir)?);
             return Ok(());
         }
-        let admin = self.server.token(&["--subject", "x", "--admin"]).await?;
+        let admin = self.admin.clone();
         let addr = self.server.addr();
         for session in [&self.bystander_session, &self.session] {
             if !session.is_empty() {
@@ -181,8 +200,7 @@ impl Rig {
         self.proxy = Proxy::start(addr).await?;
         let until = Instant::now() + Duration::from_secs(12);
         loop {
-            let (_, body) = server::get(addr, "/v1/node", Some(&admin)).await?;
-            let census = serde_json::from_str::<Value>(&body)?["census"].take();
+            let census = self.ask_node().await?["census"].take();
             let count = |name: &str| census[name].as_u64();
             self.row.leaked = Leaked {
                 tasks: count("runs"),
@@ -202,17 +220,6 @@ impl Rig {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-}
-
-/// Whether a fault code stands anywhere in a journal.
-pub(super) fn names(journal: &Value, code: &str) -> bool {
-    match journal {
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| (name == "code" && value == code) || names(value, code)),
-        Value::Array(items) => items.iter().any(|item| names(item, code)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
