@@ -63,7 +63,12 @@ impl Meter {
     }
 
     pub(crate) fn stalled(&self, stalled: bool) {
-        self.run(|| gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 }));
+        self.run(|| {
+            gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 });
+            if stalled {
+                counter!("evenkeel_stalls_total", "task" => "driver").increment(1);
+            }
+        });
     }
 
     pub(crate) fn refused(&self, why: &'static str) {

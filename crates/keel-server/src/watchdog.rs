@@ -83,5 +83,7 @@ mod tests {
         health.beat();
         look(&health, &meter, None);
         assert!(!health.is_stalled() && meter.render().contains("evenkeel_stalled 0"));
+        let counted = "evenkeel_stalls_total{task=\"driver\"} 1";
+        assert!(meter.render().contains(counted), "it is not forgotten");
     }
 }
