@@ -1,12 +1,7 @@
 //! What a row is run with: a server and a proxy of its own, the clients that it strikes, and one
 //! beside them that must not notice.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -15,15 +10,15 @@ use crate::{
     Options,
     client::Client,
     heart::unix_ms,
-    ledger::{Line, Seen, Turn},
     mutant::Mutant,
     proxy::{Cut, Proxy},
     raw::Raw,
     results::Row,
     rows::{Spec, Witness},
-    server::{self, Server, Setup},
+    server::{Server, Setup},
 };
 pub(crate) use slow_disk::lacks_compiler;
+pub(crate) use watch::{span, wait};
 use witness::Before;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,8 +31,10 @@ const CROWDED_SLACK_MS: u64 = 250;
 /// When a network breaks again that nobody told to.
 const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
+mod host;
 mod slow_disk;
 mod verdict;
+mod watch;
 mod witness;
 
 /// Who.
@@ -86,8 +83,6 @@ pub(crate) struct Rig {
     pub(crate) losses: Option<usize>,
     /// The backend's program keeps witnesses.
     pub(crate) witnessed: bool,
-    /// Passed-over events are as they should be.
-    pub(crate) gaps_expected: bool,
     /// How turns end that are not done.
     pub(crate) ends: BTreeMap<String, &'static str>,
     /// The fault strikes whoever is on this server.
@@ -149,7 +144,6 @@ impl Rig {
             struck_at: 0,
             losses: None,
             witnessed: true,
-            gaps_expected: false,
             ends: BTreeMap::new(),
             strikes_all: false,
             strikes_session: false,
@@ -272,25 +266,6 @@ impl Rig {
         self.client_mut(Who::Owner)?.tell(line).await
     }
 
-    /// Begins a turn, and waits until everybody has text of it: work is in flight.
-    pub(crate) async fn flow(&mut self, key: &str, words: &str) -> Result<()> {
-        self.tell(&format!("say {key} {words}")).await?;
-        for client in self.clients.values() {
-            wait("text of a running turn", PATIENCE, || {
-                client
-                    .account()
-                    .turn(key)
-                    .is_some_and(|turn| !turn.text.is_empty())
-            })
-            .await?;
-        }
-        let owner = self.client(Who::Owner)?.account();
-        if owner.turn(key).is_some_and(|turn| turn.end.is_some()) {
-            bail!("the turn was over before anything was broken");
-        }
-        Ok(())
-    }
-
     /// Many clients in one process, which have a session each.
     pub(crate) fn crowd(&self, url: &str, of: usize) -> Result<Client> {
         let of = of.to_string();
@@ -314,45 +289,6 @@ impl Rig {
         }
     }
 
-    /// What the server says about the session that is drilled.
-    pub(crate) async fn ask_session(&self, about: &str) -> Result<Value> {
-        let path = format!("/v1/sessions/{}{about}", self.session);
-        let (_, body) = server::get(self.server.addr(), &path, Some(&self.admin)).await?;
-        serde_json::from_str(&body).with_context(|| format!("an answer of JSON: {body}"))
-    }
-
-    /// What the server says about itself.
-    pub(crate) async fn ask_node(&self) -> Result<Value> {
-        let (_, body) = server::get(self.server.addr(), "/v1/node", Some(&self.admin)).await?;
-        serde_json::from_str(&body).with_context(|| format!("an answer of JSON: {body}"))
-    }
-
-    /// Tokens of a server that was started on other data.
-    pub(crate) async fn renew_tokens(&mut self) -> Result<()> {
-        self.token = self.server.token(&["--subject", "drill"]).await?;
-        self.admin = self.server.token(&["--subject", "x", "--admin"]).await?;
-        Ok(())
-    }
-
-    /// Does something to the host, which is undone when the row is over.
-    pub(crate) async fn host(&mut self, command: &[&str], undo: Option<&[&str]>) -> Result<String> {
-        let (program, args) = command.split_first().context("a command")?;
-        let output = tokio::process::Command::new(program)
-            .args(args)
-            .output()
-            .await
-            .with_context(|| (*program).to_owned())?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{}: {said}", command.join(" "));
-        }
-        if let Some(undo) = undo {
-            self.undo
-                .push(undo.iter().map(|&word| word.to_owned()).collect());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
     /// Strikes the connections through the proxy, of which there must be one.
     pub(crate) fn cut(&mut self, cut: Cut) -> Result<()> {
         self.strike();
@@ -361,116 +297,4 @@ impl Rig {
             _ => Ok(()),
         }
     }
-
-    /// Waits until the struck client says what it lost its connection, or its session, by.
-    pub(crate) async fn told(&mut self, within: Duration) -> Result<()> {
-        let told = self.sees(within, "told of the loss", |line| match &line.what {
-            Seen::Lost { code, .. } | Seen::Failed { code, .. } => Some(code.clone()),
-            _ => None,
-        });
-        let (code, at) = told.await?;
-        self.row.cause = Some(code);
-        self.row.told_ms = Some(span(self.struck_at, at));
-        Ok(())
-    }
-
-    /// Waits until the struck client is back; measured from `since`.
-    pub(crate) async fn back(&mut self, since: u64, within: Duration) -> Result<()> {
-        let back = self.sees(within, "recovered", |line| {
-            matches!(line.what, Seen::Recovered { .. }).then_some(())
-        });
-        let ((), at) = back.await?;
-        self.row.recovered_ms = Some(span(since, at));
-        self.recovered();
-        Ok(())
-    }
-
-    /// Waits until the struck client gave up.
-    pub(crate) async fn failed(&mut self, within: Duration) -> Result<()> {
-        let gone = self.sees(within, "failed", |line| match &line.what {
-            Seen::Failed { code, .. } => Some(code.clone()),
-            _ => None,
-        });
-        let (code, at) = gone.await?;
-        if self.row.cause.is_none() {
-            self.row.cause = Some(code);
-            self.row.told_ms = Some(span(self.struck_at, at));
-        }
-        self.row.outcome = Some("failed".to_owned());
-        Ok(())
-    }
-
-    /// Waits until everybody who is left has seen a turn's end.
-    pub(crate) async fn over(&self, key: &str) -> Result<Turn> {
-        let ended = |client: &Client| {
-            let account = client.account();
-            account.turn(key).filter(|turn| turn.end.is_some()).cloned()
-        };
-        for (who, client) in &self.clients {
-            let what = format!("the end of {key} at the {}", who.name());
-            wait(&what, PATIENCE, || ended(client).is_some()).await?;
-        }
-        let (_, client) = self.clients.iter().next().context("somebody is there")?;
-        ended(client).context("it ended")
-    }
-
-    /// Waits until the struck client saw something, after the fault.
-    pub(crate) async fn sees<T>(
-        &self,
-        within: Duration,
-        what: &str,
-        mut look: impl FnMut(&Line) -> Option<T>,
-    ) -> Result<(T, u64)> {
-        let since = self.struck_at;
-        self.client(self.struck)?
-            .until(within, what, |line| {
-                let after = line.t + 2 >= since;
-                after
-                    .then(|| look(line))
-                    .flatten()
-                    .map(|found| (found, line.t))
-            })
-            .await
-    }
-
-    /// It came back, and that is what was wanted.
-    pub(crate) fn recovered(&mut self) {
-        self.row.outcome = Some("recovered".to_owned());
-    }
-
-    /// Waits for a receipt; the code of a refusal.
-    pub(crate) async fn receipt(&self, key: &str) -> Result<(Option<String>, u64)> {
-        let receipt = self
-            .client(Who::Owner)?
-            .until(PATIENCE, "a receipt", |line| match &line.what {
-                Seen::Receipt { key: of, code, .. } if of == key => Some((code.clone(), line.t)),
-                _ => None,
-            });
-        receipt.await
-    }
-
-    pub(crate) fn wrong(&mut self, what: impl Into<String>) {
-        self.row.wrong.push(what.into());
-    }
-}
-
-/// Waits until something is so.
-pub(crate) async fn wait(
-    what: &str,
-    within: Duration,
-    mut is_so: impl FnMut() -> bool,
-) -> Result<()> {
-    let until = Instant::now() + within;
-    while !is_so() {
-        if Instant::now() > until {
-            bail!("not within {within:?}: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-pub(crate) fn span(from: u64, to: u64) -> f64 {
-    to.saturating_sub(from) as f64
 }

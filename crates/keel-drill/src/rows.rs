@@ -33,6 +33,8 @@ type Run = for<'a> fn(&'a mut Rig) -> Work<'a>;
 pub(crate) enum Witness {
     /// Status and journal of the session, log and metrics name the cause.
     Session,
+    /// The same, but for the status: the session goes on as it was.
+    Journal,
     /// Log and metrics do; there is no session whose journal could.
     Node,
     /// Log and metrics name this instead: the server sees the fault from its own side.

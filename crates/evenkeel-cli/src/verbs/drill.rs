@@ -81,7 +81,7 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
     fs::write(path, text + "\n").map_err(Failure::unavailable)
 }
 
-pub(crate) use server::{Args as ServerArgs, run as server};
+pub(crate) use server::{ServerArgs, run as server};
 
 /// A client process of a drill.
 #[derive(Debug, ClapArgs)]

@@ -8,15 +8,17 @@ use std::{
 
 use anyhow::{Result, bail};
 
+use super::{Rig, Who};
 use crate::{
-    heart::children_left,
-    ledger::{Line, Seen},
+    heart::{children_left, unix_ms},
+    ledger::{Line, Seen, Turn},
     proxy::Proxy,
     results::{Leaked, Row},
-    server::{self},
+    server,
 };
 
-use super::Rig;
+/// A bystander that says something 20 times a second has not been heard for too long.
+const BYSTANDER_SILENT_MS: u64 = 1_500;
 
 impl Rig {
     /// The other one must have noticed nothing.
@@ -60,44 +62,11 @@ impl Rig {
                 self.wrong(format!("it is not undone: {error:#}"));
             }
         }
-        let mut row = self.row;
-        if row.told_bound_ms.is_some() && row.told_ms.is_none() {
-            row.wrong
-                .push("it was not measured when it was told".to_owned());
-        }
-        if row.recovered_bound_ms.is_some() && row.recovered_ms.is_none() {
-            row.wrong
-                .push("it was not measured when it recovered".to_owned());
-        }
         if self.struck_at == 0 {
-            row.wrong.push("nothing was broken".to_owned());
+            self.wrong("nothing was broken");
         }
-        let late = |ms: Option<f64>, bound: Option<f64>| match (ms, bound) {
-            (Some(ms), Some(bound)) => ms > bound,
-            _ => false,
-        };
-        if late(row.told_ms, row.told_bound_ms) {
-            row.wrong.push(format!("told late: {:?} ms", row.told_ms));
-        }
-        if late(row.recovered_ms, row.recovered_bound_ms) {
-            row.wrong
-                .push(format!("recovered late: {:?} ms", row.recovered_ms));
-        }
-        if row.outcome.as_ref() != Some(&row.expected_outcome) {
-            row.wrong.push(format!("outcome {:?}", row.outcome));
-        }
-        if row.cause != row.expected_cause {
-            row.wrong.push(format!("told as {:?}", row.cause));
-        }
-        if row.lost + row.duplicated + row.reordered + row.silent > 0 {
-            let (lost, twice) = (row.lost, row.duplicated);
-            let (mixed, silent) = (row.reordered, row.silent);
-            row.wrong.push(format!(
-                "lost {lost}, duplicated {twice}, reordered {mixed}, silent {silent}"
-            ));
-        }
-        row.pass = row.wrong.is_empty();
-        row
+        sum_up(&mut self.row);
+        self.row
     }
 
     fn conclude(&mut self) -> Result<()> {
@@ -116,43 +85,59 @@ impl Rig {
             self.row.duplicated += account.duplicated + account.run_twice() as u64;
             self.row.reordered += account.reordered;
             self.row.silent += silences(&lines);
-            if account.gaps > 0 && !self.gaps_expected {
+            if account.gaps > 0 {
                 wrong.push(format!("{} gaps at the {}", account.gaps, who.name()));
             }
             for turn in account.turns.values() {
-                let key = &turn.key;
-                let end = turn.end.as_deref().unwrap_or("open");
-                let wanted = self.ends.get(key).copied().unwrap_or("done");
-                if end != wanted {
-                    let code = turn.end_code.as_deref().unwrap_or("no code");
-                    wrong.push(format!("{key} ended {end} ({code}) for the {}", who.name()));
-                }
-                if turn.ends > 1 {
-                    wrong.push(format!("{key} ended {} times", turn.ends));
-                }
+                self.check_end(*who, turn, &mut wrong);
+                // What was passed over is not in the text, and was complained of.
                 if account.gaps > 0 {
                     continue;
                 }
                 let first = texts
-                    .entry(key.clone())
+                    .entry(turn.key.clone())
                     .or_insert_with(|| turn.text.clone());
                 if *first != turn.text {
-                    wrong.push(format!("{key}: owner and viewer have different text"));
+                    wrong.push(format!(
+                        "{}: owner and viewer have different text",
+                        turn.key
+                    ));
                 }
-                if self.witnessed {
-                    let wrote = fs::read(self.server.witness().join(key)).unwrap_or_default();
-                    if !wrote.starts_with(&turn.text) {
-                        wrong.push(format!("{key}: what was told was not written"));
-                    }
-                    if end == "done" && wrote.len() != turn.text.len() {
-                        self.row.lost += wrote.len().saturating_sub(turn.text.len()) as u64;
-                    }
-                }
+                self.row.lost += self.check_text(turn, &mut wrong);
             }
         }
         self.row.wrong.extend(wrong);
         self.check_bystander();
         Ok(())
+    }
+
+    /// Whether a turn ended as it should, and once.
+    fn check_end(&self, who: Who, turn: &Turn, wrong: &mut Vec<String>) {
+        let (key, who) = (&turn.key, who.name());
+        let end = turn.end.as_deref().unwrap_or("open");
+        if end != self.ends.get(key).copied().unwrap_or("done") {
+            let code = turn.end_code.as_deref().unwrap_or("no code");
+            wrong.push(format!("{key} ended {end} ({code}) for the {who}"));
+        }
+        if turn.ends > 1 {
+            wrong.push(format!("{key} ended {} times", turn.ends));
+        }
+    }
+
+    /// Compares what was told with what the program wrote; the bytes that are missing of a done turn.
+    fn check_text(&self, turn: &Turn, wrong: &mut Vec<String>) -> u64 {
+        if !self.witnessed {
+            return 0;
+        }
+        let wrote = fs::read(self.server.witness().join(&turn.key)).unwrap_or_default();
+        if !wrote.starts_with(&turn.text) {
+            wrong.push(format!("{}: what was told was not written", turn.key));
+        }
+        if turn.end.as_deref() == Some("done") {
+            wrote.len().saturating_sub(turn.text.len()) as u64
+        } else {
+            0
+        }
     }
 
     fn check_bystander(&mut self) {
@@ -173,12 +158,16 @@ impl Rig {
             p99(&lines, self.struck_at, u64::MAX),
         );
         let on_time = after <= (2 * before).max(before + self.slack_ms);
-        let fine = own && whole && spared && on_time;
+        // One that hears nothing any more has no late text either.
+        let texts = lines.iter().rev().filter(|line| is_text(line));
+        let heard = texts.map(|line| line.t).next().unwrap_or(0);
+        let silent_ms = unix_ms().saturating_sub(heard);
+        let fine = own && whole && spared && on_time && silent_ms < BYSTANDER_SILENT_MS;
         self.row.bystander_ok = Some(fine);
         if !fine {
             self.wrong(format!(
                 "the bystander: own events only {own}, whole {whole}, spared {spared}, \
-                 p99 {before} ms before and {after} ms after"
+                 p99 {before} ms before and {after} ms after, silent for {silent_ms} ms"
             ));
         }
     }
@@ -223,6 +212,40 @@ impl Rig {
     }
 }
 
+fn is_text(line: &Line) -> bool {
+    matches!(&line.what, Seen::Event { kind, .. } if kind == "text")
+}
+
+/// Holds what was measured against what was promised.
+fn sum_up(row: &mut Row) {
+    let mut wrong = Vec::new();
+    let times = [
+        ("told", row.told_ms, row.told_bound_ms),
+        ("recovered", row.recovered_ms, row.recovered_bound_ms),
+    ];
+    for (what, ms, bound) in times {
+        match (ms, bound) {
+            (None, Some(_)) => wrong.push(format!("it was not measured when it {what}")),
+            (Some(ms), Some(bound)) if ms > bound => wrong.push(format!("{what} late: {ms} ms")),
+            (Some(_) | None, Some(_) | None) => {}
+        }
+    }
+    if row.outcome.as_ref() != Some(&row.expected_outcome) {
+        wrong.push(format!("outcome {:?}", row.outcome));
+    }
+    if row.cause != row.expected_cause {
+        wrong.push(format!("told as {:?}", row.cause));
+    }
+    let (lost, twice, mixed, silent) = (row.lost, row.duplicated, row.reordered, row.silent);
+    if lost + twice + mixed + silent > 0 {
+        wrong.push(format!(
+            "lost {lost}, duplicated {twice}, reordered {mixed}, silent {silent}"
+        ));
+    }
+    row.wrong.extend(wrong);
+    row.pass = row.wrong.is_empty();
+}
+
 fn losses(lines: &[Line], since: u64) -> usize {
     let lost = |line: &&Line| matches!(line.what, Seen::Lost { .. }) && line.t + 2 >= since;
     lines.iter().filter(lost).count()
@@ -251,10 +274,9 @@ fn silences(lines: &[Line]) -> u64 {
 
 /// Of the spans between two texts.
 fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
-    let texts = lines.iter().filter(|line| {
-        (from..to).contains(&line.t)
-            && matches!(&line.what, Seen::Event { kind, .. } if kind == "text")
-    });
+    let texts = lines
+        .iter()
+        .filter(|line| (from..to).contains(&line.t) && is_text(line));
     let times: Vec<u64> = texts.map(|line| line.t).collect();
     let mut gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     gaps.sort_unstable();

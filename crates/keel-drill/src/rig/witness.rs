@@ -46,10 +46,11 @@ impl Rig {
         let Some(cause) = self.row.expected_cause.clone() else {
             return Ok(());
         };
-        let (named, in_session) = match self.witness {
-            Witness::Session => (cause.as_str(), true),
-            Witness::Node => (cause.as_str(), false),
-            Witness::Instead(named) => (named, false),
+        let (named, in_journal, in_status) = match self.witness {
+            Witness::Session => (cause.as_str(), true, true),
+            Witness::Journal => (cause.as_str(), true, false),
+            Witness::Node => (cause.as_str(), false, false),
+            Witness::Instead(named) => (named, false, false),
             Witness::Unseen(why) => {
                 self.row.unwitnessed = Some(why.to_owned());
                 return Ok(());
@@ -61,7 +62,7 @@ impl Rig {
         }
         let until = Instant::now() + WITNESSED_WITHIN;
         loop {
-            let missing = self.missing(named, in_session).await?;
+            let missing = self.missing(named, in_journal, in_status).await?;
             if missing.is_empty() {
                 return Ok(());
             }
@@ -75,15 +76,18 @@ impl Rig {
         }
     }
 
-    async fn missing(&self, named: &str, in_session: bool) -> Result<Vec<&'static str>> {
+    async fn missing(
+        &self,
+        named: &str,
+        in_journal: bool,
+        in_status: bool,
+    ) -> Result<Vec<&'static str>> {
         let mut missing = Vec::new();
-        if in_session {
-            if !names(&self.ask_session("/journal").await?, named) {
-                missing.push("the journal does not name");
-            }
-            if !self.was_shown(named) && !names(&self.ask_session("").await?, named) {
-                missing.push("no status names");
-            }
+        if in_journal && !names(&self.ask_session("/journal").await?, named) {
+            missing.push("the journal does not name");
+        }
+        if in_status && !self.was_shown(named) && !names(&self.ask_session("").await?, named) {
+            missing.push("no status names");
         }
         let log = fs::read(self.server.log())?;
         let log = String::from_utf8_lossy(&log[self.before.log_bytes.min(log.len())..]);

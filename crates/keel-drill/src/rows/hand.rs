@@ -48,7 +48,8 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .fails()
         .cause("superseded")
-        .told_within(1_000.),
+        .told_within(1_000.)
+        .witness(Witness::Journal),
         peer(
             "P13/mid-turn/owner/unknown",
             "frames and members from the future",

@@ -358,7 +358,7 @@ async fn does_not_read(rig: &mut Rig) -> Result<()> {
     raw.send(&json!({ "type": "command", "n": 1, "name": "say", "data": { "text": text } }))
         .await?;
     let asked = raw
-        .find("the question", |frame| frame["kind"] == "turn.needs_action")
+        .find("the question", |frame| frame["kind"] == "turn.waiting")
         .await?;
     rig.strike();
     let answer = json!({ "turn": asked["data"]["turn"], "action": "a1", "answer": long });

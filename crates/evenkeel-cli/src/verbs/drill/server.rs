@@ -9,14 +9,14 @@ use super::{mutant, providers, store};
 use crate::{exit::Failure, verbs::serve};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ServerArgs {
     #[command(flatten)]
     serve: serve::Args,
     #[arg(long, value_parser = mutant)]
     mutant: Mutant,
 }
 
-pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
     let folder = args.serve.config.as_deref().and_then(|path| path.parent());
     let folder = folder.map_or_else(PathBuf::new, PathBuf::from);
     let server = serve::bind(args.serve).await?;
