@@ -57,6 +57,8 @@ pub const BEATS_BEHIND_MAX: u32 = 2;
 pub const BEATS_REPLAYING_MAX: u32 = 5;
 /// Events after which a client acknowledges without being asked by a beat.
 pub const ACK_EVERY_EVENTS: u64 = 64;
+/// The same, after so long: less than the shortest silence that a server suspects.
+pub const ACK_EVERY: Duration = s(1);
 /// A client whose clocks disagree by more than this has slept.
 pub const SLEPT_MIN: Duration = s(2);
 /// A timer that fires so late means that this process was away: silence is not judged then.
