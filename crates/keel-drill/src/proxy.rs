@@ -76,6 +76,8 @@ pub(crate) enum Link {
     Mute,
     /// The server, until its first frame is cut in half (N21).
     HalfWelcome,
+    /// The server, which is not told that an upgrade is wanted (N15).
+    StripsUpgrade,
     /// The server, for as long as something passes at least so often (N14).
     Impatient(Duration),
 }
@@ -199,7 +201,12 @@ async fn pass(
     mut cuts: watch::Receiver<Option<Cut>>,
 ) {
     match link {
-        Link::Up | Link::Deaf | Link::Mute | Link::HalfWelcome | Link::Impatient(_) => {}
+        Link::Up
+        | Link::Deaf
+        | Link::Mute
+        | Link::HalfWelcome
+        | Link::StripsUpgrade
+        | Link::Impatient(_) => {}
         Link::Refusing => return reset(client),
         Link::Silent => {
             // Until somebody strikes it, or the client goes.
@@ -219,12 +226,30 @@ async fn pass(
             return;
         }
     }
-    let Ok(server) = TcpStream::connect(target).await else {
+    let Ok(mut server) = TcpStream::connect(target).await else {
         return reset(client);
     };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
+    if link == Link::StripsUpgrade && strip(&mut client, &mut server).await.is_err() {
+        return reset(client);
+    }
     relay::relay(client, server, link, cuts).await;
+}
+
+/// Passes a request's head on without what is only for the next hop, as an old proxy does.
+async fn strip(client: &mut TcpStream, server: &mut TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 16 * 1024 {
+        head.push(client.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let hop = ["upgrade:", "connection:"];
+    let kept = head.split_inclusive("\r\n").filter(|line| {
+        let line = line.to_ascii_lowercase();
+        !hop.iter().any(|name| line.starts_with(name))
+    });
+    server.write_all(kept.collect::<String>().as_bytes()).await
 }
 
 /// Ends a connection with a reset instead of a FIN.

@@ -99,15 +99,10 @@ pub(super) async fn relay(
                 }
             }
         };
-        let patience = match link {
-            Link::Impatient(span) => span,
-            Link::Up
-            | Link::Refusing
-            | Link::Silent
-            | Link::Answers(_)
-            | Link::Deaf
-            | Link::Mute
-            | Link::HalfWelcome => NEVER,
+        let patience = if let Link::Impatient(span) = link {
+            span
+        } else {
+            NEVER
         };
         tokio::select! {
             end = pumps => end,
@@ -256,17 +251,12 @@ impl Pump<'_> {
     fn now(&self) -> Flow {
         let flow = *self.flow.borrow();
         let upgraded = self.frames.as_ref().is_some_and(|frames| frames.upgraded);
-        match self.link {
-            Link::Mute if upgraded => Flow::Stops,
-            Link::HalfWelcome if upgraded => Flow::HalfThenReset,
-            Link::Up
-            | Link::Refusing
-            | Link::Silent
-            | Link::Answers(_)
-            | Link::Deaf
-            | Link::Mute
-            | Link::HalfWelcome
-            | Link::Impatient(_) => flow,
+        if upgraded && self.link == Link::Mute {
+            Flow::Stops
+        } else if upgraded && self.link == Link::HalfWelcome {
+            Flow::HalfThenReset
+        } else {
+            flow
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 
 pub(super) const HTML: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+const OLD: &str = "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n";
 const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
 pub(super) const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 pub(super) const LATER: &str =
@@ -33,7 +34,7 @@ struct Case {
     mutant: Mutant,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     Case {
         id: "N12/upgrade/owner/refused",
         fault: "connections are reset",
@@ -87,6 +88,24 @@ const CASES: [Case; 9] = [
         told_ms: 2_000.,
         witness: OUT_OF_REACH,
         mutant: Mutant::LossUntold,
+    },
+    Case {
+        id: "N15/upgrade/owner/http10",
+        fault: "an answer of HTTP/1.0",
+        link: Link::Answers(OLD),
+        code: "transport_error",
+        told_ms: 2_000.,
+        witness: OUT_OF_REACH,
+        mutant: Mutant::CauseChanged,
+    },
+    Case {
+        id: "N15/upgrade/owner/stripped",
+        fault: "a proxy passes the request on without its upgrade",
+        link: Link::StripsUpgrade,
+        code: "unsupported_version",
+        told_ms: 2_000.,
+        witness: Witness::Node,
+        mutant: Mutant::LogMute,
     },
     Case {
         id: "N04/upgrade/owner",

@@ -313,6 +313,8 @@ async fn damaged(rig: &mut Rig) -> Result<()> {
     rig.enter(Who::Owner).await?;
     rig.flow("k2", "lines=20 pace_ms=20").await?;
     rig.over("k2").await?;
+    // What the server says of the damaged one is looked at, too.
+    rig.session = session;
     rig.row.outcome = Some("failed".to_owned());
     Ok(())
 }
