@@ -14,12 +14,12 @@ mod client;
 pub mod endpoint;
 mod heart;
 mod ledger;
-mod proxy;
+pub mod proxy;
 mod raw;
 mod results;
 mod rig;
 mod rows;
-mod server;
+pub mod server;
 
 use std::{path::PathBuf, time::Duration};
 

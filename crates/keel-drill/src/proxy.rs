@@ -5,11 +5,11 @@
 //! link is down. Nothing is decided by time inside: whoever drills says when.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -22,7 +22,7 @@ use tokio::{
 
 /// What is done to the connections that are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// Both sides are reset (N01).
     Reset,
     /// Both streams end without a close frame (N02).
@@ -45,7 +45,7 @@ pub(crate) enum Cut {
 
 impl Cut {
     /// The kinds that the heart goes through, in turn.
-    pub(crate) const HEART: [Self; 8] = [
+    pub const HEART: [Self; 8] = [
         Self::Reset,
         Self::Fin,
         Self::HalfFrame,
@@ -59,7 +59,7 @@ impl Cut {
 
 /// What new connections meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
+pub enum Link {
     /// The server.
     Up,
     /// A reset.
@@ -78,24 +78,29 @@ pub(crate) enum Link {
     Impatient(Duration),
 }
 
+/// Arrivals that are remembered; the oldest go first.
+const ARRIVALS_MAX: usize = 4_096;
+
 type Table = Arc<Mutex<BTreeMap<u64, watch::Sender<Option<Cut>>>>>;
 
 /// A running proxy. Dropping it ends every connection through it.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     addr: SocketAddr,
     table: Table,
     link: watch::Sender<Link>,
     accepted: watch::Receiver<u64>,
+    arrivals: Arc<Mutex<VecDeque<Instant>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Proxy {
     /// A proxy on a port of its own, to `target`.
-    pub(crate) async fn start(target: SocketAddr) -> Result<Self> {
+    pub async fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
         let table = Table::default();
+        let arrivals = Arc::<Mutex<VecDeque<Instant>>>::default();
         let (link, link_seen) = watch::channel(Link::Up);
         let (count, accepted) = watch::channel(0);
         let mut tasks = JoinSet::new();
@@ -104,23 +109,25 @@ impl Proxy {
             target,
             Arc::clone(&table),
             link_seen,
-            count,
+            (count, Arc::clone(&arrivals)),
         ));
         Ok(Self {
             addr,
             table,
             link,
             accepted,
+            arrivals,
             _tasks: tasks,
         })
     }
 
-    pub(crate) const fn addr(&self) -> SocketAddr {
+    /// Where clients connect to.
+    pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Strikes every open connection; how many there were.
-    pub(crate) fn cut(&self, cut: Cut) -> usize {
+    pub fn cut(&self, cut: Cut) -> usize {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for conn in table.values() {
             conn.send_replace(Some(cut));
@@ -129,12 +136,12 @@ impl Proxy {
     }
 
     /// What new connections meet from here on.
-    pub(crate) fn set_link(&self, link: Link) {
+    pub fn set_link(&self, link: Link) {
         self.link.send_replace(link);
     }
 
     /// Connections that are open.
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -142,9 +149,23 @@ impl Proxy {
     }
 
     /// Connections that ever came.
-    pub(crate) fn accepted(&self) -> u64 {
+    pub fn accepted(&self) -> u64 {
         *self.accepted.borrow()
     }
+
+    /// When the last few thousand of them came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().copied().collect()
+    }
+}
+
+fn arrived(arrivals: &Mutex<VecDeque<Instant>>) {
+    let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    if arrivals.len() == ARRIVALS_MAX {
+        arrivals.pop_front();
+    }
+    arrivals.push_back(Instant::now());
 }
 
 async fn accept(
@@ -152,7 +173,7 @@ async fn accept(
     target: SocketAddr,
     table: Table,
     link: watch::Receiver<Link>,
-    count: watch::Sender<u64>,
+    (count, arrivals): (watch::Sender<u64>, Arc<Mutex<VecDeque<Instant>>>),
 ) {
     let mut conns = JoinSet::new();
     let mut next = 0;
@@ -161,6 +182,7 @@ async fn accept(
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
                 next += 1;
+                arrived(&arrivals);
                 count.send_replace(next);
                 let (cut, cuts) = watch::channel(None);
                 let link = *link.borrow();
