@@ -105,6 +105,11 @@ pub const STABLE_AFTER: Duration = s(10);
 pub const BACKOFF_BASE: Duration = ms(100);
 /// Its largest.
 pub const BACKOFF_CAP: Duration = s(5);
+/// Its largest step towards a server that cannot be reached and whose clients are few; beyond
+/// [`BACKOFF_FEW_SHARE`] it grows with the outage.
+pub const BACKOFF_FEW: Duration = ms(250);
+/// The part of the outage that such a step may take.
+pub const BACKOFF_FEW_SHARE: u32 = 12;
 
 // Commands.
 

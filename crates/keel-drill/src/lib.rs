@@ -15,12 +15,12 @@ pub mod endpoint;
 mod heart;
 mod ledger;
 mod mutant;
-mod proxy;
+pub mod proxy;
 mod raw;
 mod results;
 mod rig;
 mod rows;
-mod server;
+pub mod server;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -58,8 +58,12 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
     };
     let mut rows = Vec::new();
     if wanted("heart") {
-        let dir = options.dir.join("heart");
-        rows.push(heart::run(&options.exe, &dir, options.heart, options.seed, &told).await?);
+        let mut row = heart::run(options, None, &told).await?;
+        if options.mutants {
+            let spoiled = heart::run(options, Some(heart::MUTANT), &told).await?;
+            row.mutant_found = Some(heart::MUTANT.shows_in(&spoiled));
+        }
+        rows.push(row);
     }
     rows.extend(Box::pin(rows::run(options, wanted, &told)).await);
     Ok(Report::of(rows))

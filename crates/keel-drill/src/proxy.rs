@@ -8,10 +8,10 @@ mod frames;
 mod relay;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -24,7 +24,7 @@ use tokio::{
 
 /// What is done to the connections that are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// Both sides are reset (N01).
     Reset,
     /// Both streams end without a close frame (N02).
@@ -47,7 +47,7 @@ pub(crate) enum Cut {
 
 impl Cut {
     /// The kinds that the heart goes through, in turn.
-    pub(crate) const HEART: [Self; 8] = [
+    pub const HEART: [Self; 8] = [
         Self::Reset,
         Self::Fin,
         Self::HalfFrame,
@@ -61,7 +61,7 @@ impl Cut {
 
 /// What new connections meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
+pub enum Link {
     /// The server.
     Up,
     /// A reset.
@@ -82,24 +82,29 @@ pub(crate) enum Link {
     Impatient(Duration),
 }
 
+/// Arrivals that are remembered; the oldest go first.
+const ARRIVALS_MAX: usize = 4_096;
+
 type Table = Arc<Mutex<BTreeMap<u64, watch::Sender<Option<Cut>>>>>;
 
 /// A running proxy. Dropping it ends every connection through it.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     addr: SocketAddr,
     table: Table,
     link: watch::Sender<Link>,
     accepted: watch::Receiver<u64>,
+    arrivals: Arc<Mutex<VecDeque<Instant>>>,
     tasks: JoinSet<()>,
 }
 
 impl Proxy {
     /// A proxy on a port of its own, to `target`.
-    pub(crate) async fn start(target: SocketAddr) -> Result<Self> {
+    pub async fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
         let table = Table::default();
+        let arrivals = Arc::<Mutex<VecDeque<Instant>>>::default();
         let (link, link_seen) = watch::channel(Link::Up);
         let (count, accepted) = watch::channel(0);
         let mut tasks = JoinSet::new();
@@ -108,23 +113,25 @@ impl Proxy {
             target,
             Arc::clone(&table),
             link_seen,
-            count,
+            (count, Arc::clone(&arrivals)),
         ));
         Ok(Self {
             addr,
             table,
             link,
             accepted,
+            arrivals,
             tasks,
         })
     }
 
-    pub(crate) const fn addr(&self) -> SocketAddr {
+    /// Where clients connect to.
+    pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Strikes every open connection; how many there were.
-    pub(crate) fn cut(&self, cut: Cut) -> usize {
+    pub fn cut(&self, cut: Cut) -> usize {
         strike(&self.table, cut)
     }
 
@@ -138,19 +145,33 @@ impl Proxy {
     }
 
     /// What new connections meet from here on.
-    pub(crate) fn set_link(&self, link: Link) {
+    pub fn set_link(&self, link: Link) {
         self.link.send_replace(link);
     }
 
     /// Connections that are open.
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         lock(&self.table).len()
     }
 
     /// Connections that ever came.
-    pub(crate) fn accepted(&self) -> u64 {
+    pub fn accepted(&self) -> u64 {
         *self.accepted.borrow()
     }
+
+    /// When the last few thousand of them came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().copied().collect()
+    }
+}
+
+fn arrived(arrivals: &Mutex<VecDeque<Instant>>) {
+    let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    if arrivals.len() == ARRIVALS_MAX {
+        arrivals.pop_front();
+    }
+    arrivals.push_back(Instant::now());
 }
 
 async fn accept(
@@ -158,7 +179,7 @@ async fn accept(
     target: SocketAddr,
     table: Table,
     link: watch::Receiver<Link>,
-    count: watch::Sender<u64>,
+    (count, arrivals): (watch::Sender<u64>, Arc<Mutex<VecDeque<Instant>>>),
 ) {
     let mut conns = JoinSet::new();
     let mut next = 0;
@@ -167,6 +188,7 @@ async fn accept(
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
                 next += 1;
+                arrived(&arrivals);
                 count.send_replace(next);
                 let (cut, cuts) = watch::channel(None);
                 let link = *link.borrow();

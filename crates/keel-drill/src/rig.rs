@@ -15,7 +15,7 @@ use crate::{
     raw::Raw,
     results::Row,
     rows::{Spec, Witness},
-    server::{Server, Setup},
+    server::{Oddity, Server, Setup},
 };
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
@@ -120,16 +120,14 @@ impl Rig {
         } else {
             Vec::new()
         };
-        let server = Server::start(Setup {
+        let setup = Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
             more: spec.more.replace("{dir}", &dir.display().to_string()),
             files_max: spec.files_max,
-            env,
-            mutant,
-        })
-        .await?;
+        };
+        let server = Server::start_odd(setup, Oddity { env, mutant }).await?;
         let proxy = Proxy::start(server.addr()).await?;
         let token = server.token(&["--subject", "drill", "--faults"]).await?;
         let admin = server.token(&["--subject", "x", "--admin"]).await?;
