@@ -1,6 +1,8 @@
 //! The rows: what is broken, when, for whom, and what must come of it.
 
 mod admission;
+mod closes;
+mod closing;
 mod connecting;
 mod crowd;
 mod cuts;
@@ -8,6 +10,7 @@ mod hand;
 mod pace;
 mod peer;
 mod provider;
+mod resuming;
 mod server;
 mod store;
 
@@ -25,8 +28,6 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 
 /// What a row does.
 type Work<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
-/// The same, to be begun.
-type Run = for<'a> fn(&'a mut Rig) -> Work<'a>;
 
 /// What the server's side must show of a fault, beside what a client was told.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +64,6 @@ pub(crate) struct Spec {
 impl Spec {
     fn new(
         id: &str,
-        group: &str,
         fault: &str,
         mutant: Mutant,
         work: impl for<'a> Fn(&'a mut Rig) -> Work<'a> + 'static,
@@ -76,7 +76,7 @@ impl Spec {
         Self {
             row: Row {
                 id: id.to_owned(),
-                group: group.to_owned(),
+                group: group(id).to_owned(),
                 fault: fault.to_owned(),
                 phase: phase.to_owned(),
                 role: role.unwrap_or("owner").to_owned(),
@@ -148,10 +148,23 @@ impl Spec {
     }
 }
 
+/// What is broken, by the first letter of the catalogue's id.
+fn group(id: &str) -> &'static str {
+    match id.as_bytes().first() {
+        Some(b'N') => "network",
+        Some(b'P') => "peer",
+        Some(b'S') => "server",
+        Some(_) | None => "provider",
+    }
+}
+
 /// Every row of the catalogue that is built.
 fn all() -> Vec<Spec> {
     let groups = [
         cuts::rows(),
+        closes::rows(),
+        resuming::rows(),
+        closing::rows(),
         connecting::rows(),
         pace::rows(),
         crowd::rows(),

@@ -286,7 +286,7 @@ mod tests {
         let (cut, cuts) = watch::channel(None);
         let relayed = tokio::spawn(relay(near, far, Link::Up, cuts));
         cut.send_replace(Some(Cut::Trickle(100)));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
 
         let began = Instant::now();
         server.write_all(&[b'd'; 200]).await.unwrap();

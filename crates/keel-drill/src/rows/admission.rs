@@ -33,7 +33,6 @@ pub(super) fn rows() -> Vec<Spec> {
     let mut rows = vec![
         Spec::new(
             "P09/mid-turn/owner/reject",
-            "peer",
             "a second turn while one runs",
             Mutant::CauseChanged,
             |rig| Box::pin(busy(rig)),
@@ -45,14 +44,12 @@ pub(super) fn rows() -> Vec<Spec> {
         .config(ONE_SLOT),
         Spec::new(
             "P09/mid-turn/owner/queue",
-            "peer",
             "more turns while one runs",
             Mutant::SaysTwice,
             |rig| Box::pin(busy_queue(rig)),
         ),
         Spec::new(
             "S16/hello/owner",
-            "server",
             "every slot is taken",
             Mutant::ToldLate,
             |rig| Box::pin(at_capacity(rig)),
@@ -65,7 +62,6 @@ pub(super) fn rows() -> Vec<Spec> {
         .config(ONE_SLOT),
         Spec::new(
             "S01/queued/owner",
-            "server",
             "kill -9 while somebody is in line",
             Mutant::CauseChanged,
             |rig| Box::pin(killed_while_in_line(rig)),
@@ -102,7 +98,7 @@ pub(super) fn rows() -> Vec<Spec> {
         ),
     ] {
         let id = format!("{id}/queued/owner");
-        let row = Spec::new(&id, "network", fault, mutant, move |rig| {
+        let row = Spec::new(&id, fault, mutant, move |rig| {
             Box::pin(cut_in_line(rig, cut))
         });
         rows.push(

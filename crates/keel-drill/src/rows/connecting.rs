@@ -141,7 +141,7 @@ pub(super) fn rows() -> Vec<Spec> {
     let mut rows = Vec::new();
     for case in &CASES {
         let link = case.link;
-        let spec = Spec::new(case.id, "network", case.fault, case.mutant, move |rig| {
+        let spec = Spec::new(case.id, case.fault, case.mutant, move |rig| {
             Box::pin(first_connect(rig, link))
         });
         rows.push(
@@ -165,13 +165,9 @@ pub(super) fn rows() -> Vec<Spec> {
             Mutant::ToldLate,
         ),
     ] {
-        let spec = Spec::new(
-            id,
-            "network",
-            "reset before the welcome",
-            mutant,
-            move |rig| Box::pin(cut_while_connecting(rig, link)),
-        );
+        let spec = Spec::new(id, "reset before the welcome", mutant, move |rig| {
+            Box::pin(cut_while_connecting(rig, link))
+        });
         rows.push(
             spec.fails()
                 .cause("transport_error")

@@ -20,7 +20,6 @@ pub(super) fn rows() -> Vec<Spec> {
     vec![
         Spec::new(
             "N23/idle/owner",
-            "network",
             "200 clients are cut at once",
             Mutant::NeverBack,
             |rig| Box::pin(all_at_once(rig)),

@@ -22,11 +22,8 @@ command = ["/bin/sh", "-c", "read -r l; echo begun; sleep 1; yes $(printf '%0255
 const FLOOD_BYTES: usize = 12_582_912 + 7;
 
 pub(super) fn rows() -> Vec<Spec> {
-    let peer = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "peer", fault, mutant, work)
-    };
     vec![
-        peer(
+        Spec::new(
             "P04/mid-turn/viewer",
             "a viewer that does not read",
             Mutant::JournalLost,
@@ -34,13 +31,13 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .cause("slow_consumer")
         .config(FLOOD),
-        peer(
+        Spec::new(
             "P07/mid-turn/owner",
             "a command is sent three times",
             Mutant::SaysTwice,
             |rig| Box::pin(twice(rig)),
         ),
-        peer(
+        Spec::new(
             "P08/mid-turn/owner",
             "another instance takes the place",
             Mutant::CauseChanged,
@@ -50,13 +47,13 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("superseded")
         .told_within(1_000.)
         .witness(Witness::Journal),
-        peer(
+        Spec::new(
             "P13/mid-turn/owner/unknown",
             "frames and members from the future",
             Mutant::EndlessRun,
             |rig| Box::pin(from_the_future(rig)),
         ),
-        peer(
+        Spec::new(
             "P13/upgrade/owner/version",
             "a protocol that nobody speaks",
             Mutant::LogMute,
@@ -66,7 +63,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("unsupported_version")
         .told_within(1_000.)
         .witness(Witness::Node),
-        peer(
+        Spec::new(
             "P14/mid-turn/owner/flood",
             "a client floods",
             Mutant::CauseChanged,
@@ -75,7 +72,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .fails()
         .cause("rate_limited")
         .told_within(2_000.),
-        peer(
+        Spec::new(
             "P14/mid-turn/owner/garbage",
             "a client sends what is no frame",
             Mutant::LogMute,
@@ -83,7 +80,7 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .cause("protocol_error")
         .told_within(1_000.),
-        peer(
+        Spec::new(
             "P14/mid-turn/owner/future",
             "a client resumes from beyond the log's end",
             Mutant::CauseChanged,
@@ -93,7 +90,6 @@ pub(super) fn rows() -> Vec<Spec> {
         .told_within(1_000.),
         Spec::new(
             "N19/mid-turn/owner",
-            "network",
             "a command is sent again on a new connection",
             Mutant::SaysTwice,
             |rig| Box::pin(again_on_a_new_connection(rig)),

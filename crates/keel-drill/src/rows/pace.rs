@@ -17,17 +17,14 @@ const NARROW_PER_S: u32 = 2_000;
 const NARROW_COSTS_KB: u64 = 16 * 1024;
 
 pub(super) fn rows() -> Vec<Spec> {
-    let network = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "network", fault, mutant, work)
-    };
     vec![
-        network(
+        Spec::new(
             "N08/mid-turn/owner/2s",
             "everything is held for 2 s",
             Mutant::CutAgain,
             |rig| Box::pin(short_spike(rig)),
         ),
-        network(
+        Spec::new(
             "N08/mid-turn/owner/5s",
             "everything is held for 5 s",
             Mutant::LossTwice,
@@ -36,10 +33,10 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(3_000.)
         .back_within(4_000.),
-        network("N09/mid-turn/owner", "16 kbit/s", Mutant::CutAgain, |rig| {
+        Spec::new("N09/mid-turn/owner", "16 kbit/s", Mutant::CutAgain, |rig| {
             Box::pin(narrow(rig))
         }),
-        network(
+        Spec::new(
             "N10/mid-turn/viewer",
             "a byte a second",
             Mutant::NeverBack,
@@ -48,13 +45,13 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(10_000.)
         .back_within(11_000.),
-        network(
+        Spec::new(
             "N14/idle/owner",
             "a proxy cuts what is idle for 10 s",
             Mutant::CutAgain,
             |rig| Box::pin(impatient(rig)),
         ),
-        network(
+        Spec::new(
             "N20/mid-turn/owner",
             "a command of the old connection arrives after the new one",
             Mutant::SaysTwice,

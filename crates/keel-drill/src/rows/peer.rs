@@ -16,11 +16,8 @@ use crate::{
 };
 
 pub(super) fn rows() -> Vec<Spec> {
-    let peer = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "peer", fault, mutant, work)
-    };
     vec![
-        peer(
+        Spec::new(
             "P01/mid-turn/viewer",
             "the owner's process is killed (-9)",
             Mutant::LogMute,
@@ -28,7 +25,7 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .cause("connection_closed")
         .told_within(1_000.),
-        peer(
+        Spec::new(
             "P02/mid-turn/viewer",
             "the viewer is stopped for 6 s",
             Mutant::NeverBack,
@@ -37,7 +34,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(1_000.)
         .back_within(2_000.),
-        peer(
+        Spec::new(
             "P02/mid-turn/owner",
             "the owner is stopped for 6 s",
             Mutant::CauseChanged,
@@ -46,7 +43,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(1_000.)
         .back_within(2_000.),
-        peer(
+        Spec::new(
             "P02/idle/viewer",
             "the viewer is stopped for 9 s",
             Mutant::LossTwice,
@@ -55,21 +52,21 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(1_000.)
         .back_within(2_000.),
-        peer(
+        Spec::new(
             "P10/mid-turn/owner/once",
             "a turn is cancelled",
             Mutant::CrashIsDone,
             |rig| Box::pin(cancel(rig, 1)),
         )
         .told_within(2_000.),
-        peer(
+        Spec::new(
             "P10/mid-turn/owner/twice",
             "a turn is cancelled twice",
             Mutant::ToldLate,
             |rig| Box::pin(cancel(rig, 2)),
         )
         .told_within(2_000.),
-        peer(
+        Spec::new(
             "P10/mid-turn/owner/lost",
             "the cancel is lost with its connection",
             Mutant::LossTwice,
@@ -78,13 +75,13 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("heartbeat_timeout")
         .told_within(3_000.)
         .back_within(4_000.),
-        peer(
+        Spec::new(
             "P10/idle/owner/after",
             "cancelled after its end",
             Mutant::TextDropped,
             |rig| Box::pin(cancel_late(rig)),
         ),
-        peer(
+        Spec::new(
             "P11/mid-turn/owner",
             "the token expires",
             Mutant::ToldLate,
@@ -93,7 +90,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .fails()
         .cause("token_expired")
         .told_within(2_000.),
-        peer(
+        Spec::new(
             "P12/mid-turn/owner",
             "the token is revoked",
             Mutant::CauseChanged,

@@ -232,12 +232,9 @@ command = ["/bin/sh", "-c", """echo '{"type":"needs_action","id":"a1","prompt":"
 "#;
 
 pub(super) fn rows() -> Vec<Spec> {
-    let provider = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "provider", fault, mutant, work)
-    };
     let mut rows: Vec<Spec> = CASES.iter().map(row).collect();
     rows.extend([
-        provider(
+        Spec::new(
             "C01/mid-turn/owner",
             "the program is not there",
             Mutant::CrashIsDone,
@@ -247,7 +244,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("provider_spawn")
         .told_within(1_000.)
         .config(MISSING),
-        provider(
+        Spec::new(
             "C08/mid-turn/owner",
             "ignores SIGTERM when cancelled",
             Mutant::ChildLeft,
@@ -255,7 +252,7 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .told_within(6_000.)
         .config(CANCELLED),
-        provider(
+        Spec::new(
             "C18/mid-turn/owner",
             "does not read its input, and its pipe is full",
             Mutant::CrashIsDone,
@@ -265,7 +262,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("provider_timeout")
         .told_within(12_000.)
         .config(STDIN_FULL),
-        provider(
+        Spec::new(
             "C19/mid-turn/owner",
             "300,000 lines at once",
             Mutant::TextDoubled,
@@ -285,7 +282,6 @@ fn row(case: &'static Case) -> Spec {
     );
     let spec = Spec::new(
         &format!("{}/mid-turn/owner", case.id),
-        "provider",
         case.fault,
         case.mutant,
         move |rig| Box::pin(misbehaves(rig, case.code, case.text)),

@@ -28,7 +28,7 @@ pub(super) fn rows() -> Vec<Spec> {
     ] {
         let id = format!("S01/mid-turn/{}/{after_ms}ms", who.name());
         rows.push(
-            Spec::new(&id, "server", "kill -9 in mid-turn", mutant, move |rig| {
+            Spec::new(&id, "kill -9 in mid-turn", mutant, move |rig| {
                 Box::pin(killed(rig, who, Some(after_ms)))
             })
             .cause(RESET)
@@ -36,14 +36,13 @@ pub(super) fn rows() -> Vec<Spec> {
             .back_within(3_000.),
         );
     }
-    for (id, group, who) in [
-        ("S14/mid-turn/owner", "server", Who::Owner),
-        ("N16/mid-turn/viewer", "network", Who::Viewer),
+    for (id, who) in [
+        ("S14/mid-turn/owner", Who::Owner),
+        ("N16/mid-turn/viewer", Who::Viewer),
     ] {
         rows.push(
             Spec::new(
                 id,
-                group,
                 "SIGTERM, and started again",
                 Mutant::ToldLate,
                 move |rig| Box::pin(drained(rig, who)),
@@ -58,11 +57,8 @@ pub(super) fn rows() -> Vec<Spec> {
 }
 
 fn others() -> Vec<Spec> {
-    let house = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "server", fault, mutant, work)
-    };
     vec![
-        house(
+        Spec::new(
             "S01/idle/owner",
             "kill -9 while nothing runs",
             Mutant::NeverBack,
@@ -71,7 +67,7 @@ fn others() -> Vec<Spec> {
         .cause(RESET)
         .told_within(250.)
         .back_within(3_000.),
-        house(
+        Spec::new(
             "S01/resuming/owner",
             "kill -9 while a client comes back",
             Mutant::LossTwice,
@@ -80,7 +76,7 @@ fn others() -> Vec<Spec> {
         .cause(RESET)
         .told_within(250.)
         .back_within(6_000.),
-        house(
+        Spec::new(
             "S01/closing/owner",
             "kill -9 while the session is being ended",
             Mutant::CauseChanged,
@@ -89,7 +85,7 @@ fn others() -> Vec<Spec> {
         .cause(RESET)
         .told_within(250.)
         .back_within(3_000.),
-        house(
+        Spec::new(
             "S02/mid-turn/owner",
             "the session's machine panics",
             Mutant::NeverBack,
@@ -98,7 +94,7 @@ fn others() -> Vec<Spec> {
         .cause("internal")
         .told_within(1_000.)
         .back_within(3_000.),
-        house(
+        Spec::new(
             "S02/mid-turn/viewer",
             "the session's machine panics",
             Mutant::LossTwice,
@@ -107,7 +103,7 @@ fn others() -> Vec<Spec> {
         .cause("internal")
         .told_within(1_000.)
         .back_within(3_000.),
-        house(
+        Spec::new(
             "S03/mid-turn/owner",
             "the whole process stands still for 5 s",
             Mutant::ToldLate,
@@ -118,7 +114,7 @@ fn others() -> Vec<Spec> {
         .back_within(3_000.)
         // It does not know who waited; that it stood still it knows.
         .witness(Witness::Instead("driver")),
-        house(
+        Spec::new(
             "S05/mid-turn/owner",
             "no file descriptors are left",
             Mutant::CutAgain,
@@ -126,7 +122,7 @@ fn others() -> Vec<Spec> {
         )
         .files_max(96)
         .back_within(5_000.),
-        house(
+        Spec::new(
             "S20/mid-turn/owner",
             "a second server on the same data",
             Mutant::Unlocked,

@@ -16,11 +16,8 @@ use crate::{
 const SLOW_SYNC_MS: u32 = 2_000;
 
 pub(super) fn rows() -> Vec<Spec> {
-    let store = |id: &str, fault: &str, mutant, work: super::Run| {
-        Spec::new(id, "server", fault, mutant, work)
-    };
     vec![
-        store(
+        Spec::new(
             "S07/mid-turn/owner",
             "the disk is full",
             Mutant::AckRefused,
@@ -31,7 +28,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .back_within(5_000.)
         .data("small/data")
         .needs(lacks_mounts()),
-        store(
+        Spec::new(
             "S08/mid-turn/owner",
             "fsync fails",
             Mutant::AckRefused,
@@ -42,7 +39,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .back_within(10_000.)
         .data("small/disk/data")
         .needs(lacks_mounts().or_else(lacks_loops)),
-        store(
+        Spec::new(
             "S09/mid-turn/owner",
             "fsync takes 2 s",
             Mutant::AckUnwritten,
@@ -53,7 +50,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .back_within(5_000.)
         .slow_disk()
         .needs(lacks_compiler()),
-        store(
+        Spec::new(
             "S10/idle/owner",
             "a session's events are damaged",
             Mutant::DamageUnseen,

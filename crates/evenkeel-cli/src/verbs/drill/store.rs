@@ -89,7 +89,10 @@ impl Store for Saboteur {
             Defect::AckUnwritten if !self.is_honest(&batch) => Box::pin(async { Ok(()) }),
             Defect::AckRefused => {
                 let commit = self.inner.commit(batch);
-                Box::pin(async { Ok(commit.await.unwrap_or(())) })
+                Box::pin(async {
+                    drop(commit.await);
+                    Ok(())
+                })
             }
             Defect::AckUnwritten | Defect::DamageUnseen | Defect::JournalLost => {
                 self.inner.commit(batch)
