@@ -65,6 +65,6 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
         }
         rows.push(row);
     }
-    rows.extend(Box::pin(rows::run(options, wanted, &told)).await);
+    rows.extend(Box::pin(rows::run(options, wanted, &told)).await?);
     Ok(Report::of(rows))
 }

@@ -157,7 +157,7 @@ impl Mutant {
             Self::StatusUntold => says("no status names"),
             Self::AgentLies => says("what was told was not written"),
             Self::CutAgain => says("losses instead of"),
-            Self::AckUnwritten => says("gaps at the") || says("told of"),
+            Self::AckUnwritten => says("gaps at the") || says("the store holds") || says("told of"),
             Self::AckRefused => says("told that the store refuses"),
             Self::DamageUnseen => says("told as Some(\"session_not_found\")"),
             Self::Unlocked => says("the second server"),

@@ -17,6 +17,8 @@ use crate::{
     rows::{Spec, Witness},
     server::{Oddity, Server, Setup},
 };
+pub(crate) use control::Control;
+use control::talker;
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;
@@ -31,7 +33,9 @@ const CROWDED_SLACK_MS: u64 = 250;
 /// When a network breaks again that nobody told to.
 const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
+mod control;
 mod host;
+mod kept;
 mod slow_disk;
 mod verdict;
 mod watch;
@@ -83,6 +87,8 @@ pub(crate) struct Rig {
     pub(crate) losses: Option<usize>,
     /// The backend's program keeps witnesses.
     pub(crate) witnessed: bool,
+    /// The session's log cannot be read any more.
+    pub(crate) unreadable: bool,
     /// How turns end that are not done.
     pub(crate) ends: BTreeMap<String, &'static str>,
     /// The fault strikes whoever is on this server.
@@ -142,6 +148,7 @@ impl Rig {
             struck_at: 0,
             losses: None,
             witnessed: true,
+            unreadable: false,
             ends: BTreeMap::new(),
             strikes_all: false,
             strikes_session: false,
@@ -160,27 +167,12 @@ impl Rig {
             bystander: None,
             bystander_session: String::new(),
         };
-        rig.place_bystander().await?;
+        let token = rig.server.token(&["--subject", "bystander"]).await?;
+        let bystander = talker(options, &rig.url(Via::Direct), &token, "bystander").await?;
+        rig.bystander_session = bystander.session().await?;
+        rig.bystander = Some(bystander);
         rig.before = Before::of(&rig.server, &rig.admin).await?;
         Ok(rig)
-    }
-
-    async fn place_bystander(&mut self) -> Result<()> {
-        let token = self.server.token(&["--subject", "bystander"]).await?;
-        let url = self.url(Via::Direct);
-        let mut client = Client::start(&self.exe, &url, &token, &["--backend", "drill"])?;
-        self.bystander_session = client.session().await?;
-        let say = format!("say bystander lines=100000 pace_ms={BYSTANDER_PACE_MS}");
-        client.tell(&say).await?;
-        wait("the bystander's text", PATIENCE, || {
-            client
-                .account()
-                .turn("bystander")
-                .is_some_and(|turn| !turn.text.is_empty())
-        })
-        .await?;
-        self.bystander = Some(client);
-        Ok(())
     }
 
     pub(crate) fn url(&self, via: Via) -> String {

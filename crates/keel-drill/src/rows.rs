@@ -19,7 +19,12 @@ use std::{future::Future, pin::Pin, time::Duration};
 use anyhow::Result;
 use futures_util::StreamExt;
 
-use crate::{Options, mutant::Mutant, results::Row, rig::Rig};
+use crate::{
+    Options,
+    mutant::Mutant,
+    results::Row,
+    rig::{Control, Rig},
+};
 
 /// A row takes no longer than this, whatever happens.
 const ROW_WITHIN: Duration = Duration::from_secs(150);
@@ -183,14 +188,19 @@ pub(crate) async fn run(
     options: &Options,
     wanted: impl Fn(&str) -> bool,
     told: &impl Fn(&str),
-) -> Vec<Row> {
+) -> Result<Vec<Row>> {
     let specs: Vec<_> = all()
         .into_iter()
         .filter(|spec| wanted(&spec.row.id))
         .collect();
     let count = specs.len();
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let control = Control::start(options).await?;
+    let paired = &control;
     let running = specs.into_iter().enumerate().map(|(n, spec)| async move {
-        let mut row = Box::pin(one(options, &spec, None)).await;
+        let mut row = Box::pin(one(options, &spec, None, paired)).await;
         let verdict = match (&row.skipped, row.pass) {
             (Some(_), _) => "skipped",
             (None, true) => "pass",
@@ -198,7 +208,7 @@ pub(crate) async fn run(
         };
         told(&format!("{:>3} of {count}: {verdict} {}", n + 1, row.id));
         if options.mutants && row.skipped.is_none() {
-            let bad = Box::pin(one(options, &spec, Some(spec.mutant))).await;
+            let bad = Box::pin(one(options, &spec, Some(spec.mutant), paired)).await;
             let found = spec.mutant.shows_in(&bad);
             row.mutant_found = Some(found);
             let verdict = if found { "found" } else { "NOT FOUND" };
@@ -216,10 +226,11 @@ pub(crate) async fn run(
         .collect()
         .await;
     rows.sort_by_key(|(n, _)| *n);
-    rows.into_iter().map(|(_, row)| row).collect()
+    control.end().await?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>) -> Row {
+async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &Control) -> Row {
     if let Some(lacking) = &spec.needs {
         return Row {
             skipped: Some(lacking.clone()),
@@ -239,5 +250,5 @@ async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>) -> Row {
         Ok(Err(error)) => rig.wrong(format!("{error:#}")),
         Err(_) => rig.wrong(format!("not over within {ROW_WITHIN:?}")),
     }
-    rig.finish().await
+    rig.finish(control).await
 }

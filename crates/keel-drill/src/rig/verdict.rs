@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{Rig, Who};
+use super::{Control, Rig, Who};
 use crate::{
     heart::{children_left, unix_ms},
     ledger::{Line, Seen, Turn},
@@ -37,9 +37,12 @@ impl Rig {
     }
 
     /// Judges what everybody saw, and looks for what was left behind.
-    pub(crate) async fn finish(mut self) -> Row {
-        if let Err(error) = self.conclude() {
+    pub(crate) async fn finish(mut self, control: &Control) -> Row {
+        if let Err(error) = self.conclude(control) {
             self.wrong(format!("{error:#}"));
+        }
+        if let Err(error) = self.check_what_is_kept().await {
+            self.wrong(format!("the store: {error:#}"));
         }
         if let Err(error) = self.look_for_witnesses().await {
             self.wrong(format!("witnesses: {error:#}"));
@@ -69,7 +72,7 @@ impl Rig {
         self.row
     }
 
-    fn conclude(&mut self) -> Result<()> {
+    fn conclude(&mut self, control: &Control) -> Result<()> {
         self.check_other();
         if let (Some(losses_wanted), Ok(client)) = (self.losses, self.client(self.struck)) {
             let seen = losses(&client.lines(), self.struck_at);
@@ -107,7 +110,7 @@ impl Rig {
             }
         }
         self.row.wrong.extend(wrong);
-        self.check_bystander();
+        self.check_bystander(control);
         Ok(())
     }
 
@@ -140,7 +143,7 @@ impl Rig {
         }
     }
 
-    fn check_bystander(&mut self) {
+    fn check_bystander(&mut self, control: &Control) {
         let Some(client) = self.bystander.as_ref().filter(|_| !self.strikes_all) else {
             return;
         };
@@ -153,21 +156,24 @@ impl Rig {
                 Seen::Lost { .. } | Seen::Fault { .. } | Seen::Failed { .. } | Seen::Ended { .. }
             )
         });
+        let now = unix_ms();
         let (before, after) = (
             p99(&lines, 0, self.struck_at),
-            p99(&lines, self.struck_at, u64::MAX),
+            p99(&lines, self.struck_at, now),
         );
-        let on_time = after <= (2 * before).max(before + self.slack_ms);
+        let elsewhere = control.p99(self.struck_at, now);
+        let calm = before.max(elsewhere);
+        let on_time = after <= (2 * calm).max(calm + self.slack_ms);
         // One that hears nothing any more has no late text either.
         let texts = lines.iter().rev().filter(|line| is_text(line));
         let heard = texts.map(|line| line.t).next().unwrap_or(0);
-        let silent_ms = unix_ms().saturating_sub(heard);
+        let silent_ms = now.saturating_sub(heard);
         let fine = own && whole && spared && on_time && silent_ms < BYSTANDER_SILENT_MS;
         self.row.bystander_ok = Some(fine);
         if !fine {
             self.wrong(format!(
                 "the bystander: own events only {own}, whole {whole}, spared {spared}, \
-                 p99 {before} ms before and {after} ms after, silent for {silent_ms} ms"
+                 p99 {before} ms before, {after} ms after, {elsewhere} ms elsewhere; silent for {silent_ms} ms"
             ));
         }
     }
@@ -273,7 +279,7 @@ fn silences(lines: &[Line]) -> u64 {
 }
 
 /// Of the spans between two texts.
-fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
+pub(super) fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
     let texts = lines
         .iter()
         .filter(|line| (from..to).contains(&line.t) && is_text(line));

@@ -312,6 +312,7 @@ async fn damaged(rig: &mut Rig) -> Result<()> {
     rig.over("k2").await?;
     // What the server says of the damaged one is looked at, too.
     rig.session = session;
+    rig.unreadable = true;
     rig.row.outcome = Some("failed".to_owned());
     Ok(())
 }
