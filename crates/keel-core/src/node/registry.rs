@@ -381,23 +381,7 @@ impl Node {
     ) {
         let fault = self.mint.fault(now, code, Origin::Server).session(id);
         match waiter {
-            Waiter::Conn(conn) => {
-                // A session that is there and cannot be read has a journal all the same.
-                if code == Code::StoreFailed {
-                    let entry = JournalEntry {
-                        at: now.wall,
-                        participant: None,
-                        fact: Fact::Refused {
-                            fault: Box::new(fault.clone()),
-                        },
-                    };
-                    out.push(Output::Journal {
-                        session: id.clone(),
-                        entry: Box::new(entry),
-                    });
-                }
-                self.conns.refuse(conn, fault, out);
-            }
+            Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {
                 let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
                 out.push(Output::Reply { ask, answer });

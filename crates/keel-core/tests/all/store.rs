@@ -46,23 +46,6 @@ fn a_full_disk_is_told_refuses_and_heals_s07() {
 }
 
 #[test]
-fn a_session_that_cannot_be_read_is_refused_and_its_journal_says_so_s10() {
-    let mut world = World::new();
-    let tab = Tab::new(1);
-    let conn = world.connect(&tab);
-    let session = world.welcome(conn).session;
-    world.crash();
-    world.damaged.insert(session.clone());
-    let conn = world.connect(&Tab::new(2).of(&session));
-    assert_eq!(world.faults(conn).last().unwrap().code, Code::StoreFailed);
-    let refusals = world.facts.iter().filter_map(|fact| match fact {
-        Fact::Refused { fault } => Some(fault.code.clone()),
-        _ => None,
-    });
-    assert_eq!(refusals.collect::<Vec<_>>(), [Code::StoreFailed.known()]);
-}
-
-#[test]
 fn an_unknown_commit_is_looked_up_and_neither_lost_nor_doubled_s13() {
     for mood in [StoreMood::WritesUnknown, StoreMood::LosesUnknown] {
         let mut world = World::new();

@@ -1,7 +1,7 @@
 //! A Node, the smallest store that keeps its promises, and connections that speak in frames.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -60,8 +60,6 @@ pub(crate) struct World {
     pub(crate) now: Now,
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) mood: StoreMood,
-    /// Sessions that are there and cannot be read.
-    pub(crate) damaged: BTreeSet<SessionId>,
     held: VecDeque<(SessionId, u64, Batch)>,
     /// Pages are not answered until told.
     pub(crate) holds_pages: bool,
@@ -119,7 +117,6 @@ impl World {
             },
             kept: BTreeMap::new(),
             mood: StoreMood::Well,
-            damaged: BTreeSet::new(),
             held: VecDeque::new(),
             holds_pages: false,
             pages: Vec::new(),
@@ -249,10 +246,6 @@ impl World {
                 inputs.push_back(Input::Recovered { rows: Ok(rows) });
             }
             Output::Load { session } => {
-                if self.damaged.contains(&session) {
-                    let loaded = Err("damaged".to_owned());
-                    return inputs.push_back(Input::Loaded { session, loaded });
-                }
                 let loaded = self.kept.get(&session).map(|kept| {
                     let above = kept.snapshot.as_ref().map_or(Seq::ZERO, |s| s.seq);
                     let events = kept.events.iter().filter(|e| e.to > above).cloned();
