@@ -36,6 +36,7 @@ const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 mod control;
 mod host;
 mod kept;
+mod laws;
 mod slow_disk;
 mod verdict;
 mod watch;

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{BYSTANDER_PACE_MS, PATIENCE, verdict::p99, wait};
+use super::{BYSTANDER_PACE_MS, PATIENCE, laws::p99, wait};
 use crate::{
     Options,
     client::Client,

@@ -8,10 +8,13 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{Control, Rig, Who};
+use super::{
+    Control, Rig, Who,
+    laws::{dishonest, is_text, losses, p99, silences, sum_up},
+};
 use crate::{
     heart::{children_left, unix_ms},
-    ledger::{Line, Seen, Turn},
+    ledger::{Seen, Turn},
     proxy::Proxy,
     results::{Leaked, Row},
     server,
@@ -90,6 +93,9 @@ impl Rig {
             self.row.silent += silences(&lines);
             if account.gaps > 0 {
                 wrong.push(format!("{} gaps at the {}", account.gaps, who.name()));
+            }
+            if let Some(state) = dishonest(&lines) {
+                wrong.push(format!("the {} was shown {state}", who.name()));
             }
             for turn in account.turns.values() {
                 self.check_end(*who, turn, &mut wrong);
@@ -216,77 +222,4 @@ impl Rig {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-fn is_text(line: &Line) -> bool {
-    matches!(&line.what, Seen::Event { kind, .. } if kind == "text")
-}
-
-/// Holds what was measured against what was promised.
-fn sum_up(row: &mut Row) {
-    let mut wrong = Vec::new();
-    let times = [
-        ("told", row.told_ms, row.told_bound_ms),
-        ("recovered", row.recovered_ms, row.recovered_bound_ms),
-    ];
-    for (what, ms, bound) in times {
-        match (ms, bound) {
-            (None, Some(_)) => wrong.push(format!("it was not measured when it {what}")),
-            (Some(ms), Some(bound)) if ms > bound => wrong.push(format!("{what} late: {ms} ms")),
-            (Some(_) | None, Some(_) | None) => {}
-        }
-    }
-    if row.outcome.as_ref() != Some(&row.expected_outcome) {
-        wrong.push(format!("outcome {:?}", row.outcome));
-    }
-    if row.cause != row.expected_cause {
-        wrong.push(format!("told as {:?}", row.cause));
-    }
-    let (lost, twice, mixed, silent) = (row.lost, row.duplicated, row.reordered, row.silent);
-    if lost + twice + mixed + silent > 0 {
-        wrong.push(format!(
-            "lost {lost}, duplicated {twice}, reordered {mixed}, silent {silent}"
-        ));
-    }
-    row.wrong.extend(wrong);
-    row.pass = row.wrong.is_empty();
-}
-
-fn losses(lines: &[Line], since: u64) -> usize {
-    let lost = |line: &&Line| matches!(line.what, Seen::Lost { .. }) && line.t + 2 >= since;
-    lines.iter().filter(lost).count()
-}
-
-/// Waits of more than 5 s, from a loss to its end, in which nothing was said.
-fn silences(lines: &[Line]) -> u64 {
-    let mut silent = 0;
-    let mut waiting_since = None;
-    for line in lines {
-        if let Some(since) = waiting_since {
-            // Half a second for a busy machine to say it.
-            silent += u64::from(line.t.saturating_sub(since) > 5_500);
-            waiting_since = Some(line.t);
-        }
-        match line.what {
-            Seen::Lost { .. } => waiting_since = Some(line.t),
-            Seen::Recovered { .. } | Seen::Failed { .. } | Seen::Ended { .. } => {
-                waiting_since = None;
-            }
-            _ => {}
-        }
-    }
-    silent
-}
-
-/// Of the spans between two texts.
-pub(super) fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
-    let texts = lines
-        .iter()
-        .filter(|line| (from..to).contains(&line.t) && is_text(line));
-    let times: Vec<u64> = texts.map(|line| line.t).collect();
-    let mut gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    gaps.sort_unstable();
-    gaps.get((gaps.len() * 99).div_ceil(100).saturating_sub(1))
-        .copied()
-        .unwrap_or(0)
 }
