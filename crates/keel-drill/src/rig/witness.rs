@@ -14,13 +14,15 @@ use serde_json::Value;
 
 use super::Rig;
 use crate::{
-    ledger::Seen,
+    ledger::{Line, Seen},
     rows::Witness,
     server::{self, Server},
 };
 
 /// The journal is put away lazily.
 const WITNESSED_WITHIN: Duration = Duration::from_secs(5);
+/// Who watches a client's status has seen what lasted so long.
+const SEEN_AFTER_MS: u64 = 100;
 
 /// How log and metrics were before anything was broken.
 #[derive(Debug, Default)]
@@ -86,7 +88,14 @@ impl Rig {
         if in_journal && !names(&self.ask_session("/journal").await?, named) {
             missing.push("the journal does not name");
         }
-        if in_status && !self.was_shown(named) && !names(&self.ask_session("").await?, named) {
+        let shown = self.was_shown(named);
+        let seen = match self.lost_for(named) {
+            Some(ms) if ms >= SEEN_AFTER_MS => shown,
+            // A watch tells the latest, and so short a state may never have been that.
+            Some(_) => true,
+            None => shown || names(&self.ask_session("").await?, named),
+        };
+        if in_status && !seen {
             missing.push("no status names");
         }
         let log = fs::read(self.server.log())?;
@@ -105,6 +114,15 @@ impl Rig {
             missing.push("no metric counts");
         }
         Ok(missing)
+    }
+
+    /// For how long the struck client had lost its connection by this cause, if it came back.
+    fn lost_for(&self, code: &str) -> Option<u64> {
+        let lines = self.clients.get(&self.struck)?.lines();
+        let lost = |line: &&Line| matches!(&line.what, Seen::Lost { code: by, .. } if by == code);
+        let lost_at = lines.iter().find(lost)?.t;
+        let back = |line: &&Line| line.t >= lost_at && matches!(line.what, Seen::Recovered { .. });
+        Some(lines.iter().find(back)?.t - lost_at)
     }
 
     /// Whether the struck client was shown a status with this cause.

@@ -87,7 +87,7 @@ const CASES: [Case; 5] = [
         mutants: [
             Mutant::NeverBack,
             Mutant::ToldLate,
-            Mutant::StatusUntold,
+            Mutant::CauseChanged,
             Mutant::LogMute,
         ],
     },

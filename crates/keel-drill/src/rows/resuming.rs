@@ -45,7 +45,7 @@ pub(super) fn rows() -> Vec<Spec> {
             "no connection for 3 s",
             Link::Refusing,
             3_000,
-            Mutant::NeverBack,
+            Mutant::StatusUntold,
         ),
         (
             "N12/silent",
@@ -73,7 +73,7 @@ pub(super) fn rows() -> Vec<Spec> {
             "503 with Retry-After",
             Link::Answers(LATER),
             2_000,
-            Mutant::LossTwice,
+            Mutant::StatusUntold,
         ),
     ] {
         let (id, kind) = id
