@@ -101,7 +101,7 @@ fn tmpfs(dir: &Path, mib: u32) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
-/// Starts the server anew on a tmpfs of its own; `set_up` makes of it what its data lies on.
+/// Starts the server anew on a tmpfs of its own, or on a disk that lies in one.
 async fn move_to_small(rig: &mut Rig, mib: u32, disk: bool) -> Result<()> {
     rig.strikes_all = true;
     rig.server.kill().await?;
@@ -149,7 +149,7 @@ async fn mount_disk(rig: &mut Rig, small: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the owner is told that the store does not keep up; and looks whether the node says so.
+/// Waits until the owner is told that the store does not keep up.
 async fn told_of_the_store(rig: &mut Rig, what: &str) -> Result<()> {
     let told = rig.sees(S(15), what, |line| match &line.what {
         Seen::Fault { code } | Seen::Lost { code, .. } => Some(code.clone()),
@@ -196,8 +196,8 @@ async fn refused_until_there_is_room(rig: &mut Rig) -> Result<()> {
     fill(&filler)?;
     let told = told_of_the_store(rig, "told that the store refuses").await;
     let node = rig.ask_node().await;
-    fs::remove_file(&filler)?;
     let lifted_at = unix_ms();
+    fs::remove_file(&filler)?;
     told?;
     let node = node?;
     if node["store"]["writes"] != false {
@@ -235,8 +235,8 @@ async fn slow(rig: &mut Rig) -> Result<()> {
     rig.syncs_take(SLOW_SYNC_MS)?;
     rig.tell(r#"set {"mood":"calm"}"#).await?;
     let beats = raw.beats(S(6)).await?;
-    rig.syncs_take(0)?;
     let lifted_at = unix_ms();
+    rig.syncs_take(0)?;
     drop(raw);
     let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max();
     match late {
