@@ -63,12 +63,15 @@ impl Meter {
     }
 
     pub(crate) fn stalled(&self, stalled: bool) {
-        self.run(|| {
-            gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 });
-            if stalled {
-                counter!("evenkeel_stalls_total", "task" => "driver").increment(1);
-            }
-        });
+        self.run(|| gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 }));
+        if stalled {
+            self.stood_still("driver");
+        }
+    }
+
+    /// What the gauge forgets when it is over.
+    pub(crate) fn stood_still(&self, task: &'static str) {
+        self.run(|| counter!("evenkeel_stalls_total", "task" => task).increment(1));
     }
 
     pub(crate) fn refused(&self, why: &'static str) {
