@@ -103,17 +103,21 @@ impl Rig {
         if !log.contains(&format!("\"{named}\"")) {
             missing.push("no line of the log names");
         }
-        let label = format!("=\"{named}\"");
-        let restarted = self.server.starts() > self.before.starts;
-        let now = metrics(&self.server, &self.admin).await?;
-        let moved = now.iter().any(|(series, value)| {
-            let before = self.before.metrics.get(series).filter(|_| !restarted);
-            series.contains(&label) && *value > before.copied().unwrap_or(0.)
-        });
-        if !moved {
+        if !self.counts(named).await? {
             missing.push("no metric counts");
         }
         Ok(missing)
+    }
+
+    /// Whether a metric with this label has moved since the row began.
+    pub(crate) async fn counts(&self, named: &str) -> Result<bool> {
+        let label = format!("=\"{named}\"");
+        let restarted = self.server.starts() > self.before.starts;
+        let now = metrics(&self.server, &self.admin).await?;
+        Ok(now.iter().any(|(series, value)| {
+            let before = self.before.metrics.get(series).filter(|_| !restarted);
+            series.contains(&label) && *value > before.copied().unwrap_or(0.)
+        }))
     }
 
     /// For how long the struck client had lost its connection by this cause, if it came back.

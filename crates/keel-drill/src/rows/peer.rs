@@ -185,6 +185,8 @@ async fn cancel_lost(rig: &mut Rig) -> Result<()> {
     rig.flow("k1", "lines=1000 pace_ms=20").await?;
     rig.cut(Cut::DeafServer)?;
     rig.losses = Some(1);
+    // Nothing passes by now: the cancel is lost for certain.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     rig.tell("cancel").await?;
     rig.told(S(10)).await?;
     rig.back(rig.struck_at, S(10)).await?;

@@ -113,7 +113,7 @@ fn others() -> Vec<Spec> {
         .told_within(3_000.)
         .back_within(3_000.)
         // It does not know who waited; that it stood still it knows.
-        .witness(Witness::Instead("driver")),
+        .witness(Witness::Instead("process")),
         Spec::new(
             "S05/mid-turn/owner",
             "no file descriptors are left",
@@ -258,6 +258,9 @@ async fn no_files(rig: &mut Rig) -> Result<()> {
         .await
         .context("no answer over HTTP")?;
     rig.row.recovered_ms = Some(span(lifted_at, unix_ms()));
+    if !rig.counts("fds").await? {
+        rig.wrong("nobody was refused for want of a file");
+    }
     rig.over("k1").await?;
     rig.flow("k2", "lines=20 pace_ms=20").await?;
     rig.over("k2").await?;
