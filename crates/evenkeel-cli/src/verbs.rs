@@ -36,6 +36,9 @@ pub(crate) enum Verb {
     /// A client process of a drill
     #[command(hide = true)]
     DrillClient(drill::Client),
+    /// A server with something wrong in it on purpose
+    #[command(hide = true)]
+    DrillServer(drill::ServerArgs),
     /// The program behind a drill's sessions
     #[command(hide = true)]
     DrillAgent(drill::Agent),
@@ -55,6 +58,7 @@ impl Verb {
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
             Self::DrillClient(args) => drill::client(args).await,
+            Self::DrillServer(args) => drill::server(args).await,
             Self::DrillAgent(args) => drill::agent(args),
             Self::DemoAgent(args) => demo_agent::run(&args),
         }

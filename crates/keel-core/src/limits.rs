@@ -57,6 +57,8 @@ pub const BEATS_BEHIND_MAX: u32 = 2;
 pub const BEATS_REPLAYING_MAX: u32 = 5;
 /// Events after which a client acknowledges without being asked by a beat.
 pub const ACK_EVERY_EVENTS: u64 = 64;
+/// The same, after so long: less than the shortest silence that a server suspects.
+pub const ACK_EVERY: Duration = s(1);
 /// A client whose clocks disagree by more than this has slept.
 pub const SLEPT_MIN: Duration = s(2);
 /// A timer that fires so late means that this process was away: silence is not judged then.
@@ -103,6 +105,11 @@ pub const STABLE_AFTER: Duration = s(10);
 pub const BACKOFF_BASE: Duration = ms(100);
 /// Its largest.
 pub const BACKOFF_CAP: Duration = s(5);
+/// Its largest step towards a server that cannot be reached and whose clients are few; beyond
+/// [`BACKOFF_FEW_SHARE`] it grows with the outage.
+pub const BACKOFF_FEW: Duration = ms(250);
+/// The part of the outage that such a step may take.
+pub const BACKOFF_FEW_SHARE: u32 = 12;
 
 // Commands.
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use keel_agent::process;
+use keel_agent::{Provider, process};
 use keel_core::node::Node;
 use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ use crate::{
     auth::{self, KeyError, Keys, Tokens},
     clock::Clock,
     config::{BackendKind, Config, StoreKind},
-    driver::{Driver, EVENTS_WAITING_MAX, Event, load_revoked},
+    driver::{Backends, Driver, EVENTS_WAITING_MAX, Event, load_revoked},
     edge::Edge,
     health::Health,
     http,
@@ -98,7 +98,7 @@ pub struct Server {
     store: DynStore,
     tokens: Tokens,
     resume_secret: [u8; 32],
-    owner: String,
+    backends: Backends,
     tls: Option<Arc<Tls>>,
     reload: Reload,
 }
@@ -152,6 +152,7 @@ impl Server {
             }
         }
         let store = DynStore(store);
+        let backends = providers(&config.backends, &owner);
         Ok(Self {
             listener,
             local_addr,
@@ -159,10 +160,26 @@ impl Server {
             store,
             tokens,
             resume_secret,
-            owner,
+            backends,
             tls: tls.map(Arc::new),
             reload,
         })
+    }
+
+    /// The same server on another store, as one that stands before its own.
+    #[must_use]
+    pub fn with_store(mut self, wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
+        self.store = DynStore(wrap(self.store.0));
+        self
+    }
+
+    /// The same server with other providers, as ones that stand before those it was configured with.
+    #[must_use]
+    pub fn with_providers(mut self, wrap: impl Fn(Arc<dyn Provider>) -> Arc<dyn Provider>) -> Self {
+        for (provider, _) in self.backends.values_mut() {
+            *provider = wrap(Arc::clone(provider));
+        }
+        self
     }
 
     /// Where it listens.
@@ -234,7 +251,7 @@ impl Server {
             health,
             meter,
             tails: Arc::clone(&shared.tails),
-            backends: providers(&self.config.backends, &self.owner),
+            backends: self.backends,
             tracker: tracker.clone(),
             closing: closing.clone(),
         };

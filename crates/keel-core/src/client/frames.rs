@@ -209,11 +209,17 @@ impl Client {
         self.ack(cx);
     }
 
+    /// Says how far it is, after so many events or so long: where the way is narrow, beats come late,
+    /// and the server must not take one that is being told things for one that is gone.
     fn ack(&mut self, cx: &mut Cx<'_>) {
-        if self.fold.unacked < limits::ACK_EVERY_EVENTS {
+        let now = cx.now.mono;
+        let acked_at = *self.fold.acked_at.get_or_insert(now);
+        let many = self.fold.unacked >= limits::ACK_EVERY_EVENTS;
+        if !many && now < acked_at + limits::ACK_EVERY {
             return;
         }
         self.fold.unacked = 0;
+        self.fold.acked_at = Some(now);
         if let Some(path) = &self.current {
             let seq = self.fold.cursor.seq;
             cx.send(path, ClientFrame::from(keel_wire::Ack { seq }).encode());
@@ -260,6 +266,7 @@ impl Client {
             path.pace = std::time::Duration::from_millis(ms).min(limits::PACE_MAX);
         }
         self.fold.unacked = 0;
+        self.fold.acked_at = Some(cx.now.mono);
         cx.send(path, answer(beat.n, cursor));
         if !path.is_welcomed() {
             return;

@@ -228,7 +228,10 @@ impl Client {
             }
             Ask::Token if refresh => Some((strategy, Duration::ZERO, Some(WaitingFor::Token))),
             Ask::Unreachable if self.config.retry_first_connect => {
-                let delay = self.config.backoff.delay(self.ledger.tries, &mut self.mint);
+                let delay =
+                    self.config
+                        .backoff
+                        .delay(self.ledger.tries, Duration::MAX, &mut self.mint);
                 delay.map(|delay| (strategy, delay, Some(WaitingFor::Network)))
             }
             Ask::Fast

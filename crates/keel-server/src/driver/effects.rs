@@ -6,13 +6,16 @@ use keel_core::node::{Answer, AskId, ConnId, Input, Output};
 use tokio::time::Instant;
 
 use super::{Asker, Work, store_io::Done};
-use crate::socket::Out;
+use crate::{meter::close_label, socket::Out};
 
 impl Work {
     pub(super) fn perform(&mut self, output: Output) {
         match output {
             Output::Send { conn, bytes } => self.out(conn, Out::Frame(bytes)),
             Output::Close { conn, code, reason } => {
+                let why = close_label(code, &reason);
+                self.meter.closed(why);
+                tracing::info!(conn = conn.0, close = code.0, code = why, "closed");
                 self.last_out(
                     conn,
                     Out::Close {

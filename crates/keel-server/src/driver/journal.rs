@@ -91,9 +91,11 @@ fn log(session: &SessionId, entry: &Entry) {
             how,
             missed,
             away_ms,
+            evidence,
             ..
         } => {
-            tracing::info!(%session, participant, fact, ?how, missed, away_ms, "connected");
+            let cause = evidence.as_ref().map(|evidence| code_label(&evidence.code));
+            tracing::info!(%session, participant, fact, ?how, missed, away_ms, cause, "connected");
         }
         Fact::ConnectionLost { silent_ms, .. } => {
             tracing::info!(%session, participant, fact, code, fault = id, silent_ms, "lost");

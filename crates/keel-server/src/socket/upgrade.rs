@@ -93,6 +93,8 @@ pub(crate) async fn connect(State(shared): State<Arc<Shared>>, mut request: Requ
     let accept = match handshake(request.method(), request.headers()) {
         Ok(accept) => accept,
         Err((status, why)) => {
+            shared.meter.refused("unsupported_version");
+            tracing::info!(code = Code::UnsupportedVersion.name(), why, "refused");
             let mut response = reply::refuse(status, Code::UnsupportedVersion, why);
             let version = HeaderValue::from_static("13");
             response
@@ -194,6 +196,7 @@ fn refuse_full(shared: &Shared, full: Full) -> Response {
         Full::Address => ("address", Code::RateLimited, StatusCode::TOO_MANY_REQUESTS),
     };
     shared.meter.refused(why);
+    tracing::info!(code = code.name(), why, "refused");
     reply::refuse(status, code, "too many connections")
 }
 

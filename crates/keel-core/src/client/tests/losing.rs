@@ -428,6 +428,52 @@ fn the_last_beats_pace_spreads_the_first_retry() {
 }
 
 #[test]
+fn few_clients_ask_often_for_a_server_that_is_away_and_a_crowd_does_not() {
+    let tries_in_a_minute = |pace_ms| {
+        let mut rig = Rig::live();
+        let beat = Beat {
+            n: seq(1),
+            seq: Seq::ZERO,
+            suspect_ms: None,
+            pace_ms: Some(pace_ms),
+        };
+        rig.frame(ConnId(1), beat);
+        rig.closed(ConnId(1), ConnEnd::Reset);
+        let lost_at = rig.now.mono;
+        let (mut last, mut longest) = (ConnId(1), Duration::ZERO);
+        let mut asked_at = lost_at;
+        while rig.now.mono.since(lost_at) < secs(60) {
+            rig.pass(Duration::from_millis(10));
+            let dialled = rig.dials().last().map(|(conn, _)| *conn);
+            let Some(conn) = dialled.filter(|conn| *conn != last) else {
+                continue;
+            };
+            let down = asked_at.since(lost_at);
+            let waited = rig.now.mono.since(asked_at);
+            if pace_ms == 0 {
+                let most = limits::BACKOFF_FEW.max((down + waited) / limits::BACKOFF_FEW_SHARE);
+                assert!(waited <= most + Duration::from_millis(10), "{waited:?}");
+            }
+            (last, asked_at) = (conn, rig.now.mono);
+            longest = longest.max(waited);
+            let kind = DialFailure::Refused;
+            let message = "refused".to_owned();
+            rig.closed(conn, ConnEnd::DialFailed { kind, message });
+        }
+        (rig.dials().len(), longest)
+    };
+    let (few, longest) = tries_in_a_minute(0);
+    assert!((40..200).contains(&few), "{few}");
+    assert!(
+        longest <= secs(60) / limits::BACKOFF_FEW_SHARE,
+        "{longest:?}"
+    );
+    let (crowd, longest) = tries_in_a_minute(10);
+    assert!(crowd < 60, "{crowd}");
+    assert!(longest > limits::BACKOFF_FEW * 4, "{longest:?}");
+}
+
+#[test]
 fn preset_tables_give_up_with_their_own_total_m28() {
     for (backoff, total) in [(Backoff::seed_c(), 75), (Backoff::seed_d(), 7)] {
         let mut rig = Rig::live_with(Config {
