@@ -60,7 +60,8 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         of(
             "black_hole_told_server",
             &by_server,
-            "the entry `connection_lost` of the server's journal, by its own time",
+            "the entry of the server's journal that names the loss, by its own time: `connection_lost`, or \
+             `connected` with the evidence of a client that came back before the server gave it up",
         ),
     ])
 }
@@ -88,7 +89,8 @@ async fn holes(served: Arc<Served>, proxy: Proxy, rounds: usize) -> Result<(Samp
     Ok((by_client, by_server))
 }
 
-/// When the journal says that a connection of this session was lost, since then.
+/// How long after then the journal says that a connection of this session was lost: as the server saw
+/// it, or as a client did that was sooner.
 async fn told_by_server(served: &Served, session: &Session, since: f64) -> Result<f64> {
     let id = session.id().context("it is joined")?;
     let path = format!("/v1/sessions/{id}/journal");
@@ -99,7 +101,9 @@ async fn told_by_server(served: &Served, session: &Session, since: f64) -> Resul
         let entries = journal["entries"].as_array().context("entries")?;
         let told = entries
             .iter()
-            .filter(|entry| entry["fact"] == "connection_lost")
+            .filter(|entry| {
+                entry["fact"] == "connection_lost" || entry["evidence"]["code"].is_string()
+            })
             .filter_map(|entry| entry["at"].as_f64())
             .find(|at| *at >= since);
         if let Some(at) = told {

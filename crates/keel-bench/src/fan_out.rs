@@ -40,8 +40,8 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         (bench.told)(&format!("fan-out, round {}", round + 1));
         let pid = served.pid()?;
         let (before, cpu) = (look_at(&mut ours).await?, cpu_us(pid)?);
-        turn(&session, &mut events).await?;
-        let after = all_of_it(&mut ours, before).await?;
+        let told = turn(&session, &mut events).await?;
+        let after = all_of_it(&mut ours, before, told).await?;
         our_cost.push(cost(cpu_us(pid)? - cpu, before, after));
         bytes = (after.bytes - before.bytes) / (after.messages - before.messages);
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
             bytes: usize::try_from(bytes)?,
         };
         let _: Published = bare.ask(&serde_json::to_string(&order)?).await?;
-        let after = all_of_it(&mut theirs, before).await?;
+        let after = all_of_it(&mut theirs, before, EVENTS).await?;
         their_cost.push(cost(cpu_us(pid)? - cpu, before, after));
     }
     session.close().await;
@@ -103,26 +103,30 @@ async fn look_at(swarm: &mut Process) -> Result<Seen> {
         .await
 }
 
-/// A whole turn, as its owner sees it.
-async fn turn(session: &Session, events: &mut Events) -> Result<()> {
+/// A whole turn, as its owner sees it: how many events it was.
+async fn turn(session: &Session, events: &mut Events) -> Result<u64> {
+    while events.try_next().is_some() {}
+    let mut told = 0;
     let say = format!("!count={EVENTS} bytes=64 pace_ms={PACE_MS}\n");
     within("a receipt", session.say(say)).await??;
     until(events, "the turn's end", |event| {
         let evenkeel::Event::Log { event, .. } = event else {
             return None;
         };
+        told += 1;
         let is_end = matches!(
             event,
             evenkeel::LogEvent::Known(keel_wire::Event::TurnEnded(_))
         );
         is_end.then_some(())
     })
-    .await
+    .await?;
+    Ok(told)
 }
 
-/// Waits until the viewers have got what was sent, which is at least a message an event each.
-async fn all_of_it(swarm: &mut Process, before: Seen) -> Result<Seen> {
-    let due = EVENTS * VIEWERS as u64;
+/// Waits until each viewer has got what was sent, all of it and no more.
+async fn all_of_it(swarm: &mut Process, before: Seen, each: u64) -> Result<Seen> {
+    let due = each * VIEWERS as u64;
     let until = std::time::Instant::now() + PATIENCE;
     let mut last = before.messages;
     loop {
@@ -130,6 +134,7 @@ async fn all_of_it(swarm: &mut Process, before: Seen) -> Result<Seen> {
         let got = seen.messages - before.messages;
         ensure!(seen.open == VIEWERS as u64, "viewers were lost");
         if got >= due && seen.messages == last {
+            ensure!(got == due, "{got} messages came, not {due}");
             return Ok(seen);
         }
         ensure!(
