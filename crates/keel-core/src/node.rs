@@ -19,7 +19,7 @@ pub use io::{
     RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
 
-pub(crate) use conn::{Delivery, Phase, ms};
+pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
 use keel_wire::{

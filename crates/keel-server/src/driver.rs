@@ -13,7 +13,7 @@ mod store_io;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Ask, AskId, ConnId, Input, Node, Outputs};
+use keel_core::node::{Ask, AskId, Input, Node, Outputs};
 use keel_store::Store;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
 
 pub(crate) use event::Event;
-use event::{Asker, Conn};
+use event::{Asker, Conn, Conns};
 pub(crate) use runs::Backends;
 use runs::Runs;
 pub(crate) use store_io::load_revoked;
@@ -61,7 +61,7 @@ struct Work {
     health: Arc<Health>,
     meter: Meter,
     tails: Arc<Tails>,
-    conns: HashMap<ConnId, Conn>,
+    conns: Conns,
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
@@ -95,7 +95,7 @@ impl Driver {
             health,
             meter,
             tails,
-            conns: HashMap::new(),
+            conns: Conns::default(),
             asks: HashMap::new(),
             asked: 0,
             runs,

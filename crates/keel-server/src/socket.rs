@@ -9,7 +9,7 @@ mod pipe;
 mod upgrade;
 mod writer;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use keel_core::{
     limits::{OUTCOME_SEALED_WITHIN, WINDOW_BYTES},
@@ -155,8 +155,8 @@ impl Socket {
                         return Box::pin(self.leave(last)).await;
                     }
                 },
-                _ = stream.writable(), if self.writer.is_pending() && broken.is_none() => {}
-                _ = stream.readable(), if !ready => ready = true,
+                _ = poll_fn(|cx| stream.poll_write_ready(cx)), if self.writer.is_pending() && broken.is_none() => {}
+                _ = poll_fn(|cx| stream.poll_read_ready(cx)), if !ready => ready = true,
                 () = std::future::ready(()), if ready => {
                     ready = false;
                     if let Some(end) = self.read().await {

@@ -9,7 +9,7 @@ use keel_wire::{Code, Gap, Range, Replayed, Seq, journal::Fact, record::StoredEv
 use super::{Life, Session};
 use crate::{
     limits,
-    node::{ConnId, Ctx, Output},
+    node::{Conn, ConnId, Ctx, Output},
     ring::Frame,
 };
 
@@ -37,17 +37,20 @@ impl Session {
     /// Sends a connection what its transport takes now.
     pub(crate) fn pump(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
         loop {
-            match self.next_for(id, ctx) {
+            let Some(conn) = ctx.conns.get_mut(id) else {
+                return;
+            };
+            match self.next_for(conn) {
                 Next::Send(frame) => {
-                    let Some(delivery) = delivery(id, ctx) else {
+                    let Some(delivery) = conn.delivery() else {
                         return;
                     };
                     delivery.sent = frame.to;
                     delivery.ring_total += frame.bytes.len() as u64;
-                    ctx.conns.send(id, frame.bytes, ctx.out);
+                    conn.send(id, frame.bytes, ctx.out);
                 }
                 Next::Read => {
-                    let Some(delivery) = delivery(id, ctx) else {
+                    let Some(delivery) = conn.delivery() else {
                         return;
                     };
                     delivery.reading = true;
@@ -69,10 +72,7 @@ impl Session {
         }
     }
 
-    fn next_for(&self, id: ConnId, ctx: &mut Ctx<'_>) -> Next {
-        let Some(conn) = ctx.conns.get_mut(id) else {
-            return Next::Wait;
-        };
+    fn next_for(&self, conn: &mut Conn) -> Next {
         let outstanding = conn.outstanding;
         let Some(delivery) = conn.delivery() else {
             return Next::Wait;
