@@ -17,8 +17,8 @@ use crate::{
 
 const VIEWERS: usize = 500;
 /// Events of a round.
-const EVENTS: u64 = 250;
-const PACE_MS: u64 = 20;
+const EVENTS: u64 = 600;
+const PACE_MS: u64 = 5;
 /// Ours and the bare one's, in turns.
 const ROUNDS: usize = 8;
 

@@ -37,6 +37,7 @@ use serde_json::Value;
 use crate::{Instant, ring::Ring};
 
 use commit::{InFlight, Stage};
+use deliver::Crowd;
 use health::{Legs, StoreLeg};
 use members::Member;
 use runs::Run;
@@ -101,6 +102,7 @@ pub(crate) struct Session {
     since: UnixMillis,
     /// Its status as last told.
     told_status: Option<keel_wire::Status>,
+    crowd: Crowd,
     /// Positions of text that may be put together, of turns that have ended.
     compactable: VecDeque<(Seq, Seq)>,
     /// When it began to wait for a slot, and where it stands.

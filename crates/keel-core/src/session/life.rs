@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     Life, Session,
     commit::{Effect, Stage},
+    deliver::Crowd,
     health::{Legs, StoreLeg},
     members::Member,
     streams::Stream,
@@ -58,6 +59,7 @@ impl Session {
             since: row.created_at,
             told_status: None,
             compactable: VecDeque::new(),
+            crowd: Crowd::default(),
             queued_at: None,
             place: (0, 0),
             row,
@@ -229,6 +231,7 @@ impl Session {
             at(self.commit_slow_at(), "slow commit"),
             at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
+            at(self.crowd_due(), "crowd step"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
                 self.members_expire_at(config.resume_window)
@@ -257,6 +260,9 @@ impl Session {
         }
         if due(self.legs.read_again_at) {
             self.legs.read_again_at = None;
+            self.pump_all(ctx);
+        }
+        if due(self.crowd_due()) {
             self.pump_all(ctx);
         }
         self.expire_turns(ctx);
