@@ -30,11 +30,15 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     for round in 0..rounds {
         (bench.told)(&format!("replay, round {} of {rounds}", round + 1));
         let joining = served.client(addr).session(id.clone());
+        let joining = joining.history(wire::History::Snapshot);
         let viewer = within("a session", joining.connect()).await??;
         let mut behind = viewer.events();
         let end = owner.cursor().seq.get();
-        until(&mut behind, "the log so far", |_| {
-            (viewer.cursor().seq.get() >= end).then_some(())
+        until(&mut behind, "the log so far", |event| match event {
+            Event::Log { range, .. } | Event::Gap { range, .. } => {
+                (range.to.get() >= end).then_some(())
+            }
+            _ => None,
         })
         .await?;
         let state = viewer.resume_state().await.context("it is joined")?;

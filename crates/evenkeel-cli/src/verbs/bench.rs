@@ -22,16 +22,16 @@ pub(crate) struct Args {
     /// Writes what was measured to this file (docs/results.md)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Keeps everything of the run in this folder, which says what disk is measured; absent means a
-    /// temporary one, removed if every target is kept
+    /// Keeps everything of the run in a folder in this one, which says what disk is measured; absent
+    /// means where temporary files are. It is removed if every target is kept
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let exe = std::env::current_exe().map_err(Failure::unavailable)?;
-    let temporary = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
-    let dir = args.dir.clone().unwrap_or_else(|| temporary.clone());
+    let disk = args.dir.unwrap_or_else(std::env::temp_dir);
+    let dir = disk.join(format!("evenkeel-bench-{}", std::process::id()));
     fs::create_dir_all(&dir).map_err(Failure::unavailable)?;
     let options = Options {
         exe,
@@ -48,9 +48,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         fs::write(path, text + "\n").map_err(Failure::unavailable)?;
     }
     if report.holds() {
-        if dir == temporary {
-            let _ = fs::remove_dir_all(&temporary);
-        }
+        let _ = fs::remove_dir_all(&dir);
         return Ok(ExitCode::SUCCESS);
     }
     terminal::say(&format!("what was missed is in {}", dir.display()));
