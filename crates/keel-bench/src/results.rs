@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_result_passes_only_if_each_of_its_targets_is_kept() {
         let cost = Measured::figure("cost", "ms", 1, 6.).beside(2.);
-        assert_eq!(cost.clone().pass, None);
+        assert_eq!(cost.pass, None);
         assert_eq!(cost.clone().costs_at_most(3.).pass, Some(true));
         assert_eq!(cost.clone().costs_at_most(2.9).pass, Some(false));
         let both = cost.costs_at_most(2.9).target("exact", true);
