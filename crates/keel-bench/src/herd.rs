@@ -63,13 +63,14 @@ async fn herd(bench: &Bench<'_>, served: &Served) -> Result<Vec<Measured>> {
     let mut herd = gather(served, &proxy).await?;
     let (bystander, mut seen) = served.join(served.server.addr()).await?;
     within("a receipt", bystander.say(TURN)).await??;
-    let rounds = bench.samples(7).max(1);
+    let rounds = bench.samples(5).max(1);
     let (mut peaks, mut backs) = (Samples::default(), Samples::default());
     let (mut control, mut beside) = (Samples::default(), Samples::default());
     for round in 0..rounds {
         (bench.told)(&format!("herd, round {} of {rounds}", round + 1));
-        // Two beats, which carry the pace; and what the bystander sees meanwhile.
-        let quiet = limits::BEAT_IDLE * 2 + Duration::from_millis(500);
+        // Beats, which carry the pace; connections that lasted, so that each round is a first loss; and
+        // what the bystander sees meanwhile.
+        let quiet = limits::STABLE_AFTER + Duration::from_millis(500);
         control.extend(gaps(&mut seen, quiet).await?);
         let struck = Instant::now();
         let cut = proxy.cut(Cut::Reset);
@@ -130,7 +131,7 @@ fn told(
             )
             .method(format!(
                 "between two events of a turn paced at 20 ms, at a client beside the herd in the 2.5 s \
-                 after the resets, beside the 6.5 s before; {what}"
+                 after the resets, beside the 10.5 s before; {what}"
             )),
     ]
 }
