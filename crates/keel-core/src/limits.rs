@@ -168,6 +168,10 @@ pub const PAGE_EVENTS: usize = 2_048;
 pub const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Events that a live viewer may lag; then `slow_consumer` and a gap.
 pub const LAG_EVENTS_MAX: u64 = 10_000;
+/// Connections of a session from which on its viewers are told of events in steps.
+pub const CROWD_MIN: usize = 64;
+/// Between two such steps: no event waits longer for a crowd, and what comes meanwhile is one write.
+pub const CROWD_STEP: Duration = ms(20);
 /// Events after which a session's fold is stored anew.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 1_024;
 /// A store that refused is tried again after this, doubled up to [`STORE_RETRY_CAP`].

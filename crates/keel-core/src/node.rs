@@ -23,7 +23,7 @@ pub use io::{
 };
 pub use pressure::Load;
 
-pub(crate) use conn::{Delivery, Phase, ms};
+pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
 use keel_wire::{

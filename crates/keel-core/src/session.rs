@@ -39,6 +39,7 @@ use serde_json::Value;
 use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
+use deliver::Crowd;
 use health::{Legs, StoreLeg};
 use injection::InForce;
 pub(crate) use injection::Wanted;
@@ -111,6 +112,7 @@ pub(crate) struct Session {
     told_status: Option<keel_wire::Status>,
     /// What was broken on purpose.
     injected: Vec<InForce>,
+    crowd: Crowd,
     /// Positions of text that may be put together, of turns that have ended.
     compactable: VecDeque<(Seq, Seq)>,
     /// When it began to wait for a slot, and where it stands.

@@ -9,6 +9,8 @@
 mod admission;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/crowd.rs"]
+mod crowd;
 #[path = "all/frames.rs"]
 mod frames;
 #[path = "all/fuzz.rs"]

@@ -15,7 +15,7 @@ mod store_io;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Ask, AskId, ConnId, Input, Node, Outputs};
+use keel_core::node::{Ask, AskId, Input, Node, Outputs};
 use keel_store::Store;
 use keel_wire::FaultId;
 use tokio::{
@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
 
 pub(crate) use event::Event;
-use event::{Asker, Conn};
+use event::{Asker, Conn, Conns};
 pub(crate) use runs::Backends;
 use runs::Runs;
 pub(crate) use store_io::load_revoked;
@@ -66,7 +66,7 @@ struct Work {
     health: Arc<Health>,
     meter: Meter,
     tails: Arc<Tails>,
-    conns: HashMap<ConnId, Conn>,
+    conns: Conns,
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
@@ -104,7 +104,7 @@ impl Driver {
             health,
             meter,
             tails,
-            conns: HashMap::new(),
+            conns: Conns::default(),
             asks: HashMap::new(),
             asked: 0,
             runs,

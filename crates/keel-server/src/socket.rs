@@ -13,7 +13,7 @@ mod writer;
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use keel_core::{
-    limits::OUTCOME_SEALED_WITHIN,
+    limits::{OUTCOME_SEALED_WITHIN, WINDOW_BYTES},
     node::{ConnEnd, ConnId, Input},
 };
 use keel_wire::{CloseCode, limits::FRAME_IN_BYTES_MAX};
@@ -46,6 +46,10 @@ const CONTROL_BURST: u32 = 128;
 const CONTROL_PER_S: u32 = 32;
 /// Answers to pings that a peer may leave unread.
 const REPLIES_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that the transport has taken, until the Node is told so: a part of its window, so that it
+/// never waits for what it was not told, and that not every frame costs it an input.
+const FLUSHED_TOLD_BYTES: usize = WINDOW_BYTES / 8;
+
 /// What a connection is to do.
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -71,6 +75,8 @@ pub(crate) struct Socket {
     conn: ConnId,
     ws: WebSocket<Pipe>,
     writer: Writer,
+    /// Bytes that the transport has taken, and of which the Node was not told.
+    flushed: usize,
     outbox: mpsc::UnboundedReceiver<Out>,
     events: mpsc::Sender<Event>,
     meter: Meter,
@@ -122,6 +128,7 @@ impl Socket {
             conn,
             ws,
             writer: Writer::default(),
+            flushed: 0,
             outbox,
             events,
             meter,
@@ -190,13 +197,10 @@ impl Socket {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        let taken = self.writer.write(self.ws.get_mut().transport_mut())?;
-        if taken > 0 {
-            self.tell(Input::Flushed {
-                conn: self.conn,
-                bytes: taken,
-            })
-            .await;
+        self.flushed += self.writer.write(self.ws.get_mut().transport_mut())?;
+        if self.flushed >= FLUSHED_TOLD_BYTES {
+            let (conn, bytes) = (self.conn, std::mem::take(&mut self.flushed));
+            self.tell(Input::Flushed { conn, bytes }).await;
         }
         Ok(())
     }

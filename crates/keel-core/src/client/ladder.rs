@@ -162,7 +162,14 @@ impl Client {
             Backoff::FullJitter { .. } if self.ledger.tries == 0 => Some(recovery.pace),
             backoff @ (Backoff::FullJitter { .. } | Backoff::Table(_)) => {
                 let most = recovery.longest_wait(now);
-                backoff.delay(self.ledger.tries, most, &mut self.mint)
+                let delay = backoff.delay(self.ledger.tries, most, &mut self.mint);
+                match backoff {
+                    Backoff::FullJitter { .. } if recovery.attempts == 0 => {
+                        // A crowd that is lost twice in a row is still a crowd.
+                        delay.map(|delay| delay.max(recovery.pace))
+                    }
+                    Backoff::FullJitter { .. } | Backoff::Table(_) => delay,
+                }
             }
         };
         // A move has one aim: the place that it was told. Here is as good as it was.

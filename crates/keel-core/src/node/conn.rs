@@ -138,6 +138,15 @@ impl Conn {
         self.stream.as_ref().or(asked)
     }
 
+    /// As [`Conns::send`], of the connection `id` itself.
+    pub(crate) fn send(&mut self, id: ConnId, bytes: Arc<[u8]>, out: &mut Outputs) {
+        debug_assert!(bytes.len() <= FRAME_OUT_BYTES_MAX, "no client reads that");
+        if !self.frozen {
+            self.outstanding += bytes.len();
+            out.push(Output::Send { conn: id, bytes });
+        }
+    }
+
     /// What the connection has to be sent of the log, once it is welcomed.
     pub(crate) fn delivery(&mut self) -> Option<&mut Delivery> {
         self.delivery.as_deref_mut()
@@ -396,12 +405,7 @@ impl Conns {
         let Some(conn) = self.table.get_mut(&id) else {
             return;
         };
-        debug_assert!(bytes.len() <= FRAME_OUT_BYTES_MAX, "no client reads that");
-        if conn.frozen {
-            return;
-        }
-        conn.outstanding += bytes.len();
-        out.push(Output::Send { conn: id, bytes });
+        conn.send(id, bytes, out);
     }
 
     /// Sends a frame that waits for nothing: receipts, status, beats, faults. A connection that does

@@ -372,7 +372,7 @@ pub enum Input {
 /// What leaves the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Write a text message; answered by [`Input::Flushed`].
+    /// Write a text message; told by [`Input::Flushed`], alone or with others.
     Send {
         /// The transport.
         conn: ConnId,

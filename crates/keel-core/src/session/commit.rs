@@ -296,10 +296,7 @@ impl Session {
         }
         self.trim(ctx);
         self.flush(ctx);
-        self.pump_all(ctx);
-        if self.is_settled() && self.run.is_none() {
-            self.ring.shrink(limits::RING_IDLE_BYTES_MAX);
-        }
+        self.pump_committed(ctx);
     }
 
     fn effect(&mut self, effect: Effect, ctx: &mut Ctx<'_>) {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     Life, Session,
     commit::{Effect, Stage},
+    deliver::Crowd,
     health::{Legs, StoreLeg},
     members::Member,
     quarantine::Quarantine,
@@ -70,6 +71,7 @@ impl Session {
             told_status: None,
             injected: Vec::new(),
             compactable: VecDeque::new(),
+            crowd: Crowd::default(),
             queued_at: None,
             place: (0, 0),
             row,
@@ -257,6 +259,7 @@ impl Session {
             at(self.commit_slow_at(), "slow commit"),
             at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
+            at(self.crowd_due(), "crowd step"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
                 self.members_expire_at(config.resume_window)
@@ -287,6 +290,9 @@ impl Session {
         }
         if due(self.legs.read_again_at) {
             self.legs.read_again_at = None;
+            self.pump_all(ctx);
+        }
+        if due(self.crowd_due()) {
             self.pump_all(ctx);
         }
         self.expire_turns(ctx);

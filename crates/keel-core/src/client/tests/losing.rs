@@ -428,6 +428,32 @@ fn the_last_beats_pace_spreads_the_first_retry() {
 }
 
 #[test]
+fn a_crowd_that_is_lost_again_is_spread_again() {
+    let mut rig = Rig::live();
+    let paced = Beat {
+        n: seq(1),
+        seq: Seq::ZERO,
+        suspect_ms: None,
+        pace_ms: Some(1_500),
+    };
+    rig.frame(ConnId(1), paced);
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    rig.pass(Duration::from_millis(1_510));
+    let conn = rig.answer(Joined::Resumed, 0, 0);
+    rig.frame(conn, paced);
+    let before = rig.dials().len();
+    rig.closed(conn, ConnEnd::Reset);
+    rig.pass(Duration::from_millis(1_490));
+    assert_eq!(
+        rig.dials().len(),
+        before,
+        "it brought no progress, and waits all the same"
+    );
+    rig.pass(Duration::from_millis(20));
+    assert_eq!(rig.dials().len(), before + 1);
+}
+
+#[test]
 fn few_clients_ask_often_for_a_server_that_is_away_and_a_crowd_does_not() {
     let tries_in_a_minute = |pace_ms| {
         let mut rig = Rig::live();
