@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use crate::{
-    bench::{Bench, until, within},
+    bench::{Bench, UNHINDERED, until, within},
     results::Measured,
     samples::{Samples, ms},
 };
@@ -18,7 +18,7 @@ use crate::{
 const ON_TOP_MS: f64 = 1.;
 
 pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
-    let served = bench.serve("append", "").await?;
+    let served = bench.serve("append", UNHINDERED).await?;
     let (session, mut events) = served.join(served.server.addr()).await?;
     let bare = Bare::open(&bench.dir("append").join("bare.sqlite3"))?;
     let (mut delivered, mut committed) = (Samples::default(), Samples::default());

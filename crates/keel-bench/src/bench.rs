@@ -11,6 +11,10 @@ use crate::Options;
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A server for a client that sends as fast as it is answered, for which it would be told
+/// `rate_limited` otherwise.
+pub(crate) const UNHINDERED: &str = "[limits]\nframes_per_s = 1000000\n";
+
 pub(crate) struct Bench<'a> {
     pub(crate) options: &'a Options,
     pub(crate) told: &'a dyn Fn(&str),

@@ -8,7 +8,7 @@ use keel_wire as wire;
 use serde_json::json;
 
 use crate::{
-    bench::{Bench, until, within},
+    bench::{Bench, UNHINDERED, until, within},
     results::Measured,
     samples::{Samples, ms},
 };
@@ -17,11 +17,9 @@ const MISSED: u64 = 10_000;
 const BOUND_MS: f64 = 100.;
 /// Commands without a receipt.
 const AT_ONCE: usize = 200;
-/// The benchmark appends as fast as the store takes it.
-const LIMITS: &str = "[limits]\nframes_per_s = 1000000\n";
 
 pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
-    let served = bench.serve("replay", LIMITS).await?;
+    let served = bench.serve("replay", UNHINDERED).await?;
     let addr = served.server.addr();
     let (owner, mut seen) = served.join(addr).await?;
     let id = owner.id().context("it is joined")?;

@@ -14,6 +14,7 @@ mod migrating;
 mod property;
 mod statuses;
 mod suspecting;
+mod waiting;
 
 use std::time::Duration;
 
