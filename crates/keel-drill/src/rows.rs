@@ -7,6 +7,7 @@ mod connecting;
 mod crowd;
 mod cuts;
 mod hand;
+mod overload;
 mod pace;
 mod peer;
 mod provider;
@@ -174,6 +175,7 @@ fn all() -> Vec<Spec> {
         pace::rows(),
         crowd::rows(),
         hand::rows(),
+        overload::rows(),
         peer::rows(),
         admission::rows(),
         server::rows(),
