@@ -122,6 +122,8 @@ pub const STILL_WAITING_AFTER: Duration = s(5);
 pub const STILL_WAITING_CAP: Duration = s(60);
 /// Bytes of params of a session; then `invalid_request`.
 pub const PARAMS_BYTES_MAX: usize = 32 * 1024;
+/// Nesting of what an application says; the rest of the wire's is the envelope's.
+pub const VALUE_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 2;
 /// Bytes of a prompt; the frame's limit is near it.
 pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 
@@ -131,6 +133,14 @@ pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 pub const PARTICIPANTS_MAX: usize = 1_024;
 /// Participants up to which each is told of the others' comings and goings; beyond, status says it.
 pub const PRESENCE_MEMBERS_MAX: usize = 64;
+/// Panics of a session's machine, each on another input; at the next it is over.
+pub const PANICS_MAX: u32 = 8;
+/// Crashes of the program by one prompt; then it is refused as `prompt_quarantined`.
+pub const QUARANTINE_CRASHES: u32 = 2;
+/// How long after the last of them.
+pub const QUARANTINE_FOR: Duration = s(600);
+/// Prompts that crashed a session's program and are known; the oldest is forgotten.
+pub const QUARANTINE_PROMPTS_MAX: usize = 32;
 /// Turns that a session may queue, whatever its policy says; then `session_busy`.
 pub const TURNS_QUEUED_MAX: u32 = 16;
 /// How long an attachment, its slot and its command streams outlive its connection (default).

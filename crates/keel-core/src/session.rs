@@ -6,11 +6,11 @@
 //!
 //! - [`members`]: who belongs to it, and on which connection each is
 //! - [`commands`] and [`streams`]: what is asked, once each, and what became of it
-//! - [`turns`] and [`runs`]: what is answered, and by which attempt
+//! - [`turns`] and [`runs`]: what is answered, and by which attempt; [`quarantine`]: what is not
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
-//! - [`life`]: opened or read back, its slot, its end
+//! - [`life`] and [`slot`]: opened or read back, its end; the right to run
 //! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
 
 mod asks;
@@ -21,7 +21,9 @@ mod health;
 mod injection;
 mod life;
 mod members;
+mod quarantine;
 mod runs;
+mod slot;
 mod streams;
 mod turns;
 mod welcome;
@@ -29,7 +31,7 @@ mod welcome;
 use std::collections::{BTreeMap, VecDeque};
 
 use keel_wire::{
-    EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
+    CommandId, EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
     record::SessionRow,
 };
 use serde_json::Value;
@@ -39,6 +41,7 @@ use crate::{Instant, ring::Ring};
 use commit::{InFlight, Stage};
 use health::{Legs, StoreLeg};
 use members::Member;
+use quarantine::Quarantine;
 use runs::Run;
 use streams::Stream;
 use turns::Turn;
@@ -79,11 +82,14 @@ pub(crate) struct Session {
     params_applied: Seq,
     /// Open turns, in order; the first is the one that runs.
     turns: VecDeque<Turn>,
+    quarantine: Quarantine,
     run: Option<Run>,
     /// A run that was given up and is being killed; nothing runs until it is gone.
     dying: Option<crate::node::RunId>,
     stage: Stage,
     inflight: Option<InFlight>,
+    /// The command that is being run: what a panic is laid to.
+    doing: Option<CommandId>,
     /// Another server writes its log.
     lost: bool,
     store: StoreLeg,
@@ -122,6 +128,11 @@ impl Session {
     /// Whether another server writes its log: then nothing here is to be trusted.
     pub(crate) const fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The command that it was at when it panicked.
+    pub(crate) const fn doing(&self) -> Option<&CommandId> {
+        self.doing.as_ref()
     }
 
     pub(crate) const fn row(&self) -> &SessionRow {

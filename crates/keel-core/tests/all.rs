@@ -9,6 +9,8 @@
 mod admission;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/frames.rs"]
+mod frames;
 #[path = "all/hostile.rs"]
 mod hostile;
 #[path = "all/resume.rs"]

@@ -129,6 +129,10 @@ impl World {
             Output::Run { run, request } => self.begin_run(server, run, &request),
             Output::Credit { run, bytes } => {
                 if let Some(program) = self.servers[server].programs.get_mut(&run) {
+                    if program.credit == 0 {
+                        // It was not read: its silence begins here.
+                        program.heard_at = self.now;
+                    }
                     program.credit += bytes;
                 }
                 self.plan_program(server, run);
@@ -144,6 +148,7 @@ impl World {
                 if let Some(program) = self.servers[server].programs.get_mut(&run)
                     && program.asks == Some(action)
                 {
+                    program.heard_at = self.now;
                     program.asks = None;
                 }
                 self.plan_program(server, run);
@@ -286,7 +291,7 @@ impl World {
             },
             Output::Load { session } => {
                 let loaded = if fails {
-                    Err(error())
+                    Err(node::LoadFailure::Busy { error: error() })
                 } else {
                     Ok(self.store.load(&session, fence))
                 };

@@ -133,7 +133,7 @@ impl World {
         let question = Ask::Inject {
             session,
             participant: None,
-            injection: Injection::Panic,
+            injection: Injection::Panic { times: 1 },
         };
         for server in 0..self.servers.len() {
             if self.servers[server].up {

@@ -123,10 +123,26 @@ pub enum Injection {
     StallProvider,
     /// The store refuses to write.
     FailStore,
-    /// The session's machine panics.
-    Panic,
+    /// The session's machine panics: once, or twice on the same command, which ends the session.
+    Panic {
+        /// How often, 1 or 2. Over HTTP it is once, whatever this says.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u32,
+    },
     /// The token counts as expired.
     ExpireToken,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde wants"
+)]
+const fn is_once(times: &u32) -> bool {
+    *times == once()
 }
 
 fn known_code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {

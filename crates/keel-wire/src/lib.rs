@@ -14,6 +14,7 @@ pub mod codec;
 mod command;
 mod event;
 mod fault;
+mod fit;
 mod frame;
 mod grant;
 mod ids;
@@ -38,6 +39,7 @@ pub use event::{
     TurnEnded, TurnStarted, TurnWaiting,
 };
 pub use fault::{Fault, Leg, Origin, Retry, Scope, Todo};
+pub use fit::json_len;
 pub use frame::{
     Ack, Admission, Auth, Beat, BeatPlan, ClientFrame, CommandFrame, Detach, Ended, Ephemeral,
     EventFrame, Evidence, FaultFrame, Gap, Goaway, Hello, History, Joined, Queued, RawData,

@@ -179,7 +179,8 @@ pub enum CommandOutcome {
     Answered(ReceiptBody),
     /// It was never sent, and will not be.
     Refused(Box<Fault>),
-    /// It was sent, and the session was given up before an answer came.
+    /// It was sent, and nobody knows what became of it: the session was given up before an answer came,
+    /// or the server has forgotten.
     Unknown(Box<Fault>),
 }
 

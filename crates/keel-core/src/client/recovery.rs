@@ -208,7 +208,7 @@ impl Client {
         } else if self
             .current
             .as_ref()
-            .is_some_and(|path| path.trust == Trust::Heard)
+            .is_some_and(|path| path.is_proven(cx.now.mono))
         {
             self.recovered(cx, Strategy::Fast, 0);
         }

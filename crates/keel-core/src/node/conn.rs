@@ -12,7 +12,7 @@ use std::{
 
 use keel_wire::{
     Beat, CloseCode, Code, Fault, FaultFrame, Grant, Hello, Origin, ParticipantId, Seq,
-    ServerFrame, SessionId, StreamId,
+    ServerFrame, SessionId, StreamId, limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{ConnId, Output, Outputs};
@@ -396,6 +396,7 @@ impl Conns {
         let Some(conn) = self.table.get_mut(&id) else {
             return;
         };
+        debug_assert!(bytes.len() <= FRAME_OUT_BYTES_MAX, "no client reads that");
         if conn.frozen {
             return;
         }

@@ -63,6 +63,21 @@ pub enum CommitFailure {
     Conflict,
 }
 
+/// Why a session could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadFailure {
+    /// The store is busy, or fails: another try can help.
+    Busy {
+        /// The store's word for it.
+        error: String,
+    },
+    /// What is kept of it makes no sense: no try can help, a backup can.
+    Broken {
+        /// The store's word for it.
+        error: String,
+    },
+}
+
 /// What a run says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunOutput {
@@ -260,7 +275,7 @@ pub enum Input {
         /// The session.
         session: SessionId,
         /// All of it, if it is there.
-        loaded: Result<Option<Box<Loaded>>, String>,
+        loaded: Result<Option<Box<Loaded>>, LoadFailure>,
     },
     /// Answers [`Output::Commit`].
     Committed {

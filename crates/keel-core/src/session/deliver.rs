@@ -155,7 +155,7 @@ impl Session {
             from: range.from,
             to: range.to,
             epoch: self.row.epoch,
-            snapshot: self.fold.clone(),
+            snapshot: self.fold.fitted().into_owned(),
             fault: fault.clone(),
         };
         ctx.conns.tell(id, &Box::new(gap).into(), ctx.out);

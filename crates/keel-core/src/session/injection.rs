@@ -10,7 +10,7 @@ use crate::node::{ConnId, Ctx, Output};
 impl Session {
     /// Breaks something; how much was struck.
     pub(crate) fn inject(
-        &self,
+        &mut self,
         conns: &[ConnId],
         injection: &Injection,
         for_ms: Option<u64>,
@@ -53,11 +53,13 @@ impl Session {
                 conns.len()
             }
             Injection::KillProvider | Injection::StallProvider => {
-                let begun = self.run.as_ref().filter(|_| self.turns.front().is_some());
-                let Some(run) = begun.map(|run| run.id) else {
+                let kills = *injection == Injection::KillProvider;
+                let Some(run) = self.run.as_mut().filter(|_| !self.turns.is_empty()) else {
                     return 0;
                 };
-                ctx.out.push(if *injection == Injection::KillProvider {
+                run.struck |= kills;
+                let run = run.id;
+                ctx.out.push(if kills {
                     Output::KillRun { run }
                 } else {
                     Output::StallRun { run }
@@ -68,7 +70,7 @@ impl Session {
                 ctx.out.push(Output::FailStore { span });
                 1
             }
-            Injection::Panic => panic!("injected"),
+            Injection::Panic { .. } => panic!("injected"),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use keel_core::{
     Instant, Now,
     node::{
-        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, Node, Output, RunEnd, RunId,
-        RunOutput, RunRequest,
+        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, LoadFailure, Node, Output, RunEnd,
+        RunId, RunOutput, RunRequest,
     },
 };
 use keel_wire::{
@@ -18,6 +18,7 @@ use keel_wire::{
     StreamId, StreamState, Welcome,
     codec::Decoded,
     journal::Fact,
+    limits::FRAME_OUT_BYTES_MAX,
     record::{Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
 };
 
@@ -61,6 +62,9 @@ pub(crate) struct World {
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) mood: StoreMood,
     held: VecDeque<(SessionId, u64, Batch)>,
+    /// How the store answers who reads a session, and how often it was asked to.
+    pub(crate) load_failure: Option<LoadFailure>,
+    pub(crate) loads: usize,
     /// Pages are not answered until told.
     pub(crate) holds_pages: bool,
     pages: Vec<Input>,
@@ -118,6 +122,8 @@ impl World {
             kept: BTreeMap::new(),
             mood: StoreMood::Well,
             held: VecDeque::new(),
+            load_failure: None,
+            loads: 0,
             holds_pages: false,
             pages: Vec::new(),
             kills_slowly: false,
@@ -156,6 +162,10 @@ impl World {
         events
             .map(|e| Event::decode(&e.kind, e.data.get()).unwrap().unwrap())
             .collect()
+    }
+
+    pub(crate) fn kept_sessions(&self) -> Vec<SessionId> {
+        self.kept.keys().cloned().collect()
     }
 
     pub(crate) fn row(&self, session: &SessionId) -> SessionRow {
@@ -206,7 +216,9 @@ impl World {
                     .get_mut(&conn)
                     .expect("sent to a line that is open");
                 assert!(line.closed.is_none(), "nothing is sent after the close");
-                let Decoded::Known(frame) = ServerFrame::decode(&bytes, 1 << 20).unwrap() else {
+                let Decoded::Known(frame) =
+                    ServerFrame::decode(&bytes, FRAME_OUT_BYTES_MAX).expect("clients read it")
+                else {
                     panic!("unknown frame")
                 };
                 line.frames.push(frame);
@@ -256,10 +268,9 @@ impl World {
                         streams: kept.streams.values().cloned().collect(),
                     })
                 });
-                inputs.push_back(Input::Loaded {
-                    session,
-                    loaded: Ok(loaded),
-                });
+                self.loads += 1;
+                let loaded = self.load_failure.clone().map_or(Ok(loaded), Err);
+                inputs.push_back(Input::Loaded { session, loaded });
             }
             Output::Commit { session, n, batch } => {
                 self.commit(session, n, (*batch).clone(), inputs);

@@ -2,8 +2,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use keel_core::node::{CommitFailure, ConnId, Input};
-use keel_store::{CommitError, PageLimit, StoreError};
+use keel_core::node::{CommitFailure, ConnId, Input, LoadFailure};
+use keel_store::{CommitError, PageLimit, StoreError, StoreErrorKind};
 use keel_wire::{Seq, SessionId, record::Batch};
 use tokio::time::Instant;
 
@@ -97,7 +97,9 @@ impl Work {
     pub(super) fn load(&self, session: SessionId) {
         let answer = self.store.load(&session);
         self.op("load", answer, move |loaded| {
-            let loaded = words(loaded).map(|loaded| loaded.map(Box::new));
+            let loaded = loaded
+                .map(|loaded| loaded.map(Box::new))
+                .map_err(load_failure);
             Done::input(Input::Loaded { session, loaded })
         });
     }
@@ -147,6 +149,20 @@ impl Work {
         self.op("journal", answer, move |result| {
             Done::Journal(result.map_err(|error| (count, error)))
         });
+    }
+}
+
+fn load_failure(error: StoreError) -> LoadFailure {
+    let words = error.to_string();
+    match error.kind {
+        StoreErrorKind::Corrupt => LoadFailure::Broken { error: words },
+        StoreErrorKind::Full
+        | StoreErrorKind::Io
+        | StoreErrorKind::Fsync
+        | StoreErrorKind::Busy
+        | StoreErrorKind::Closed
+        | StoreErrorKind::Overloaded
+        | StoreErrorKind::Other => LoadFailure::Busy { error: words },
     }
 }
 

@@ -153,6 +153,7 @@ pub(super) async fn deleted_means_forgotten(store: Arc<dyn Store>) {
         participant: keel_wire::ParticipantId::from_bits(1),
         consumed: Seq::ZERO.next(),
         receipts_ack: Seq::ZERO,
+        forgotten: Seq::ZERO,
     }];
     batch.snapshot = Some(Box::new(snapshot(&log(&store, scribe.id()).await)));
     scribe.commit(batch).await.expect("a commit");

@@ -86,7 +86,7 @@ fn snapshot(conn: &Connection, id: i64) -> Result<Option<StoredSnapshot>, StoreE
 
 fn streams(conn: &Connection, id: i64) -> Result<Vec<LoadedStream>, StoreError> {
     let mut find = sql(conn.prepare_cached(
-        "SELECT stream, participant, consumed, receipts_ack FROM stream
+        "SELECT stream, participant, consumed, receipts_ack, forgotten FROM stream
          WHERE session = ?1 ORDER BY stream",
     ))?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -95,6 +95,7 @@ fn streams(conn: &Connection, id: i64) -> Result<Vec<LoadedStream>, StoreError> 
             participant: rows::id(row, 1)?,
             consumed: rows::seq(row, 2)?,
             receipts_ack: rows::seq(row, 3)?,
+            forgotten: rows::seq(row, 4)?,
         })
     };
     let streams = rows::collect(sql(find.query([id]))?, read)?;
