@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    connection::Connection,
+    connection::{Connection, Trust},
     error::random,
     feed::Feed,
     request::{Control, Order, Verdict},
@@ -60,6 +60,7 @@ pub(crate) struct Driver {
     reporter: mpsc::Sender<Input>,
     connections: BTreeMap<ConnId, Connection>,
     tasks: JoinSet<Done>,
+    trust: Trust,
     /// Cancelled to drop every socket at once.
     abort: CancellationToken,
     provider: Option<Provider>,
@@ -82,6 +83,7 @@ pub(crate) struct Driver {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) provider: Option<Provider>,
+    pub(crate) trust: Trust,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) controls: mpsc::Receiver<Control>,
     pub(crate) feed: Arc<Feed>,
@@ -104,6 +106,7 @@ impl Driver {
             reporter,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
+            trust: parts.trust,
             abort: parts.abort,
             provider: parts.provider,
             fetching: None,

@@ -202,6 +202,19 @@ pub const ACTION_WITHIN: Duration = s(600);
 pub const HANDSHAKES_MAX: usize = 4_096;
 /// Sessions in memory; then `session_limit`.
 pub const SESSIONS_MAX: usize = 100_000;
+/// How long an input may wait until it is handled; beyond, and for [`OVERLOADED_AFTER`], the server
+/// is overloaded and refuses new sessions.
+pub const INPUT_WAIT_MAX: Duration = ms(200);
+/// How long inputs wait too long before that counts.
+pub const OVERLOADED_AFTER: Duration = s(1);
+/// How long inputs wait half of that at most before the server is no longer overloaded.
+pub const RELIEVED_AFTER: Duration = s(2);
+/// Share of its memory from which on a server refuses new sessions.
+pub const MEMORY_SHORT_PERCENT: u64 = 80;
+/// Share of its memory below which it takes them again.
+pub const MEMORY_ENOUGH_PERCENT: u64 = 75;
+/// When who is refused for either is to come back, at the earliest; at the latest twice as late.
+pub const PRESSED_RETRY_MIN: Duration = s(2);
 /// Connections and questions that wait for a session being loaded; then they are refused.
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions with open turns that are settled at once after a start.

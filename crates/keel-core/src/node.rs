@@ -10,6 +10,7 @@ mod conn;
 mod ctx;
 mod handshake;
 mod io;
+mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,6 +20,7 @@ pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
     Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
+pub use pressure::Load;
 
 pub(crate) use conn::{Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
@@ -37,7 +39,12 @@ use crate::{
 
 use conn::{Conns, Due};
 use ctx::Runs;
+<<<<<<< HEAD
 use registry::Entry;
+=======
+use pressure::Pressure;
+use registry::{Entry, Waiter};
+>>>>>>> shell
 
 /// See the module's text.
 #[derive(Debug)]
@@ -52,6 +59,7 @@ pub struct Node {
     runs: Runs,
     start: Start,
     drain: Option<Drain>,
+    pressure: Pressure,
 }
 
 /// How far the Node is with what a server before it left behind.
@@ -107,6 +115,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            pressure: Pressure::default(),
         }
     }
 
@@ -211,6 +220,7 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
+            Input::Load(load) => self.pressed(now, load),
             Input::Tick => {}
         }
         self.run_timers(now, out);
@@ -460,6 +470,65 @@ impl Node {
         }
     }
 
+<<<<<<< HEAD
+=======
+    // Questions of the shell.
+
+    fn ask(&mut self, now: Now, ask: AskId, question: Ask, out: &mut Outputs) {
+        match question {
+            Ask::Census => {
+                let answer = Answer::Census(self.census());
+                out.push(Output::Reply { ask, answer });
+            }
+            Ask::Status { session } => {
+                let status = self.active(&session).map(|s| (s.status(), s.presence()));
+                out.push(Output::Reply {
+                    ask,
+                    answer: Answer::Status(status),
+                });
+            }
+            Ask::Inject {
+                session,
+                participant,
+                injection,
+            } => {
+                let conns: Vec<ConnId> = self
+                    .conns
+                    .iter()
+                    .filter(|(_, conn)| match &conn.phase {
+                        Phase::Attached {
+                            session: of,
+                            participant: who,
+                            ..
+                        } => *of == session && participant.as_ref().is_none_or(|p| p == who),
+                        Phase::AwaitHello
+                        | Phase::AwaitVerdict { .. }
+                        | Phase::AwaitSession { .. } => false,
+                    })
+                    .map(|(id, _)| id)
+                    .collect();
+                // A panic says nothing afterwards.
+                let panics = injection == keel_wire::Injection::Panic;
+                let mut struck = usize::from(panics && self.active(&session).is_some());
+                self.with(now, &session, out, |session, ctx| {
+                    struck = session.inject(&conns, &injection, None, ctx);
+                });
+                out.push(Output::Reply {
+                    ask,
+                    answer: Answer::Struck(struck),
+                });
+            }
+            Ask::Command { .. } | Ask::End { .. } => {
+                let id = match &question {
+                    Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
+                    Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
+                };
+                self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
+            }
+        }
+    }
+
+>>>>>>> shell
     fn revoked(&mut self, now: Now, token_id: &str, out: &mut Outputs) {
         let with_it: Vec<ConnId> = self
             .conns

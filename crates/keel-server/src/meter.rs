@@ -66,6 +66,16 @@ impl Meter {
         self.run(|| gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 }));
     }
 
+    pub(crate) fn tls_days_left(&self, days: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "days are far below 2^52")]
+        self.run(|| gauge!("evenkeel_tls_days_left").set(days as f64));
+    }
+
+    pub(crate) fn tls_reloaded(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.run(|| counter!("evenkeel_tls_reloads_total", "outcome" => outcome).increment(1));
+    }
+
     pub(crate) fn refused(&self, why: &'static str) {
         self.run(|| counter!("evenkeel_refused_total", "why" => why).increment(1));
     }

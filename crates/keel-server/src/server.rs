@@ -39,6 +39,7 @@ use crate::{
     shared::Shared,
     tails::Tails,
     tickets::Tickets,
+    tls::{Reload, Tls, TlsError},
     watchdog::Watchdog,
 };
 
@@ -69,6 +70,9 @@ pub enum StartError {
     /// A key cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate or its key is not good.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -95,6 +99,8 @@ pub struct Server {
     tokens: Tokens,
     resume_secret: [u8; 32],
     owner: String,
+    tls: Option<Arc<Tls>>,
+    reload: Reload,
 }
 
 struct DynStore(Arc<dyn Store>);
@@ -116,6 +122,9 @@ impl Server {
         let keys = Keys::open(&key_dir, &config.auth.keys)?;
         let resume_secret = auth::resume_secret(&key_dir)?;
         let tokens = Tokens::new(keys, config.auth.issuer.as_deref());
+        let reload = Reload::default();
+        let tls = config.server.tls.as_ref();
+        let tls = tls.map(|tls| Tls::open(tls, reload.clone())).transpose()?;
         let store: Arc<dyn Store> = match config.store.kind {
             StoreKind::Memory => Arc::new(Memory::new()),
             StoreKind::Sqlite => {
@@ -151,6 +160,8 @@ impl Server {
             tokens,
             resume_secret,
             owner,
+            tls: tls.map(Arc::new),
+            reload,
         })
     }
 
@@ -164,6 +175,12 @@ impl Server {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Asks this server, once it answers, to read its certificate again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Begins to answer.
@@ -202,6 +219,7 @@ impl Server {
             faults: self.config.faults.enabled,
             probe_page: listen_config.probe_page,
             fence: store.fence(),
+            tls: self.tls,
         });
         let driver = Driver {
             node: Node::new(
@@ -221,12 +239,17 @@ impl Server {
         };
         let driver = tokio::spawn(Box::pin(driver.run()));
         let router = http::router(Arc::clone(&shared));
+        let tls = shared.tls.is_some();
+        if let Some(tls) = &shared.tls {
+            tracker.spawn(Arc::clone(tls).watch(shared.meter.clone(), closing.clone()));
+        }
         tracker.spawn(listen(self.listener, router, shared));
-        tracing::info!(address = %self.local_addr, "listening");
+        tracing::info!(address = %self.local_addr, tls, "listening");
         Ok(Running {
             local_addr: self.local_addr,
             tokens: self.tokens,
             drain_within: Duration::from_secs(self.config.server.drain_within_s),
+            reload: self.reload,
             events,
             driver,
             tracker,
@@ -270,6 +293,7 @@ pub struct Running {
     local_addr: SocketAddr,
     tokens: Tokens,
     drain_within: Duration,
+    reload: Reload,
     events: mpsc::Sender<Event>,
     driver: JoinHandle<()>,
     tracker: TaskTracker,
@@ -288,6 +312,12 @@ impl Running {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Asks this server to read its certificate again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Tasks that are there: listener, connections, runs.

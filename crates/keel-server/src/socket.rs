@@ -6,6 +6,7 @@
 
 mod ending;
 mod pipe;
+mod transport;
 mod upgrade;
 mod writer;
 
@@ -17,7 +18,6 @@ use keel_core::{
 };
 use keel_wire::{CloseCode, limits::FRAME_IN_BYTES_MAX};
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep_until},
 };
@@ -30,6 +30,7 @@ use crate::{driver::Event, meter::Meter, tickets::Ticket};
 
 use ending::{End, ended};
 use pipe::Pipe;
+use transport::Transport;
 pub(crate) use upgrade::{connect, tune};
 use writer::Writer;
 
@@ -99,7 +100,7 @@ impl Control {
 impl Socket {
     pub(crate) fn new(
         conn: ConnId,
-        stream: TcpStream,
+        transport: Transport,
         head: &[u8],
         outbox: mpsc::UnboundedReceiver<Out>,
         events: mpsc::Sender<Event>,
@@ -113,7 +114,7 @@ impl Socket {
             .max_message_size(Some(FRAME_IN_BYTES_MAX))
             .max_frame_size(Some(FRAME_IN_BYTES_MAX))
             .accept_unmasked_frames(false);
-        let ws = WebSocket::from_raw_socket(Pipe::new(stream, head), Role::Server, Some(config));
+        let ws = WebSocket::from_raw_socket(Pipe::new(transport, head), Role::Server, Some(config));
         Self {
             conn,
             ws,
@@ -136,7 +137,8 @@ impl Socket {
         // What came with the upgrade request is read before the transport is asked.
         let mut ready = true;
         loop {
-            let stream = self.ws.get_ref().stream();
+            let transport = self.ws.get_ref().transport();
+            let unwritten = self.writer.is_pending() || transport.wants_write();
             tokio::select! {
                 out = self.outbox.recv() => match out {
                     Some(out) => if let Some(last) = self.take(out) {
@@ -148,8 +150,8 @@ impl Socket {
                         return Box::pin(self.leave(last)).await;
                     }
                 },
-                _ = stream.writable(), if self.writer.is_pending() && broken.is_none() => {}
-                _ = stream.readable(), if !ready => ready = true,
+                _ = transport.writable(), if unwritten && broken.is_none() => {}
+                _ = transport.readable(), if !ready => ready = true,
                 () = std::future::ready(()), if ready => {
                     ready = false;
                     if let Some(end) = self.read().await {
@@ -185,7 +187,7 @@ impl Socket {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        let taken = self.writer.write(self.ws.get_ref().stream())?;
+        let taken = self.writer.write(self.ws.get_mut().transport_mut())?;
         if taken > 0 {
             self.tell(Input::Flushed {
                 conn: self.conn,

@@ -23,3 +23,5 @@ mod programs;
 mod secrets;
 #[path = "all/sessions.rs"]
 mod sessions;
+#[path = "all/tls.rs"]
+mod tls;

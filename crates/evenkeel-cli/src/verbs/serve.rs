@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use keel_server::{
-    Config, Server, StartError,
+    Config, Reload, Server, StartError,
     config::{Source, Store},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
@@ -30,11 +30,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         config.store.path = DATA.into();
     }
     keel_server::init_log(&config.log);
+    // From here on a hang-up asks for a reload and ends nothing.
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::temporary)?;
     let server = Server::bind(config)
         .await
         .map_err(|error| refused(&error))?;
-    server.run(stop()?).await.map_err(Failure::temporary)?;
+    let reloading = tokio::spawn(reload(hangup, server.reload()));
+    let ran = server.run(stop()?).await.map_err(Failure::temporary);
+    reloading.abort();
+    ran?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn reload(mut hangup: Signal, reload: Reload) {
+    while hangup.recv().await.is_some() {
+        reload.now();
+    }
 }
 
 /// Why a server did not start, as an exit code: a supervisor need not try again what is configured
@@ -42,7 +53,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 pub(super) fn refused(error: &StartError) -> Failure {
     match error {
         StartError::Listen { .. } => Failure::unavailable(error),
-        StartError::Key(_) => Failure::config(error),
+        StartError::Key(_) | StartError::Tls(_) => Failure::config(error),
         StartError::Open(_) | StartError::Store(_) | StartError::Thread(_) => {
             Failure::temporary(error)
         }

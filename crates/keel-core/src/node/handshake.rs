@@ -235,6 +235,9 @@ impl Node {
             };
             return self.conns.refuse_as(id, code, now, &mut self.mint, out);
         }
+        if let Some(fault) = self.too_pressed(now) {
+            return self.conns.refuse(id, fault, out);
+        }
         let name = hello
             .backend
             .as_ref()

@@ -13,6 +13,8 @@ use keel_wire::{
 };
 use serde_json::{Map, Value};
 
+use super::Load;
+
 /// One transport, as the shell numbers them. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -207,6 +209,12 @@ pub struct Census {
     pub slots_waiting: usize,
     /// No new work is taken.
     pub draining: bool,
+    /// How long inputs wait until they are handled.
+    pub input_wait_ms: u64,
+    /// That is too long, and has been for a while: new sessions are refused.
+    pub overloaded: bool,
+    /// Memory is short: new sessions are refused.
+    pub memory_short: bool,
 }
 
 /// The answer to an [`Ask`].
@@ -342,6 +350,8 @@ pub enum Input {
         /// Where sessions go on; absent means here, later.
         target: Option<String>,
     },
+    /// How much there is to do, measured a few times a second.
+    Load(Load),
     /// Time has passed.
     Tick,
 }

@@ -524,3 +524,60 @@ fn a_slot_that_nobody_claims_after_a_restart_is_given_back_and_ends_nothing_e14(
     let row = world.row(&session);
     assert_eq!((row.ended, row.slot), (false, None));
 }
+fn loaded(world: &mut World, waited_ms: u64, memory: Option<(u64, u64)>) {
+    world.input(keel_core::node::Input::Load(keel_core::node::Load {
+        waited: Duration::from_millis(waited_ms),
+        memory,
+    }));
+}
+
+/// New sessions wait outside; who is here resumes, joins and goes on, and it ends by itself.
+#[test]
+fn a_pressed_server_refuses_new_sessions_and_nobody_else_s04_s15() {
+    for (memory, why) in [(None, "overloaded"), (Some((9, 10)), "memory")] {
+        let mut world = World::new();
+        let tab = Tab::new(1);
+        let conn = world.connect(&tab);
+        let welcome = world.welcome(conn);
+        let waited = if memory.is_none() { 500 } else { 0 };
+        for _ in 0..6 {
+            loaded(&mut world, waited, memory);
+            world.pass(Duration::from_millis(200));
+            world.send(
+                conn,
+                keel_wire::Ack {
+                    seq: keel_wire::Seq::ZERO,
+                },
+            );
+        }
+        let stranger = world.connect(&Tab::new(2));
+        let fault = world.faults(stranger)[0].clone();
+        assert_eq!(
+            (&fault.code, &fault.detail["why"]),
+            (&Code::AtCapacity.into(), &why.into())
+        );
+        let keel_wire::Retry::After { ms } = fault.retry else {
+            panic!("{fault:?}")
+        };
+        assert!((2_000..4_000).contains(&ms), "{ms}");
+        // A session of before, whoever comes to it.
+        world.say(conn, 1, "hello");
+        world.text("goes on");
+        world.reset(conn);
+        let back = world.connect(&tab.again(&welcome, 0));
+        assert_eq!(world.heard(back), "goes on");
+        let viewer = world.connect(
+            &Tab::new(3)
+                .of(&welcome.session)
+                .role(keel_wire::Role::Viewer),
+        );
+        assert_eq!(world.welcome(viewer).how, keel_wire::Joined::Joined);
+        // Both are over.
+        for _ in 0..12 {
+            loaded(&mut world, 0, memory.map(|_| (1, 10)));
+            world.pass(Duration::from_millis(200));
+        }
+        let late = world.connect(&Tab::new(4));
+        assert_eq!(world.welcome(late).how, keel_wire::Joined::Created);
+    }
+}

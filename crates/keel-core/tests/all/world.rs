@@ -73,12 +73,15 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<ConnId, Line>,
     pub(crate) runs: Vec<(RunId, RunRequest)>,
     pub(crate) stopped: Vec<(RunId, bool)>,
+    /// Killed, and told to be over.
+    pub(crate) gone: Vec<RunId>,
     pub(crate) credit: BTreeMap<RunId, usize>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) replies: Vec<keel_core::node::Answer>,
     pub(crate) drained: bool,
     pub(crate) grant: Grant,
     next_conn: u64,
+    lives: u64,
 }
 
 impl World {
@@ -130,12 +133,14 @@ impl World {
             lines: BTreeMap::new(),
             runs: Vec::new(),
             stopped: Vec::new(),
+            gone: Vec::new(),
             credit: BTreeMap::new(),
             facts: Vec::new(),
             replies: Vec::new(),
             drained: false,
             grant,
             next_conn: 1,
+            lives: 0,
         };
         world.input(Input::Start);
         world
@@ -143,10 +148,14 @@ impl World {
 
     /// The process is killed and started again over the same store.
     pub(crate) fn crash(&mut self) {
-        self.node = Node::new(self.config.clone(), self.now.mono.micros() + 7);
+        // No two lives mint the same ids.
+        self.lives += 1;
+        let seed = (self.lives << 48) + self.now.mono.micros() + 7;
+        self.node = Node::new(self.config.clone(), seed);
         self.held.clear();
         self.lines.clear();
         self.runs.clear();
+        self.gone.clear();
         self.input(Input::Start);
     }
 
@@ -155,6 +164,10 @@ impl World {
         let kept = self.kept.get_mut(session).unwrap();
         kept.events.retain(|event| event.to <= seq(to));
         kept.row.head = seq(to);
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.kept.keys().cloned().collect()
     }
 
     pub(crate) fn log(&self, session: &SessionId) -> Vec<Event> {
@@ -323,6 +336,7 @@ impl World {
                 // A shell knows nothing of what it was never told to begin.
                 let known = self.runs.iter().any(|(begun, _)| *begun == run);
                 if known && !self.kills_slowly {
+                    self.gone.push(run);
                     inputs.push_back(Input::RunEnded {
                         run,
                         end: RunEnd::Cancelled,

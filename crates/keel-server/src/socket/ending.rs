@@ -6,10 +6,10 @@ use keel_core::{
     limits::LINGER,
     node::{ConnEnd, Input},
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::timeout;
 use tungstenite::{Error, error::ProtocolError};
 
-use super::{Out, Socket};
+use super::{Out, Socket, Transport};
 
 /// How long a frozen connection is held at most.
 const FROZEN_MAX: Duration = Duration::from_secs(600);
@@ -59,7 +59,7 @@ impl Socket {
             Out::Abort => {
                 // With nothing to linger for, the kernel sends a reset.
                 let _ = rustix::net::sockopt::set_socket_linger(
-                    self.ws.get_ref().stream(),
+                    self.ws.get_ref().transport().tcp(),
                     Some(Duration::ZERO),
                 );
                 let end = ConnEnd::Broken {
@@ -76,14 +76,7 @@ impl Socket {
                     while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
                 };
                 let _ = timeout(FROZEN_MAX, thawed).await;
-                let pipe = self.ws.get_mut();
-                let held = async {
-                    while pipe.stream().readable().await.is_ok() {
-                        if !pipe.discard() {
-                            break;
-                        }
-                    }
-                };
+                let held = discard(self.ws.get_ref().transport());
                 // Not when the server is being closed: then the driver is gone.
                 tokio::select! {
                     _ = timeout(FROZEN_AFTER, held) => {}
@@ -96,25 +89,27 @@ impl Socket {
     /// Writes what is left, half-closes, and discards what comes until the peer closes: a reset
     /// would eat what was written last.
     async fn linger(mut self) {
-        let pipe = self.ws.get_mut();
+        let transport = self.ws.get_mut().transport_mut();
         let flushed = async {
             while self.writer.is_pending() {
-                pipe.stream().writable().await?;
-                self.writer.write(pipe.stream())?;
+                transport.writable().await?;
+                self.writer.write(transport)?;
             }
-            pipe.stream_mut().shutdown().await
+            transport.shutdown().await
         };
         if !matches!(timeout(LINGER, flushed).await, Ok(Ok(()))) {
             return;
         }
-        let discarded = async {
-            while pipe.stream().readable().await.is_ok() {
-                if !pipe.discard() {
-                    break;
-                }
-            }
-        };
-        let _ = timeout(LINGER, discarded).await;
+        let _ = timeout(LINGER, discard(transport)).await;
+    }
+}
+
+/// Until the peer closes.
+async fn discard(transport: &Transport) {
+    while transport.tcp().readable().await.is_ok() {
+        if !transport.discard() {
+            break;
+        }
     }
 }
 

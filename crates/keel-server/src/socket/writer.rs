@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::net::TcpStream;
+use super::Transport;
 
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
@@ -89,8 +89,9 @@ impl Writer {
     }
 
     /// Writes what the transport takes now; the payload of messages that are wholly written.
-    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    pub(super) fn write(&mut self, transport: &mut Transport) -> io::Result<usize> {
         let mut taken = 0;
+        transport.flush_for_now()?;
         while !self.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let pieces = self
@@ -103,7 +104,7 @@ impl Writer {
                 *slice = IoSlice::new(piece);
                 count += 1;
             }
-            match stream.try_write_vectored(&slices[..count]) {
+            match transport.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => taken += self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
