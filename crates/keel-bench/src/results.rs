@@ -80,7 +80,11 @@ impl Report {
             let _ = writeln!(text, " (n = {})\n      {}", result.n, result.method);
         }
         let passed = self.results.iter().filter(|r| r.pass == Some(true)).count();
-        let failed = self.results.iter().filter(|r| r.pass == Some(false)).count();
+        let failed = self
+            .results
+            .iter()
+            .filter(|r| r.pass == Some(false))
+            .count();
         let _ = write!(text, "{passed} passed, {failed} failed");
         text
     }

@@ -10,17 +10,20 @@ mod conn;
 mod ctx;
 mod handshake;
 mod io;
+pub mod media;
 mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
+pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
     Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest,
 };
 pub use pressure::Load;
+
+pub use media::{MediaFact, MediaOrder};
 
 pub(crate) use conn::{Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
@@ -39,12 +42,8 @@ use crate::{
 
 use conn::{Conns, Due};
 use ctx::Runs;
-<<<<<<< HEAD
-use registry::Entry;
-=======
 use pressure::Pressure;
-use registry::{Entry, Waiter};
->>>>>>> shell
+use registry::Entry;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -57,6 +56,7 @@ pub struct Node {
     timers: BTreeSet<(Instant, SessionId)>,
     admissions: BTreeMap<String, Admission>,
     runs: Runs,
+    peers: media::Peers,
     start: Start,
     drain: Option<Drain>,
     pressure: Pressure,
@@ -106,6 +106,7 @@ impl Node {
             sessions: BTreeMap::new(),
             timers: BTreeSet::new(),
             runs: Runs::default(),
+            peers: media::Peers::default(),
             start: Start {
                 ready: false,
                 after: None,
@@ -198,6 +199,13 @@ impl Node {
                         session.run_ended(run, end, ctx)
                     });
                     self.runs.end(run);
+                }
+            }
+            Input::Media(fact) => {
+                if let Some(session) = self.peers.session(&fact).cloned() {
+                    self.with(now, &session, out, |session, ctx| {
+                        session.media_fact(fact, ctx)
+                    });
                 }
             }
             Input::Ask { ask, question } => self.ask(now, ask, question, out),
@@ -470,65 +478,6 @@ impl Node {
         }
     }
 
-<<<<<<< HEAD
-=======
-    // Questions of the shell.
-
-    fn ask(&mut self, now: Now, ask: AskId, question: Ask, out: &mut Outputs) {
-        match question {
-            Ask::Census => {
-                let answer = Answer::Census(self.census());
-                out.push(Output::Reply { ask, answer });
-            }
-            Ask::Status { session } => {
-                let status = self.active(&session).map(|s| (s.status(), s.presence()));
-                out.push(Output::Reply {
-                    ask,
-                    answer: Answer::Status(status),
-                });
-            }
-            Ask::Inject {
-                session,
-                participant,
-                injection,
-            } => {
-                let conns: Vec<ConnId> = self
-                    .conns
-                    .iter()
-                    .filter(|(_, conn)| match &conn.phase {
-                        Phase::Attached {
-                            session: of,
-                            participant: who,
-                            ..
-                        } => *of == session && participant.as_ref().is_none_or(|p| p == who),
-                        Phase::AwaitHello
-                        | Phase::AwaitVerdict { .. }
-                        | Phase::AwaitSession { .. } => false,
-                    })
-                    .map(|(id, _)| id)
-                    .collect();
-                // A panic says nothing afterwards.
-                let panics = injection == keel_wire::Injection::Panic;
-                let mut struck = usize::from(panics && self.active(&session).is_some());
-                self.with(now, &session, out, |session, ctx| {
-                    struck = session.inject(&conns, &injection, None, ctx);
-                });
-                out.push(Output::Reply {
-                    ask,
-                    answer: Answer::Struck(struck),
-                });
-            }
-            Ask::Command { .. } | Ask::End { .. } => {
-                let id = match &question {
-                    Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
-                    Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
-                };
-                self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
-            }
-        }
-    }
-
->>>>>>> shell
     fn revoked(&mut self, now: Now, token_id: &str, out: &mut Outputs) {
         let with_it: Vec<ConnId> = self
             .conns

@@ -9,15 +9,12 @@
 mod admission;
 #[path = "all/commands.rs"]
 mod commands;
-<<<<<<< HEAD
 #[path = "all/frames.rs"]
 mod frames;
-=======
 #[path = "all/fuzz.rs"]
 mod fuzz;
 #[path = "all/fuzzed.rs"]
 mod fuzzed;
->>>>>>> shell
 #[path = "all/hostile.rs"]
 mod hostile;
 #[path = "all/resume.rs"]

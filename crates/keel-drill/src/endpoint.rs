@@ -176,6 +176,9 @@ fn told(event: Event) {
             kind: told.kind,
             data: raw(told.data.get()),
         },
+        Event::Media(_) => Seen::Note {
+            text: "media".to_owned(),
+        },
         Event::Fault(fault) => Seen::Fault {
             code: fault.code.to_string(),
         },

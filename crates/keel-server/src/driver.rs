@@ -48,6 +48,7 @@ pub(crate) struct Driver {
     pub(crate) meter: Meter,
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
+    pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
 }
@@ -65,6 +66,8 @@ struct Work {
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
+    /// The media plane, where there is one.
+    plane: Option<crate::media::Orders>,
     ops: FuturesUnordered<store_io::Op>,
     journal: journal::Journal,
     store_refuses_until: Option<Instant>,
@@ -87,6 +90,7 @@ impl Driver {
             ..
         } = self;
         let (runs, mut told) = Runs::new(self.backends, self.tracker);
+        let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,
             clock,
@@ -99,6 +103,7 @@ impl Driver {
             asks: HashMap::new(),
             asked: 0,
             runs,
+            plane,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
             store_refuses_until: None,
@@ -117,6 +122,7 @@ impl Driver {
                 () = self.closing.cancelled() => break,
                 Some(done) = work.ops.next(), if !work.ops.is_empty() => work.done(done),
                 Some(input) = told.recv() => work.run_told(input),
+                Some(fact) = media_told(&mut facts) => work.input(Input::Media(fact)),
                 Some(event) = events.recv() => work.event(event),
                 _ = beat.tick() => work.beat(),
                 () = until(due) => {}
@@ -130,6 +136,13 @@ impl Driver {
         }
         drop(events);
         work.finish(told).await;
+    }
+}
+
+async fn media_told(facts: &mut Option<crate::media::Facts>) -> Option<keel_core::node::MediaFact> {
+    match facts {
+        Some(facts) => facts.recv().await,
+        None => None,
     }
 }
 
@@ -221,6 +234,8 @@ impl Work {
             | Input::Page { .. }
             | Input::RunOutput { .. }
             | Input::RunEnded { .. }
+            | Input::Media(_)
+            | Input::Load(_)
             | Input::Ask { .. }
             | Input::Revoked { .. }
             | Input::Drain { .. }

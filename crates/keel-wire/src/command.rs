@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ActionId, CloseCode, Code, TurnId, codec::DecodeError, tagged::tagged};
+use crate::{
+    ActionId, CloseCode, Code, MuteTrack, PublishTrack, TurnId, UnpublishTrack, codec::DecodeError,
+    tagged::tagged,
+};
 
 tagged! {
     /// A command, by name. Unknown names are answered with a fault, not a closed connection.
@@ -19,6 +22,12 @@ tagged! {
         "turn.cancel" => CancelTurn(CancelTurn),
         /// Answers what a turn waits for.
         "turn.answer" => Answer(Answer),
+        /// Begins to publish a track.
+        "track.publish" => PublishTrack(PublishTrack),
+        /// Ceases to.
+        "track.unpublish" => UnpublishTrack(UnpublishTrack),
+        /// Says that a track's silence is meant, or no longer.
+        "track.mute" => MuteTrack(MuteTrack),
         /// Ends the session for everybody.
         "session.end" => EndSession(EndSession),
         /// Breaks something on purpose, where that is switched on.

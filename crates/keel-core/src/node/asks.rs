@@ -1,9 +1,7 @@
 //! Questions of the shell: about the Node, about a session, and faults on purpose.
 
-use super::{
-    Answer, Ask, AskId, Census, ConnId, Node, Output, Outputs, conn::Phase, registry::Waiter,
-};
-use crate::{Now, admission::Admission};
+use super::{Answer, Ask, AskId, ConnId, Node, Output, Outputs, conn::Phase, registry::Waiter};
+use crate::Now;
 
 impl Node {
     pub(super) fn ask(&mut self, now: Now, ask: AskId, question: Ask, out: &mut Outputs) {
@@ -57,18 +55,6 @@ impl Node {
                 };
                 self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }
-        }
-    }
-
-    fn census(&self) -> Census {
-        Census {
-            sessions: self.sessions.len(),
-            connections: self.conns.len(),
-            attached: self.conns.attached(),
-            runs: self.runs.len(),
-            slots_held: self.admissions.values().map(Admission::held).sum(),
-            slots_waiting: self.admissions.values().map(Admission::waiting).sum(),
-            draining: self.drain.is_some(),
         }
     }
 }

@@ -164,6 +164,7 @@ impl Peer {
         let answer = answer.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
         self.negotiation.fingerprint = fingerprint(&sdp).map(str::to_owned);
         self.publish(tracks);
+        self.note_lines(&sdp);
         self.described();
         Ok(Answered::With(answer.to_sdp_string()))
     }
@@ -267,6 +268,19 @@ impl Peer {
         self.lines.forget_payload_types();
         for candidate in std::mem::take(&mut self.negotiation.early) {
             self.rtc.add_remote_candidate(candidate);
+        }
+    }
+
+    /// Lines that the other side wants something on are there as soon as they are agreed on: media may
+    /// be put on them before the transport is connected.
+    fn note_lines(&mut self, sdp: &str) {
+        let mids = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:"));
+        for mid in mids.map(|mid| Mid::from(mid.trim())) {
+            if let Some(media) = self.rtc.media(mid)
+                && media.direction().is_sending()
+            {
+                self.lines.add(mid, translate::kind(media.kind()));
+            }
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Client {
     pub(crate) connected_at: Option<Instant>,
     pub(crate) deadline: Instant,
     pub(crate) said: Vec<Signal>,
+    /// Offers of the server's.
+    pub(crate) offers_heard: u32,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             connected_at: None,
             deadline: now,
             said: Vec::new(),
+            offers_heard: 0,
         }
     }
 
@@ -130,6 +133,7 @@ impl Client {
     pub(crate) fn hear(&mut self, now: Instant, signal: Signal) {
         match signal {
             Signal::Offer { sdp, lines } => {
+                self.offers_heard += 1;
                 self.pending = None;
                 self.name(lines);
                 let offer = SdpOffer::from_sdp_string(&sdp).unwrap();

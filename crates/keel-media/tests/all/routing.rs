@@ -46,6 +46,12 @@ fn a_camera_comes_back_within_a_second() {
 }
 
 #[test]
+fn a_line_that_a_client_brought_needs_no_second_offer() {
+    let world = passthrough(8);
+    assert_eq!(world.clients[0].offers_heard, 0);
+}
+
+#[test]
 fn ice_lite_connects_too() {
     let mut world = World::of(2, End::Server { lite: true });
     world.join(&[CAMERA], 1);
