@@ -27,7 +27,7 @@ async function freePort() {
 export class Server {
   static async start() {
     assert.ok(existsSync(binary), `there is no ${binary}: build it, or set EVENKEEL_BIN`);
-    const server = new Server();
+    const server = new this();
     server.dir = mkdtempSync(join(tmpdir(), 'evenkeel-page-'));
     server.secret = randomBytes(32);
     server.port = await freePort();

@@ -149,7 +149,7 @@ impl Row {
 
 /// A letter and a number.
 fn is_id(text: &str) -> bool {
-    let number = text.strip_prefix(|letter: char| "ACEHIMNPS".contains(letter));
+    let number = text.strip_prefix(|letter: char| "ACEHIMNPSV".contains(letter));
     number.is_some_and(|number| {
         (1..=2).contains(&number.len()) && number.bytes().all(|digit| digit.is_ascii_digit())
     })

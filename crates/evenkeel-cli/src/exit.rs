@@ -101,6 +101,9 @@ const fn of_code(code: Code) -> u8 {
         | Code::ResumeGap
         | Code::ResumeRefused
         | Code::LogRewound
+        | Code::MediaRefused
+        | Code::MediaFailed
+        | Code::MediaStalled
         | Code::RecoveryDeadline
         | Code::RejoinLimit
         | Code::StoreFailed

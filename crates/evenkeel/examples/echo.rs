@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Event::Joined(_)
             | Event::Gap { .. }
             | Event::Ephemeral(_)
+            | Event::Media(_)
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -65,6 +65,14 @@ pub fn check(fold: &Snapshot, event: &Event) -> Option<&'static str> {
             }
             Some(_) | None => Some("a turn ends once"),
         },
+        Event::TrackPublished(published) => {
+            let known = fold.track(&published.participant, &published.track);
+            known.is_some().then_some("a track is published once")
+        }
+        Event::TrackUnpublished(gone) => (fold.track(&gone.participant, &gone.track).is_none())
+            .then_some("only a track that is published is unpublished"),
+        Event::TrackMuted(muted) => (fold.track(&muted.participant, &muted.track).is_none())
+            .then_some("only a track that is published is muted"),
         Event::SessionEnded(_) => fold
             .turns
             .iter()

@@ -303,6 +303,7 @@ impl Client {
                 command,
                 ttl,
             } => self.command(cx, local, &command, ttl),
+            Input::Media(signal) => self.signal(cx, signal),
             Input::Token(token) => self.token(cx, token),
             Input::Network { online } => self.network(cx, online),
             Input::Probe => self.probe(cx),
@@ -315,6 +316,16 @@ impl Client {
             ),
             Input::Simulate(simulate) => self.simulate(cx, simulate),
             Input::Tick => {}
+        }
+    }
+
+    /// To the connection that carries the session, if one does.
+    fn signal(&self, cx: &mut Cx<'_>, signal: keel_wire::MediaSignal) {
+        let path = self.current.as_ref();
+        let path =
+            path.filter(|path| matches!(path.stage, path::Stage::Replaying | path::Stage::Joined));
+        if let (Some(path), Some(frame)) = (path, signal.into_client_frame()) {
+            cx.send(path, frame.encode());
         }
     }
 

@@ -207,6 +207,16 @@ pub const TURN_STALLED_AFTER: Duration = s(5);
 /// How long a turn waits for an answer; then it is refused.
 pub const ACTION_WITHIN: Duration = s(600);
 
+// Media.
+
+/// Tracks of one participant; then `session_limit`.
+pub const TRACKS_OF_PARTICIPANT_MAX: usize = 8;
+/// Tracks of one session; then `session_limit`.
+pub const TRACKS_MAX: usize = 64;
+/// From when every track of a participant is told as stalled to a restart of its ICE: together with
+/// the plane's own patience about two seconds of silence.
+pub const MEDIA_RESTART_AFTER: Duration = ms(1_400);
+
 // Nodes.
 
 /// Connections that have not said hello; the shell accepts no more.

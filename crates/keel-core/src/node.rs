@@ -11,17 +11,20 @@ mod ctx;
 mod handshake;
 mod injection;
 mod io;
+pub mod media;
 mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
+pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
     Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
 };
 pub use pressure::Load;
+
+pub use media::{MediaFact, MediaOrder};
 
 pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
@@ -54,6 +57,7 @@ pub struct Node {
     timers: BTreeSet<(Instant, SessionId)>,
     admissions: BTreeMap<String, Admission>,
     runs: Runs,
+    peers: media::Peers,
     start: Start,
     drain: Option<Drain>,
     pressure: Pressure,
@@ -103,6 +107,7 @@ impl Node {
             sessions: BTreeMap::new(),
             timers: BTreeSet::new(),
             runs: Runs::default(),
+            peers: media::Peers::default(),
             start: Start {
                 ready: false,
                 after: None,
@@ -195,6 +200,13 @@ impl Node {
                         session.run_ended(run, end, ctx)
                     });
                     self.runs.end(run);
+                }
+            }
+            Input::Media(fact) => {
+                if let Some(session) = self.peers.session(&fact).cloned() {
+                    self.with(now, &session, out, |session, ctx| {
+                        session.media_fact(fact, ctx)
+                    });
                 }
             }
             Input::Ask { ask, question } => self.ask(now, ask, question, out),

@@ -20,6 +20,7 @@ mod deliver;
 mod health;
 mod injection;
 mod life;
+mod media;
 mod members;
 mod quarantine;
 mod runs;
@@ -97,6 +98,7 @@ pub(crate) struct Session {
     lost: bool,
     store: StoreLeg,
     legs: Legs,
+    media: media::Media,
     /// The position of the stored snapshot, and how many events are kept below it.
     snapshot_seq: Seq,
     /// Since when the first absent participant is away.

@@ -21,6 +21,8 @@ mod fuzzed;
 mod hostile;
 #[path = "all/injected.rs"]
 mod injected;
+#[path = "all/media.rs"]
+mod media;
 #[path = "all/resume.rs"]
 mod resume;
 #[path = "all/store.rs"]

@@ -213,6 +213,9 @@ fn seen(event: Event) -> Seen {
             kind: told.kind,
             data: raw(told.data.get()),
         },
+        Event::Media(_) => Seen::Note {
+            text: "media".to_owned(),
+        },
         Event::Fault(fault) => Seen::Fault {
             code: fault.code.to_string(),
         },

@@ -15,7 +15,7 @@ use keel_wire::{Code, Grant, UnixMillis};
 
 pub use claims::Claims;
 pub use keys::KeyError;
-pub(crate) use keys::{Keys, resume_secret};
+pub(crate) use keys::{Keys, open_or_make, resume_secret};
 pub(crate) use revoked::Revoked;
 
 /// Whom a token is for, always.

@@ -39,6 +39,8 @@ pub struct Config {
     pub auth: Auth,
     /// Breaking things on purpose.
     pub faults: Faults,
+    /// Transports for media.
+    pub media: Media,
     /// What is logged, and how.
     pub log: Log,
     /// What serves sessions, by name. With none configured there is one named `echo`.
@@ -234,6 +236,19 @@ pub struct Auth {
 pub struct Faults {
     /// `true` lets those break things whose token allows it. Nothing but `true` switches it on.
     pub enabled: bool,
+}
+
+/// `[media]`: transports for media. Without an address there are none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Address and port of media (UDP). Absent means that this server takes no media.
+    pub listen: Option<SocketAddr>,
+    /// The address that clients are told, where it is another one: behind NAT, in a container.
+    pub advertise: Option<IpAddr>,
+    /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
+    /// address.
+    pub ice_lite: bool,
 }
 
 /// How a log line is written.

@@ -53,6 +53,7 @@ pub(crate) struct Driver {
     pub(crate) meter: Meter,
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
+    pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
 }
@@ -70,6 +71,8 @@ struct Work {
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
+    /// The media plane, where there is one.
+    plane: Option<crate::media::Orders>,
     ops: FuturesUnordered<store_io::Op>,
     journal: journal::Journal,
     /// A fault on purpose: until when, and its id.
@@ -96,6 +99,7 @@ impl Driver {
         } = self;
         let probes = self.probes;
         let (runs, mut told) = Runs::new(self.backends, self.tracker);
+        let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,
             clock,
@@ -108,6 +112,7 @@ impl Driver {
             asks: HashMap::new(),
             asked: 0,
             runs,
+            plane,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
             store_refuses: None,
@@ -128,6 +133,7 @@ impl Driver {
                 () = self.closing.cancelled() => break,
                 Some(done) = work.ops.next(), if !work.ops.is_empty() => work.done(done),
                 Some(input) = told.recv() => work.run_told(input),
+                Some(fact) = media_told(&mut facts) => work.input(Input::Media(fact)),
                 Some(event) = events.recv(), if work.late.has_room() => {
                     if let Some(event) = work.late.pass(event) {
                         work.event(event);
@@ -146,6 +152,13 @@ impl Driver {
         }
         drop(events);
         work.finish(told).await;
+    }
+}
+
+async fn media_told(facts: &mut Option<crate::media::Facts>) -> Option<keel_core::node::MediaFact> {
+    match facts {
+        Some(facts) => facts.recv().await,
+        None => None,
     }
 }
 
@@ -238,10 +251,11 @@ impl Work {
             | Input::Page { .. }
             | Input::RunOutput { .. }
             | Input::RunEnded { .. }
+            | Input::Media(_)
+            | Input::Load(_)
             | Input::Ask { .. }
             | Input::Revoked { .. }
             | Input::Drain { .. }
-            | Input::Load(_)
             | Input::Tick => (None, false),
         };
         if let Some(conn) = conn {

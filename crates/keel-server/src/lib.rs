@@ -17,6 +17,7 @@ mod health;
 mod http;
 mod listen;
 mod log;
+mod media;
 mod meter;
 mod random;
 mod server;

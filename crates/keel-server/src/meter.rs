@@ -84,6 +84,10 @@ impl Meter {
         self.run(|| counter!("evenkeel_tls_reloads_total", "outcome" => outcome).increment(1));
     }
 
+    pub(crate) fn datagram_dropped(&self) {
+        counter!("evenkeel_media_datagrams_dropped_total").increment(1);
+    }
+
     pub(crate) fn refused(&self, why: &'static str) {
         self.run(|| counter!("evenkeel_refused_total", "why" => why).increment(1));
     }

@@ -34,6 +34,7 @@ use crate::{
     health::Health,
     http,
     listen::listen,
+    media::{self, Media},
     meter::Meter,
     random,
     shared::Shared,
@@ -73,6 +74,14 @@ pub enum StartError {
     /// The certificate or its key is not good.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The media address cannot be listened on.
+    #[error("cannot listen for media on {address}: {source}")]
+    Media {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -101,6 +110,7 @@ pub struct Server {
     backends: Backends,
     tls: Option<Arc<Tls>>,
     reload: Reload,
+    media: Option<Media>,
 }
 
 struct DynStore(Arc<dyn Store>);
@@ -138,6 +148,15 @@ impl Server {
         let failed = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
+        let media = match config.media.listen {
+            Some(address) => {
+                let certificate = media::identity(&key_dir)?;
+                let failed = |source| StartError::Media { address, source };
+                let bound = Media::bind(&config.media, address, certificate).await;
+                Some(bound.map_err(failed)?)
+            }
+            None => None,
+        };
         let owner = random::hex(&Sha256::digest(resume_secret)[..8]);
         let runs_programs = config
             .backends
@@ -163,6 +182,7 @@ impl Server {
             backends,
             tls: tls.map(Arc::new),
             reload,
+            media,
         })
     }
 
@@ -186,6 +206,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where media is reached, if it is.
+    #[must_use]
+    pub fn media_addr(&self) -> Option<SocketAddr> {
+        self.media.as_ref().map(Media::advertised)
     }
 
     /// Checks and makes tokens as this server does.
@@ -238,7 +264,11 @@ impl Server {
             fence: store.fence(),
             tls: self.tls,
         });
+        let plane = self
+            .media
+            .map(|media| media.start(meter.clone(), closing.clone(), &tracker));
         let driver = Driver {
+            plane,
             node: Node::new(
                 node_config(&self.config, &*store, self.resume_secret),
                 random::seed(),

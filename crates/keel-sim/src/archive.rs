@@ -250,6 +250,9 @@ impl Archive {
                 turn.text = String::new();
                 self.open.retain(|open| *open != ended.turn);
             }
+            Event::TrackPublished(_) | Event::TrackUnpublished(_) | Event::TrackMuted(_) => {
+                return Err(format!("{} without a rule for media", event.name()));
+            }
             Event::SessionEnded(_) => {
                 if !self.open.is_empty() {
                     return Err("the session ended with a turn open".to_owned());

@@ -72,6 +72,7 @@ impl World {
             Event::Failed(fault) => self.check_failed(client, &fault),
             Event::StillWaiting { because, .. } => self.note_waiting(client, because),
             Event::Ephemeral(_)
+            | Event::Media(_)
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -71,6 +71,7 @@ impl World {
                 slots: slots + usize::from(kind == SlotKind::Session),
                 queue: 8,
             }),
+            media: None,
             busy: BusyPolicy::Reject,
             clocks: TurnClocks {
                 spawn: span(3 * SECOND),

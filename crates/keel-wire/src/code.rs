@@ -154,6 +154,14 @@ codes! {
     "rejoin_limit" RejoinLimit, Session, None, TRY_AGAIN,
         "The session had to be rejoined too often in too short a time.";
 
+    // Media.
+    "media_refused" MediaRefused, Attachment, None, NEVER,
+        "What was said of a transport for media cannot be accepted; nothing has changed.";
+    "media_failed" MediaFailed, Attachment, None, NOW,
+        "The transport for media is gone; a new one is needed.";
+    "media_stalled" MediaStalled, Attachment, None, NOW,
+        "A track that should flow does not.";
+
     // The house.
     "store_failed" StoreFailed, Session, Some(4507), AFTER_A_WHILE,
         "The store refuses to write; nothing is told that is not kept.";

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ActionId, CloseCode, Code, FaultId, TurnId, UnixMillis, codec::DecodeError, tagged::tagged,
+    ActionId, CloseCode, Code, FaultId, MuteTrack, PublishTrack, TurnId, UnixMillis,
+    UnpublishTrack, codec::DecodeError, tagged::tagged,
 };
 
 tagged! {
@@ -21,6 +22,12 @@ tagged! {
         "turn.cancel" => CancelTurn(CancelTurn),
         /// Answers what a turn waits for.
         "turn.answer" => Answer(Answer),
+        /// Begins to publish a track.
+        "track.publish" => PublishTrack(PublishTrack),
+        /// Ceases to.
+        "track.unpublish" => UnpublishTrack(UnpublishTrack),
+        /// Says that a track's silence is meant, or no longer.
+        "track.mute" => MuteTrack(MuteTrack),
         /// Ends the session for everybody.
         "session.end" => EndSession(EndSession),
         /// Breaks something on purpose, where that is switched on.

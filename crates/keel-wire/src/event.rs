@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ActionId, BusyPolicy, CommandId, EndReason, Fault, ParticipantId, Role, Seq, TurnId,
-    UnixMillis, codec::DecodeError, frame::RawData, tagged::tagged,
+    ActionId, BusyPolicy, CommandId, EndReason, Fault, ParticipantId, Role, Seq, TrackMuted,
+    TrackPublished, TrackUnpublished, TurnId, UnixMillis, codec::DecodeError, frame::RawData,
+    tagged::tagged,
 };
 
 tagged! {
@@ -41,6 +42,12 @@ tagged! {
         "turn.answered" => TurnAnswered(TurnAnswered),
         /// A turn is over; nothing of it follows.
         "turn.ended" => TurnEnded(TurnEnded),
+        /// A participant will send a track.
+        "track.published" => TrackPublished(TrackPublished),
+        /// It no longer will.
+        "track.unpublished" => TrackUnpublished(TrackUnpublished),
+        /// A track's silence is meant, or no longer.
+        "track.muted" => TrackMuted(TrackMuted),
         /// The session is over; nothing follows.
         "session.ended" => SessionEnded(SessionEnded),
     }

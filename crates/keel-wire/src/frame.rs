@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    BusyPolicy, Cursor, EndReason, Fault, InstanceId, ParticipantId, Range, Role, Seq, SessionId,
-    Snapshot, Status, Strategy, StreamId, TurnId, UnixMillis, tagged::tagged,
+    AnswerFrame, BusyPolicy, CandidateFrame, Cursor, EndReason, Fault, InstanceId, LinesFrame,
+    OfferFrame, ParticipantId, Range, Role, Seq, SessionId, Snapshot, Status, Strategy, StreamId,
+    TurnId, UnixMillis, tagged::tagged,
 };
 
 /// JSON that is passed on as it came.
@@ -79,6 +80,12 @@ tagged! {
         "auth" => Auth(Auth),
         /// Leaves; the session's work goes on.
         "detach" => Detach(Detach),
+        /// Describes the client's end of a transport for media, and wants an answer.
+        "offer" => Offer(OfferFrame),
+        /// Answers the server's offer.
+        "answer" => Answer(AnswerFrame),
+        /// Where the client's end may be reached.
+        "candidate" => Candidate(CandidateFrame),
     }
 }
 
@@ -109,6 +116,14 @@ tagged! {
         "ended" => Ended(Ended),
         /// What went wrong.
         "fault" => Fault(FaultFrame),
+        /// Describes the server's end of a transport for media, and wants an answer.
+        "offer" => Offer(OfferFrame),
+        /// Answers the client's offer.
+        "answer" => Answer(AnswerFrame),
+        /// Where the server's end may be reached.
+        "candidate" => Candidate(CandidateFrame),
+        /// What is sent on which line.
+        "lines" => Lines(LinesFrame),
     }
 }
 
@@ -333,6 +348,9 @@ pub struct Welcome {
     pub params_version: Seq,
     /// How the session is.
     pub status: Status,
+    /// The attachment's transport that this server still has, by its number; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<u32>,
 }
 
 /// `queued`.

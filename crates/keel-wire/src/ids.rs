@@ -15,7 +15,7 @@ use crate::{Seq, limits::ID_BYTES_MAX};
 #[error("not an id: want 1 to 64 of a-z, 0-9 and '-'")]
 pub struct InvalidId;
 
-fn check(text: &str) -> Result<(), InvalidId> {
+pub(crate) fn check(text: &str) -> Result<(), InvalidId> {
     let grammar = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let length_ok = (1..=ID_BYTES_MAX).contains(&text.len());
     if length_ok && text.bytes().all(grammar) {

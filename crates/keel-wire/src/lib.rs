@@ -20,6 +20,7 @@ mod grant;
 mod ids;
 pub mod journal;
 pub mod limits;
+mod media;
 mod merge;
 pub mod record;
 mod seq;
@@ -49,6 +50,11 @@ pub use frame::{
 pub use grant::{Grant, Role};
 pub use ids::{
     ActionId, CommandId, FaultId, InstanceId, InvalidId, ParticipantId, SessionId, StreamId, TurnId,
+};
+pub use media::{
+    AnswerFrame, CandidateFrame, LinesFrame, MediaLine, MediaSignal, MuteTrack, OfferFrame,
+    PublishTrack, TrackKind, TrackMuted, TrackName, TrackPublished, TrackUnpublished, TrackView,
+    UnpublishTrack,
 };
 pub use merge::merge_patch;
 pub use seq::{Cursor, Epoch, Range, Seq};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Action, Event, ParticipantId, Role, Seq, SessionEnded, TurnEnded, TurnId,
+    Action, Event, ParticipantId, Role, Seq, SessionEnded, TrackName, TrackView, TurnEnded, TurnId,
     limits::{SNAPSHOT_PROMPT_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX, SNAPSHOT_TURNS_MAX},
     merge_patch,
 };
@@ -109,6 +109,9 @@ pub struct Snapshot {
     pub turns: Vec<TurnView>,
     /// Turns that have ended, those that are no longer listed included.
     pub turns_ended: u64,
+    /// The tracks that participants publish, in the order in which they began to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<TrackView>,
     /// How the session ended, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<SessionEnded>,
@@ -124,6 +127,22 @@ impl Snapshot {
 
     fn turn_mut(&mut self, turn: &TurnId) -> Option<&mut TurnView> {
         self.turns.iter_mut().rev().find(|view| view.turn == *turn)
+    }
+
+    /// A participant's track of that name.
+    #[must_use]
+    pub fn track(&self, participant: &ParticipantId, track: &TrackName) -> Option<&TrackView> {
+        let mut tracks = self.tracks.iter();
+        tracks.find(|view| view.participant == *participant && view.track == *track)
+    }
+
+    fn track_mut(
+        &mut self,
+        participant: &ParticipantId,
+        track: &TrackName,
+    ) -> Option<&mut TrackView> {
+        let mut tracks = self.tracks.iter_mut();
+        tracks.find(|view| view.participant == *participant && view.track == *track)
     }
 
     /// Moves the fold on by one event. Total: an event about something that is not listed changes
@@ -146,6 +165,8 @@ impl Snapshot {
             }
             Event::ParticipantLeft(left) => {
                 self.participants
+                    .retain(|view| view.participant != left.participant);
+                self.tracks
                     .retain(|view| view.participant != left.participant);
             }
             Event::ParamsChanged(changed) => {
@@ -197,6 +218,20 @@ impl Snapshot {
                     };
                     self.turns_ended = self.turns_ended.saturating_add(1);
                     self.forget_old_turns();
+                }
+            }
+            Event::TrackPublished(published) => self.tracks.push(TrackView {
+                participant: published.participant.clone(),
+                track: published.track.clone(),
+                kind: published.kind,
+                muted: false,
+            }),
+            Event::TrackUnpublished(gone) => self
+                .tracks
+                .retain(|view| view.participant != gone.participant || view.track != gone.track),
+            Event::TrackMuted(muted) => {
+                if let Some(view) = self.track_mut(&muted.participant, &muted.track) {
+                    view.muted = muted.muted;
                 }
             }
             Event::SessionEnded(ended) => self.ended = Some(ended.clone()),

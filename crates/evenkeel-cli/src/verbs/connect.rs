@@ -215,6 +215,7 @@ impl Talk {
             Event::Log { .. }
             | Event::Joined(_)
             | Event::Ephemeral(_)
+            | Event::Media(_)
             | Event::Fault(_)
             | Event::ConnectionLost { .. }
             | Event::AttemptFailed { .. }

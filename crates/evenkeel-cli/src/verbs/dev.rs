@@ -1,6 +1,10 @@
 //! `dev`: a server that needs nothing, for this machine only.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use evenkeel::wire::Role;
 use keel_server::{
@@ -15,6 +19,8 @@ use crate::{
     terminal,
 };
 
+/// Where a `dev` server takes media.
+const MEDIA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7081);
 /// How long the token of a `dev` server lasts.
 const TOKEN_TTL_S: u64 = 30 * 24 * 3_600;
 
@@ -98,6 +104,17 @@ fn configure(args: &Args) -> Result<Config, Failure> {
         let named = &mut config.backends;
         named.entry("echo".to_owned()).or_insert_with(Backend::echo);
         named.entry("process".to_owned()).or_insert(demo()?);
+        if config.server.listen.ip().is_loopback() {
+            config.media.listen.get_or_insert(MEDIA);
+            let media = [
+                ("passthrough", BackendKind::Passthrough),
+                ("room", BackendKind::Room),
+            ];
+            for (name, kind) in media {
+                let backend = named.entry(name.to_owned());
+                backend.or_insert_with(|| Backend::of(kind));
+            }
+        }
         let default = &mut config.session.default_backend;
         default.get_or_insert_with(|| "echo".to_owned());
     }

@@ -55,7 +55,7 @@ async fn reload(mut hangup: Signal, reload: Reload) {
 /// wrong.
 pub(super) fn refused(error: &StartError) -> Failure {
     match error {
-        StartError::Listen { .. } => Failure::unavailable(error),
+        StartError::Listen { .. } | StartError::Media { .. } => Failure::unavailable(error),
         StartError::Key(_) | StartError::Tls(_) => Failure::config(error),
         StartError::Open(_) | StartError::Store(_) | StartError::Thread(_) => {
             Failure::temporary(error)

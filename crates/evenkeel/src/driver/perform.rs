@@ -70,6 +70,7 @@ impl Driver {
             Event::Log { .. }
             | Event::Gap { .. }
             | Event::Ephemeral(_)
+            | Event::Media(_)
             | Event::Fault(_)
             | Event::ConnectionLost { .. }
             | Event::AttemptFailed { .. }

@@ -167,6 +167,9 @@ const fn is_sound(event: &keel_wire::Event) -> bool {
         | keel_wire::Event::TurnWaiting(_)
         | keel_wire::Event::TurnAnswered(_)
         | keel_wire::Event::TurnEnded(_)
+        | keel_wire::Event::TrackPublished(_)
+        | keel_wire::Event::TrackUnpublished(_)
+        | keel_wire::Event::TrackMuted(_)
         | keel_wire::Event::SessionEnded(_) => true,
     }
 }

@@ -79,6 +79,7 @@ impl Client {
             Input::Opened { .. }
             | Input::Frame { .. }
             | Input::Closed { .. }
+            | Input::Media(_)
             | Input::Token(Err(_))
             | Input::Probe
             | Input::Detach

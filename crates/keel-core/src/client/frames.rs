@@ -1,8 +1,8 @@
 //! What the server says, frame by frame.
 
 use keel_wire::{
-    Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, Origin, Range,
-    Receipt, ReceiptBody, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded,
+    Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, MediaSignal,
+    Origin, Range, Receipt, ReceiptBody, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded,
     limits::FRAME_OUT_BYTES_MAX,
 };
 
@@ -110,7 +110,11 @@ impl Client {
             ServerFrame::Receipt(_)
             | ServerFrame::Event(_)
             | ServerFrame::Gap(_)
-            | ServerFrame::Replayed(_) => {
+            | ServerFrame::Replayed(_)
+            | ServerFrame::Offer(_)
+            | ServerFrame::Answer(_)
+            | ServerFrame::Candidate(_)
+            | ServerFrame::Lines(_) => {
                 let message = format!("{} came before welcome", frame.name());
                 self.break_off(cx, Slot::Attempt, message);
             }
@@ -130,6 +134,14 @@ impl Client {
             // In line, too, a token may expire.
             ServerFrame::Ephemeral(ephemeral) => self.ephemeral(cx, ephemeral),
             ServerFrame::Status(frame) => self.server = Some(Box::new(frame.status)),
+            ServerFrame::Offer(offer) if !waits => cx.tell(Event::Media(MediaSignal::Offer(offer))),
+            ServerFrame::Answer(answer) if !waits => {
+                cx.tell(Event::Media(MediaSignal::Answer(answer)));
+            }
+            ServerFrame::Candidate(candidate) if !waits => {
+                cx.tell(Event::Media(MediaSignal::Candidate(candidate)));
+            }
+            ServerFrame::Lines(lines) if !waits => cx.tell(Event::Media(MediaSignal::Lines(lines))),
             ServerFrame::Beat(beat) => self.beat(cx, beat),
             ServerFrame::Goaway(goaway) => self.goaway(cx, Slot::Current, goaway),
             ServerFrame::Ended(ended) => self.finish(
@@ -144,7 +156,11 @@ impl Client {
             | ServerFrame::Receipt(_)
             | ServerFrame::Event(_)
             | ServerFrame::Gap(_)
-            | ServerFrame::Replayed(_) => {
+            | ServerFrame::Replayed(_)
+            | ServerFrame::Offer(_)
+            | ServerFrame::Answer(_)
+            | ServerFrame::Candidate(_)
+            | ServerFrame::Lines(_) => {
                 let message = format!("{} came out of turn", frame.name());
                 self.break_off(cx, Slot::Current, message);
             }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use keel_wire::{
-    CloseCode, Command, Cursor, EndReason, Ephemeral, Fault, Joined, ParticipantId, Phase, Range,
-    RawData, ReceiptBody, Role, Seq, SessionId, Snapshot, Status, Strategy, WaitingFor,
+    CloseCode, Command, Cursor, EndReason, Ephemeral, Fault, Joined, MediaSignal, ParticipantId,
+    Phase, Range, RawData, ReceiptBody, Role, Seq, SessionId, Snapshot, Status, Strategy,
+    WaitingFor,
 };
 use serde_json::Value;
 
@@ -48,6 +49,9 @@ pub enum Input {
         /// Not to be run later than this.
         ttl: Option<Duration>,
     },
+    /// Say something about the transport for media; forgotten where no connection stands, since what
+    /// was being agreed on is agreed on anew after each recovery.
+    Media(MediaSignal),
     /// A token, asked for by [`Output::FetchToken`] or fresh; or why there is none.
     Token(Result<String, String>),
     /// The system says whether there is a network.
@@ -236,6 +240,8 @@ pub enum Event {
     },
     /// Told without a sequence.
     Ephemeral(Ephemeral),
+    /// The server says something about the transport for media.
+    Media(MediaSignal),
     /// Something is wrong, and the connection goes on.
     Fault(Box<Fault>),
     /// The connection is lost, or suspected to be; what is done about it is in the status.

@@ -115,6 +115,7 @@ impl Client {
             | Input::Opened { .. }
             | Input::Closed { .. }
             | Input::Command { .. }
+            | Input::Media(_)
             | Input::Token(_)
             | Input::Network { .. }
             | Input::Probe

@@ -53,6 +53,15 @@ impl Default for TurnClocks {
     }
 }
 
+/// Who is sent which track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaRule {
+    /// Everybody is sent every track, its publisher too.
+    Passthrough,
+    /// Everybody is sent everybody else's.
+    Room,
+}
+
 /// A backend, as the Node needs to know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
@@ -64,6 +73,8 @@ pub struct Backend {
     pub clocks: TurnClocks,
     /// Tries at a turn that has said nothing yet; 0 counts as 1.
     pub attempts: u32,
+    /// Who is sent which track; `None` where it takes no media.
+    pub media: Option<MediaRule>,
 }
 
 /// What a Node is told once.

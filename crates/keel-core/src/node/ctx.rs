@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keel_wire::{Code, Fault, Origin, ParticipantId, SessionId, journal};
 
-use super::{Answer, AskId, Config, Output, Outputs, RunId, conn::Conns};
+use super::{Answer, AskId, Config, Output, Outputs, RunId, conn::Conns, media::Peers};
 use crate::{Mint, Now, admission::Admission};
 
 /// Which session a run is of.
@@ -58,6 +58,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) conns: &'a mut Conns,
     pub(crate) admissions: &'a mut BTreeMap<String, Admission>,
     pub(crate) runs: &'a mut Runs,
+    pub(crate) peers: &'a mut Peers,
     pub(crate) out: &'a mut Outputs,
 }
 

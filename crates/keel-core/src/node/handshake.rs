@@ -282,6 +282,7 @@ impl Node {
             conns: &mut self.conns,
             admissions: &mut self.admissions,
             runs: &mut self.runs,
+            peers: &mut self.peers,
             out,
         };
         let session = Session::open(session_id.clone(), hello, grant, slot, &ctx);

@@ -15,6 +15,8 @@ use serde_json::{Map, Value};
 
 use super::Load;
 
+use super::{MediaFact, MediaOrder};
+
 /// One transport, as the shell numbers them. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -215,6 +217,8 @@ pub struct Census {
     pub slots_held: usize,
     /// Sessions in line for one.
     pub slots_waiting: usize,
+    /// Transports for media.
+    pub peers: usize,
     /// No new work is taken.
     pub draining: bool,
     /// How long inputs wait until they are handled.
@@ -344,6 +348,8 @@ pub enum Input {
         /// How.
         end: RunEnd,
     },
+    /// What became of media.
+    Media(MediaFact),
     /// A question of the shell's own.
     Ask {
         /// Names it.
@@ -494,6 +500,8 @@ pub enum Output {
         /// The answer.
         answer: Value,
     },
+    /// Do something about media.
+    Media(MediaOrder),
     /// Make the store refuse for a while (an injected fault).
     FailStore {
         /// How long.

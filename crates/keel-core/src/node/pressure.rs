@@ -114,6 +114,7 @@ impl Node {
             runs: self.runs.len(),
             slots_held: self.admissions.values().map(Admission::held).sum(),
             slots_waiting: self.admissions.values().map(Admission::waiting).sum(),
+            peers: self.peers.len(),
             draining: self.drain.is_some(),
             input_wait_ms: super::ms(self.pressure.waited),
             overloaded: self.pressure.overloaded,

@@ -103,6 +103,7 @@ impl Node {
             conns: &mut self.conns,
             admissions: &mut self.admissions,
             runs: &mut self.runs,
+            peers: &mut self.peers,
             out,
         };
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -174,6 +175,9 @@ impl Node {
         }
         if let Some(run) = self.runs.of_session(id) {
             out.push(Output::KillRun { run });
+        }
+        for peer in self.peers.take_of(id) {
+            out.push(Output::Media(super::MediaOrder::Close { peer }));
         }
         // What is being written is written: it is read back with that.
         let left = |n: &u64| {
@@ -398,6 +402,7 @@ impl Node {
             conns: &mut self.conns,
             admissions: &mut self.admissions,
             runs: &mut self.runs,
+            peers: &mut self.peers,
             out,
         };
         let session = Box::new(Session::read_back(loaded, &mut ctx)?);

@@ -43,6 +43,9 @@ impl Session {
         match frame {
             ClientFrame::Command(frame) => self.command(id, participant, frame, ctx),
             ClientFrame::Detach(_) => self.detach(id, ctx),
+            ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),
+            ClientFrame::Answer(answer) => self.media_answer(participant, answer, ctx),
+            ClientFrame::Candidate(frame) => self.media_candidate(participant, frame, ctx),
             ClientFrame::Hello(_)
             | ClientFrame::Auth(_)
             | ClientFrame::Beat(_)
@@ -150,6 +153,9 @@ impl Session {
             Command::Answer(answer) => Some(&answer.answer),
             Command::Say(_)
             | Command::CancelTurn(_)
+            | Command::PublishTrack(_)
+            | Command::UnpublishTrack(_)
+            | Command::MuteTrack(_)
             | Command::EndSession(_)
             | Command::InjectFault(_) => None,
         };
@@ -176,9 +182,13 @@ impl Session {
             }
         }
         let needs = match command {
-            Command::Say(_) | Command::Send(_) | Command::CancelTurn(_) | Command::Answer(_) => {
-                Role::Publisher
-            }
+            Command::Say(_)
+            | Command::Send(_)
+            | Command::CancelTurn(_)
+            | Command::Answer(_)
+            | Command::PublishTrack(_)
+            | Command::UnpublishTrack(_)
+            | Command::MuteTrack(_) => Role::Publisher,
             Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
             Command::InjectFault(_) => Role::Viewer,
         };
@@ -202,6 +212,9 @@ impl Session {
             Command::SetParams(set) => self.set_params(asker, set, ctx),
             Command::CancelTurn(CancelTurn { turn }) => self.cancel_turn(turn.as_ref(), ctx),
             Command::Answer(answer) => self.answer(asker, answer, ctx),
+            Command::PublishTrack(publish) => self.publish_track(asker, publish, ctx),
+            Command::UnpublishTrack(unpublish) => self.unpublish_track(asker, unpublish, ctx),
+            Command::MuteTrack(mute) => self.mute_track(asker, mute, ctx),
             Command::EndSession(_) => {
                 self.end(EndReason::Ended, None, ctx);
                 Ok(ReceiptBody::ok())
@@ -211,6 +224,9 @@ impl Session {
     }
 
     fn say(&mut self, asker: &Asker, say: Say, ctx: &mut Ctx<'_>) -> Outcome {
+        if self.media_rule(ctx).is_some() {
+            return Err(self.no(Code::InvalidRequest, "this backend answers no prompts", ctx));
+        }
         if say.text.len() > limits::PROMPT_BYTES_MAX {
             return Err(self.no(Code::InvalidRequest, "the prompt is too long", ctx));
         }

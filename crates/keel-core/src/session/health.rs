@@ -153,7 +153,7 @@ impl Session {
                 fault: fault.clone(),
             },
         };
-        let legs = vec![
+        let mut legs = vec![
             LegStatus {
                 leg: Leg::Backend,
                 state: backend,
@@ -163,6 +163,11 @@ impl Session {
                 state: store,
             },
         ];
+        let media = self.media.state();
+        legs.extend(media.map(|state| LegStatus {
+            leg: Leg::Media,
+            state,
+        }));
         let worst = legs.iter().rev().find_map(|leg| match &leg.state {
             LegState::Up => None,
             LegState::Degraded { fault }

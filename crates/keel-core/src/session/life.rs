@@ -62,6 +62,7 @@ impl Session {
             lost: false,
             store: StoreLeg::Up,
             legs: Legs::default(),
+            media: super::media::Media::default(),
             snapshot_seq: Seq::ZERO,
             away_first: None,
             idle_since: Some(now),
@@ -184,6 +185,7 @@ impl Session {
             })
             .collect();
         session.note_away();
+        session.read_tracks_back();
         session.streams = loaded
             .streams
             .into_iter()
@@ -271,6 +273,7 @@ impl Session {
                 self.announce_at().filter(|_| open),
                 "session duration warning",
             ),
+            at(self.media.restart_at().filter(|_| open), "media restart"),
             at(self.release_at(config.resume_window), "slot release"),
             at(self.injected_until(), "injected fault"),
             at(self.hibernate_at(config.hibernate_after), "hibernation"),
@@ -298,6 +301,7 @@ impl Session {
         self.expire_turns(ctx);
         if !matches!(self.life, Life::Ended { .. }) {
             self.expire_members(ctx);
+            self.restart_media(ctx);
             if due(self.announce_at()) {
                 self.announce_end(ctx);
             }
@@ -326,7 +330,7 @@ impl Session {
         let quiet = self.is_settled() && self.row.slot.is_none() && self.dying.is_none();
         let since = self
             .idle_since
-            .filter(|_| quiet && !self.has_connections())?;
+            .filter(|_| quiet && !self.has_connections() && self.media.is_idle())?;
         Some(since + after)
     }
 
@@ -388,6 +392,7 @@ impl Session {
             fault,
             told: false,
         };
+        self.end_media(ctx);
         self.release_slot(ctx);
         self.journal(None, Fact::Ended { reason }, ctx);
         self.after_commit(Effect::TellEnd);

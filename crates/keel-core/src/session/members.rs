@@ -396,6 +396,7 @@ impl Session {
             });
             self.drop_streams_of(participant);
         }
+        self.forget_media_of(participant, ctx);
         if self.members.is_empty() {
             self.abandoned(ctx);
         }

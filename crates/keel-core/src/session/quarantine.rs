@@ -62,6 +62,9 @@ impl Quarantine {
             | Event::Item(_)
             | Event::TurnWaiting(_)
             | Event::TurnAnswered(_)
+            | Event::TrackPublished(_)
+            | Event::TrackUnpublished(_)
+            | Event::TrackMuted(_)
             | Event::SessionEnded(_) => {}
         }
     }

@@ -116,6 +116,7 @@ impl Session {
             params: self.fold.params.clone(),
             params_version: self.fold.params_version,
             status: self.status(),
+            peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();
         let busy = self.is_busy();
@@ -149,6 +150,7 @@ impl Session {
         self.idle_since = None;
         self.queued_at = None;
         self.tell_receipts(id, ctx);
+        self.resume_media(&participant, ctx);
         self.tell_presence(&participant, true, ctx);
         if let Some(code) = arrival.gap {
             self.pass_over(id, code, ctx);

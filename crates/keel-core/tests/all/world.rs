@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) gone: Vec<RunId>,
     pub(crate) credit: BTreeMap<RunId, usize>,
     pub(crate) facts: Vec<Fact>,
+    /// What the media plane was told to do.
+    pub(crate) orders: Vec<keel_core::node::MediaOrder>,
     pub(crate) replies: Vec<keel_core::node::Answer>,
     pub(crate) drained: bool,
     pub(crate) grant: Grant,
@@ -136,6 +138,7 @@ impl World {
             gone: Vec::new(),
             credit: BTreeMap::new(),
             facts: Vec::new(),
+            orders: Vec::new(),
             replies: Vec::new(),
             drained: false,
             grant,
@@ -223,6 +226,7 @@ impl World {
 
     fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
         match output {
+            Output::Media(order) => self.orders.push(order),
             Output::Send { conn, bytes } => {
                 let line = self
                     .lines

@@ -64,7 +64,7 @@ impl Keys {
     pub(crate) fn open(dir: &Path, configured: &[config::VerifyKey]) -> Result<Self, KeyError> {
         install_crypto();
         let path = dir.join("hs256.key");
-        let secret = secret(&path, &open_or_make(&path)?)?;
+        let secret = secret(&path, &open_or_make(&path, new_secret)?)?;
         let mut keys = Self {
             all: vec![Key {
                 kid: LOCAL.to_owned(),
@@ -131,7 +131,7 @@ fn read(key: &config::VerifyKey) -> Result<Key, KeyError> {
 /// What resume keys are made with.
 pub(crate) fn resume_secret(dir: &Path) -> Result<[u8; 32], KeyError> {
     let path = dir.join("resume.key");
-    let bytes = secret(&path, &open_or_make(&path)?)?;
+    let bytes = secret(&path, &open_or_make(&path, new_secret)?)?;
     let message = "want 64 hexadecimal digits";
     bytes
         .try_into()
@@ -147,8 +147,12 @@ fn secret(path: &Path, text: &str) -> Result<Vec<u8>, KeyError> {
     })
 }
 
+fn new_secret() -> String {
+    random::hex(&random::bytes::<32>()) + "\n"
+}
+
 /// The text of a key file, which is made (mode 0600, in a directory of mode 0700) if there is none.
-fn open_or_make(path: &Path) -> Result<String, KeyError> {
+pub(crate) fn open_or_make(path: &Path, make: impl FnOnce() -> String) -> Result<String, KeyError> {
     let failed = |source| KeyError::File {
         path: path.to_owned(),
         source,
@@ -163,7 +167,7 @@ fn open_or_make(path: &Path) -> Result<String, KeyError> {
     let mut options = fs::OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
-            let text = random::hex(&random::bytes::<32>()) + "\n";
+            let text = make();
             file.write_all(text.as_bytes())
                 .and_then(|()| file.sync_all())
                 .map_err(failed)?;

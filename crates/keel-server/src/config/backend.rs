@@ -15,6 +15,10 @@ pub enum BackendKind {
     Echo,
     /// A program of its own, one process an attempt.
     Process,
+    /// No program: every track goes to everybody in the session, its publisher too.
+    Passthrough,
+    /// No program: a call, in which every track goes to everybody else.
+    Room,
 }
 
 /// How a program's output is read.
@@ -86,7 +90,7 @@ impl Default for Clocks {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
-    /// `echo` or `process`.
+    /// `echo`, `process`, `passthrough` or `room`.
     pub kind: BackendKind,
     /// The program and its arguments. Never given to a shell.
     #[serde(default)]
@@ -135,8 +139,14 @@ impl Backend {
     /// The backend that says back what it is told.
     #[must_use]
     pub fn echo() -> Self {
+        Self::of(BackendKind::Echo)
+    }
+
+    /// A backend of a kind, with every default.
+    #[must_use]
+    pub fn of(kind: BackendKind) -> Self {
         Self {
-            kind: BackendKind::Echo,
+            kind,
             command: Vec::new(),
             env_pass: Vec::new(),
             env: BTreeMap::new(),
@@ -173,6 +183,11 @@ impl Backend {
                 action: ms(self.clocks.action_ms),
             },
             attempts: self.attempts,
+            media: match self.kind {
+                BackendKind::Echo | BackendKind::Process => None,
+                BackendKind::Passthrough => Some(node::MediaRule::Passthrough),
+                BackendKind::Room => Some(node::MediaRule::Room),
+            },
         }
     }
 

@@ -71,6 +71,11 @@ impl Config {
             if backend.kind == BackendKind::Process && backend.command.is_empty() {
                 return refuse(&format!("backends.{name}"), "a process wants a `command`");
             }
+            let takes_media = backend.for_node().media.is_some();
+            if takes_media && self.media.listen.is_none() {
+                let message = "this kind wants `media.listen`";
+                return refuse(&format!("backends.{name}"), message);
+            }
             if backend.capacity.is_some_and(|capacity| capacity.slots == 0) {
                 return refuse(
                     &format!("backends.{name}.capacity.slots"),

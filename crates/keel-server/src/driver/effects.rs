@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keel_core::node::{Answer, AskId, ConnId, Input, Output};
+use keel_core::node::{Answer, AskId, ConnId, Input, MediaOrder, Output};
 use tokio::time::Instant;
 
 use super::{Asker, Work, store_io::Done};
@@ -57,6 +57,7 @@ impl Work {
                 action,
                 answer,
             } => self.runs.answer(run, action, answer),
+            Output::Media(order) => self.media_order(order),
             Output::FailStore { span, injected } => {
                 self.store_refuses = Some((Instant::now() + span, injected));
             }
@@ -68,6 +69,14 @@ impl Work {
                     let _ = drained.send(());
                 }
             }
+        }
+    }
+
+    /// To the plane: the configuration sees to it that there is one where a backend takes media.
+    fn media_order(&self, order: MediaOrder) {
+        if let Some(plane) = &self.plane {
+            // It is gone only with the server.
+            let _ = plane.send(order);
         }
     }
 

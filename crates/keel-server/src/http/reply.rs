@@ -90,13 +90,15 @@ fn status(code: Code) -> StatusCode {
     match code {
         Code::Unauthenticated | Code::TokenExpired => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied | Code::OriginNotAllowed => StatusCode::FORBIDDEN,
-        Code::InvalidRequest | Code::ProtocolError => StatusCode::BAD_REQUEST,
+        Code::InvalidRequest | Code::ProtocolError | Code::MediaRefused => StatusCode::BAD_REQUEST,
         Code::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
         Code::SessionNotFound | Code::BackendNotFound => StatusCode::NOT_FOUND,
         Code::SessionLimit | Code::RateLimited | Code::OutboxFull => StatusCode::TOO_MANY_REQUESTS,
         Code::AtCapacity
         | Code::StoreFailed
         | Code::ServerShutdown
+        | Code::MediaFailed
+        | Code::MediaStalled
         | Code::QueueExpired
         | Code::RecoveryDeadline => StatusCode::SERVICE_UNAVAILABLE,
         Code::SessionBusy

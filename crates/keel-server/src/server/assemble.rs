@@ -37,15 +37,16 @@ pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) 
 }
 
 pub(super) fn providers(backends: &BTreeMap<String, Backend>, owner: &str) -> Backends {
-    let provider = |backend: &Backend| -> Arc<dyn keel_agent::Provider> {
+    let provider = |backend: &Backend| -> Option<Arc<dyn keel_agent::Provider>> {
         match backend.kind {
-            BackendKind::Echo => Arc::new(Echo),
-            BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
+            BackendKind::Echo => Some(Arc::new(Echo)),
+            BackendKind::Process => Some(Arc::new(process::Process::new(command(backend, owner)))),
+            BackendKind::Passthrough | BackendKind::Room => None,
         }
     };
     let named = backends.iter();
     named
-        .map(|(name, backend)| (name.clone(), (provider(backend), backend.budgets())))
+        .filter_map(|(name, backend)| Some((name.clone(), (provider(backend)?, backend.budgets()))))
         .collect()
 }
 

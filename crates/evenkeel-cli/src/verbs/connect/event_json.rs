@@ -51,6 +51,7 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Ephemeral(told) => json!({
             "event": "ephemeral", "kind": told.kind, "data": raw(told.data.get()),
         }),
+        Event::Media(signal) => json!({ "event": "media", "type": signal.name() }),
         Event::Fault(fault) => json!({ "event": "fault", "fault": fault }),
         Event::ConnectionLost { conn, fault } => json!({
             "event": "connection_lost", "connection": conn.0, "fault": fault,

@@ -56,7 +56,7 @@ impl Show {
                 );
                 self.note(Tone::Bad, &line);
             }
-            Event::Ephemeral(_) => {}
+            Event::Ephemeral(_) | Event::Media(_) => {}
             Event::Fault(fault) => self.note(Tone::Bad, &format!("fault: {fault}")),
             Event::ConnectionLost { fault, .. } => {
                 self.note(Tone::Bad, &format!("connection lost: {fault}"));
@@ -141,7 +141,16 @@ impl Show {
             wire::Event::Message(message) => {
                 self.note(Tone::Quiet, &format!("{}: {}", message.by, message.data));
             }
+            wire::Event::TrackPublished(published) => {
+                let (who, track) = (&published.participant, &published.track);
+                self.note(Tone::Quiet, &format!("{who} publishes {track}"));
+            }
+            wire::Event::TrackUnpublished(gone) => {
+                let (who, track) = (&gone.participant, &gone.track);
+                self.note(Tone::Quiet, &format!("{who} no longer publishes {track}"));
+            }
             wire::Event::SessionCreated(_)
+            | wire::Event::TrackMuted(_)
             | wire::Event::ParticipantJoined(_)
             | wire::Event::ParticipantLeft(_)
             | wire::Event::ParamsChanged(_)

@@ -186,6 +186,7 @@ impl Laws {
             }
             Event::Gap { .. }
             | Event::Ephemeral(_)
+            | Event::Media(_)
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -1,0 +1,589 @@
+//! The session's media: who publishes what, who is sent what, and whether it flows.
+//!
+//! A track belongs to a participant and a transport to its attachment, not to its connection: while
+//! signaling is lost and found again, media goes on. What a session is served by says who is sent
+//! what ([`MediaRule`]); the plane does the sending.
+
+use std::collections::BTreeMap;
+
+use keel_wire::{
+    AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, LinesFrame, MediaLine,
+    MuteTrack, OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, ServerFrame,
+    TrackKind, TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
+};
+
+use super::{
+    Session,
+    commands::{Asker, Outcome},
+};
+use crate::{
+    Instant, limits,
+    node::{
+        ConnId, Ctx, MediaFact, MediaOrder, MediaRule, Output,
+        media::{self, Line, PeerId, Signal},
+    },
+};
+
+/// An attachment's transport.
+#[derive(Debug)]
+struct Peer {
+    id: PeerId,
+    /// The client's number for it.
+    number: u32,
+    connected: bool,
+    /// The way to it is gone since then.
+    lost_since: Option<Instant>,
+    /// ICE was restarted for this loss.
+    restarted: bool,
+}
+
+/// A track, and what is known of its flow.
+#[derive(Debug)]
+struct Track {
+    kind: TrackKind,
+    muted: bool,
+    /// Its number on the transport that it comes over at present.
+    stream: Option<media::StreamId>,
+    /// The plane has it: it can be sent.
+    is_there: bool,
+    /// It does not flow, since then.
+    stalled: Option<(Instant, Box<Fault>)>,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Media {
+    peers: BTreeMap<ParticipantId, Peer>,
+    tracks: BTreeMap<(ParticipantId, TrackName), Track>,
+}
+
+impl Media {
+    pub(super) fn is_idle(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// The number by which a participant knows its transport.
+    pub(super) fn number(&self, participant: &ParticipantId) -> Option<u32> {
+        Some(self.peers.get(participant)?.number)
+    }
+
+    /// How the leg is, once there is one.
+    pub(super) fn state(&self) -> Option<LegState> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        let stalled = self
+            .tracks
+            .values()
+            .find_map(|track| track.stalled.as_ref());
+        Some(match stalled {
+            Some((_, fault)) => LegState::Degraded {
+                fault: fault.clone(),
+            },
+            None => LegState::Up,
+        })
+    }
+
+    fn peer_of(&self, id: PeerId) -> Option<(&ParticipantId, &Peer)> {
+        self.peers.iter().find(|(_, peer)| peer.id == id)
+    }
+
+    fn track_of(&self, stream: media::StreamId) -> Option<&(ParticipantId, TrackName)> {
+        let mut tracks = self.tracks.iter();
+        let (key, _) = tracks.find(|(_, track)| track.stream == Some(stream))?;
+        Some(key)
+    }
+
+    /// When silence has lasted for so long that ICE is to be restarted.
+    pub(super) fn restart_at(&self) -> Option<Instant> {
+        self.restarts().map(|(at, _)| at).min()
+    }
+
+    /// Whose ICE is to be restarted, and when: once for each time that everything of a participant
+    /// falls silent. One track that is silent beside others that flow is its source's matter.
+    fn restarts(&self) -> impl Iterator<Item = (Instant, &ParticipantId)> {
+        let waiting = self.peers.iter().filter(|(_, peer)| !peer.restarted);
+        waiting.filter_map(|(participant, peer)| {
+            let own = |(of, _): &&(ParticipantId, TrackName)| *of == *participant;
+            let own = || self.tracks.iter().filter(move |(key, _)| own(key));
+            let since = own().find_map(|(_, track)| track.stalled.as_ref().map(|(at, _)| *at));
+            let all = own().all(|(_, track)| track.muted || track.stalled.is_some());
+            let silent = since.filter(|_| all);
+            let silent = silent.map(|since| since + limits::MEDIA_RESTART_AFTER);
+            Some((peer.lost_since.or(silent)?, participant))
+        })
+    }
+}
+
+impl Session {
+    // What participants ask.
+
+    pub(super) fn publish_track(
+        &mut self,
+        asker: &Asker,
+        publish: PublishTrack,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        if self.media_rule(ctx).is_none() {
+            return Err(self.no(Code::InvalidRequest, "this backend takes no media", ctx));
+        }
+        let key = (asker.participant.clone(), publish.track.clone());
+        match self.media.tracks.get(&key) {
+            Some(track) if track.kind == publish.kind => return Ok(ReceiptBody::ok()),
+            Some(_) => {
+                let why = "a track of that name carries something else";
+                return Err(self.no(Code::InvalidRequest, why, ctx));
+            }
+            None => {}
+        }
+        let mut own = self.media.tracks.keys();
+        let own = own
+            .by_ref()
+            .filter(|(of, _)| *of == asker.participant)
+            .count();
+        if own >= limits::TRACKS_OF_PARTICIPANT_MAX || self.media.tracks.len() >= limits::TRACKS_MAX
+        {
+            return Err(self.no(Code::SessionLimit, "there are too many tracks", ctx));
+        }
+        self.media.tracks.insert(
+            key,
+            Track {
+                kind: publish.kind,
+                muted: false,
+                stream: None,
+                is_there: false,
+                stalled: None,
+            },
+        );
+        self.stage_event(TrackPublished {
+            participant: asker.participant.clone(),
+            track: publish.track,
+            kind: publish.kind,
+        });
+        Ok(ReceiptBody::ok())
+    }
+
+    pub(super) fn unpublish_track(
+        &mut self,
+        asker: &Asker,
+        unpublish: UnpublishTrack,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        let key = (asker.participant.clone(), unpublish.track);
+        let Some(track) = self.media.tracks.remove(&key) else {
+            return Err(self.no(Code::InvalidRequest, "there is no such track", ctx));
+        };
+        if let Some(stream) = track.stream {
+            self.unsend(stream, ctx);
+        }
+        let (participant, track) = key;
+        self.stage_event(TrackUnpublished { participant, track });
+        self.tell_status(ctx);
+        Ok(ReceiptBody::ok())
+    }
+
+    pub(super) fn mute_track(
+        &mut self,
+        asker: &Asker,
+        mute: MuteTrack,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        let key = (asker.participant.clone(), mute.track.clone());
+        let Some(track) = self.media.tracks.get_mut(&key) else {
+            return Err(self.no(Code::InvalidRequest, "there is no such track", ctx));
+        };
+        track.muted = mute.muted;
+        track.stalled = None;
+        if let Some(stream) = track.stream {
+            let muted = mute.muted;
+            ctx.order(MediaOrder::Mute { stream, muted });
+        }
+        self.stage_event(TrackMuted {
+            participant: asker.participant.clone(),
+            track: mute.track,
+            muted: mute.muted,
+        });
+        self.tell_status(ctx);
+        Ok(ReceiptBody::ok())
+    }
+
+    // Signaling.
+
+    pub(super) fn media_offer(
+        &mut self,
+        id: ConnId,
+        participant: &ParticipantId,
+        offer: OfferFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if self.media_rule(ctx).is_none() {
+            return self.refuse_media(id, "this backend takes no media", ctx);
+        }
+        let own = |line: &MediaLine| {
+            let of = line.participant.as_ref();
+            of.is_none_or(|of| of == participant)
+                && self
+                    .media
+                    .tracks
+                    .contains_key(&(participant.clone(), line.track.clone()))
+        };
+        if !offer.lines.iter().all(own) {
+            return self.refuse_media(id, "a line carries a track that is not published", ctx);
+        }
+        match self.media.peers.get(participant).map(|peer| peer.number) {
+            Some(number) if offer.peer < number => return,
+            Some(number) if offer.peer == number => {}
+            Some(_) | None => self.open_peer(participant, offer.peer, ctx),
+        }
+        let Some(peer) = self.media.peers.get(participant).map(|peer| peer.id) else {
+            return;
+        };
+        let mut lines = Vec::new();
+        for line in offer.lines {
+            let key = (participant.clone(), line.track);
+            let Some(track) = self.media.tracks.get_mut(&key) else {
+                continue;
+            };
+            let stream = *track
+                .stream
+                .get_or_insert_with(|| ctx.peers.stream(&self.id));
+            lines.push(Line {
+                mid: line.mid,
+                stream,
+            });
+        }
+        let sdp = offer.sdp;
+        let signal = Signal::Offer { sdp, lines };
+        ctx.order(MediaOrder::Signal { peer, signal });
+    }
+
+    pub(super) fn media_answer(
+        &self,
+        participant: &ParticipantId,
+        answer: AnswerFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let (sdp, lines) = (answer.sdp, Vec::new());
+        self.pass_signal(participant, answer.peer, Signal::Answer { sdp, lines }, ctx);
+    }
+
+    pub(super) fn media_candidate(
+        &self,
+        participant: &ParticipantId,
+        frame: CandidateFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let candidate = frame.candidate;
+        self.pass_signal(
+            participant,
+            frame.peer,
+            Signal::Candidate { candidate },
+            ctx,
+        );
+    }
+
+    /// To the transport that is meant, if it still is the participant's.
+    fn pass_signal(
+        &self,
+        participant: &ParticipantId,
+        number: u32,
+        signal: Signal,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let peer = self.media.peers.get(participant);
+        if let Some(peer) = peer
+            .filter(|peer| peer.number == number)
+            .map(|peer| peer.id)
+        {
+            ctx.order(MediaOrder::Signal { peer, signal });
+        }
+    }
+
+    fn refuse_media(&self, id: ConnId, why: &str, ctx: &mut Ctx<'_>) {
+        let fault = ctx
+            .fault_of(Code::MediaRefused, Origin::Client)
+            .session(&self.id)
+            .leg(Leg::Media)
+            .message(why);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
+    // Transports.
+
+    /// A participant has a new transport; the one before, and what came over it, is gone.
+    fn open_peer(&mut self, participant: &ParticipantId, number: u32, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        let id = ctx.peers.open(&self.id);
+        self.media.peers.insert(
+            participant.clone(),
+            Peer {
+                id,
+                number,
+                connected: false,
+                lost_since: None,
+                restarted: false,
+            },
+        );
+        ctx.order(MediaOrder::Open { peer: id });
+        let there: Vec<media::StreamId> = self
+            .media
+            .tracks
+            .iter()
+            .filter(|((of, _), track)| track.is_there && self.sends(of, participant, ctx))
+            .filter_map(|(_, track)| track.stream)
+            .collect();
+        for stream in there {
+            ctx.order(MediaOrder::Subscribe { peer: id, stream });
+        }
+    }
+
+    /// A participant's transport is given up, by whichever end.
+    fn close_peer(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        let Some(peer) = self.media.peers.remove(participant) else {
+            return;
+        };
+        ctx.peers.close(peer.id);
+        ctx.order(MediaOrder::Close { peer: peer.id });
+        for ((of, _), track) in &mut self.media.tracks {
+            if of == participant
+                && let Some(stream) = track.stream.take()
+            {
+                (track.is_there, track.stalled) = (false, None);
+                ctx.peers.end(stream);
+            }
+        }
+    }
+
+    /// Who leaves takes its transport and its tracks along.
+    pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        self.media.tracks.retain(|(of, _), _| of != participant);
+    }
+
+    /// The session is over.
+    pub(super) fn end_media(&mut self, ctx: &mut Ctx<'_>) {
+        let all: Vec<ParticipantId> = self.media.peers.keys().cloned().collect();
+        for participant in all {
+            self.close_peer(&participant, ctx);
+        }
+    }
+
+    /// A participant has another connection: what its transport was being told may be lost.
+    pub(super) fn resume_media(&self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        if let Some(peer) = self.media.peers.get(participant).map(|peer| peer.id) {
+            ctx.order(MediaOrder::Resume { peer });
+        }
+    }
+
+    /// The tracks that a log says are published; their transports are gone with the server before.
+    pub(super) fn read_tracks_back(&mut self) {
+        for view in &self.fold.tracks {
+            let key = (view.participant.clone(), view.track.clone());
+            let track = Track {
+                kind: view.kind,
+                muted: view.muted,
+                stream: None,
+                is_there: false,
+                stalled: None,
+            };
+            self.media.tracks.insert(key, track);
+        }
+    }
+
+    fn unsend(&self, stream: media::StreamId, ctx: &mut Ctx<'_>) {
+        for peer in self.media.peers.values() {
+            let peer = peer.id;
+            ctx.order(MediaOrder::Unsubscribe { peer, stream });
+        }
+        ctx.peers.end(stream);
+    }
+
+    // Rules.
+
+    pub(super) fn media_rule(&self, ctx: &Ctx<'_>) -> Option<MediaRule> {
+        ctx.config.backends.get(&self.row.backend)?.media
+    }
+
+    /// Whether a track of one participant is sent to another.
+    fn sends(&self, from: &ParticipantId, to: &ParticipantId, ctx: &Ctx<'_>) -> bool {
+        match self.media_rule(ctx) {
+            Some(MediaRule::Passthrough) => true,
+            Some(MediaRule::Room) => from != to,
+            None => false,
+        }
+    }
+
+    // What the plane tells.
+
+    pub(crate) fn media_fact(&mut self, fact: MediaFact, ctx: &mut Ctx<'_>) {
+        match fact {
+            MediaFact::Signal { peer, signal } => self.tell_signal(peer, signal, ctx),
+            MediaFact::Refused { peer, why } => {
+                if let Some(conn) = self.conn_of(peer) {
+                    self.refuse_media(conn, &why, ctx);
+                }
+            }
+            MediaFact::Connected { peer, .. } => {
+                if let Some(peer) = self.peer_mut(peer) {
+                    peer.connected = true;
+                }
+                self.tell_status(ctx);
+            }
+            MediaFact::Reachable { peer, reachable } => {
+                let now = ctx.now.mono;
+                if let Some(peer) = self.peer_mut(peer) {
+                    peer.lost_since = (!reachable).then_some(now);
+                    peer.restarted &= !reachable;
+                }
+            }
+            MediaFact::Failed { peer, why } => self.media_failed(peer, &why, ctx),
+            MediaFact::Published { stream, .. } => self.stream_is_there(stream, ctx),
+            MediaFact::Flow { stream, flows, .. } => self.stream_flows(stream, flows, ctx),
+            MediaFact::Unsupported { peer, .. } => {
+                if let Some(conn) = self.conn_of(peer) {
+                    self.refuse_media(conn, "a track's codec is not known to this client", ctx);
+                }
+            }
+        }
+    }
+
+    fn peer_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.media.peers.values_mut().find(|peer| peer.id == id)
+    }
+
+    fn conn_of(&self, id: PeerId) -> Option<ConnId> {
+        let (participant, _) = self.media.peer_of(id)?;
+        self.members.get(participant)?.conn
+    }
+
+    fn tell_signal(&self, id: PeerId, signal: Signal, ctx: &mut Ctx<'_>) {
+        let Some((participant, peer)) = self.media.peer_of(id) else {
+            return;
+        };
+        let member = self.members.get(participant);
+        // Whoever is away is told when it is back.
+        let Some(conn) = member.and_then(|member| member.conn) else {
+            return;
+        };
+        if !ctx.conns.is_welcomed(conn) {
+            return;
+        }
+        let named = |lines: Vec<Line>| -> Vec<MediaLine> {
+            let named = lines.into_iter().filter_map(|line| {
+                let (participant, track) = self.media.track_of(line.stream)?.clone();
+                Some(MediaLine {
+                    mid: line.mid,
+                    participant: Some(participant),
+                    track,
+                })
+            });
+            named.collect()
+        };
+        let peer = peer.number;
+        let frame: ServerFrame = match signal {
+            Signal::Offer { sdp, lines } => {
+                let lines = named(lines);
+                OfferFrame { peer, sdp, lines }.into()
+            }
+            Signal::Answer { sdp, lines } => {
+                let lines = named(lines);
+                AnswerFrame { peer, sdp, lines }.into()
+            }
+            Signal::Candidate { candidate } => CandidateFrame { peer, candidate }.into(),
+            Signal::Lines { lines } => {
+                let lines = named(lines);
+                LinesFrame { peer, lines }.into()
+            }
+        };
+        ctx.conns.tell(conn, &frame, ctx.out);
+    }
+
+    /// The transport is no more: its client makes another.
+    fn media_failed(&mut self, id: PeerId, why: &str, ctx: &mut Ctx<'_>) {
+        let conn = self.conn_of(id);
+        let Some((participant, peer)) = self.media.peer_of(id) else {
+            return;
+        };
+        let fault = ctx
+            .fault_of(Code::MediaFailed, Origin::Network)
+            .session(&self.id)
+            .leg(Leg::Media)
+            .detail("peer", peer.number)
+            .message(why);
+        let participant = participant.clone();
+        self.close_peer(&participant, ctx);
+        if let Some(conn) = conn {
+            ctx.conns.tell(conn, &FaultFrame { fault }.into(), ctx.out);
+        }
+        self.tell_status(ctx);
+    }
+
+    fn stream_is_there(&mut self, stream: media::StreamId, ctx: &mut Ctx<'_>) {
+        let Some(key) = self.media.track_of(stream).cloned() else {
+            return;
+        };
+        if let Some(track) = self.media.tracks.get_mut(&key) {
+            track.is_there = true;
+            if track.muted {
+                ctx.order(MediaOrder::Mute {
+                    stream,
+                    muted: true,
+                });
+            }
+        }
+        for (to, peer) in &self.media.peers {
+            if self.sends(&key.0, to, ctx) {
+                let peer = peer.id;
+                ctx.order(MediaOrder::Subscribe { peer, stream });
+            }
+        }
+    }
+
+    /// Connected is not flowing: a track that falls silent is told at once, whatever its transport says.
+    fn stream_flows(&mut self, stream: media::StreamId, flows: bool, ctx: &mut Ctx<'_>) {
+        let Some(key) = self.media.track_of(stream).cloned() else {
+            return;
+        };
+        let stalled = (!flows).then(|| {
+            let fault = ctx
+                .fault_of(Code::MediaStalled, Origin::Network)
+                .session(&self.id)
+                .leg(Leg::Media)
+                .detail("participant", key.0.to_string())
+                .detail("track", key.1.to_string());
+            (ctx.now.mono, Box::new(fault))
+        });
+        if let Some(track) = self.media.tracks.get_mut(&key) {
+            track.stalled = stalled;
+        }
+        if flows && let Some(peer) = self.media.peers.get_mut(&key.0) {
+            peer.restarted = false;
+        }
+        self.tell_status(ctx);
+    }
+
+    /// Restarts ICE where silence has lasted for long enough. Whoever has no connection is told
+    /// when it has one, and is waited for until then.
+    pub(super) fn restart_media(&mut self, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let due: Vec<ParticipantId> = self
+            .media
+            .restarts()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, participant)| participant.clone())
+            .collect();
+        for participant in due {
+            if let Some(peer) = self.media.peers.get_mut(&participant) {
+                peer.restarted = true;
+                let peer = peer.id;
+                ctx.order(MediaOrder::Restart { peer });
+            }
+        }
+    }
+}
+
+impl Ctx<'_> {
+    fn order(&mut self, order: MediaOrder) {
+        self.out.push(Output::Media(order));
+    }
+}

@@ -1,0 +1,285 @@
+//! Who publishes, who is sent what, and what is done about silence.
+
+use std::time::Duration;
+
+use keel_core::node::{
+    Backend, ConnId, Input, MediaFact, MediaOrder, MediaRule,
+    media::{Line, PeerId, Signal, StreamId},
+};
+use keel_wire::{
+    Code, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack, ReceiptBody, Role,
+    ServerFrame, State, TrackKind, Welcome,
+};
+
+use crate::world::{Tab, World, seq};
+
+fn world(rule: Option<MediaRule>) -> World {
+    World::with(|config| {
+        let backend = Backend {
+            media: rule,
+            ..Backend::default()
+        };
+        config.backends.insert("echo".into(), backend);
+    })
+}
+
+fn publish(world: &mut World, conn: ConnId, n: u64) {
+    let track = "camera".parse().unwrap();
+    let kind = TrackKind::Video;
+    world.command(conn, n, PublishTrack { track, kind });
+}
+
+fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
+    let lines = tracks.iter().zip(0..).map(|(track, mid)| MediaLine {
+        mid: i32::to_string(&mid),
+        participant: None,
+        track: track.parse().unwrap(),
+    });
+    let lines = lines.collect();
+    let sdp = "v=0".to_owned();
+    world.send(conn, OfferFrame { peer, sdp, lines });
+}
+
+fn told(world: &mut World, fact: MediaFact) {
+    world.input(Input::Media(fact));
+}
+
+/// The last transport that was opened, and the stream that was offered on it.
+fn opened(world: &World) -> (PeerId, Option<StreamId>) {
+    let mut orders = world.orders.iter().rev();
+    let opened = orders.find_map(|order| match order {
+        MediaOrder::Open { peer } => Some(*peer),
+        _ => None,
+    });
+    let mut orders = world.orders.iter().rev();
+    let stream = orders.find_map(|order| match order {
+        MediaOrder::Signal {
+            peer,
+            signal: Signal::Offer { lines, .. },
+        } if Some(*peer) == opened => lines.first().map(|line| line.stream),
+        _ => None,
+    });
+    (opened.unwrap(), stream)
+}
+
+fn count(world: &World, wanted: &MediaOrder) -> usize {
+    world.orders.iter().filter(|order| *order == wanted).count()
+}
+
+/// An owner whose camera flows.
+fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
+    let conn = world.connect(&Tab::new(1));
+    let welcome = world.welcome(conn);
+    publish(world, conn, 1);
+    offer(world, conn, 1, &["camera"]);
+    let (peer, stream) = opened(world);
+    let stream = stream.unwrap();
+    told(world, MediaFact::Connected { peer, after_ms: 80 });
+    let kind = TrackKind::Video;
+    told(world, MediaFact::Published { stream, kind });
+    (conn, welcome, peer, stream)
+}
+
+fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
+    let tab = Tab::new(n).of(&welcome.session).role(Role::Viewer);
+    let conn = world.connect(&tab);
+    world.welcome(conn);
+    offer(world, conn, 1, &[]);
+    (conn, opened(world).0)
+}
+
+fn stalls(stream: StreamId, flows: bool) -> MediaFact {
+    MediaFact::Flow {
+        stream,
+        flows,
+        gap_ms: 0,
+    }
+}
+
+fn media_leg(world: &World, conn: ConnId) -> Option<(State, LegState)> {
+    let frames = world.lines[&conn].frames.iter().rev();
+    let mut statuses = frames.filter_map(|frame| match frame {
+        ServerFrame::Status(told) => Some(&told.status),
+        _ => None,
+    });
+    let status = statuses.next()?;
+    let mut legs = status.legs.iter();
+    let leg = legs.find(|leg| leg.leg == Leg::Media)?;
+    Some((status.state.clone(), leg.state.clone()))
+}
+
+#[test]
+fn a_camera_is_sent_back_and_to_viewers_where_that_is_the_rule() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (_, welcome, peer, stream) = publisher(&mut world);
+    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+    // Who comes later is sent what is there.
+    let (_, peer) = viewer(&mut world, 2, &welcome);
+    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+}
+
+#[test]
+fn in_a_room_everybody_is_sent_everybody_elses() {
+    let mut world = world(Some(MediaRule::Room));
+    let (_, welcome, peer, stream) = publisher(&mut world);
+    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 0);
+    let (_, other) = viewer(&mut world, 2, &welcome);
+    let to_other = MediaOrder::Subscribe {
+        peer: other,
+        stream,
+    };
+    assert_eq!(count(&world, &to_other), 1);
+}
+
+#[test]
+fn who_may_not_publish_does_not() {
+    let mut media = world(Some(MediaRule::Room));
+    let (_, welcome, ..) = publisher(&mut media);
+    let (conn, _) = viewer(&mut media, 2, &welcome);
+    publish(&mut media, conn, 1);
+    let ReceiptBody::Fault(fault) = &media.receipts(conn)[0].body else {
+        panic!("a viewer looks")
+    };
+    assert_eq!(fault.code, Code::PermissionDenied);
+    offer(&mut media, conn, 1, &["camera"]);
+    assert_eq!(media.faults(conn)[0].code, Code::MediaRefused);
+
+    let mut text = world(None);
+    let conn = text.connect(&Tab::new(1));
+    publish(&mut text, conn, 1);
+    offer(&mut text, conn, 1, &[]);
+    assert_eq!(text.faults(conn)[0].code, Code::MediaRefused);
+    assert!(text.orders.is_empty());
+}
+
+#[test]
+fn answers_go_to_whom_they_are_meant_for_and_name_tracks() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, welcome, peer, stream) = publisher(&mut world);
+    let mid = "1".to_owned();
+    let lines = vec![Line { mid, stream }];
+    let sdp = "v=1".to_owned();
+    let signal = Signal::Answer { sdp, lines };
+    told(&mut world, MediaFact::Signal { peer, signal });
+    let Some(ServerFrame::Answer(answer)) = world.lines[&conn].frames.last() else {
+        panic!("no answer")
+    };
+    assert_eq!((answer.peer, answer.sdp.as_str()), (1, "v=1"));
+    assert_eq!(answer.lines[0].participant, Some(welcome.participant));
+    assert_eq!(answer.lines[0].track.as_str(), "camera");
+}
+
+#[test]
+fn media_outlives_a_connection_and_ends_with_its_participant_m37() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, welcome, peer, _) = publisher(&mut world);
+    world.reset(conn);
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 0);
+    let conn = world.connect(&Tab::new(1).again(&welcome, welcome.cursor.seq.get()));
+    assert_eq!(world.welcome(conn).peer, Some(1));
+    assert_eq!(count(&world, &MediaOrder::Resume { peer }), 1);
+    world.reset(conn);
+    world.pass(Duration::from_secs(200));
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
+}
+
+#[test]
+fn a_new_transport_takes_the_place_of_the_one_before_m20_m35() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, old, stream) = publisher(&mut world);
+    offer(&mut world, conn, 2, &["camera"]);
+    assert_eq!(count(&world, &MediaOrder::Close { peer: old }), 1);
+    let (peer, again) = opened(&world);
+    assert_ne!((peer, again), (old, Some(stream)));
+    // What the old one still says is nobody's.
+    let orders = world.orders.len();
+    offer(&mut world, conn, 1, &["camera"]);
+    told(&mut world, stalls(stream, false));
+    assert_eq!(world.orders.len(), orders);
+    assert_eq!(media_leg(&world, conn).unwrap().1, LegState::Up);
+}
+
+#[test]
+fn silence_is_told_at_once_and_restarts_ice_once_v02_v11_m36() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, stream) = publisher(&mut world);
+    told(&mut world, stalls(stream, false));
+    let (state, leg) = media_leg(&world, conn).unwrap();
+    assert_eq!(state, State::Degraded);
+    let LegState::Degraded { fault } = leg else {
+        panic!("{leg:?}")
+    };
+    assert_eq!(fault.code, Code::MediaStalled);
+    assert_eq!(fault.detail["track"], "camera");
+    let restart = MediaOrder::Restart { peer };
+    assert_eq!(count(&world, &restart), 0, "it may come back by itself");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(count(&world, &restart), 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(count(&world, &restart), 1);
+    told(&mut world, stalls(stream, true));
+    assert_eq!(
+        media_leg(&world, conn).unwrap(),
+        (State::Live, LegState::Up)
+    );
+    told(&mut world, stalls(stream, false));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(
+        count(&world, &restart),
+        2,
+        "another silence, another restart"
+    );
+}
+
+#[test]
+fn packets_that_come_back_keep_ice_as_it_is_m34() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (_, _, peer, stream) = publisher(&mut world);
+    told(&mut world, stalls(stream, false));
+    world.pass(Duration::from_secs(1));
+    told(&mut world, stalls(stream, true));
+    world.pass(Duration::from_secs(5));
+    assert_eq!(count(&world, &MediaOrder::Restart { peer }), 0);
+}
+
+#[test]
+fn a_muted_track_is_silent_on_purpose() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, _, stream) = publisher(&mut world);
+    let track = "camera".parse().unwrap();
+    world.command(conn, 2, MuteTrack { track, muted: true });
+    let mute = MediaOrder::Mute {
+        stream,
+        muted: true,
+    };
+    assert_eq!(count(&world, &mute), 1);
+}
+
+#[test]
+fn a_transport_that_failed_is_told_and_can_be_made_anew() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, _) = publisher(&mut world);
+    let why = "no datagram came through".to_owned();
+    told(&mut world, MediaFact::Failed { peer, why });
+    assert_eq!(world.faults(conn)[0].code, Code::MediaFailed);
+    offer(&mut world, conn, 2, &["camera"]);
+    assert_ne!(opened(&world).0, peer);
+}
+
+#[test]
+fn tracks_are_facts_of_the_log_and_survive_a_restart_s01() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (_, welcome, ..) = publisher(&mut world);
+    world.crash();
+    let conn = world.connect(&Tab::new(1).again(&welcome, 0));
+    assert_eq!(world.welcome(conn).peer, None, "transports are gone");
+    let again = world.events(conn);
+    let published = again
+        .iter()
+        .filter(|(_, event)| event.name() == "track.published");
+    assert_eq!(published.count(), 1);
+    // It is known, so it may be sent without being published again.
+    offer(&mut world, conn, 2, &["camera"]);
+    assert!(opened(&world).1.is_some());
+    assert_eq!(world.welcome(conn).consumed, seq(1));
+}

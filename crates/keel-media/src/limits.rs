@@ -1,0 +1,69 @@
+//! Every bound and every span of the media plane, and what happens at it.
+
+use std::time::Duration;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+// Peers.
+
+/// Peers at once; then `at_capacity`.
+pub const PEERS_MAX: usize = 4_096;
+/// Bytes of a session description; then `invalid_request`.
+pub const SDP_BYTES_MAX: usize = 64 * 1024;
+/// m-lines of a session description; then `invalid_request`.
+pub const LINES_MAX: usize = 64;
+/// Candidates that a peer may name, over its life; the rest are passed over, and counted.
+pub const CANDIDATES_MAX: usize = 20;
+/// Candidates that wait for the description that they belong to; likewise.
+pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
+/// From an offer of ours to its answer; then it is withdrawn and made anew.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// From the first description to a connected transport; then `media_failed`.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// Bytes of one message on a data channel; then the channel is closed.
+pub const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
+
+// STUN, tuned for outages that are told within a second.
+
+/// The first retransmission of a check.
+pub const STUN_RTO_FIRST: Duration = ms(100);
+/// The longest span between two checks.
+pub const STUN_RTO_MAX: Duration = ms(1_000);
+
+/// A path that was silent for so long is given up for another that the other side uses.
+pub const PATH_SILENT_AFTER: Duration = ms(500);
+
+// Cadence.
+
+/// A track whose packets stay away for less is never stalled.
+pub const STALL_MIN: Duration = ms(600);
+/// A track whose packets stay away for so long is stalled, however slow it was.
+pub const STALL_MAX: Duration = Duration::from_secs(5);
+/// A track is stalled when its packets stay away for so many of their usual gaps.
+pub const STALL_GAPS: u32 = 4;
+/// A track that was announced and never came is stalled after this.
+pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
+
+// Keyframes.
+
+/// Between two requests for one stream; wants in between are one.
+pub const KEYFRAME_GAP: Duration = ms(500);
+/// A request that brought none is made again after this, doubled each time up to [`KEYFRAME_AGAIN_MAX`].
+pub const KEYFRAME_AGAIN: Duration = ms(1_000);
+/// See [`KEYFRAME_AGAIN`].
+pub const KEYFRAME_AGAIN_MAX: Duration = ms(8_000);
+
+// Layers.
+
+/// A layer is gone when nothing of it came for so long.
+pub const LAYER_GONE_AFTER: Duration = ms(1_500);
+/// The window over which a layer's rate is reckoned.
+pub const RATE_WINDOW: Duration = ms(1_000);
+/// A higher layer is taken when the estimate had room for so much more than its rate, in percent…
+pub const UP_HEADROOM_PERCENT: u64 = 120;
+/// …for so long.
+pub const UP_AFTER: Duration = Duration::from_secs(3);
+/// What a subscriber is believed to take before anything was measured, in bits a second.
+pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;

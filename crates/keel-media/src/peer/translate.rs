@@ -1,0 +1,160 @@
+//! Between str0m's words and ours.
+
+use str0m::{
+    Candidate,
+    error::IceError,
+    format::{
+        Codec as RtcCodec, PayloadParams, detect_av1_keyframe, detect_h264_keyframe,
+        detect_vp8_keyframe, detect_vp9_keyframe,
+    },
+    media::{ExtensionValues, MediaKind},
+    net::{Protocol as RtcProtocol, TcpType, Transmit},
+    rtp::{RtpPacket, VideoOrientation},
+};
+
+use super::Happening;
+use crate::{
+    Layer,
+    config::Address,
+    packet::{Codec, Kind, Packet},
+    path::{Path, Protocol},
+};
+
+/// A codec with its parameters, as a publisher sends it: what a subscriber's payload type is found by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format(pub(super) PayloadParams);
+
+impl Format {
+    /// Of a test's packets, which meet no peer.
+    #[cfg(test)]
+    pub(crate) fn any() -> Self {
+        let spec = str0m::format::CodecSpec {
+            codec: RtcCodec::H264,
+            clock_rate: str0m::media::Frequency::NINETY_KHZ,
+            channels: None,
+            format: str0m::format::FormatParams::default(),
+        };
+        Self(PayloadParams::new(96.into(), None, spec))
+    }
+
+    pub(super) const fn params(self) -> PayloadParams {
+        self.0
+    }
+}
+
+/// What of a packet's header a subscriber has to be told, too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extensions {
+    /// How loud it is, in -dBov (RFC 6464); 0 is the loudest.
+    level: Option<i8>,
+    voice: Option<bool>,
+    orientation: Option<VideoOrientation>,
+}
+
+impl Extensions {
+    fn read(values: &ExtensionValues) -> Self {
+        Self {
+            level: values.audio_level,
+            voice: values.voice_activity,
+            orientation: values.video_orientation,
+        }
+    }
+
+    pub(super) fn write(self) -> ExtensionValues {
+        ExtensionValues {
+            audio_level: self.level,
+            voice_activity: self.voice,
+            video_orientation: self.orientation,
+            ..ExtensionValues::default()
+        }
+    }
+}
+
+pub(super) fn protocol(protocol: Protocol) -> RtcProtocol {
+    match protocol {
+        Protocol::Udp => RtcProtocol::Udp,
+        Protocol::Tcp => RtcProtocol::Tcp,
+    }
+}
+
+pub(super) fn kind(kind: MediaKind) -> Kind {
+    if kind.is_audio() {
+        Kind::Audio
+    } else {
+        Kind::Video
+    }
+}
+
+pub(super) const fn media_kind(kind: Kind) -> MediaKind {
+    match kind {
+        Kind::Audio => MediaKind::Audio,
+        Kind::Video => MediaKind::Video,
+    }
+}
+
+pub(super) fn candidate(address: &Address) -> Result<Candidate, IceError> {
+    match address.protocol {
+        Protocol::Udp => Candidate::builder().udp().host(address.advertised).build(),
+        Protocol::Tcp => {
+            let host = Candidate::builder().tcp().host(address.advertised);
+            host.tcptype(TcpType::Passive).build()
+        }
+    }
+}
+
+/// Where the other side was proven to be.
+pub(super) fn proven(path: Path) -> Result<Candidate, IceError> {
+    Candidate::host(path.remote, protocol(path.protocol))
+}
+
+pub(super) fn transmit(transmit: Transmit) -> Happening {
+    let protocol = match transmit.proto {
+        RtcProtocol::Udp => Protocol::Udp,
+        RtcProtocol::Tcp | RtcProtocol::SslTcp | RtcProtocol::Tls => Protocol::Tcp,
+    };
+    Happening::Transmit {
+        path: Path {
+            protocol,
+            local: transmit.source,
+            remote: transmit.destination,
+        },
+        bytes: transmit.contents.into(),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "str0m's list grows: what we do not know is passed on untouched"
+)]
+pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
+    let spec = format.0.spec();
+    let codec = match spec.codec {
+        RtcCodec::Opus => Codec::Opus,
+        RtcCodec::Vp8 => Codec::Vp8,
+        RtcCodec::Vp9 => Codec::Vp9,
+        RtcCodec::H264 => Codec::H264,
+        RtcCodec::Av1 => Codec::Av1,
+        _ => Codec::Other,
+    };
+    let starts_keyframe = match codec {
+        Codec::Vp8 => detect_vp8_keyframe(&rtp.payload),
+        Codec::Vp9 => detect_vp9_keyframe(&rtp.payload),
+        Codec::H264 => detect_h264_keyframe(&rtp.payload),
+        Codec::Av1 => detect_av1_keyframe(&rtp.payload),
+        Codec::Opus | Codec::Other => false,
+    };
+    Packet {
+        kind: kind(spec.codec.kind()),
+        layer,
+        codec,
+        format,
+        seq: *rtp.seq_no,
+        time: rtp.header.timestamp,
+        clock: spec.clock_rate.get(),
+        marker: rtp.header.marker,
+        extensions: Extensions::read(&rtp.header.ext_vals),
+        payload: rtp.payload,
+        at: rtp.timestamp,
+        starts_keyframe,
+    }
+}

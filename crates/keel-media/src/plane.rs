@@ -1,0 +1,540 @@
+//! The media plane: every peer of a server, every track, and who is sent what.
+//!
+//! A machine like those of the core: inputs in, outputs out, a deadline that says why. It has no socket,
+//! no clock and no task; what it is not is deterministic, since the crypto of its peers is random. Media
+//! never passes through a session's log or its task: the session says who may have what, and is told
+//! what became of it.
+
+mod io;
+mod signaling;
+mod track;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
+
+use crate::{
+    config::Config,
+    demux::{Demux, Owner, Sighting},
+    layers, limits,
+    packet::Packet,
+    path::Path,
+    peer::{Happening, Peer},
+};
+
+use track::Track;
+
+/// When a plane wants to be called again, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// Why.
+    pub why: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A transport's own, its first connection, an offer without an answer.
+    Peer(PeerId),
+    /// A track's cadence, its keyframes, the layers of its subscribers.
+    Track(TrackId),
+}
+
+/// A peer, and what the plane knows of it.
+#[derive(Debug)]
+struct Entry {
+    peer: Peer,
+    /// Checks succeed: what is sent now arrives.
+    reachable: bool,
+    /// It was connected once.
+    was_connected: bool,
+    /// Tracks that it is to be sent and has no line for, in order.
+    wants: Vec<TrackId>,
+    /// ICE is to be restarted as soon as nothing else is being agreed.
+    restart: bool,
+    /// What its way is believed to carry.
+    estimate_bps: u64,
+    /// The path that the other side uses, and when it was last heard on it.
+    path: Option<(Path, Instant)>,
+    armed: Option<Instant>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Plane {
+    config: Config,
+    peers: BTreeMap<PeerId, Entry>,
+    tracks: BTreeMap<TrackId, Track>,
+    demux: Demux,
+    timers: BTreeSet<(Instant, Timer)>,
+    /// Peers that have something to be taken out.
+    dirty: BTreeSet<PeerId>,
+    happenings: Vec<Happening>,
+    /// Datagrams that were nobody's.
+    strangers: u64,
+}
+
+impl Plane {
+    /// A plane without peers.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            peers: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            demux: Demux::default(),
+            timers: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            happenings: Vec::new(),
+            strangers: 0,
+        }
+    }
+
+    /// When to call again, and why.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.timers.first().map(|(at, timer)| Deadline {
+            at: *at,
+            why: match timer {
+                Timer::Peer(_) => "peer",
+                Timer::Track(_) => "track",
+            },
+        })
+    }
+
+    /// Peers at present.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Datagrams that were dropped because they were nobody's.
+    #[must_use]
+    pub const fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
+    /// Takes one input. Total: what makes no sense is refused in an output, or has no effect.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
+        match input {
+            Input::Open { peer } => self.open(now, peer, out),
+            Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
+            Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
+            Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
+            Input::Mute { track, muted } => {
+                if let Some(of) = self.tracks.get_mut(&track) {
+                    of.set_muted(muted, now);
+                }
+                self.arm_track(track);
+            }
+            Input::Restart { peer } => {
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.restart = true;
+                }
+                self.negotiate(now, peer, out);
+            }
+            Input::Resume { peer } => self.resume(now, peer, out),
+            Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Close { peer } => self.close(now, peer, out),
+            Input::Tick => {}
+        }
+        self.finish(now, out);
+    }
+
+    /// Takes what has arrived, all at once: what is forwarded of it is encrypted and put out together.
+    pub fn datagrams<'a>(
+        &mut self,
+        now: Instant,
+        arrived: impl IntoIterator<Item = (Path, &'a [u8])>,
+        out: &mut Outputs,
+    ) {
+        for (path, bytes) in arrived {
+            self.datagram(now, path, bytes, out);
+        }
+        self.finish(now, out);
+    }
+
+    fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8], out: &mut Outputs) {
+        let Sighting { owner, in_use } = self.demux.sight(path, bytes);
+        let id = match owner {
+            Owner::Bound(peer) => Some(peer),
+            Owner::Claims(peer) => {
+                let entry = self.peers.get(&peer);
+                let proves = entry.is_some_and(|entry| entry.peer.accepts(now, path, bytes));
+                proves.then_some(peer)
+            }
+            Owner::Anybody => {
+                let mut peers = self.peers.iter();
+                let accepts = peers.find(|(_, entry)| entry.peer.accepts(now, path, bytes));
+                accepts.map(|(id, _)| *id)
+            }
+            Owner::Nobody => None,
+        };
+        let Some(id) = id.filter(|id| self.peers.contains_key(id)) else {
+            self.strangers += 1;
+            return;
+        };
+        if !matches!(owner, Owner::Bound(_)) {
+            self.demux.bind(id, path);
+            if let Some(entry) = self.peers.get_mut(&id) {
+                entry.peer.learn(now, path);
+            }
+            self.drain(now, id, out);
+        }
+        if in_use {
+            self.note_path(now, id, path, out);
+        }
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.peer.datagram(now, path, bytes);
+        }
+        self.drain(now, id, out);
+    }
+
+    /// The other side is heard on a path that it uses. After a change of its address (another network,
+    /// a NAT that forgot it) that is another one, and the old one leads nowhere: what is sent to it
+    /// follows at once, instead of when checks have failed for long enough.
+    fn note_path(&mut self, now: Instant, id: PeerId, path: Path, out: &mut Outputs) {
+        let Some(entry) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match entry.path {
+            Some((known, _)) if known == path => entry.path = Some((path, now)),
+            Some((known, heard)) => {
+                if now.saturating_duration_since(heard) < limits::PATH_SILENT_AFTER {
+                    return;
+                }
+                entry.path = Some((path, now));
+                entry.peer.forsake(now, known);
+                out.push(Output::Moved { peer: id });
+                self.drain(now, id, out);
+            }
+            None => entry.path = Some((path, now)),
+        }
+    }
+
+    fn open(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        if self.peers.len() >= limits::PEERS_MAX {
+            let failure = Failure::TooManyPeers;
+            return out.push(Output::Failed { peer: id, failure });
+        }
+        let peer = Peer::new(&self.config, now);
+        let entry = Entry {
+            peer,
+            reachable: false,
+            was_connected: false,
+            wants: Vec::new(),
+            restart: false,
+            estimate_bps: limits::FIRST_ESTIMATE_BPS,
+            path: None,
+            armed: None,
+        };
+        self.peers.insert(id, entry);
+        self.rename(id);
+        self.dirty.insert(id);
+    }
+
+    /// The fragments that a peer's checks are known by have changed.
+    fn rename(&mut self, id: PeerId) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            let fragments = entry.peer.fragments();
+            self.demux.name(id, fragments);
+        }
+    }
+
+    fn close(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.peer.close(now);
+            self.drain(now, id, out);
+        }
+        self.forget(id);
+    }
+
+    /// A peer is gone, with everything that it published or was sent.
+    fn forget(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.remove(&id) else {
+            return;
+        };
+        if let Some(at) = entry.armed {
+            self.timers.remove(&(at, Timer::Peer(id)));
+        }
+        self.demux.forget(id);
+        self.dirty.remove(&id);
+        let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
+        for track in own {
+            self.unpublish(track);
+        }
+        for track in self.tracks.values_mut() {
+            track.leave(id);
+        }
+    }
+
+    /// A track is no more; its lines are free.
+    fn unpublish(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.remove(&id) else {
+            return;
+        };
+        if let Some(at) = track.armed {
+            self.timers.remove(&(at, Timer::Track(id)));
+        }
+        for (subscriber, tail) in track.tails() {
+            if let Some(entry) = self.peers.get_mut(&subscriber) {
+                entry.peer.lines_mut().free(id, tail);
+                entry.wants.retain(|want| *want != id);
+            }
+        }
+    }
+
+    // Packets.
+
+    /// Takes everything out of a peer.
+    fn drain(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        let mut happenings = std::mem::take(&mut self.happenings);
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.peer.drain(now, &mut happenings);
+        }
+        for happening in happenings.drain(..) {
+            self.happened(now, id, happening, out);
+        }
+        self.happenings = happenings;
+        self.arm_peer(id);
+    }
+
+    fn happened(&mut self, now: Instant, id: PeerId, happening: Happening, out: &mut Outputs) {
+        match happening {
+            Happening::Transmit { path, bytes } => out.push(Output::Transmit { path, bytes }),
+            Happening::Packet { mid, packet } => {
+                let entry = self.peers.get(&id);
+                let published = entry.and_then(|entry| entry.peer.publishes().get(&mid));
+                if let Some(track) = published.map(|published| published.track) {
+                    self.forward(now, track, &packet, out);
+                }
+            }
+            Happening::KeyframeAsked { mid } => {
+                let entry = self.peers.get(&id);
+                if let Some(track) = entry.and_then(|entry| entry.peer.lines().track(mid)) {
+                    self.want_keyframe(now, track, Some(id));
+                }
+            }
+            Happening::Connected => self.connected(now, id, out),
+            Happening::Ice { connected } => self.ice(now, id, connected, out),
+            Happening::Estimate { bps } => {
+                if let Some(entry) = self.peers.get_mut(&id) {
+                    entry.estimate_bps = bps;
+                }
+            }
+            Happening::Closed => {
+                let failure = Failure::Closed;
+                out.push(Output::Failed { peer: id, failure });
+                self.forget(id);
+            }
+        }
+    }
+
+    fn connected(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        let Some(entry) = self.peers.get_mut(&id) else {
+            return;
+        };
+        (entry.reachable, entry.was_connected) = (true, true);
+        let after = now.saturating_duration_since(entry.peer.opened());
+        out.push(Output::Connected { peer: id, after });
+        self.refresh(now, id);
+    }
+
+    /// The way to a peer is there, or gone. RFC 7675: nothing is sent to whom does not consent.
+    fn ice(&mut self, now: Instant, id: PeerId, connected: bool, out: &mut Outputs) {
+        let Some(entry) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if !entry.was_connected || entry.reachable == connected {
+            return;
+        }
+        entry.reachable = connected;
+        if connected {
+            out.push(Output::Reachable { peer: id });
+            self.refresh(now, id);
+        } else {
+            out.push(Output::Unreachable { peer: id });
+        }
+    }
+
+    /// A way is new: pictures begin anew on it, in both directions. Asking for keyframes at once is
+    /// what makes seconds of frozen picture into none.
+    fn refresh(&mut self, now: Instant, id: PeerId) {
+        let concerned: Vec<TrackId> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.publisher == id || track.is_sent_to(id))
+            .map(|(track, _)| *track)
+            .collect();
+        for track in concerned {
+            self.want_keyframe(now, track, None);
+        }
+    }
+
+    fn want_keyframe(&mut self, now: Instant, id: TrackId, of: Option<PeerId>) {
+        if let Some(track) = self.tracks.get_mut(&id) {
+            track.want_keyframe(now, of);
+        }
+        self.ask_keyframes(now, id);
+    }
+
+    /// Asks a track's publisher for the keyframes that are due.
+    fn ask_keyframes(&mut self, now: Instant, id: TrackId) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        let publisher = self.peers.get_mut(&track.publisher);
+        if let Some(entry) = publisher.filter(|entry| entry.reachable) {
+            for layer in track.take_due_keyframes(now) {
+                entry.peer.request_keyframe(now, track.mid, layer);
+                self.dirty.insert(track.publisher);
+            }
+        }
+        self.arm_track(id);
+    }
+
+    /// One packet to everybody who is sent its track.
+    fn forward(&mut self, now: Instant, id: TrackId, packet: &Packet, out: &mut Outputs) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        let found = track.packet(now, packet);
+        let late = track.is_armed_late();
+        for nth in 0..track.audience() {
+            let Some((subscriber, mid, placed)) = track.place(nth, packet) else {
+                continue;
+            };
+            let Some(entry) = self.peers.get_mut(&subscriber) else {
+                continue;
+            };
+            if !entry.reachable {
+                continue;
+            }
+            if entry.peer.write(now, mid, packet, placed) {
+                self.dirty.insert(subscriber);
+            } else if track.note_unsupported(subscriber) {
+                let peer = subscriber;
+                out.push(Output::Unsupported { peer, track: id });
+            }
+        }
+        if let Some(finding) = found {
+            out.push(Output::Cadence { track: id, finding });
+            self.want_keyframe(now, id, None);
+        }
+        if late {
+            self.arm_track(id);
+        }
+    }
+
+    // Time.
+
+    fn finish(&mut self, now: Instant, out: &mut Outputs) {
+        // Each once: what is due again at once is so at the next call.
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now);
+        let due: Vec<(Instant, Timer)> = due.copied().collect();
+        for (at, timer) in due {
+            if !self.timers.remove(&(at, timer)) {
+                continue;
+            }
+            match timer {
+                Timer::Peer(id) => self.peer_due(now, id, out),
+                Timer::Track(id) => self.track_due(now, id, out),
+            }
+        }
+        while let Some(id) = self.dirty.pop_first() {
+            self.drain(now, id, out);
+        }
+    }
+
+    fn peer_due(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        let Some(entry) = self.peers.get_mut(&id) else {
+            return;
+        };
+        entry.armed = None;
+        let late = now >= entry.peer.opened() + limits::CONNECT_WITHIN;
+        if !entry.was_connected && late && entry.peer.is_described() {
+            let failure = Failure::NotConnected;
+            out.push(Output::Failed { peer: id, failure });
+            return self.forget(id);
+        }
+        if !entry.peer.is_alive() {
+            let failure = Failure::Closed;
+            out.push(Output::Failed { peer: id, failure });
+            return self.forget(id);
+        }
+        if entry.peer.offer_expires().is_some_and(|at| at <= now) {
+            entry.restart |= entry.peer.withdraw_offer();
+            self.negotiate(now, id, out);
+        }
+        self.drain(now, id, out);
+    }
+
+    fn track_due(&mut self, now: Instant, id: TrackId, out: &mut Outputs) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        track.armed = None;
+        if let Some(finding) = track.check_cadence(now) {
+            out.push(Output::Cadence { track: id, finding });
+        }
+        if track.wants_look(now) {
+            let budgets: BTreeMap<PeerId, u64> = track
+                .subscribers()
+                .filter_map(|peer| {
+                    let entry = self.peers.get(&peer)?;
+                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().count());
+                    Some((peer, share))
+                })
+                .collect();
+            track.look_at_layers(now, &budgets);
+        }
+        self.ask_keyframes(now, id);
+    }
+
+    fn arm_peer(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let connect_by = entry.peer.opened() + limits::CONNECT_WITHIN;
+        let connect_by = (!entry.was_connected && entry.peer.is_described()).then_some(connect_by);
+        let wanted = [
+            Some(entry.peer.deadline()),
+            connect_by,
+            entry.peer.offer_expires(),
+        ];
+        let next = wanted.into_iter().flatten().min();
+        if entry.armed != next {
+            if let Some(at) = entry.armed {
+                self.timers.remove(&(at, Timer::Peer(id)));
+            }
+            if let Some(at) = next {
+                self.timers.insert((at, Timer::Peer(id)));
+            }
+            entry.armed = next;
+        }
+    }
+
+    /// Arms a track's timer; an earlier one that is armed already finds out by itself.
+    fn arm_track(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        let publisher = self.peers.get(&track.publisher);
+        let can_ask = publisher.is_some_and(|entry| entry.reachable);
+        let Some(next) = track.deadline(can_ask) else {
+            return;
+        };
+        if track.armed.is_some_and(|armed| armed <= next) {
+            return;
+        }
+        if let Some(at) = track.armed {
+            self.timers.remove(&(at, Timer::Track(id)));
+        }
+        self.timers.insert((next, Timer::Track(id)));
+        track.armed = Some(next);
+    }
+}

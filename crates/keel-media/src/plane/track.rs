@@ -1,0 +1,254 @@
+//! A published track: whether it flows, how much comes of each layer, and who is sent which.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use str0m::media::Mid;
+
+use super::PeerId;
+use crate::{
+    cadence::{Cadence, Finding},
+    forward::{Forward, Placed, Tail, Verdict},
+    keyframes::Keyframes,
+    layers::{self, Choice, Layer, Rate},
+    limits,
+    packet::{Kind, Packet},
+};
+
+/// One layer, as it comes.
+#[derive(Debug)]
+struct Stream {
+    layer: Layer,
+    rate: Rate,
+    keyframes: Keyframes,
+}
+
+/// One peer that is sent the track.
+#[derive(Debug)]
+struct Subscription {
+    peer: PeerId,
+    /// Its line; absent until one is agreed on.
+    mid: Option<Mid>,
+    forward: Forward,
+    choice: Choice,
+    /// It was told that it cannot be sent this.
+    unsupported: bool,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) publisher: PeerId,
+    pub(super) mid: Mid,
+    pub(super) kind: Kind,
+    pub(super) armed: Option<Instant>,
+    cadence: Cadence,
+    streams: Vec<Stream>,
+    subscriptions: Vec<Subscription>,
+    looked: Instant,
+}
+
+impl Track {
+    pub(super) const fn new(publisher: PeerId, mid: Mid, kind: Kind, now: Instant) -> Self {
+        Self {
+            publisher,
+            mid,
+            kind,
+            armed: None,
+            cadence: Cadence::new(now),
+            streams: Vec::new(),
+            subscriptions: Vec::new(),
+            looked: now,
+        }
+    }
+
+    pub(super) fn set_muted(&mut self, muted: bool, now: Instant) {
+        self.cadence.set_muted(muted, now);
+    }
+
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = PeerId> {
+        self.subscriptions
+            .iter()
+            .map(|subscription| subscription.peer)
+    }
+
+    pub(super) fn is_sent_to(&self, peer: PeerId) -> bool {
+        self.subscribers().any(|subscriber| subscriber == peer)
+    }
+
+    pub(super) fn join(&mut self, peer: PeerId, max: Option<Layer>) {
+        if let Some(known) = self.subscriptions.iter_mut().find(|s| s.peer == peer) {
+            return known.choice.set_max(max);
+        }
+        self.subscriptions.push(Subscription {
+            peer,
+            mid: None,
+            forward: Forward::new(self.kind),
+            choice: Choice::new(max),
+            unsupported: false,
+        });
+    }
+
+    /// A peer is no longer sent it; what it was sent last.
+    pub(super) fn leave(&mut self, peer: PeerId) -> Option<Tail> {
+        let at = self.subscriptions.iter().position(|s| s.peer == peer)?;
+        self.subscriptions.swap_remove(at).forward.tail()
+    }
+
+    /// Who was sent it, and what of it last.
+    pub(super) fn tails(&self) -> impl Iterator<Item = (PeerId, Option<Tail>)> {
+        let subscriptions = self.subscriptions.iter();
+        subscriptions.map(|subscription| (subscription.peer, subscription.forward.tail()))
+    }
+
+    /// A subscriber has a line for it: what is sent begins now.
+    pub(super) fn put_on(&mut self, peer: PeerId, line: (Mid, Option<Tail>), now: Instant) {
+        let rates = self.rates(now);
+        let Some(subscription) = self.subscriptions.iter_mut().find(|s| s.peer == peer) else {
+            return;
+        };
+        let (mid, tail) = line;
+        subscription.mid = Some(mid);
+        subscription.forward.go_on_behind(tail);
+        let budget = limits::FIRST_ESTIMATE_BPS;
+        let layer = subscription.choice.choose(now, &rates, budget);
+        let layer = layer.unwrap_or(Layer(0));
+        if subscription.forward.aim(layer) {
+            self.want_keyframe_of(now, layer);
+        }
+    }
+
+    /// A packet came: what it says of the track's cadence.
+    pub(super) fn packet(&mut self, now: Instant, packet: &Packet) -> Option<Finding> {
+        let stream = self.stream(packet.layer);
+        stream.rate.add(now, packet.payload.len());
+        if packet.starts_keyframe {
+            stream.keyframes.came();
+        }
+        self.cadence.packet(now)
+    }
+
+    /// How many are sent it.
+    pub(super) const fn audience(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Who is sent a packet, of those in the audience, on which line, at which place in its stream.
+    pub(super) fn place(&mut self, nth: usize, packet: &Packet) -> Option<(PeerId, Mid, Placed)> {
+        let subscription = self.subscriptions.get_mut(nth)?;
+        let mid = subscription.mid?;
+        match subscription.forward.place(packet) {
+            Verdict::Send(placed) => Some((subscription.peer, mid, placed)),
+            Verdict::OtherLayer | Verdict::AwaitsKeyframe | Verdict::Stale => None,
+        }
+    }
+
+    /// True the first time.
+    pub(super) fn note_unsupported(&mut self, peer: PeerId) -> bool {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        let subscription = subscriptions.find(|subscription| subscription.peer == peer);
+        subscription.is_some_and(|s| !std::mem::replace(&mut s.unsupported, true))
+    }
+
+    /// Somebody needs a keyframe: of the layer that a subscriber is sent, or of every one.
+    pub(super) fn want_keyframe(&mut self, now: Instant, of: Option<PeerId>) {
+        if self.kind == Kind::Audio {
+            return;
+        }
+        let mut subscriptions = self.subscriptions.iter();
+        let sent = of.and_then(|peer| subscriptions.find(|s| s.peer == peer)?.forward.layer());
+        match sent {
+            Some(layer) => self.want_keyframe_of(now, layer),
+            None => {
+                for layer in self.layers() {
+                    self.want_keyframe_of(now, layer);
+                }
+            }
+        }
+    }
+
+    fn want_keyframe_of(&mut self, now: Instant, layer: Layer) {
+        self.stream(layer).keyframes.want(now);
+    }
+
+    pub(super) fn take_due_keyframes(&mut self, now: Instant) -> Vec<Layer> {
+        let due = self.streams.iter_mut().filter_map(|stream| {
+            let due = stream.keyframes.take_due(now);
+            due.then_some(stream.layer)
+        });
+        due.collect()
+    }
+
+    pub(super) fn check_cadence(&mut self, now: Instant) -> Option<Finding> {
+        self.cadence.check(now)
+    }
+
+    /// Whether it is time to look which layers its subscribers are sent.
+    pub(super) fn wants_look(&self, now: Instant) -> bool {
+        self.look_at().is_some_and(|at| at <= now)
+    }
+
+    fn look_at(&self) -> Option<Instant> {
+        let has_choice = self.streams.len() > 1 && !self.subscriptions.is_empty();
+        has_choice.then(|| self.looked + layers::LOOK_EVERY)
+    }
+
+    /// Chooses each subscriber's layer anew.
+    pub(super) fn look_at_layers(&mut self, now: Instant, budgets: &BTreeMap<PeerId, u64>) {
+        self.looked = now;
+        let rates = self.rates(now);
+        let mut needed = Vec::new();
+        for subscription in self.subscriptions.iter_mut().filter(|s| s.mid.is_some()) {
+            let budget = budgets.get(&subscription.peer).copied();
+            let budget = budget.unwrap_or(limits::FIRST_ESTIMATE_BPS);
+            if let Some(layer) = subscription.choice.choose(now, &rates, budget)
+                && subscription.forward.aim(layer)
+            {
+                needed.push(layer);
+            }
+        }
+        for layer in needed {
+            self.want_keyframe_of(now, layer);
+        }
+    }
+
+    /// Whether its timer is later than its watchdog wants it.
+    pub(super) fn is_armed_late(&self) -> bool {
+        let wanted = self.cadence.deadline();
+        wanted.is_some_and(|at| self.armed.is_none_or(|armed| armed > at))
+    }
+
+    /// When to look at it again. Keyframes are asked for only where the publisher can be asked.
+    pub(super) fn deadline(&self, can_ask: bool) -> Option<Instant> {
+        let streams = self.streams.iter().filter(|_| can_ask);
+        let keyframes = streams.filter_map(|s| s.keyframes.deadline());
+        let others = [self.cadence.deadline(), self.look_at()];
+        keyframes.chain(others.into_iter().flatten()).min()
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        match self.streams.as_slice() {
+            [] => vec![Layer(0)],
+            streams => streams.iter().map(|stream| stream.layer).collect(),
+        }
+    }
+
+    fn rates(&self, now: Instant) -> Vec<(Layer, Option<u64>)> {
+        let rates = self.streams.iter();
+        rates.map(|s| (s.layer, s.rate.bps(now))).collect()
+    }
+
+    fn stream(&mut self, layer: Layer) -> &mut Stream {
+        let at = match self.streams.iter().position(|stream| stream.layer == layer) {
+            Some(at) => at,
+            None => {
+                self.streams.push(Stream {
+                    layer,
+                    rate: Rate::default(),
+                    keyframes: Keyframes::new(),
+                });
+                self.streams.len() - 1
+            }
+        };
+        &mut self.streams[at]
+    }
+}

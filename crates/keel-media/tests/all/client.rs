@@ -1,0 +1,275 @@
+//! A client that shares no code with what it tests: str0m in its frame mode, as a browser would be.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use keel_media::{Line, Signal, TrackId};
+use str0m::{
+    Candidate, Event, Input, Output, Rtc,
+    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    format::{Codec, CodecExtra},
+    media::{Direction, Frequency, MediaKind, MediaTime, Mid},
+    net::{Protocol, Receive},
+};
+
+/// Between two frames of a camera.
+pub(crate) const FRAME: Duration = Duration::from_millis(33);
+
+/// A frame that a client got.
+#[derive(Debug, Clone)]
+pub(crate) struct Got {
+    pub(crate) at: Instant,
+    pub(crate) number: u32,
+    pub(crate) is_key: bool,
+    /// Nothing is missing before it.
+    pub(crate) contiguous: bool,
+}
+
+/// A camera that draws a number into each frame.
+#[derive(Debug)]
+pub(crate) struct Camera {
+    pub(crate) mid: Mid,
+    next: u32,
+    due: Instant,
+    started: Instant,
+    wants_key: bool,
+    /// Nothing is sent while it is set.
+    pub(crate) stopped: bool,
+    pub(crate) keyframes: u32,
+}
+
+pub(crate) struct Client {
+    pub(crate) rtc: Rtc,
+    pub(crate) addr: SocketAddr,
+    pending: Option<SdpPendingOffer>,
+    pub(crate) cameras: Vec<Camera>,
+    /// What came on each line.
+    pub(crate) got: BTreeMap<Mid, Vec<Got>>,
+    /// What the server says is on each line.
+    pub(crate) lines: BTreeMap<String, TrackId>,
+    pub(crate) connected_at: Option<Instant>,
+    pub(crate) deadline: Instant,
+    pub(crate) said: Vec<Signal>,
+    /// Offers of the server's.
+    pub(crate) offers_heard: u32,
+}
+
+impl Client {
+    pub(crate) fn new(addr: SocketAddr, now: Instant) -> Self {
+        let mut rtc = Rtc::builder()
+            .clear_codecs()
+            .enable_vp8(true)
+            .enable_opus(true, false)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self {
+            rtc,
+            addr,
+            pending: None,
+            cameras: Vec::new(),
+            got: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            connected_at: None,
+            deadline: now,
+            said: Vec::new(),
+            offers_heard: 0,
+        }
+    }
+
+    /// Offers cameras, and lines to receive on; the cameras' mids, in order.
+    pub(crate) fn offer(&mut self, now: Instant, cameras: &[TrackId], receives: usize) {
+        let mut changes = self.rtc.sdp_api();
+        let mut named = Vec::new();
+        for track in cameras {
+            let mid = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+            named.push(Line {
+                mid: mid.to_string(),
+                track: *track,
+            });
+            self.cameras.push(Camera {
+                mid,
+                next: 0,
+                due: now,
+                started: now,
+                wants_key: true,
+                stopped: false,
+                keyframes: 0,
+            });
+        }
+        for _ in 0..receives {
+            changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        }
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let sdp = offer.to_sdp_string();
+        self.said.push(Signal::Offer { sdp, lines: named });
+        self.deadline = now;
+    }
+
+    /// Offers a restart of ICE.
+    pub(crate) fn restart(&mut self, now: Instant, cameras: &[TrackId]) {
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let named = self
+            .cameras
+            .iter()
+            .zip(cameras)
+            .map(|(camera, track)| Line {
+                mid: camera.mid.to_string(),
+                track: *track,
+            });
+        let lines = named.collect();
+        let sdp = offer.to_sdp_string();
+        self.said.push(Signal::Offer { sdp, lines });
+        self.deadline = now;
+    }
+
+    /// What the server says.
+    pub(crate) fn hear(&mut self, now: Instant, signal: Signal) {
+        match signal {
+            Signal::Offer { sdp, lines } => {
+                self.offers_heard += 1;
+                self.pending = None;
+                self.name(lines);
+                let offer = SdpOffer::from_sdp_string(&sdp).unwrap();
+                let answer = self.rtc.sdp_api().accept_offer(offer).unwrap();
+                let sdp = answer.to_sdp_string();
+                let lines = Vec::new();
+                self.said.push(Signal::Answer { sdp, lines });
+            }
+            Signal::Answer { sdp, lines } => {
+                self.name(lines);
+                let answer = SdpAnswer::from_sdp_string(&sdp).unwrap();
+                let pending = self.pending.take().expect("an answer to an offer");
+                self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+            }
+            Signal::Lines { lines } => self.name(lines),
+            Signal::Candidate { .. } => {}
+        }
+        self.deadline = now;
+    }
+
+    fn name(&mut self, lines: Vec<Line>) {
+        self.lines = lines
+            .into_iter()
+            .map(|line| (line.mid, line.track))
+            .collect();
+    }
+
+    /// What came of a track.
+    pub(crate) fn frames(&self, track: TrackId) -> &[Got] {
+        let mid = self.lines.iter().find(|(_, of)| **of == track);
+        let got = mid.and_then(|(mid, _)| self.got.get(&Mid::from(mid.as_str())));
+        got.map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        let Ok(contents) = bytes.try_into() else {
+            return;
+        };
+        let received = Receive {
+            proto: Protocol::Udp,
+            source: from,
+            destination: self.addr,
+            contents,
+        };
+        let input = Input::Receive(now, received);
+        if self.rtc.accepts(&input) {
+            self.rtc.handle_input(input).unwrap();
+        }
+        self.deadline = now;
+    }
+
+    /// Sends what is due and takes everything out; what it sends.
+    pub(crate) fn drive(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+        if self.rtc.is_alive() {
+            self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        }
+        let mut sent = Vec::new();
+        self.drain(now, &mut sent);
+        for nth in 0..self.cameras.len() {
+            while self.cameras[nth].due <= now {
+                self.shoot(nth, now);
+                self.drain(now, &mut sent);
+            }
+        }
+        sent
+    }
+
+    pub(crate) fn wakes_at(&self) -> Instant {
+        let cameras = self.cameras.iter().map(|camera| camera.due);
+        cameras.fold(self.deadline, Instant::min)
+    }
+
+    fn shoot(&mut self, nth: usize, now: Instant) {
+        let camera = &mut self.cameras[nth];
+        let due = camera.due;
+        camera.due += FRAME;
+        if camera.stopped || self.connected_at.is_none() {
+            return;
+        }
+        let is_key = std::mem::take(&mut camera.wants_key);
+        camera.keyframes += u32::from(is_key);
+        let number = camera.next;
+        camera.next += 1;
+        let time = MediaTime::new(
+            u64::try_from((due - camera.started).as_millis()).unwrap() * 90,
+            Frequency::NINETY_KHZ,
+        );
+        let mid = camera.mid;
+        // A frame tag (RFC 6386 §9.1), then the number, then ballast for several packets.
+        let mut frame = vec![u8::from(!is_key), 0, 0];
+        frame.extend(number.to_be_bytes());
+        frame.resize(if is_key { 6_000 } else { 2_500 }, 7);
+        let Some(writer) = self.rtc.writer(mid) else {
+            return;
+        };
+        let vp8 = |p: &&str0m::format::PayloadParams| p.spec().codec == Codec::Vp8;
+        let Some(pt) = writer.payload_params().find(vp8).map(|p| p.pt()) else {
+            return;
+        };
+        writer.write(pt, now, time, frame).unwrap();
+    }
+
+    fn drain(&mut self, now: Instant, sent: &mut Vec<(SocketAddr, Vec<u8>)>) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(at) => {
+                    self.deadline = at;
+                    return;
+                }
+                Output::Transmit(transmit) => {
+                    sent.push((transmit.destination, transmit.contents.to_vec()));
+                }
+                Output::Event(event) => self.event(now, event),
+            }
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => self.connected_at = Some(now),
+            Event::KeyframeRequest(request) => {
+                for camera in &mut self.cameras {
+                    camera.wants_key |= camera.mid == request.mid;
+                }
+            }
+            Event::MediaData(data) => {
+                let is_key = matches!(data.codec_extra, CodecExtra::Vp8(vp8) if vp8.is_keyframe);
+                let got = Got {
+                    at: now,
+                    number: u32::from_be_bytes(data.data[3..7].try_into().unwrap()),
+                    is_key,
+                    contiguous: data.contiguous,
+                };
+                self.got.entry(data.mid).or_default().push(got);
+            }
+            _ => {}
+        }
+    }
+}

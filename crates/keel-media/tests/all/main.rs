@@ -1,0 +1,13 @@
+//! A plane and real peers over a simulated network, in virtual time. Outcomes are asserted, not traces:
+//! the crypto of the peers is random.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect is to fail"
+)]
+
+mod client;
+mod hostile;
+mod outages;
+mod routing;
+mod world;

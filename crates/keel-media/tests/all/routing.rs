@@ -1,0 +1,174 @@
+//! Who is sent what.
+
+use std::time::Duration;
+
+use keel_media::{End, Input, Output, TrackId};
+
+use crate::{
+    client::FRAME,
+    world::{World, peer},
+};
+
+const CAMERA: TrackId = TrackId(1);
+const S: Duration = Duration::from_secs(1);
+
+/// A publisher whose camera is seen by itself.
+pub(crate) fn passthrough(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.join(&[CAMERA], 1);
+    world.run_until(S, is_published);
+    world.subscribe(0, CAMERA);
+    world.run_until(2 * S, |world| world.clients[0].frames(CAMERA).len() > 10);
+    world
+}
+
+fn is_published(world: &World) -> bool {
+    let mut told = world.told.iter();
+    told.any(|(_, output)| matches!(output, Output::Published { track: CAMERA, .. }))
+}
+
+#[test]
+fn a_camera_comes_back_within_a_second() {
+    let world = passthrough(1);
+    let frames = world.clients[0].frames(CAMERA);
+    assert!(frames[0].is_key, "a picture begins with a keyframe");
+    assert!(
+        frames[0].at - world.start < S,
+        "{:?}",
+        frames[0].at - world.start
+    );
+    assert!(frames.iter().skip(1).all(|frame| frame.contiguous));
+    let numbers: Vec<u32> = frames.iter().map(|frame| frame.number).collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{numbers:?}"
+    );
+}
+
+#[test]
+fn a_line_that_a_client_brought_needs_no_second_offer() {
+    let world = passthrough(8);
+    assert_eq!(world.clients[0].offers_heard, 0);
+}
+
+#[test]
+fn ice_lite_connects_too() {
+    let mut world = World::of(2, End::Server { lite: true });
+    world.join(&[CAMERA], 1);
+    world.run_until(S, is_published);
+    world.subscribe(0, CAMERA);
+    world.run_until(2 * S, |world| world.clients[0].frames(CAMERA).len() > 10);
+}
+
+#[test]
+fn viewers_join_late_and_see_a_keyframe_at_once() {
+    let mut world = passthrough(3);
+    world.run(20 * S);
+    let viewer = world.join(&[], 1);
+    let joined = world.now;
+    world.subscribe(viewer, CAMERA);
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(CAMERA).len() > 10
+    });
+    let frames = world.clients[viewer].frames(CAMERA);
+    assert!(frames[0].is_key);
+    let after = frames[0].at - joined;
+    assert!(after < Duration::from_millis(500), "{after:?}");
+    assert!(frames.iter().skip(1).all(|frame| frame.contiguous));
+}
+
+#[test]
+fn a_viewer_without_a_free_line_is_offered_one() {
+    let mut world = passthrough(4);
+    // One line, and it is taken by the first track.
+    let other = world.join(&[TrackId(2)], 0);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    world.subscribe(viewer, CAMERA);
+    world.subscribe(viewer, TrackId(2));
+    world.run_until(3 * S, |world| {
+        let viewer = &world.clients[viewer];
+        viewer.frames(CAMERA).len() > 10 && viewer.frames(TrackId(2)).len() > 10
+    });
+    assert_eq!(world.clients[viewer].lines.len(), 2);
+    assert!(world.clients[other].cameras[0].keyframes > 0);
+}
+
+#[test]
+fn a_line_is_used_again_without_a_seam() {
+    let mut world = passthrough(5);
+    world.join(&[TrackId(2)], 0);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(CAMERA).len() > 30
+    });
+    let (peer, track) = (peer(viewer), CAMERA);
+    world.tell(Input::Unsubscribe { peer, track });
+    world.run(S);
+    let before = world.clients[viewer]
+        .got
+        .values()
+        .map(Vec::len)
+        .sum::<usize>();
+    world.subscribe(viewer, TrackId(2));
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(TrackId(2)).len() > before + 20
+    });
+    let viewer = &world.clients[viewer];
+    assert_eq!(viewer.got.len(), 1, "no second line");
+    let frames = &viewer.frames(TrackId(2))[before..];
+    assert!(frames[0].is_key);
+    assert!(
+        frames.iter().all(|frame| frame.contiguous),
+        "{:?}",
+        frames[0]
+    );
+}
+
+#[test]
+fn many_viewers_are_one_keyframe_request() {
+    let mut world = passthrough(6);
+    let before = world.clients[0].cameras[0].keyframes;
+    let viewers: Vec<usize> = (0..20).map(|_| world.join(&[], 1)).collect();
+    for viewer in &viewers {
+        world.subscribe(*viewer, CAMERA);
+    }
+    world.run_until(3 * S, move |world| {
+        let mut seen = viewers.iter();
+        seen.all(|viewer| world.clients[*viewer].frames(CAMERA).len() > 5)
+    });
+    let keyframes = world.clients[0].cameras[0].keyframes - before;
+    assert!(
+        keyframes <= 4,
+        "{keyframes} keyframes for twenty viewers at once"
+    );
+}
+
+#[test]
+fn loss_reordering_and_doubles_are_repaired_v05_v06() {
+    let mut world = passthrough(7);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    for client in [0, viewer] {
+        world.links[client].loss_percent = 5;
+        world.links[client].twice_percent = 5;
+        world.links[client].jitter = Duration::from_millis(20);
+    }
+    world.run(20 * S);
+    for client in [0, viewer] {
+        world.links[client] = crate::world::Link::default();
+    }
+    world.run(2 * S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    let numbers: Vec<u32> = frames.iter().map(|frame| frame.number).collect();
+    let ordered = numbers.windows(2).all(|pair| pair[1] > pair[0]);
+    assert!(ordered, "frames are neither doubled nor reordered");
+    let expected = (20 * S).as_millis() / FRAME.as_millis();
+    let share = frames.len() * 100 / usize::try_from(expected).unwrap();
+    assert!(
+        share >= 80,
+        "{share} % of the frames came through 10 % loss"
+    );
+}

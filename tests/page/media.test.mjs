@@ -1,0 +1,114 @@
+// A camera in a real Chromium, through the real server and back, and what becomes of the picture when
+// signaling, or the server, is lost.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+import { camera, measured } from './camera.mjs';
+import { Server, patience } from './server.mjs';
+import { flags } from './tabs.mjs';
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const needs = existsSync(executablePath) ? false : 'needs: chromium';
+if (needs && process.env.CI) throw new Error(`${executablePath} is not there`);
+
+const media = [
+  '--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream=device-count=1,fps=30',
+];
+
+/** The same server, with a plane for media. */
+class MediaServer extends Server {
+  config() {
+    return `${super.config()}
+[backends.passthrough]
+kind = "passthrough"
+[media]
+listen = "127.0.0.1:${this.port}"
+`;
+  }
+}
+
+let browser, server;
+before(async () => {
+  if (needs) return;
+  server = await MediaServer.start();
+  browser = await chromium.launch({ executablePath, args: [...flags, '--headless=new', ...media] });
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+async function open(options) {
+  const context = await browser.newContext();
+  const tab = await context.newPage();
+  await tab.goto(server.url);
+  await tab.evaluate(camera, { token: server.token(), ...options });
+  return tab;
+}
+
+const until = (tab, what, arg) => tab.waitForFunction(what, arg, { timeout: patience });
+const framesOver = (tab, frames) => until(tab, (frames) => cam.frames > frames, frames);
+const flows = async (tab) => {
+  const before = await tab.evaluate(() => cam.frames);
+  await framesOver(tab, before + 30);
+};
+
+test('a camera comes back, and a viewer sees it from a keyframe on', { skip: needs, timeout: 120_000 }, async () => {
+  const publisher = await open({});
+  await framesOver(publisher, 60);
+  const { welcomes, frameAt, faults, signals } = await publisher.evaluate(() => ({ ...cam, pc: null, ws: null, media: null, sender: null }));
+  assert.deepEqual(faults, []);
+  assert.ok(!signals.includes('offer'), 'the line that it brought is enough');
+  const first = frameAt[0] - welcomes[0].at;
+  assert.ok(first < 2_000, `the first picture after ${Math.round(first)} ms`);
+  const told = await publisher.evaluate(measured);
+  assert.ok(told.decoded >= 60, JSON.stringify(told));
+  assert.equal(told.lost, 0);
+
+  const session = await publisher.evaluate(() => cam.seat.session);
+  const viewer = await open({ session, role: 'viewer', publishes: false });
+  await framesOver(viewer, 60);
+  const seen = await viewer.evaluate(measured);
+  assert.deepEqual({ lost: seen.lost, sent: seen.sent }, { lost: 0, sent: 0 });
+  await publisher.context().close();
+  await viewer.context().close();
+});
+
+test('N01 signaling is lost while media flows: the picture does not notice', { skip: needs, timeout: 120_000 }, async () => {
+  const tab = await open({});
+  await framesOver(tab, 60);
+  const before = await tab.evaluate(measured);
+  await tab.evaluate(() => { cam.from = cam.frameAt.length; cam.ws.close(); });
+  await until(tab, () => cam.welcomes.length === 2);
+  await flows(tab);
+  const { again, peer, gap } = await tab.evaluate(() => {
+    const at = cam.frameAt.slice(cam.from);
+    return { again: cam.welcomes[1], peer: cam.peer, gap: Math.max(...at.slice(1).map((t, n) => t - at[n])) };
+  });
+  assert.deepEqual({ how: again.how, peer: again.peer }, { how: 'resumed', peer: 1 }, 'the server still has the transport');
+  assert.equal(peer, 1, 'and so has the client');
+  const after = await tab.evaluate(measured);
+  assert.equal(after.lost, before.lost, 'no packet was lost');
+  assert.ok(gap < 1_000, `${Math.round(gap)} ms between two pictures`);
+  await tab.context().close();
+});
+
+test('S01 the server is killed and comes back: so does the picture, by itself', { skip: needs, timeout: 120_000 }, async () => {
+  const tab = await open({});
+  await framesOver(tab, 60);
+  await server.kill();
+  await until(tab, () => cam.closes > 0);
+  await sleep(1_000);
+  await server.run();
+  const listening = await tab.evaluate(() => performance.now());
+  await until(tab, () => cam.peer === 2);
+  await flows(tab);
+  const { back, faults } = await tab.evaluate((since) => ({ back: cam.frameAt.find((at) => at > since) - since, faults: cam.faults }), listening);
+  assert.deepEqual(faults, []);
+  assert.ok(back < 5_000, `a picture ${Math.round(back)} ms after the server was there`);
+  await tab.context().close();
+});
