@@ -60,9 +60,10 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     let method = format!(
         "user and system time of the server's process (/proc/PID/stat) by events that {VIEWERS} viewers \
          got, of turns of {EVENTS} events of {bytes} bytes every {PACE_MS} ms, committed, with beats and \
-         acknowledgements; beside the same of an axum server that broadcasts as many messages of as many \
-         bytes as often, and writes all that is ready for a viewer at once; in turns; viewers are the same \
-         cheap readers in processes of their own; {}",
+         acknowledgements, told to a crowd in steps of {} ms; beside the same of an axum server that \
+         broadcasts as many messages of as many bytes as often, and writes all that is ready for a viewer \
+         at once; in turns; viewers are the same cheap readers in processes of their own; {}",
+        keel_core::limits::CROWD_STEP.as_millis(),
         bench.build()
     );
     let result = Measured::of("fan_out_500", "us", &our_cost)

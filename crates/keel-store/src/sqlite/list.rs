@@ -85,12 +85,12 @@ pub(super) fn list(conn: &Connection, listing: &Listing) -> Result<Page, StoreEr
         keyed: listing.before.is_some(),
     };
     let query = walk.query();
-    let prepare = |_| {
-        view.prepare_cached(&query)
+    // The cache keeps one statement a text, and each walk needs one of its own.
+    let prepare = |n| {
+        view.prepare_cached(&format!("{query} -- walk {n}"))
             .map_err(|error| error_of(&error))
     };
-    let mut statements = projects
-        .iter()
+    let mut statements = (0..projects.len())
         .map(prepare)
         .collect::<Result<Vec<_>, _>>()?;
     let mut walks = Vec::new();
