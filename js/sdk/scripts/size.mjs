@@ -1,0 +1,25 @@
+// The size of what a browser loads: every module of `src` that `index.js` reaches, concatenated as it is
+// but for comments and indentation, and compressed with gzip. Fails above the bound.
+
+import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+
+const BYTES_MAX = 15_000;
+const seen = new Map();
+
+function load(url) {
+  if (seen.has(url.href)) return;
+  const source = readFileSync(url, 'utf8');
+  seen.set(url.href, source);
+  for (const [, from] of source.matchAll(/^(?:import|export)\s[^;]*?from '(\.[^']+)';/gm)) load(new URL(from, url));
+}
+
+/** Without comments: `//` to the end of its line where only blanks or code that ended come before it, and blocks. */
+const bare = (source) => source.replace(/\/\*\*[^]*?\*\//g, '').replace(/(^|[\s;{},])\/\/ .*$/gm, '$1').replace(/^\s+/gm, '').replace(/[ \t]+$/gm, '');
+
+load(new URL('../src/index.js', import.meta.url));
+const all = [...seen.values()];
+const whole = gzipSync(all.join('\n'), { level: 9 }).length;
+const code = gzipSync(all.map(bare).join('\n'), { level: 9 }).length;
+console.log(`${seen.size} modules; gzipped: ${code} bytes without comments, ${whole} as shipped; the bound is ${BYTES_MAX} without comments`);
+if (code > BYTES_MAX) process.exitCode = 1;
