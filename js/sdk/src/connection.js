@@ -74,12 +74,15 @@ export class Connection {
       // The machine says what is wrong with a binary one.
       this.#tell({ type: 'frame', conn, data: typeof data === 'string' ? data : new Uint8Array(data) });
     };
-    // A browser does not say what went wrong, only that the close follows.
-    socket.onerror = () => {};
-    socket.onclose = ({ code, reason }) => {
+    /** @param {number} code @param {string} reason */
+    const closed = (code, reason) => {
       this.#gone();
       this.#tell({ type: 'closed', conn, end: this.#end(code, reason) });
+      this.#left = true; // Told once.
     };
+    // What went wrong is not said. Before it was open nothing can follow, and not every platform closes.
+    socket.onerror = () => void (this.#opened || closed(1006, ''));
+    socket.onclose = ({ code, reason }) => closed(code, reason);
   }
 
   /** @param {number} code @param {string} reason @returns {import('./client/io.js').ConnEnd} */

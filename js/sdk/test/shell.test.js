@@ -396,3 +396,16 @@ test('a_transport_that_cannot_be_made_is_a_fault_and_no_exception', async () => 
   };
   await assert.rejects(rig({ transport }).connecting, (error) => error.code === 'transport_error' && error.fault.message === 'refused by policy');
 });
+
+test('a_socket_that_fails_without_a_close_is_told_once_all_the_same', async () => {
+  const stop = new AbortController();
+  const { time, server, connecting } = rig({ retryFirstConnect: true, signal: stop.signal });
+  await settled();
+  const [socket] = server.sockets;
+  socket.onerror({});
+  socket.die();
+  await time.pass(200); // The first wait is at most 100 ms.
+  assert.deepEqual(server.sockets.map(({ readyState }) => readyState), [3, 0], 'one end, one new try');
+  stop.abort();
+  await assert.rejects(connecting);
+});
