@@ -133,5 +133,6 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     if full {
         env.push(("FULL", "1"));
     }
-    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)
+    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)?;
+    shell::run_with("node", &["--test", "tests/page/sdk.test.mjs"], &env)
 }
