@@ -67,7 +67,7 @@ const until = (tab, holds, arg) => tab.waitForFunction(holds, arg, { timeout: pa
 const ready = (tab) => until(tab, () => window.seen?.ready && window.session?.status.state === 'live');
 const seen = (tab) => tab.evaluate(() => window.seen);
 
-test('a_turn_survives_cuts_a_lost_network_and_a_reload_p01_p06', { skip: needs, timeout: 180_000 }, async () => {
+test('a_turn_survives_cuts_a_lost_network_and_a_reload_n01_p01', { skip: needs, timeout: 180_000 }, async () => {
   const tabs = await browser.newContext();
   const tab = await tabs.newPage();
   await tab.goto(link());
@@ -101,7 +101,7 @@ test('a_turn_survives_cuts_a_lost_network_and_a_reload_p01_p06', { skip: needs, 
   await tabs.close();
 });
 
-test('a_duplicated_tab_is_a_participant_of_its_own_p07', { skip: needs, timeout: 120_000 }, async () => {
+test('a_duplicated_tab_is_a_participant_of_its_own_p08', { skip: needs, timeout: 120_000 }, async () => {
   const tabs = await browser.newContext();
   const tab = await tabs.newPage();
   await tab.goto(link());

@@ -16,10 +16,11 @@ use crate::shell::root;
 /// What a row says whose proof is merely missing: the next test that names its id holds it.
 const NO_TEST: &str = "open: no test yet";
 /// Where the text of a proof that is no Rust test stands.
-const FOLDERS: [(&str, &str); 3] = [
+const FOLDERS: [(&str, &str); 4] = [
     ("drill", "crates/keel-drill"),
     ("sim", "crates/keel-sim"),
     ("page", "tests/page"),
+    ("js", "js/sdk/test"),
 ];
 
 /// Says what does not hold in the table.

@@ -173,7 +173,7 @@ test('silence_starts_a_second_connection_and_the_first_is_kept_until_its_welcome
   await session.close();
 });
 
-test('the_page_tells_of_networks_and_of_waking_p01_p04', async () => {
+test('the_page_tells_of_networks_and_of_waking_p02', async () => {
   const { time, server, socket, surroundings, session } = await joined();
   surroundings.window.dispatchEvent(new Event('offline'));
   socket.die();
@@ -233,7 +233,7 @@ test('events_come_in_order_to_every_reader_and_end_with_the_session', async () =
   assert.equal(await session.over(), 'ended');
 });
 
-test('a_reader_that_does_not_keep_up_gets_a_gap_and_nobody_is_waited_for_n20', async () => {
+test('a_reader_that_does_not_keep_up_gets_a_gap_and_nobody_is_waited_for_p04', async () => {
   const { socket, session } = await joined();
   const slow = told(session, 'slow_consumer');
   const reader = session.events();

@@ -26,7 +26,7 @@ function locks() {
   };
 }
 
-test('a_reloaded_tab_is_the_same_participant_with_the_same_stream_p06', async () => {
+test('a_reloaded_tab_is_the_same_participant_with_the_same_stream_p01', async () => {
   const tab = { storage: storage(), locks: locks() };
   const first = await joined({ keep: 'app', tab });
   void first.session.say('one');
@@ -48,7 +48,7 @@ test('a_reloaded_tab_is_the_same_participant_with_the_same_stream_p06', async ()
   assert.equal(tab.storage.getItem('evenkeel.app'), null, 'who leaves is not come back as');
 });
 
-test('a_duplicated_tab_joins_as_a_participant_of_its_own_p07', async () => {
+test('a_duplicated_tab_joins_as_a_participant_of_its_own_p08', async () => {
   const shared = locks();
   const original = storage();
   const first = await joined({ keep: 'app', tab: { storage: original, locks: shared } });
