@@ -246,6 +246,8 @@ fn tests_in(text: &str) -> Vec<&str> {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             marked = true;
         }
+        // A test that is recorded is called by another.
+        let line = line.strip_prefix("pub(super) ").unwrap_or(line);
         let line = line.strip_prefix("async ").unwrap_or(line);
         if let Some(rest) = line.strip_prefix("fn ").filter(|_| marked) {
             marked = false;

@@ -89,6 +89,9 @@ fn drill(evenkeel: &str, full: bool) -> Result<()> {
     for row in rows {
         args.extend(["--only", row]);
     }
+    if full {
+        args.push("--mutants");
+    }
     shell::run(evenkeel, &args)
 }
 

@@ -68,24 +68,41 @@ impl Api {
     ) -> Result<(StatusCode, Bytes), Failure> {
         let url = &self.0.url;
         let scheme = url.split_once("://").map_or("http", |(scheme, _)| scheme);
-        if !matches!(scheme, "http" | "ws") {
-            return Err(Failure::usage(
-                "this verb speaks plain HTTP: run it where the server is",
-            ));
-        }
+        let (secure, port) = match scheme {
+            "http" | "ws" => (false, 80),
+            "https" | "wss" => (true, 443),
+            _ => return Err(Failure::usage(format!("{url}: want http:// or https://"))),
+        };
         let host = authority(url);
         let address = if host.rsplit(']').next().is_some_and(|end| end.contains(':')) {
             host.to_owned()
         } else {
-            format!("{host}:80")
+            format!("{host}:{port}")
         };
-        let gone = |error: &dyn std::fmt::Display| Failure::unavailable(format!("{url}: {error}"));
         let stream = TcpStream::connect(&address)
             .await
-            .map_err(|error| gone(&error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| gone(&error))?;
+            .map_err(|error| self.gone(&error))?;
+        let request = self.prepare(method, path, host, body)?;
+        if secure {
+            let stream = tls::over(stream, &address, self.0.ca.as_deref()).await;
+            let stream = stream.map_err(|error| self.gone(&error))?;
+            self.converse(TokioIo::new(stream), request).await
+        } else {
+            self.converse(TokioIo::new(stream), request).await
+        }
+    }
+
+    fn gone(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::unavailable(format!("{}: {error}", self.0.url))
+    }
+
+    fn prepare(
+        &self,
+        method: Method,
+        path: &str,
+        host: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let token = &self.0.token;
         let mut request = Request::builder()
             .method(method)
@@ -96,17 +113,30 @@ impl Api {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default()));
-        let request = request
+        request
             .body(body)
-            .map_err(|error| Failure::usage(format!("not a request: {error}")))?;
+            .map_err(|error| Failure::usage(format!("not a request: {error}")))
+    }
+
+    async fn converse<I>(
+        &self,
+        io: I,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), Failure>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    {
+        let (mut sender, connection) = http1::handshake(io)
+            .await
+            .map_err(|error| self.gone(&error))?;
         let asked = async {
             let response = sender.send_request(request).await;
-            let response = response.map_err(|error| gone(&error))?;
+            let response = response.map_err(|error| self.gone(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), BYTES_MAX)
                 .collect()
                 .await;
-            let body = body.map_err(|error| gone(&error))?;
+            let body = body.map_err(|error| self.gone(&error))?;
             Ok((status, body.to_bytes()))
         };
         // The connection lives as long as the exchange, in the same task.
@@ -121,5 +151,62 @@ impl Api {
                 None => return asked.await,
             }
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use std::{io, sync::Arc};
+
+    use rustls::{
+        ClientConfig, RootCertStore,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    };
+    use tokio::net::TcpStream;
+    use tokio_rustls::{TlsConnector, client::TlsStream};
+
+    pub(super) async fn over(
+        stream: TcpStream,
+        address: &str,
+        ca: Option<&[u8]>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        match ca {
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    let certificate = certificate.map_err(io::Error::other)?;
+                    roots.add(certificate).map_err(io::Error::other)?;
+                }
+            }
+            None => {
+                let system = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(system.certs);
+            }
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+mod tls {
+    use std::io;
+
+    use tokio::net::TcpStream;
+
+    #[expect(clippy::unused_async, reason = "with TLS it waits")]
+    pub(super) async fn over(_: TcpStream, _: &str, _: Option<&[u8]>) -> io::Result<TcpStream> {
+        Err(io::Error::other("this build speaks no TLS"))
     }
 }

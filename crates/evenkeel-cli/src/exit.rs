@@ -92,6 +92,7 @@ const fn of_code(code: Code) -> u8 {
         | Code::SessionDurationLimit
         | Code::Expired
         | Code::Duplicate
+        | Code::OutcomeUnknown
         | Code::OutboxFull
         | Code::HeartbeatTimeout
         | Code::ProtocolError
@@ -104,7 +105,8 @@ const fn of_code(code: Code) -> u8 {
         | Code::RejoinLimit
         | Code::StoreFailed
         | Code::Internal => TEMPORARY,
-        Code::ProviderCrashed
+        Code::PromptQuarantined
+        | Code::ProviderCrashed
         | Code::ProviderTimeout
         | Code::ProviderProtocol
         | Code::ProviderBudget

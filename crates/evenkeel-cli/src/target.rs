@@ -22,6 +22,9 @@ pub(crate) struct Access {
     /// Where a `dev` server on this machine keeps its data
     #[arg(long, default_value = DATA, value_name = "DIR")]
     pub(crate) data: std::path::PathBuf,
+    /// Trusts the roots in this file (PEM), and no others, where TLS is spoken
+    #[arg(long, env = "EVENKEEL_CA", value_name = "FILE")]
+    pub(crate) ca: Option<std::path::PathBuf>,
 }
 
 /// What `dev` leaves for the other verbs. It holds an administrator's token: mode 0600.
@@ -56,11 +59,13 @@ impl Dev {
 pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) token: String,
+    /// The roots to be trusted, as PEM; `None` stands for the system's.
+    pub(crate) ca: Option<Vec<u8>>,
 }
 
 impl Access {
     /// # Errors
-    /// Without a token for that server.
+    /// Without a token for that server, or without the roots that were named.
     pub(crate) fn target(&self, url: Option<&str>) -> Result<Target, Failure> {
         let dev = Dev::read(&self.data);
         let here = dev.as_ref().map(|dev| dev.url.as_str());
@@ -78,7 +83,12 @@ impl Access {
                  or start `evenkeel dev` here"
             )));
         };
-        Ok(Target { url, token })
+        let read = |path: &std::path::PathBuf| {
+            fs::read(path)
+                .map_err(|error| Failure::config(format!("--ca {}: {error}", path.display())))
+        };
+        let ca = self.ca.as_ref().map(read).transpose()?;
+        Ok(Target { url, token, ca })
     }
 }
 
@@ -99,7 +109,11 @@ mod tests {
         let token = "secret".to_owned();
         Dev { url, token }.write(dir.path()).expect("written");
         let data = dir.path().to_owned();
-        let access = Access { token: None, data };
+        let access = Access {
+            token: None,
+            data,
+            ca: None,
+        };
         let target = access
             .target(Some("http://127.0.0.1:7080/"))
             .expect("a token");

@@ -1,5 +1,6 @@
 //! The verbs, a file each.
 
+mod bench;
 mod connect;
 mod demo_agent;
 mod dev;
@@ -33,12 +34,23 @@ pub(crate) enum Verb {
     Drill(drill::Args),
     /// Runs the machines under seeded faults, in virtual time
     Sim(sim::Args),
+    /// Measures what sessions cost, beside the bare thing
+    Bench(bench::Args),
     /// A client process of a drill
     #[command(hide = true)]
     DrillClient(drill::Client),
+    /// A server with something wrong in it on purpose
+    #[command(hide = true)]
+    DrillServer(drill::ServerArgs),
     /// The program behind a drill's sessions
     #[command(hide = true)]
     DrillAgent(drill::Agent),
+    /// The bare server beside a benchmark
+    #[command(hide = true)]
+    BenchBaseline,
+    /// The many clients of a benchmark
+    #[command(hide = true)]
+    BenchSwarm(bench::Swarm),
     /// Answers a prompt on stdin with text on stdout: the program behind `dev`'s backend `process`
     #[command(hide = true)]
     DemoAgent(demo_agent::Args),
@@ -54,7 +66,11 @@ impl Verb {
             Self::Sessions(verb) => sessions::run(verb).await,
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
+            Self::Bench(args) => Box::pin(bench::run(args)).await,
+            Self::BenchBaseline => bench::baseline().await,
+            Self::BenchSwarm(args) => bench::swarm(args).await,
             Self::DrillClient(args) => drill::client(args).await,
+            Self::DrillServer(args) => drill::server(args).await,
             Self::DrillAgent(args) => drill::agent(args),
             Self::DemoAgent(args) => demo_agent::run(&args),
         }

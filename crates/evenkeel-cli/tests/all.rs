@@ -1,5 +1,7 @@
 //! The binary, as a person or a script runs it.
 
+#[path = "all/bench.rs"]
+mod bench;
 #[path = "all/connect.rs"]
 mod connect;
 #[path = "all/home.rs"]

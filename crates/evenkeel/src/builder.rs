@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ConnectError, Session,
-    connection::Endpoint,
+    connection::{Endpoint, Trust},
     driver::{Driver, Parts, Shown},
     error::{over, own_fault},
     feed::Feed,
@@ -41,6 +41,7 @@ impl Client {
 pub struct Builder {
     config: Config,
     provider: Option<Provider>,
+    trust: Result<Trust, String>,
 }
 
 impl Default for Builder {
@@ -51,6 +52,7 @@ impl Default for Builder {
         Self {
             config,
             provider: None,
+            trust: Ok(Trust::default()),
         }
     }
 }
@@ -179,6 +181,15 @@ impl Builder {
         self
     }
 
+    /// Trusts the roots in this PEM, and no others, on `wss://`: for a server whose certificate is
+    /// signed by somebody that the system does not know. By default the system's roots are trusted.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn roots_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.trust = Trust::only(pem.as_ref());
+        self
+    }
+
     /// Name and version of the application, for the server's log.
     #[must_use]
     pub fn sdk(mut self, name: impl Into<String>) -> Self {
@@ -195,6 +206,10 @@ impl Builder {
     /// With the first cause. After that nothing is left of the try.
     pub async fn connect(self) -> Result<Session, ConnectError> {
         self.check()?;
+        let trust = self.trust.map_err(|message| {
+            let message = format!("the roots to be trusted: {message}");
+            ConnectError::new(own_fault(Code::InvalidRequest, &message))
+        })?;
         let (orders, order_queue) = mpsc::channel(ORDERS_MAX);
         let (controls, control_queue) = mpsc::channel(CONTROLS_MAX);
         let (status, status_shown) = watch::channel(before_connect());
@@ -205,6 +220,7 @@ impl Builder {
         let driver = Driver::new(Parts {
             config: self.config,
             provider: self.provider,
+            trust,
             orders: order_queue,
             controls: control_queue,
             feed: Arc::clone(&feed),
@@ -279,6 +295,7 @@ fn before_connect() -> Status {
         },
         fault: None,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: 0,
     }
 }

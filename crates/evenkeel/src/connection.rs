@@ -6,6 +6,7 @@
 mod dial;
 mod end;
 mod endpoint;
+mod trust;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -26,6 +27,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::CloseFrame};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use endpoint::Endpoint;
+pub(crate) use trust::Trust;
 
 /// Frames that wait to be written; a connection that takes no more is broken.
 const ORDERS_MAX: usize = 1_024;
@@ -103,26 +105,26 @@ impl Connection {
 }
 
 impl Task {
-    pub(crate) async fn run(self, endpoint: Result<Endpoint, String>) {
+    pub(crate) async fn run(self, endpoint: Result<Endpoint, String>, trust: Trust) {
         let (leaving, abort) = (self.leaving.clone(), self.abort.clone());
         let leave = async {
             leaving.cancelled().await;
             sleep(LINGER).await;
         };
         tokio::select! {
-            () = Box::pin(self.work(endpoint)) => {}
+            () = Box::pin(self.work(endpoint, trust)) => {}
             () = abort.cancelled() => {}
             () = leave => {}
         }
     }
 
-    async fn work(self, endpoint: Result<Endpoint, String>) {
+    async fn work(self, endpoint: Result<Endpoint, String>, trust: Trust) {
         let conn = self.conn;
         let dialed = match endpoint {
             Ok(endpoint) => {
                 // Nothing has been said yet that would be worth a closing handshake.
                 tokio::select! {
-                    dialed = dial::dial(&endpoint) => dialed,
+                    dialed = dial::dial(&endpoint, &trust) => dialed,
                     () = self.leaving.cancelled() => return,
                 }
             }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    connection::Connection,
+    connection::{Connection, Trust},
     error::random,
     feed::Feed,
     request::{Control, Order, Verdict},
@@ -60,6 +60,7 @@ pub(crate) struct Driver {
     reporter: mpsc::Sender<Input>,
     connections: BTreeMap<ConnId, Connection>,
     tasks: JoinSet<Done>,
+    trust: Trust,
     /// Cancelled to drop every socket at once.
     abort: CancellationToken,
     provider: Option<Provider>,
@@ -82,6 +83,7 @@ pub(crate) struct Driver {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) provider: Option<Provider>,
+    pub(crate) trust: Trust,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) controls: mpsc::Receiver<Control>,
     pub(crate) feed: Arc<Feed>,
@@ -104,6 +106,7 @@ impl Driver {
             reporter,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
+            trust: parts.trust,
             abort: parts.abort,
             provider: parts.provider,
             fetching: None,
@@ -132,7 +135,7 @@ impl Driver {
                 control = self.controls.recv() => self.control(control),
                 () = self.feed.changed() => {}
                 Some(order) = self.orders.recv(), if takes_orders => self.order(order),
-                Some(report) = self.reports.recv(), if reads => self.input(report),
+                Some(report) = self.reports.recv(), if reads => self.take_reports(report),
                 Some(done) = self.tasks.join_next() => self.done(done),
                 () = until(tick_at) => self.input(Input::Tick),
                 () = until(stuck_at.map(|at| at + STUCK_AFTER)) => self.tell_stuck(),
@@ -141,6 +144,20 @@ impl Driver {
         self.refuse_rest();
         // Connections that are being closed; each has a bound.
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// What has come by now is taken together, as long as readers keep up.
+    fn take_reports(&mut self, first: Input) {
+        self.input(first);
+        for _ in 1..REPORTS_MAX {
+            if self.left || self.feed.is_full() {
+                return;
+            }
+            let Ok(report) = self.reports.try_recv() else {
+                return;
+            };
+            self.input(report);
+        }
     }
 
     fn order(&mut self, order: Order) {

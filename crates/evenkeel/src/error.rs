@@ -29,8 +29,9 @@ pub enum CommandError {
     /// It was never sent, and will not be.
     #[error("not sent: {0}")]
     Refused(Box<Fault>),
-    /// It was sent, and the session was given up before an answer came: it may have been done.
-    #[error("sent, and not answered: {0}")]
+    /// It was sent, and the session was given up before an answer came, or the server no longer knows
+    /// (`outcome_unknown`): it may have been done.
+    #[error("sent, and not known what became of it: {0}")]
     Unknown(Box<Fault>),
 }
 

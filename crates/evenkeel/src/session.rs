@@ -111,7 +111,11 @@ impl Session {
     /// Breaks something at the server, where that is switched on and the token allows it.
     pub fn inject(&self, fault: Injection, lasting: Option<Duration>) -> Receipt {
         let for_ms = lasting.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-        self.command(InjectFault { fault, for_ms })
+        self.command(InjectFault {
+            fault,
+            for_ms,
+            seed: None,
+        })
     }
 
     /// Any command, without a time limit.

@@ -14,3 +14,6 @@ mod losing;
 mod reading;
 #[path = "all/support.rs"]
 mod support;
+#[cfg(feature = "tls")]
+#[path = "all/tls.rs"]
+mod tls;

@@ -42,7 +42,7 @@ pub use backoff::Backoff;
 pub use config::{Config, ResumeState, TokenSource};
 pub use io::{
     Because, CommandOutcome, ConnEnd, ConnId, DialFailure, Event, Input, LogEvent, Membership,
-    Notice, Output, Simulate,
+    Notice, Output, Simulate, TlsFailure,
 };
 pub use planner::{Ask, Failures, Situation, Step, Why, plan};
 

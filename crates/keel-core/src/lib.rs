@@ -19,6 +19,7 @@ pub mod node;
 mod resume_key;
 mod ring;
 mod session;
+mod small_map;
 mod time;
 pub mod why;
 

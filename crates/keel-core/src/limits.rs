@@ -57,6 +57,8 @@ pub const BEATS_BEHIND_MAX: u32 = 2;
 pub const BEATS_REPLAYING_MAX: u32 = 5;
 /// Events after which a client acknowledges without being asked by a beat.
 pub const ACK_EVERY_EVENTS: u64 = 64;
+/// The same, after so long: less than the shortest silence that a server suspects.
+pub const ACK_EVERY: Duration = s(1);
 /// A client whose clocks disagree by more than this has slept.
 pub const SLEPT_MIN: Duration = s(2);
 /// A timer that fires so late means that this process was away: silence is not judged then.
@@ -103,6 +105,11 @@ pub const STABLE_AFTER: Duration = s(10);
 pub const BACKOFF_BASE: Duration = ms(100);
 /// Its largest.
 pub const BACKOFF_CAP: Duration = s(5);
+/// Its largest step towards a server that cannot be reached and whose clients are few; beyond
+/// [`BACKOFF_FEW_SHARE`] it grows with the outage.
+pub const BACKOFF_FEW: Duration = ms(250);
+/// The part of the outage that such a step may take.
+pub const BACKOFF_FEW_SHARE: u32 = 12;
 
 // Commands.
 
@@ -122,6 +129,8 @@ pub const STILL_WAITING_AFTER: Duration = s(5);
 pub const STILL_WAITING_CAP: Duration = s(60);
 /// Bytes of params of a session; then `invalid_request`.
 pub const PARAMS_BYTES_MAX: usize = 32 * 1024;
+/// Nesting of what an application says; the rest of the wire's is the envelope's.
+pub const VALUE_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 2;
 /// Bytes of a prompt; the frame's limit is near it.
 pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 
@@ -131,6 +140,14 @@ pub const PROMPT_BYTES_MAX: usize = 60 * 1024;
 pub const PARTICIPANTS_MAX: usize = 1_024;
 /// Participants up to which each is told of the others' comings and goings; beyond, status says it.
 pub const PRESENCE_MEMBERS_MAX: usize = 64;
+/// Panics of a session's machine, each on another input; at the next it is over.
+pub const PANICS_MAX: u32 = 8;
+/// Crashes of the program by one prompt; then it is refused as `prompt_quarantined`.
+pub const QUARANTINE_CRASHES: u32 = 2;
+/// How long after the last of them.
+pub const QUARANTINE_FOR: Duration = s(600);
+/// Prompts that crashed a session's program and are known; the oldest is forgotten.
+pub const QUARANTINE_PROMPTS_MAX: usize = 32;
 /// Turns that a session may queue, whatever its policy says; then `session_busy`.
 pub const TURNS_QUEUED_MAX: u32 = 16;
 /// How long an attachment, its slot and its command streams outlive its connection (default).
@@ -151,6 +168,10 @@ pub const PAGE_EVENTS: usize = 2_048;
 pub const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Events that a live viewer may lag; then `slow_consumer` and a gap.
 pub const LAG_EVENTS_MAX: u64 = 10_000;
+/// Connections of a session from which on its viewers are told of events in steps.
+pub const CROWD_MIN: usize = 64;
+/// Between two such steps: no event waits longer for a crowd, and what comes meanwhile is one write.
+pub const CROWD_STEP: Duration = ms(20);
 /// Events after which a session's fold is stored anew.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 1_024;
 /// A store that refused is tried again after this, doubled up to [`STORE_RETRY_CAP`].
@@ -192,6 +213,29 @@ pub const ACTION_WITHIN: Duration = s(600);
 pub const HANDSHAKES_MAX: usize = 4_096;
 /// Sessions in memory; then `session_limit`.
 pub const SESSIONS_MAX: usize = 100_000;
+/// How long an input may wait until it is handled; beyond, and for [`OVERLOADED_AFTER`], the server
+/// is overloaded and refuses new sessions.
+pub const INPUT_WAIT_MAX: Duration = ms(200);
+/// How long inputs wait too long before that counts.
+pub const OVERLOADED_AFTER: Duration = s(1);
+/// How long inputs wait half of that at most before the server is no longer overloaded.
+pub const RELIEVED_AFTER: Duration = s(2);
+/// Share of its memory from which on a server refuses new sessions.
+pub const MEMORY_SHORT_PERCENT: u64 = 80;
+/// Share of its memory below which it takes them again.
+pub const MEMORY_ENOUGH_PERCENT: u64 = 75;
+/// When who is refused for either is to come back, at the earliest; at the latest twice as late.
+pub const PRESSED_RETRY_MIN: Duration = s(2);
+/// How long an injected fault lasts that strikes a whole server, where nothing was said.
+pub const INJECTED_DEFAULT: Duration = s(5);
+/// How long it lasts at most.
+pub const INJECTED_SERVER_MAX: Duration = s(60);
+/// How long an injected fault lasts at most that strikes a connection or a run.
+pub const INJECTED_MAX: Duration = s(600);
+/// How long the consequences of one that does not last may take to come.
+pub const INJECTED_TOLD_WITHIN: Duration = s(15);
+/// Injected faults that a session knows of; then the oldest is forgotten.
+pub const INJECTED_KEPT: usize = 16;
 /// Connections and questions that wait for a session being loaded; then they are refused.
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions with open turns that are settled at once after a start.

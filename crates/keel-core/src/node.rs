@@ -4,22 +4,26 @@
 //! in a session ends there: the session is rebuilt from the store, its connections stay, and the rest
 //! of the Node does not notice.
 
+mod asks;
 mod config;
 mod conn;
 mod ctx;
 mod handshake;
+mod injection;
 mod io;
+mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use config::{Backend, Capacity, Config, SlotKind, TurnClocks};
 pub use io::{
-    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, Output, Outputs, Presence,
-    RunEnd, RunFailure, RunId, RunOutput, RunRequest,
+    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
+    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
 };
+pub use pressure::Load;
 
-pub(crate) use conn::{Delivery, Phase, ms};
+pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
 use keel_wire::{
@@ -36,7 +40,8 @@ use crate::{
 
 use conn::{Conns, Due};
 use ctx::Runs;
-use registry::{Entry, Waiter};
+use pressure::Pressure;
+use registry::Entry;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -51,6 +56,7 @@ pub struct Node {
     runs: Runs,
     start: Start,
     drain: Option<Drain>,
+    pressure: Pressure,
 }
 
 /// How far the Node is with what a server before it left behind.
@@ -106,6 +112,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            pressure: Pressure::default(),
         }
     }
 
@@ -210,6 +217,7 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
+            Input::Load(load) => self.pressed(now, load),
             Input::Tick => {}
         }
         self.run_timers(now, out);
@@ -240,8 +248,14 @@ impl Node {
                 break;
             }
             self.timers.remove(&(at, session.clone()));
-            if let Some(Entry::Active { armed, .. }) = self.sessions.get_mut(&session) {
-                *armed = None;
+            match self.sessions.get_mut(&session) {
+                Some(Entry::Active { armed, .. }) => *armed = None,
+                Some(Entry::Loading { again_at, .. }) => {
+                    *again_at = None;
+                    out.push(Output::Load { session });
+                    continue;
+                }
+                None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
             self.hibernate_if_idle(now, &session, out);
@@ -363,7 +377,7 @@ impl Node {
                     SlotRow::Held => {
                         admission.reserve(row.session.clone(), now.mono + self.config.resume_window)
                     }
-                    SlotRow::Waiting { order, until } => {
+                    SlotRow::Waiting { order, until, .. } => {
                         let left = std::time::Duration::from_millis(until.saturating_sub(now.wall));
                         admission.enqueue(row.session.clone(), order, now.mono + left);
                     }
@@ -389,9 +403,16 @@ impl Node {
             let Some(session) = self.start.settle.pop_front() else {
                 return;
             };
-            if !self.sessions.contains_key(&session) {
-                self.start.settling.insert(session.clone());
-                self.load(&session, Vec::new(), out);
+            match self.sessions.get(&session) {
+                // Read for somebody meanwhile, which settles it.
+                Some(Entry::Active { .. }) => {}
+                Some(Entry::Loading { .. }) => {
+                    self.start.settling.insert(session);
+                }
+                None => {
+                    self.start.settling.insert(session.clone());
+                    self.load(&session, Vec::new(), out);
+                }
             }
         }
     }
@@ -443,74 +464,6 @@ impl Node {
                 self.conns.refuse_as(conn, code, now, &mut self.mint, out);
             }
             out.push(Output::Drained { since });
-        }
-    }
-
-    // Questions of the shell.
-
-    fn ask(&mut self, now: Now, ask: AskId, question: Ask, out: &mut Outputs) {
-        match question {
-            Ask::Census => {
-                let answer = Answer::Census(self.census());
-                out.push(Output::Reply { ask, answer });
-            }
-            Ask::Status { session } => {
-                let status = self.active(&session).map(|s| (s.status(), s.presence()));
-                out.push(Output::Reply {
-                    ask,
-                    answer: Answer::Status(status),
-                });
-            }
-            Ask::Inject {
-                session,
-                participant,
-                injection,
-            } => {
-                let conns: Vec<ConnId> = self
-                    .conns
-                    .iter()
-                    .filter(|(_, conn)| match &conn.phase {
-                        Phase::Attached {
-                            session: of,
-                            participant: who,
-                            ..
-                        } => *of == session && participant.as_ref().is_none_or(|p| p == who),
-                        Phase::AwaitHello
-                        | Phase::AwaitVerdict { .. }
-                        | Phase::AwaitSession { .. } => false,
-                    })
-                    .map(|(id, _)| id)
-                    .collect();
-                // A panic says nothing afterwards.
-                let panics = injection == keel_wire::Injection::Panic;
-                let mut struck = usize::from(panics && self.active(&session).is_some());
-                self.with(now, &session, out, |session, ctx| {
-                    struck = session.inject(&conns, &injection, None, ctx);
-                });
-                out.push(Output::Reply {
-                    ask,
-                    answer: Answer::Struck(struck),
-                });
-            }
-            Ask::Command { .. } | Ask::End { .. } => {
-                let id = match &question {
-                    Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
-                    Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => return,
-                };
-                self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
-            }
-        }
-    }
-
-    fn census(&self) -> Census {
-        Census {
-            sessions: self.sessions.len(),
-            connections: self.conns.len(),
-            attached: self.conns.attached(),
-            runs: self.runs.len(),
-            slots_held: self.admissions.values().map(Admission::held).sum(),
-            slots_waiting: self.admissions.values().map(Admission::waiting).sum(),
-            draining: self.drain.is_some(),
         }
     }
 

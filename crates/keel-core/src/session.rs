@@ -6,11 +6,11 @@
 //!
 //! - [`members`]: who belongs to it, and on which connection each is
 //! - [`commands`] and [`streams`]: what is asked, once each, and what became of it
-//! - [`turns`] and [`runs`]: what is answered, and by which attempt
+//! - [`turns`] and [`runs`]: what is answered, and by which attempt; [`quarantine`]: what is not
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
-//! - [`life`]: opened or read back, its slot, its end
+//! - [`life`] and [`slot`]: opened or read back, its end; the right to run
 //! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
 
 mod asks;
@@ -21,24 +21,30 @@ mod health;
 mod injection;
 mod life;
 mod members;
+mod quarantine;
 mod runs;
+mod slot;
 mod streams;
 mod turns;
 mod welcome;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use keel_wire::{
-    EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
+    CommandId, EndReason, Fault, ParticipantId, Seq, SessionId, Snapshot, StreamId, UnixMillis,
     record::SessionRow,
 };
 use serde_json::Value;
 
-use crate::{Instant, ring::Ring};
+use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
+use deliver::Crowd;
 use health::{Legs, StoreLeg};
+use injection::InForce;
+pub(crate) use injection::Wanted;
 use members::Member;
+use quarantine::Quarantine;
 use runs::Run;
 use streams::Stream;
 use turns::Turn;
@@ -72,18 +78,21 @@ pub(crate) struct Session {
     /// The log's end, committed and staged.
     committed: Seq,
     staged: Seq,
-    members: BTreeMap<ParticipantId, Member>,
-    streams: BTreeMap<StreamId, Stream>,
+    members: SmallMap<ParticipantId, Member>,
+    streams: SmallMap<StreamId, Stream>,
     params: Value,
     params_version: Seq,
     params_applied: Seq,
     /// Open turns, in order; the first is the one that runs.
     turns: VecDeque<Turn>,
+    quarantine: Quarantine,
     run: Option<Run>,
     /// A run that was given up and is being killed; nothing runs until it is gone.
     dying: Option<crate::node::RunId>,
     stage: Stage,
     inflight: Option<InFlight>,
+    /// The command that is being run: what a panic is laid to.
+    doing: Option<CommandId>,
     /// Another server writes its log.
     lost: bool,
     store: StoreLeg,
@@ -101,6 +110,9 @@ pub(crate) struct Session {
     since: UnixMillis,
     /// Its status as last told.
     told_status: Option<keel_wire::Status>,
+    /// What was broken on purpose.
+    injected: Vec<InForce>,
+    crowd: Crowd,
     /// Positions of text that may be put together, of turns that have ended.
     compactable: VecDeque<(Seq, Seq)>,
     /// When it began to wait for a slot, and where it stands.
@@ -122,6 +134,11 @@ impl Session {
     /// Whether another server writes its log: then nothing here is to be trusted.
     pub(crate) const fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The command that it was at when it panicked.
+    pub(crate) const fn doing(&self) -> Option<&CommandId> {
+        self.doing.as_ref()
     }
 
     pub(crate) const fn row(&self) -> &SessionRow {

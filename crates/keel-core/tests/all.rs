@@ -9,8 +9,18 @@
 mod admission;
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/crowd.rs"]
+mod crowd;
+#[path = "all/frames.rs"]
+mod frames;
+#[path = "all/fuzz.rs"]
+mod fuzz;
+#[path = "all/fuzzed.rs"]
+mod fuzzed;
 #[path = "all/hostile.rs"]
 mod hostile;
+#[path = "all/injected.rs"]
+mod injected;
 #[path = "all/resume.rs"]
 mod resume;
 #[path = "all/store.rs"]

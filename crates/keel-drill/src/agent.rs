@@ -12,6 +12,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// The line that a program which lies keeps to itself.
+const LIE_AT: u32 = 3;
+
 /// What the program is to write.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -21,6 +24,8 @@ pub struct Script {
     pub lines: u32,
     /// Between two lines.
     pub pace: Duration,
+    /// Says once what it keeps no witness of.
+    pub lies: bool,
 }
 
 /// Runs the program: the first word of its input is the turn's key, `lines=N` and `pace_ms=N` may
@@ -50,7 +55,9 @@ pub fn main(mut script: Script) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     for n in 0..script.lines {
         let line = line(&key, n, &mut rng);
-        witness.write_all(line.as_bytes())?;
+        if !(script.lies && n == LIE_AT) {
+            witness.write_all(line.as_bytes())?;
+        }
         stdout.write_all(line.as_bytes())?;
         stdout.flush()?;
         std::thread::sleep(script.pace);

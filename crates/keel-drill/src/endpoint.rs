@@ -3,20 +3,18 @@
 //! It is told what to do by lines on standard input, and writes what it sees as lines of a ledger on
 //! standard output. It judges nothing.
 
-use std::{
-    io::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+mod voice;
 
 use anyhow::{Context, Result};
-use evenkeel::{Client, CommandError, Event, LogEvent, Session, wire};
+use evenkeel::{Client, CommandError, Event, LogEvent, Receipt, Session, wire};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     task::JoinSet,
 };
 
-use crate::ledger::{Line, Seen};
+use crate::{ledger::Seen, mutant::Mutant};
+use voice::Voice;
 
 /// What a client process is to be.
 #[derive(Debug, Clone)]
@@ -33,13 +31,56 @@ pub struct Endpoint {
     pub role: wire::Role,
     /// What to do when there is no slot.
     pub wait: bool,
+    /// How many clients of this kind the process is; one obeys its input, more only watch.
+    pub crowd: u32,
+    /// What is wrong on purpose with what the app is told.
+    pub mutant: Option<Mutant>,
 }
 
-/// Runs a client until its input ends.
+/// Runs a client, or a crowd of them, until its input ends.
 ///
 /// # Errors
 /// When what it was given makes no sense; what happens to the session is in the ledger.
 pub async fn main(endpoint: Endpoint) -> Result<()> {
+    let voice = Voice::new(endpoint.mutant);
+    if endpoint.crowd > 1 {
+        return crowd(&endpoint, &voice).await;
+    }
+    let Some(session) = connect(&endpoint, &voice).await? else {
+        return Ok(());
+    };
+    let mut events = session.events();
+    let mut status = session.status();
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut receipts = JoinSet::new();
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => voice.tell(seen(event)),
+                None => break,
+            },
+            changed = status.changed() => {
+                if changed.is_ok() {
+                    let status = status.borrow_and_update().clone();
+                    let state = serde_json::to_value(&status.state)?["state"].take();
+                    let code = status.fault.as_ref().map(|fault| fault.code.to_string());
+                    let state = state.as_str().unwrap_or_default().to_owned();
+                    voice.tell(Seen::Status { state, code });
+                }
+            }
+            line = input.next_line() => match line? {
+                Some(line) => obey(&session, &line, &voice, &mut receipts).await?,
+                None => break,
+            },
+            Some(_) = receipts.join_next(), if !receipts.is_empty() => {}
+        }
+    }
+    session.close().await;
+    Ok(())
+}
+
+/// Connects; `None` if it was told why not.
+async fn connect(endpoint: &Endpoint, voice: &Voice) -> Result<Option<Session>> {
     let mut builder = Client::builder()
         .url(&endpoint.url)
         .token(&endpoint.token)
@@ -53,104 +94,100 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     if endpoint.wait {
         builder = builder.admission(wire::Admission::Wait { max_ms: None });
     }
-    let session = match builder.connect().await {
-        Ok(session) => session,
+    match builder.connect().await {
+        Ok(session) => Ok(Some(session)),
         Err(error) => {
             let fault = &error.fault;
-            write(Seen::Failed {
+            voice.tell(Seen::Failed {
                 code: fault.code.to_string(),
                 detail: detail(fault),
             });
-            return Ok(());
-        }
-    };
-    let mut events = session.events();
-    let mut status = session.status();
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let mut receipts = JoinSet::new();
-    loop {
-        tokio::select! {
-            event = events.next() => match event {
-                Some(event) => told(event),
-                None => break,
-            },
-            changed = status.changed() => {
-                if changed.is_ok() {
-                    let status = status.borrow_and_update().clone();
-                    let state = serde_json::to_value(&status.state)?["state"].take();
-                    let code = status.fault.as_ref().map(|fault| fault.code.to_string());
-                    let state = state.as_str().unwrap_or_default().to_owned();
-                    write(Seen::Status { state, code });
-                }
-            }
-            line = input.next_line() => match line? {
-                Some(line) => obey(&session, &line, &mut receipts).await?,
-                None => break,
-            },
-            Some(_) = receipts.join_next(), if !receipts.is_empty() => {}
+            Ok(None)
         }
     }
-    session.close().await;
+}
+
+/// Many clients, a session each; all write to the one ledger.
+async fn crowd(endpoint: &Endpoint, voice: &Voice) -> Result<()> {
+    let mut watching = JoinSet::new();
+    let (leave, left) = tokio::sync::watch::channel(false);
+    for _ in 0..endpoint.crowd {
+        let Some(session) = connect(endpoint, voice).await? else {
+            continue;
+        };
+        let (mut events, voice, mut left) = (session.events(), voice.clone(), left.clone());
+        watching.spawn(async move {
+            loop {
+                tokio::select! {
+                    event = events.next() => match event {
+                        Some(event) => voice.tell(seen(event)),
+                        None => break,
+                    },
+                    _ = left.changed() => break,
+                }
+            }
+            session.close().await;
+        });
+    }
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    while input.next_line().await?.is_some() {}
+    leave.send_replace(true);
+    while watching.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn obey(session: &Session, line: &str, receipts: &mut JoinSet<()>) -> Result<()> {
+async fn obey(
+    session: &Session,
+    line: &str,
+    voice: &Voice,
+    receipts: &mut JoinSet<()>,
+) -> Result<()> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let mut answer = |key: &str, receipt: Receipt| {
+        let (voice, key) = (voice.clone(), key.to_owned());
+        receipts.spawn(async move { voice.tell(answered(key, receipt.await)) });
+    };
+    let said = |what: &str| {
+        let text = format!("said {what}");
+        voice.tell(Seen::Note { text });
+    };
     match verb {
         "say" => {
-            let key = rest
-                .split_whitespace()
-                .next()
-                .context("say KEY …")?
-                .to_owned();
-            write(Seen::Note {
-                text: format!("said {key}"),
-            });
-            let receipt = session.say(rest);
-            receipts.spawn(async move { answered(key, receipt.await) });
+            let key = rest.split_whitespace().next().context("say KEY …")?;
+            said(key);
+            answer(key, session.say(rest));
+            if voice.says_twice() {
+                answer(key, session.say(rest));
+            }
         }
         "set" => {
             let patch: Value = serde_json::from_str(rest)?;
-            write(Seen::Note {
-                text: format!("said {rest}"),
-            });
-            let (key, receipt) = (rest.to_owned(), session.set(patch));
-            receipts.spawn(async move { answered(key, receipt.await) });
+            said(rest);
+            answer(rest, session.set(patch));
         }
-        "cancel" => {
-            let receipt = session.cancel(None);
-            receipts.spawn(async move { answered("cancel".to_owned(), receipt.await) });
-        }
-        "inject" => {
-            let fault = serde_json::from_str(rest)?;
-            let receipt = session.inject(fault, None);
-            receipts.spawn(async move { answered("inject".to_owned(), receipt.await) });
-        }
+        "cancel" => answer("cancel", session.cancel(None)),
         "detach" => session.detach().await,
-        "end" => {
-            let receipt = session.end();
-            receipts.spawn(async move { answered("end".to_owned(), receipt.await) });
-        }
+        "end" => answer("end", session.end()),
         other => anyhow::bail!("no verb {other:?}"),
     }
     Ok(())
 }
 
-fn answered(key: String, outcome: Result<evenkeel::Accepted, CommandError>) {
+fn answered(key: String, outcome: Result<evenkeel::Accepted, CommandError>) -> Seen {
     let (ok, turn, code) = match outcome {
         Ok(accepted) => (true, accepted.turn.map(|turn| turn.to_string()), None),
         Err(error) => (false, None, Some(error.fault().code.to_string())),
     };
-    write(Seen::Receipt {
+    Seen::Receipt {
         key,
         ok,
         turn,
         code,
-    });
+    }
 }
 
-fn told(event: Event) {
-    let seen = match event {
+fn seen(event: Event) -> Seen {
+    match event {
         Event::Joined(joined) => Seen::Joined {
             session: joined.session.to_string(),
             participant: joined.participant.to_string(),
@@ -219,8 +256,7 @@ fn told(event: Event) {
             because: format!("{because:?}"),
             for_ms,
         },
-    };
-    write(seen);
+    }
 }
 
 fn raw(json: &str) -> Value {
@@ -229,17 +265,4 @@ fn raw(json: &str) -> Value {
 
 fn detail(fault: &wire::Fault) -> Value {
     json!({ "detail": fault.detail, "message": fault.message, "suppressed": fault.suppressed.len() })
-}
-
-fn write(what: Seen) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let t = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let mut out = std::io::stdout().lock();
-    // Whoever drills is gone if nobody reads: then there is nobody to tell either.
-    if let Ok(text) = serde_json::to_string(&Line { t, what }) {
-        let _ = writeln!(out, "{text}");
-        let _ = out.flush();
-    }
 }

@@ -16,8 +16,10 @@ use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    Options,
     client::Client,
     ledger::{Account, Seen},
+    mutant::Mutant,
     proxy::{Cut, Proxy},
     results::{Leaked, Row},
     server::{Server, Setup},
@@ -38,20 +40,29 @@ struct Tally {
     turns: u64,
 }
 
-/// Runs the heart for `span`; `told` is called about once a second.
+/// What must turn the heart red.
+pub(crate) const MUTANT: Mutant = Mutant::ReplayDropped;
+/// With its mutant, the heart need not beat for long.
+const SPOILED_FOR: Duration = Duration::from_secs(15);
+
+/// Runs the heart; `told` is called about once a second.
 ///
 /// # Errors
 /// When it could not be run at all; what did not hold is in the row.
 pub(crate) async fn run(
-    exe: &Path,
-    dir: &Path,
-    span: Duration,
-    seed: u64,
+    options: &Options,
+    mutant: Option<Mutant>,
     told: impl Fn(&str),
 ) -> Result<Row> {
+    let exe = &options.exe;
+    let (name, span) = match mutant {
+        None => ("heart", options.heart),
+        Some(_) => ("heart-mutant", options.heart.min(SPOILED_FOR)),
+    };
+    let dir = &options.dir.join(name);
     let setup = Setup {
-        exe: exe.to_owned(),
-        dir: dir.to_owned(),
+        exe: exe.clone(),
+        dir: dir.clone(),
         data: None,
         more: String::new(),
         files_max: None,
@@ -60,7 +71,11 @@ pub(crate) async fn run(
     let proxy = Proxy::start(server.addr()).await?;
     let token = server.token(&["--subject", "heart"]).await?;
     let url = format!("ws://{}/v1/connect", proxy.addr());
-    let mut owner = Client::start(exe, &url, &token, &["--backend", "drill"])?;
+    let mut args = vec!["--backend", "drill"];
+    if let Some(mutant) = mutant {
+        args.extend(["--mutant", mutant.name()]);
+    }
+    let mut owner = Client::start(exe, &url, &token, &args)?;
     let session = owner.session().await?;
     let viewer = Client::start(
         exe,
@@ -77,7 +92,7 @@ pub(crate) async fn run(
         &mut owner,
         &viewer,
         span,
-        seed,
+        options.seed,
         &mut tally,
         &told,
     )
@@ -103,6 +118,7 @@ pub(crate) async fn run(
         role: "owner+viewer".into(),
         backend: "process".into(),
         expected_outcome: "recovered".into(),
+        mutant: Some(MUTANT.name().into()),
         ..Row::default()
     };
     for result in [settled, caught_up] {

@@ -14,18 +14,20 @@ mod client;
 pub mod endpoint;
 mod heart;
 mod ledger;
-mod proxy;
+mod mutant;
+pub mod proxy;
 mod raw;
 mod results;
 mod rig;
 mod rows;
-mod server;
+pub mod server;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 
-pub use results::{Leaked, Report, Row, Summary};
+pub use mutant::Mutant;
+pub use results::{Leaked, MutantCount, Report, Row, Summary};
 
 /// What to drill.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Options {
     pub heart: Duration,
     /// Rows at once; the heart is always alone.
     pub parallel: usize,
+    /// Runs each row once more with its mutant planted.
+    pub mutants: bool,
     /// For everything that is random.
     pub seed: u64,
 }
@@ -54,9 +58,13 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<Report> {
     };
     let mut rows = Vec::new();
     if wanted("heart") {
-        let dir = options.dir.join("heart");
-        rows.push(heart::run(&options.exe, &dir, options.heart, options.seed, &told).await?);
+        let mut row = heart::run(options, None, &told).await?;
+        if options.mutants {
+            let spoiled = heart::run(options, Some(heart::MUTANT), &told).await?;
+            row.mutant_found = Some(heart::MUTANT.shows_in(&spoiled));
+        }
+        rows.push(row);
     }
-    rows.extend(Box::pin(rows::run(options, wanted, &told)).await);
+    rows.extend(Box::pin(rows::run(options, wanted, &told)).await?);
     Ok(Report::of(rows))
 }

@@ -1,6 +1,9 @@
 //! A client written by hand: for what no SDK would do.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -9,11 +12,16 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::mutant::Mutant;
+
 /// A WebSocket whose frames are made by hand (RFC 6455).
 #[derive(Debug)]
 pub(crate) struct Raw {
     stream: TcpStream,
     buffer: Vec<u8>,
+    mutant: Option<Mutant>,
+    /// The number of the next command, where a mutant numbers them.
+    next: u64,
 }
 
 /// What came.
@@ -45,12 +53,20 @@ impl Raw {
         Ok(Self {
             stream,
             buffer: Vec::new(),
+            mutant: None,
+            next: 1,
         })
     }
 
     /// Connects and says hello, with more members.
-    pub(crate) async fn join(addr: SocketAddr, token: &str, more: &Value) -> Result<(Self, Value)> {
+    pub(crate) async fn join(
+        addr: SocketAddr,
+        token: &str,
+        more: &Value,
+        mutant: Option<Mutant>,
+    ) -> Result<(Self, Value)> {
         let mut raw = Self::connect(addr, "evenkeel.v1.json").await?;
+        raw.mutant = mutant;
         let mut hello = json!({
             "type": "hello", "token": token, "instance": "i-drill", "attempt": 1, "role": "owner",
             "stream": { "id": "c-drill", "next": 1, "receipts_ack": 0 }, "sdk": "drill/0"
@@ -58,6 +74,7 @@ impl Raw {
         if let (Some(hello), Some(more)) = (hello.as_object_mut(), more.as_object()) {
             hello.extend(more.clone());
         }
+        raw.next = hello["stream"]["next"].as_u64().unwrap_or(1);
         raw.send(&hello).await?;
         let welcome = raw.until("welcome").await?;
         Ok((raw, welcome))
@@ -65,6 +82,13 @@ impl Raw {
 
     /// Sends a text frame.
     pub(crate) async fn send(&mut self, frame: &Value) -> Result<()> {
+        if self.mutant == Some(Mutant::SaysTwice) && frame["type"] == "command" {
+            // What is sent again is no repetition any more.
+            let mut frame = frame.clone();
+            frame["n"] = json!(self.next);
+            self.next += 1;
+            return self.send_text(&frame.to_string()).await;
+        }
         self.send_text(&frame.to_string()).await
     }
 
@@ -88,7 +112,11 @@ impl Raw {
         loop {
             if let Some((kind, payload)) = self.take() {
                 match kind {
-                    1 => return Ok(Frame::Json(serde_json::from_slice(&payload)?)),
+                    1 => {
+                        let mut frame = serde_json::from_slice(&payload)?;
+                        self.mutate(&mut frame);
+                        return Ok(Frame::Json(frame));
+                    }
                     8 => {
                         let code = payload.get(..2).map(|c| u16::from_be_bytes([c[0], c[1]]));
                         return Ok(Frame::Closed(code));
@@ -102,6 +130,36 @@ impl Raw {
                 Ok(n) => self.buffer.extend(&part[..n]),
             }
         }
+    }
+
+    /// Changes the causes that it is told, where it is a mutant that does.
+    fn mutate(&self, frame: &mut Value) {
+        if self.mutant != Some(Mutant::CauseChanged) {
+            return;
+        }
+        for at in ["/fault/code", "/data/fault/code"] {
+            if let Some(code) = frame.pointer_mut(at) {
+                *code = json!("duplicate");
+            }
+        }
+    }
+
+    /// When beats came, for a while; each is answered.
+    pub(crate) async fn beats(&mut self, span: Duration) -> Result<Vec<Instant>> {
+        let mut beats = Vec::new();
+        let listen = async {
+            loop {
+                let beat = self.until("beat").await?;
+                beats.push(Instant::now());
+                let answer = json!({ "type": "beat", "n": beat["n"], "seq": beat["seq"] });
+                self.send(&answer).await?;
+            }
+        };
+        let ended: Result<Result<()>, _> = tokio::time::timeout(span, listen).await;
+        if let Ok(ended) = ended {
+            ended?;
+        }
+        Ok(beats)
     }
 
     /// Waits for a frame of a type.

@@ -43,8 +43,14 @@ pub struct Row {
     pub silent: u64,
     /// A session beside it saw nothing.
     pub bystander_ok: Option<bool>,
+    /// Why the server cannot have seen it; null where its journal, log and metrics must name the cause.
+    pub unwitnessed: Option<String>,
     /// What was left behind.
     pub leaked: Leaked,
+    /// The mutant that must turn it red.
+    pub mutant: Option<String>,
+    /// Whether it did; null where it was not planted.
+    pub mutant_found: Option<bool>,
     /// What the host lacks for this row; null if it ran.
     pub skipped: Option<String>,
     /// Whether everything held. False for skipped rows.
@@ -84,6 +90,17 @@ pub struct Summary {
     pub reordered: u64,
     /// See [`Row::silent`].
     pub silent: u64,
+    /// Null where none was planted.
+    pub mutants: Option<MutantCount>,
+}
+
+/// Rows that were run with their mutant.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct MutantCount {
+    /// How many.
+    pub planted: usize,
+    /// Those whose verdict named what the mutant does.
+    pub found: usize,
 }
 
 /// Everything that a drill found.
@@ -102,6 +119,12 @@ impl Report {
     #[must_use]
     pub fn of(rows: Vec<Row>) -> Self {
         let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum();
+        let planted = rows.iter().filter(|row| row.mutant_found.is_some()).count();
+        let found = rows.iter().filter(|row| row.mutant_found == Some(true));
+        let mutants = MutantCount {
+            planted,
+            found: found.count(),
+        };
         let summary = Summary {
             rows: rows.len(),
             passed: rows.iter().filter(|row| row.pass).count(),
@@ -110,6 +133,7 @@ impl Report {
             duplicated: sum(|row| row.duplicated),
             reordered: sum(|row| row.reordered),
             silent: sum(|row| row.silent),
+            mutants: (planted > 0).then_some(mutants),
         };
         Self {
             version: 1,
@@ -144,6 +168,9 @@ impl Report {
             for wrong in &row.wrong {
                 let _ = writeln!(text, "         {wrong}");
             }
+            if let (Some(false), Some(mutant)) = (row.mutant_found, &row.mutant) {
+                let _ = writeln!(text, "         the mutant {mutant} was not found");
+            }
         }
         let sum = &self.summary;
         let failed = sum.rows - sum.passed - sum.skipped;
@@ -152,12 +179,17 @@ impl Report {
             "{} rows: lost {}, duplicated {}, reordered {}, silent {}\n{} passed, {failed} failed, {} skipped",
             sum.rows, sum.lost, sum.duplicated, sum.reordered, sum.silent, sum.passed, sum.skipped
         );
+        if let Some(MutantCount { planted, found }) = sum.mutants {
+            let _ = write!(text, "\n{planted} mutants planted, {found} found");
+        }
         text
     }
 
-    /// Whether nothing failed: skipped rows are no failures, and are counted.
+    /// Whether nothing failed, and no mutant went unseen: skipped rows are no failures, and are counted.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.summary.passed + self.summary.skipped == self.summary.rows
+        let sum = &self.summary;
+        let seen = |count: MutantCount| count.planted == count.found;
+        sum.passed + sum.skipped == sum.rows && sum.mutants.is_none_or(seen)
     }
 }

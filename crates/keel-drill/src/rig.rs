@@ -1,12 +1,7 @@
 //! What a row is run with: a server and a proxy of its own, the clients that it strikes, and one
 //! beside them that must not notice.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -15,20 +10,37 @@ use crate::{
     Options,
     client::Client,
     heart::unix_ms,
-    ledger::{Seen, Turn},
+    mutant::Mutant,
     proxy::{Cut, Proxy},
+    raw::Raw,
     results::Row,
-    rows::Spec,
-    server::{self, Server, Setup},
+    rows::{Spec, Witness},
+    server::{Oddity, Server, Setup},
 };
+pub(crate) use control::Control;
+use control::talker;
+pub(crate) use slow_disk::lacks_compiler;
+pub(crate) use watch::{span, wait};
+use witness::Before;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The bystander's program says something so often.
 const BYSTANDER_PACE_MS: u64 = 50;
-/// How much its p99 may move on a host that runs rows beside each other.
-const BYSTANDER_SLACK_MS: u64 = 250;
+/// How much its p99 may move.
+const BYSTANDER_SLACK_MS: u64 = 20;
+/// The same, on a host that runs rows beside each other: they cost it more than the fault does.
+const CROWDED_SLACK_MS: u64 = 250;
+/// When a network breaks again that nobody told to.
+const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
+mod control;
+mod host;
+mod kept;
+mod laws;
+mod slow_disk;
 mod verdict;
+mod watch;
+mod witness;
 
 /// Who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,14 +88,22 @@ pub(crate) struct Rig {
     pub(crate) losses: Option<usize>,
     /// The backend's program keeps witnesses.
     pub(crate) witnessed: bool,
-    /// Passed-over events are as they should be.
-    pub(crate) gaps_expected: bool,
+    /// The session's log cannot be read any more.
+    pub(crate) unreadable: bool,
     /// How turns end that are not done.
     pub(crate) ends: BTreeMap<String, &'static str>,
     /// The fault strikes whoever is on this server.
     pub(crate) strikes_all: bool,
     /// The fault strikes whoever is in this session.
     pub(crate) strikes_session: bool,
+    /// Commands that undo what a row did to the host, the last first.
+    pub(crate) undo: Vec<Vec<String>>,
+    /// What is wrong on purpose.
+    pub(crate) mutant: Option<Mutant>,
+    witness: Witness,
+    before: Before,
+    admin: String,
+    slack_ms: u64,
     clients: BTreeMap<Who, Client>,
     struck: Who,
     bystander: Option<Client>,
@@ -91,19 +111,33 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) async fn start(options: &Options, spec: &Spec) -> Result<Self> {
-        let dir = options.dir.join(spec.row.id.replace('/', "_"));
+    pub(crate) async fn start(
+        options: &Options,
+        spec: &Spec,
+        mutant: Option<Mutant>,
+    ) -> Result<Self> {
+        let mut name = spec.row.id.replace('/', "_");
+        if let Some(mutant) = mutant {
+            name = format!("{name}-{}", mutant.name());
+        }
+        let dir = options.dir.join(name);
         fs::create_dir_all(&dir)?;
-        let server = Server::start(Setup {
+        let env = if spec.slow_disk {
+            slow_disk::prepare(&dir).await?
+        } else {
+            Vec::new()
+        };
+        let setup = Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
             more: spec.more.replace("{dir}", &dir.display().to_string()),
             files_max: spec.files_max,
-        })
-        .await?;
+        };
+        let server = Server::start_odd(setup, Oddity { env, mutant }).await?;
         let proxy = Proxy::start(server.addr()).await?;
         let token = server.token(&["--subject", "drill", "--faults"]).await?;
+        let admin = server.token(&["--subject", "x", "--admin"]).await?;
         let mut rig = Self {
             exe: options.exe.clone(),
             dir,
@@ -115,35 +149,31 @@ impl Rig {
             struck_at: 0,
             losses: None,
             witnessed: true,
-            gaps_expected: false,
+            unreadable: false,
             ends: BTreeMap::new(),
             strikes_all: false,
             strikes_session: false,
+            undo: Vec::new(),
+            mutant,
+            witness: spec.witness,
+            before: Before::default(),
+            admin,
+            slack_ms: if options.parallel > 1 {
+                CROWDED_SLACK_MS
+            } else {
+                BYSTANDER_SLACK_MS
+            },
             clients: BTreeMap::new(),
             struck: Who::Owner,
             bystander: None,
             bystander_session: String::new(),
         };
-        rig.place_bystander().await?;
+        let token = rig.server.token(&["--subject", "bystander"]).await?;
+        let bystander = talker(options, &rig.url(Via::Direct), &token, "bystander").await?;
+        rig.bystander_session = bystander.session().await?;
+        rig.bystander = Some(bystander);
+        rig.before = Before::of(&rig.server, &rig.admin).await?;
         Ok(rig)
-    }
-
-    async fn place_bystander(&mut self) -> Result<()> {
-        let token = self.server.token(&["--subject", "bystander"]).await?;
-        let url = self.url(Via::Direct);
-        let mut client = Client::start(&self.exe, &url, &token, &["--backend", "drill"])?;
-        self.bystander_session = client.session().await?;
-        let say = format!("say bystander lines=100000 pace_ms={BYSTANDER_PACE_MS}");
-        client.tell(&say).await?;
-        wait("the bystander's text", PATIENCE, || {
-            client
-                .account()
-                .turn("bystander")
-                .is_some_and(|turn| !turn.text.is_empty())
-        })
-        .await?;
-        self.bystander = Some(client);
-        Ok(())
     }
 
     pub(crate) fn url(&self, via: Via) -> String {
@@ -177,6 +207,9 @@ impl Rig {
                 }
             }
             Who::Owner => args.extend(["--session", &session]),
+        }
+        if let Some(mutant) = self.mutant.filter(|_| who == self.struck) {
+            args.extend(["--mutant", mutant.name()]);
         }
         let client = Client::start(&self.exe, url, token, &args)?;
         self.clients.insert(who, client);
@@ -224,28 +257,27 @@ impl Rig {
         self.client_mut(Who::Owner)?.tell(line).await
     }
 
-    /// Begins a turn, and waits until everybody has text of it: work is in flight.
-    pub(crate) async fn flow(&mut self, key: &str, words: &str) -> Result<()> {
-        self.tell(&format!("say {key} {words}")).await?;
-        for client in self.clients.values() {
-            wait("text of a running turn", PATIENCE, || {
-                client
-                    .account()
-                    .turn(key)
-                    .is_some_and(|turn| !turn.text.is_empty())
-            })
-            .await?;
+    /// Many clients in one process, which have a session each.
+    pub(crate) fn crowd(&self, url: &str, of: usize) -> Result<Client> {
+        let of = of.to_string();
+        let mut args = vec!["--backend", "echo", "--crowd", &of];
+        if let Some(mutant) = self.mutant {
+            args.extend(["--mutant", mutant.name()]);
         }
-        let owner = self.client(Who::Owner)?.account();
-        if owner.turn(key).is_some_and(|turn| turn.end.is_some()) {
-            bail!("the turn was over before anything was broken");
-        }
-        Ok(())
+        Client::start(&self.exe, url, &self.token, &args)
+    }
+
+    /// A client by hand, which said hello with more members; and what it was welcomed with.
+    pub(crate) async fn by_hand(&self, more: &Value) -> Result<(Raw, Value)> {
+        Raw::join(self.server.addr(), &self.token, more, self.mutant).await
     }
 
     /// From here on, things are as the fault made them.
     pub(crate) fn strike(&mut self) {
         self.struck_at = unix_ms();
+        if self.mutant == Some(Mutant::CutAgain) {
+            self.proxy.cut_after(CUT_AGAIN_AFTER, Cut::Reset);
+        }
     }
 
     /// Strikes the connections through the proxy, of which there must be one.
@@ -256,125 +288,4 @@ impl Rig {
             _ => Ok(()),
         }
     }
-
-    /// Waits until the struck client says what it lost its connection, or its session, by.
-    pub(crate) async fn told(&mut self, within: Duration) -> Result<()> {
-        let since = self.struck_at;
-        let told = self
-            .client(self.struck)?
-            .until(within, "told of the loss", |line| {
-                match (&line.what, line.t + 2 >= since) {
-                    (Seen::Lost { code, .. } | Seen::Failed { code, .. }, true) => {
-                        Some((code.clone(), line.t))
-                    }
-                    _ => None,
-                }
-            });
-        let (code, at) = told.await?;
-        self.row.cause = Some(code);
-        self.row.told_ms = Some(span(since, at));
-        Ok(())
-    }
-
-    /// Waits until the struck client is back; measured from `since`.
-    pub(crate) async fn back(&mut self, since: u64, within: Duration) -> Result<()> {
-        let struck_at = self.struck_at;
-        let back = self
-            .client(self.struck)?
-            .until(within, "recovered", |line| {
-                let after = line.t + 2 >= struck_at;
-                matches!(line.what, Seen::Recovered { .. } if after).then_some(line.t)
-            });
-        let at = back.await?;
-        self.row.recovered_ms = Some(span(since, at));
-        self.row.outcome = Some("recovered".to_owned());
-        Ok(())
-    }
-
-    /// Waits until the struck client gave up.
-    pub(crate) async fn failed(&mut self, within: Duration) -> Result<()> {
-        let since = self.struck_at;
-        let gone = self.client(self.struck)?.until(within, "failed", |line| {
-            match (&line.what, line.t + 2 >= since) {
-                (Seen::Failed { code, .. }, true) => Some((code.clone(), line.t)),
-                _ => None,
-            }
-        });
-        let (code, at) = gone.await?;
-        if self.row.cause.is_none() {
-            self.row.cause = Some(code);
-            self.row.told_ms = Some(span(since, at));
-        }
-        self.row.outcome = Some("failed".to_owned());
-        Ok(())
-    }
-
-    /// Waits until everybody who is left has seen a turn's end.
-    pub(crate) async fn over(&self, key: &str) -> Result<Turn> {
-        let ended = |client: &Client| {
-            let account = client.account();
-            account.turn(key).filter(|turn| turn.end.is_some()).cloned()
-        };
-        for (who, client) in &self.clients {
-            let what = format!("the end of {key} at the {}", who.name());
-            wait(&what, PATIENCE, || ended(client).is_some()).await?;
-        }
-        let (_, client) = self.clients.iter().next().context("somebody is there")?;
-        ended(client).context("it ended")
-    }
-
-    /// Waits for a receipt; the code of a refusal.
-    pub(crate) async fn receipt(&self, key: &str) -> Result<(Option<String>, u64)> {
-        let receipt = self
-            .client(Who::Owner)?
-            .until(PATIENCE, "a receipt", |line| match &line.what {
-                Seen::Receipt { key: of, code, .. } if of == key => Some((code.clone(), line.t)),
-                _ => None,
-            });
-        receipt.await
-    }
-
-    pub(crate) fn wrong(&mut self, what: impl Into<String>) {
-        self.row.wrong.push(what.into());
-    }
-
-    /// The second witness: the server's journal names the code.
-    pub(crate) async fn journal_names(&mut self, code: &str) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(10);
-        while !verdict::names(&self.journal().await?, code) {
-            if Instant::now() > until {
-                self.wrong(format!("the server's journal does not name {code}"));
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn journal(&self) -> Result<Value> {
-        let path = format!("/v1/sessions/{}/journal", self.session);
-        let (_, body) = server::get(self.server.addr(), &path, Some(&self.token)).await?;
-        serde_json::from_str(&body).with_context(|| format!("a journal: {body}"))
-    }
-}
-
-/// Waits until something is so.
-pub(crate) async fn wait(
-    what: &str,
-    within: Duration,
-    mut is_so: impl FnMut() -> bool,
-) -> Result<()> {
-    let until = Instant::now() + within;
-    while !is_so() {
-        if Instant::now() > until {
-            bail!("not within {within:?}: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-pub(crate) fn span(from: u64, to: u64) -> f64 {
-    to.saturating_sub(from) as f64
 }

@@ -1,22 +1,54 @@
 //! The rows: what is broken, when, for whom, and what must come of it.
 
 mod admission;
-mod network;
+mod closes;
+mod closing;
+mod connecting;
+mod crowd;
+mod cuts;
+mod hand;
+mod overload;
+mod pace;
 mod peer;
 mod provider;
+mod resuming;
 mod server;
+mod store;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use anyhow::Result;
 use futures_util::StreamExt;
 
-use crate::{Options, results::Row, rig::Rig};
+use crate::{
+    Options,
+    mutant::Mutant,
+    results::Row,
+    rig::{Control, Rig},
+};
 
 /// A row takes no longer than this, whatever happens.
 const ROW_WITHIN: Duration = Duration::from_secs(150);
 
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+/// What a row does.
 type Work<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// What the server's side must show of a fault, beside what a client was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Witness {
+    /// Status and journal of the session, log and metrics name the cause.
+    Session,
+    /// The same, but for the status: the session goes on as it was.
+    Journal,
+    /// Log and metrics do; there is no session whose journal could.
+    Node,
+    /// Log and metrics name this instead: the server sees the fault from its own side.
+    Instead(&'static str),
+    /// The server cannot see it, for this reason.
+    Unseen(&'static str),
+}
 
 /// A row that can be run.
 pub(crate) struct Spec {
@@ -25,6 +57,11 @@ pub(crate) struct Spec {
     /// Where its data lies, below its folder.
     pub(crate) data: Option<String>,
     pub(crate) files_max: Option<u32>,
+    /// Its syncs can be made slow.
+    pub(crate) slow_disk: bool,
+    pub(crate) witness: Witness,
+    /// What must turn it red.
+    mutant: Mutant,
     /// What the host lacks for it.
     needs: Option<String>,
     work: Box<dyn for<'a> Fn(&'a mut Rig) -> Work<'a>>,
@@ -33,8 +70,8 @@ pub(crate) struct Spec {
 impl Spec {
     fn new(
         id: &str,
-        group: &str,
         fault: &str,
+        mutant: Mutant,
         work: impl for<'a> Fn(&'a mut Rig) -> Work<'a> + 'static,
     ) -> Self {
         let mut parts = id.split('/').skip(1);
@@ -45,17 +82,21 @@ impl Spec {
         Self {
             row: Row {
                 id: id.to_owned(),
-                group: group.to_owned(),
+                group: group(id).to_owned(),
                 fault: fault.to_owned(),
                 phase: phase.to_owned(),
                 role: role.unwrap_or("owner").to_owned(),
                 backend: "process".to_owned(),
                 expected_outcome: "recovered".to_owned(),
+                mutant: Some(mutant.name().to_owned()),
                 ..Row::default()
             },
             more: String::new(),
             data: None,
             files_max: None,
+            slow_disk: false,
+            witness: Witness::Session,
+            mutant,
             needs: None,
             work: Box::new(work),
         }
@@ -86,19 +127,59 @@ impl Spec {
         self
     }
 
+    /// Its data lies there, below its folder.
+    fn data(mut self, name: &str) -> Self {
+        self.data = Some(name.to_owned());
+        self
+    }
+
+    const fn files_max(mut self, files: u32) -> Self {
+        self.files_max = Some(files);
+        self
+    }
+
+    const fn slow_disk(mut self) -> Self {
+        self.slow_disk = true;
+        self
+    }
+
+    const fn witness(mut self, witness: Witness) -> Self {
+        self.witness = witness;
+        self
+    }
+
     fn needs(mut self, lacking: Option<String>) -> Self {
         self.needs = lacking;
         self
     }
 }
 
+/// What is broken, by the first letter of the catalogue's id.
+fn group(id: &str) -> &'static str {
+    match id.as_bytes().first() {
+        Some(b'N') => "network",
+        Some(b'P') => "peer",
+        Some(b'S') => "server",
+        Some(_) | None => "provider",
+    }
+}
+
 /// Every row of the catalogue that is built.
 fn all() -> Vec<Spec> {
     let groups = [
-        network::rows(),
+        cuts::rows(),
+        closes::rows(),
+        resuming::rows(),
+        closing::rows(),
+        connecting::rows(),
+        pace::rows(),
+        crowd::rows(),
+        hand::rows(),
+        overload::rows(),
         peer::rows(),
         admission::rows(),
         server::rows(),
+        store::rows(),
         provider::rows(),
     ];
     groups.into_iter().flatten().collect()
@@ -109,36 +190,56 @@ pub(crate) async fn run(
     options: &Options,
     wanted: impl Fn(&str) -> bool,
     told: &impl Fn(&str),
-) -> Vec<Row> {
+) -> Result<Vec<Row>> {
     let specs: Vec<_> = all()
         .into_iter()
         .filter(|spec| wanted(&spec.row.id))
         .collect();
     let count = specs.len();
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let control = Control::start(options).await?;
+    let paired = &control;
     let running = specs.into_iter().enumerate().map(|(n, spec)| async move {
-        let row = Box::pin(one(options, &spec)).await;
+        let mut row = Box::pin(one(options, &spec, None, paired)).await;
         let verdict = match (&row.skipped, row.pass) {
             (Some(_), _) => "skipped",
             (None, true) => "pass",
             (None, false) => "FAIL",
         };
         told(&format!("{:>3} of {count}: {verdict} {}", n + 1, row.id));
-        row
+        if options.mutants && row.skipped.is_none() {
+            let bad = Box::pin(one(options, &spec, Some(spec.mutant), paired)).await;
+            let found = spec.mutant.shows_in(&bad);
+            row.mutant_found = Some(found);
+            let verdict = if found { "found" } else { "NOT FOUND" };
+            let (mutant, why) = (spec.mutant.name(), bad.wrong.join("; "));
+            told(&format!(
+                "{:>3} of {count}: {mutant} {verdict} by {}: {why}",
+                n + 1,
+                row.id
+            ));
+        }
+        (n, row)
     });
-    futures_util::stream::iter(running)
-        .buffered(options.parallel)
+    let mut rows: Vec<(usize, Row)> = futures_util::stream::iter(running)
+        .buffer_unordered(options.parallel)
         .collect()
-        .await
+        .await;
+    rows.sort_by_key(|(n, _)| *n);
+    control.end().await?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-async fn one(options: &Options, spec: &Spec) -> Row {
+async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &Control) -> Row {
     if let Some(lacking) = &spec.needs {
         return Row {
             skipped: Some(lacking.clone()),
             ..spec.row.clone()
         };
     }
-    let mut rig = match Rig::start(options, spec).await {
+    let mut rig = match Rig::start(options, spec, mutant).await {
         Ok(rig) => rig,
         Err(error) => {
             let mut row = spec.row.clone();
@@ -151,5 +252,5 @@ async fn one(options: &Options, spec: &Spec) -> Row {
         Ok(Err(error)) => rig.wrong(format!("{error:#}")),
         Err(_) => rig.wrong(format!("not over within {ROW_WITHIN:?}")),
     }
-    rig.finish().await
+    rig.finish(control).await
 }

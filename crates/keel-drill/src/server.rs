@@ -16,28 +16,39 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::mutant::Mutant;
+
 /// How long a server may take to be ready: debug builds on loaded machines included.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// What a server is to be like.
 #[derive(Debug, Clone)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// The `evenkeel` binary.
-    pub(crate) exe: PathBuf,
+    pub exe: PathBuf,
     /// Where everything of this drill lies.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
     /// Where its data lies, if not in there.
-    pub(crate) data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     /// More of its configuration, as TOML.
-    pub(crate) more: String,
+    pub more: String,
     /// The most files that it may have open.
-    pub(crate) files_max: Option<u32>,
+    pub files_max: Option<u32>,
+}
+
+/// What is odd about a server on purpose.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Oddity {
+    /// More of its environment.
+    pub(crate) env: Vec<(&'static str, PathBuf)>,
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// A server process.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     setup: Setup,
+    odd: Oddity,
     addr: SocketAddr,
     config: PathBuf,
     child: Option<Child>,
@@ -46,14 +57,20 @@ pub(crate) struct Server {
 
 impl Server {
     /// Writes the configuration and starts the process; returns when it is ready.
-    pub(crate) async fn start(setup: Setup) -> Result<Self> {
+    pub async fn start(setup: Setup) -> Result<Self> {
+        Self::start_odd(setup, Oddity::default()).await
+    }
+
+    /// The same, of a server that is not quite as it should be.
+    pub(crate) async fn start_odd(setup: Setup, odd: Oddity) -> Result<Self> {
         let addr = free_port()?;
         fs::create_dir_all(setup.dir.join("witness"))?;
         let config = setup.dir.join("evenkeel.toml");
         let data = setup.data.clone().unwrap_or_else(|| setup.dir.join("data"));
-        fs::write(&config, toml(&setup, addr, &data))?;
+        fs::write(&config, toml(&setup, odd.mutant, addr, &data))?;
         let mut server = Self {
             setup,
+            odd,
             addr,
             config,
             child: None,
@@ -64,33 +81,52 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(crate) const fn addr(&self) -> SocketAddr {
+    pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Where its programs keep their witnesses.
-    pub(crate) fn witness(&self) -> PathBuf {
+    pub fn witness(&self) -> PathBuf {
         self.setup.dir.join("witness")
     }
 
+    /// How often it was started.
+    pub(crate) const fn starts(&self) -> u32 {
+        self.starts
+    }
+
+    /// Where it logs to.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.setup.dir.join("server.log")
+    }
+
+    /// What it has in memory, in KiB.
+    pub(crate) fn resident_kb(&self) -> Result<u64> {
+        let pid = self.pid().context("no server runs")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("what it has in memory")?.parse()?)
+    }
+
     /// Its configuration.
-    pub(crate) fn config(&self) -> &Path {
+    pub fn config(&self) -> &Path {
         &self.config
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> Option<Pid> {
+    pub fn pid(&self) -> Option<Pid> {
         let id = self.child.as_ref()?.id()?;
         Pid::from_raw(i32::try_from(id).ok()?)
     }
 
     /// Starts the process again and returns when it is ready.
-    pub(crate) async fn launch(&mut self) -> Result<()> {
+    pub async fn launch(&mut self) -> Result<()> {
         self.starts += 1;
         let log = fs::File::options()
             .create(true)
             .append(true)
-            .open(self.setup.dir.join("server.log"))?;
+            .open(self.log())?;
         let mut command = match self.setup.files_max {
             None => Command::new(&self.setup.exe),
             Some(max) => {
@@ -100,8 +136,19 @@ impl Server {
                 shell
             }
         };
+        match self.odd.mutant {
+            Some(Mutant::LogMute) => {
+                command.arg("serve").env("EVENKEEL_LOG__LEVEL", "off");
+            }
+            Some(mutant) if mutant.is_in_server() => {
+                command.args(["drill-server", "--mutant", mutant.name()]);
+            }
+            Some(_) | None => {
+                command.arg("serve");
+            }
+        }
+        command.envs(self.odd.env.iter().map(|(name, path)| (name, path)));
         let child = command
-            .arg("serve")
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -125,14 +172,14 @@ impl Server {
     }
 
     /// Whether it takes connections.
-    pub(crate) async fn is_ready(&self) -> bool {
+    pub async fn is_ready(&self) -> bool {
         get(self.addr, "/healthz", None)
             .await
             .is_ok_and(|(status, _)| status == 200)
     }
 
     /// How it ended, if it has.
-    pub(crate) fn exited(&mut self) -> Result<Option<std::process::ExitStatus>> {
+    pub fn exited(&mut self) -> Result<Option<std::process::ExitStatus>> {
         match &mut self.child {
             Some(child) => Ok(child.try_wait()?),
             None => Ok(None),
@@ -140,16 +187,15 @@ impl Server {
     }
 
     /// Kills it (-9) and waits until it is gone.
-    pub(crate) async fn kill(&mut self) -> Result<()> {
+    pub async fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill().await?;
         }
         Ok(())
     }
 
-    /// Asks it to stop and waits until it has.
-    pub(crate) async fn terminate(&mut self, within: Duration) -> Result<std::process::ExitStatus> {
-        self.signal(Signal::TERM)?;
+    /// Waits until it has stopped by itself.
+    pub async fn stopped(&mut self, within: Duration) -> Result<std::process::ExitStatus> {
         let child = self.child.as_mut().context("no server runs")?;
         Ok(tokio::time::timeout(within, child.wait())
             .await
@@ -157,13 +203,13 @@ impl Server {
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().context("no server runs")?;
         Ok(kill_process(pid, signal)?)
     }
 
     /// A token for a subject.
-    pub(crate) async fn token(&self, args: &[&str]) -> Result<String> {
+    pub async fn token(&self, args: &[&str]) -> Result<String> {
         let output = Command::new(&self.setup.exe)
             .args(["token", "mint", "--config"])
             .arg(&self.config)
@@ -177,8 +223,8 @@ impl Server {
     }
 
     /// What it logged last.
-    pub(crate) fn last_words(&self) -> String {
-        let log = fs::read(self.setup.dir.join("server.log")).unwrap_or_default();
+    pub fn last_words(&self) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
         let tail = &log[log.len().saturating_sub(2_000)..];
         String::from_utf8_lossy(tail).into_owned()
     }
@@ -188,10 +234,15 @@ fn free_port() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn toml(setup: &Setup, addr: SocketAddr, data: &Path) -> String {
+fn toml(setup: &Setup, mutant: Option<Mutant>, addr: SocketAddr, data: &Path) -> String {
     let quote = |path: &Path| format!("{:?}", path.display().to_string());
     let (exe, witness) = (quote(&setup.exe), quote(&setup.dir.join("witness")));
     let data = quote(data);
+    let lies = if mutant == Some(Mutant::AgentLies) {
+        ", \"--lies\""
+    } else {
+        ""
+    };
     format!(
         r#"
 [server]
@@ -209,9 +260,12 @@ default_backend = "drill"
 [faults]
 enabled = true
 
+[log]
+format = "json"
+
 [backends.drill]
 kind = "process"
-command = [{exe}, "drill-agent", "--witness", {witness}]
+command = [{exe}, "drill-agent", "--witness", {witness}{lies}]
 busy = {{ policy = "queue", max = 4 }}
 
 [backends.echo]
@@ -224,16 +278,12 @@ kind = "echo"
 }
 
 /// One HTTP request, by hand: the drill must not share code with what it looks at.
-pub(crate) async fn get(
-    addr: SocketAddr,
-    path: &str,
-    token: Option<&str>,
-) -> Result<(u16, String)> {
+pub async fn get(addr: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String)> {
     ask(addr, "GET", path, token, "").await
 }
 
 /// The same, with a method and a body.
-pub(crate) async fn ask(
+pub async fn ask(
     addr: SocketAddr,
     method: &str,
     path: &str,

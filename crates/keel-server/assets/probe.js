@@ -9,7 +9,7 @@ const KEPT = 'evenkeel.probe';
 const DIAL_MS = 5e3, WELCOME_MS = 5e3, CONNECT_MS = 30e3, VERDICT_MS = 30e3, FAST_MS = 5e3;
 const FAST_TRIES = 3, REJOINS = 10, REJOINS_MS = 120e3, BACKOFF_MS = 100, BACKOFF_CAP_MS = 5e3;
 const PACE_MAX_MS = 10e3, STABLE_MS = 10e3, LATE_MS = 2e3, LOOK_AGAIN_MS = 500, TICK_MS = 250;
-const OUTBOX_MAX = 256, LOG_MAX = 500, ACK_EVERY = 64, BEATS_BEHIND_MAX = 2;
+const OUTBOX_MAX = 256, LOG_MAX = 500, ACK_EVERY = 64, ACK_EVERY_MS = 1_000, BEATS_BEHIND_MAX = 2;
 
 const now = () => performance.now();
 const encoder = new TextEncoder(), decoder = new TextDecoder();
@@ -26,7 +26,7 @@ export const probe = Object.assign(new EventTarget(), {
   stream: mint('c-'), next: 1, outbox: [], turns: new Map(), server: null, log: [], closes: [],
   counters: { events: 0, duplicates: 0, holes: 0, gaps: 0, beats: 0, dials: 0, lost: 0, recovered: 0, unknown: 0 },
 });
-let wasLive = false, tries = 0, failures = { fast: 0, once: 0 }, mark = '', rejoins = [], timer = 0, unacked = 0, consumed = 0;
+let wasLive = false, tries = 0, failures = { fast: 0, once: 0 }, mark = '', rejoins = [], timer = 0, unacked = 0, ackedAt = 0, consumed = 0;
 const waiters = new Map();
 
 /** As the design names it: derived, never set. */
@@ -250,13 +250,17 @@ function finish(life, why) {
 // What the server says.
 
 function hear(conn, text) {
+  const quiet = now() - conn.heard;
   conn.heard = now();
   conn.doubted = 0;
   let frame;
   try { frame = JSON.parse(text); } catch { return breakOff(conn, 'A frame is not JSON.'); }
   if (conn === probe.current && !['fault', 'ended', 'goaway'].includes(frame.type)) {
     conn.fault = null; // it goes on talking, so that was not its last word
-    if (conn.suspected && (!probe.attempt || probe.attempt.stage === 'dialing')) heardAgain(conn);
+    // What it says at first may have been on its way when the server gave it up: it has to last.
+    if (conn.suspected && (!conn.again || quiet > conn.suspectMs)) conn.again = now();
+    const lasts = conn.suspected && now() - conn.again >= conn.suspectMs;
+    if (lasts && (!probe.attempt || probe.attempt.stage === 'dialing')) heardAgain(conn);
   }
   const handle = frames[frame.type];
   if (!handle) { probe.counters.unknown += 1; return note('unknown_frame', { type: String(frame.type) }); }
@@ -267,6 +271,7 @@ const breakOff = (conn, message) => lost(conn, made('protocol_error', message, {
 
 function heardAgain(conn) {
   conn.suspected = false;
+  conn.again = 0;
   stopWaiting();
   if (probe.attempt) drop(probe.attempt);
   recovered('fast', 0);
@@ -277,6 +282,7 @@ const frames = {
     probe.counters.beats += 1;
     if (suspect_ms) conn.suspectMs = Math.min(120e3, Math.max(100, suspect_ms));
     if (pace_ms !== undefined) conn.pace = Math.min(PACE_MAX_MS, pace_ms);
+    ackedAt = performance.now();
     send({ type: 'beat', n, seq: probe.cursor }, conn);
     conn.behind = seq > probe.cursor && !conn.moved && conn.stage === 'live' ? conn.behind + 1 : 0;
     conn.moved = false;
@@ -301,7 +307,11 @@ const frames = {
     note('welcome', { how, session, participant, behind: cursor.seq - probe.cursor });
     flush();
   },
-  replayed(conn) { conn.stage = 'live'; conn.moved = true; recovered(conn.strategy, conn.replayed); },
+  replayed(conn) {
+    conn.stage = 'live';
+    conn.moved = true;
+    if (!conn.suspected) recovered(conn.strategy, conn.replayed);
+  },
   event(conn, frame) { if (apply(conn, frame)) changed(); },
   gap(conn, { from: first, to, epoch, snapshot, fault }) {
     if (epoch === probe.epoch && to <= probe.cursor) { probe.counters.duplicates += 1; return; }
@@ -365,7 +375,12 @@ function apply(conn, { from: first, to, kind, data }) {
   probe.cursor = to;
   conn.moved = true;
   if (conn.stage === 'replaying') conn.replayed += 1;
-  if (unacked >= ACK_EVERY) { unacked = 0; send({ type: 'ack', seq: to }, conn); }
+  // Where the way is narrow beats come late: the server must hear all the same.
+  if (unacked >= ACK_EVERY || performance.now() - ackedAt >= ACK_EVERY_MS) {
+    unacked = 0;
+    ackedAt = performance.now();
+    send({ type: 'ack', seq: to }, conn);
+  }
   events[kind]?.(data, probe.turns.get(data.turn) ?? {});
   return true;
 }

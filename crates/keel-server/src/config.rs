@@ -8,7 +8,12 @@ mod error;
 mod load;
 mod origin;
 
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
@@ -68,6 +73,31 @@ pub struct Listen {
     /// Ends the process when its runtime has stood still for so long, so that a supervisor can
     /// start it anew. Absent means never.
     pub abort_after_s: Option<u64>,
+    /// Ends TLS in this server. Absent means that it speaks plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// `[server.tls]`: the certificate that this server shows. Paths that are not absolute begin at the
+/// directory of the configuration's file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate as PEM, followed by those between it and a root.
+    pub cert: PathBuf,
+    /// Its private key as PEM, not encrypted. Absent means in the certificate's file.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    pub(crate) fn key(&self) -> &Path {
+        self.key.as_deref().unwrap_or(&self.cert)
+    }
+
+    fn begin_at(&mut self, dir: &Path) {
+        self.cert = dir.join(&self.cert);
+        self.key = self.key.take().map(|key| dir.join(key));
+    }
 }
 
 impl Default for Listen {
@@ -83,6 +113,7 @@ impl Default for Listen {
             probe_page: false,
             drain_within_s: 30,
             abort_after_s: None,
+            tls: None,
         }
     }
 }
@@ -147,7 +178,7 @@ impl Default for Session {
 pub struct Limits {
     /// Frames a second that a connection may send, averaged; then `rate_limited`.
     pub frames_per_s: u32,
-    /// How long a request's header, or its body, may take to arrive, in seconds.
+    /// How long a request's header, or its body, or a handshake of TLS may take, in seconds.
     pub request_within_s: u64,
     /// Server-sent event streams at once; further ones are answered 503.
     pub event_streams: usize,

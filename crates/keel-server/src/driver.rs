@@ -7,14 +7,17 @@
 mod effects;
 mod event;
 mod journal;
+mod late;
+mod load;
 mod runs;
 mod store_io;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Ask, AskId, ConnId, Input, Node, Outputs};
+use keel_core::node::{Ask, AskId, Input, Node, Outputs};
 use keel_store::Store;
+use keel_wire::FaultId;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -24,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
 
 pub(crate) use event::Event;
-use event::{Asker, Conn};
+use event::{Asker, Conn, Conns};
 pub(crate) use runs::Backends;
 use runs::Runs;
 pub(crate) use store_io::load_revoked;
@@ -42,6 +45,8 @@ pub(crate) struct Driver {
     pub(crate) node: Node,
     pub(crate) clock: Clock,
     pub(crate) events: mpsc::Receiver<Event>,
+    /// The other end of `events`, to measure how long it takes.
+    pub(crate) probes: mpsc::WeakSender<Event>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) health: Arc<Health>,
@@ -61,13 +66,16 @@ struct Work {
     health: Arc<Health>,
     meter: Meter,
     tails: Arc<Tails>,
-    conns: HashMap<ConnId, Conn>,
+    conns: Conns,
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
     ops: FuturesUnordered<store_io::Op>,
     journal: journal::Journal,
-    store_refuses_until: Option<Instant>,
+    /// A fault on purpose: until when, and its id.
+    store_refuses: Option<(Instant, FaultId)>,
+    late: late::Late,
+    load: load::Gauge,
     drained: Vec<oneshot::Sender<()>>,
     outputs: Outputs,
 }
@@ -86,6 +94,7 @@ impl Driver {
             tails,
             ..
         } = self;
+        let probes = self.probes;
         let (runs, mut told) = Runs::new(self.backends, self.tracker);
         let mut work = Work {
             node,
@@ -95,13 +104,15 @@ impl Driver {
             health,
             meter,
             tails,
-            conns: HashMap::new(),
+            conns: Conns::default(),
             asks: HashMap::new(),
             asked: 0,
             runs,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
-            store_refuses_until: None,
+            store_refuses: None,
+            late: late::Late::default(),
+            load: load::Gauge::new(probes),
             drained: Vec::new(),
             outputs: Outputs::new(),
         };
@@ -117,7 +128,12 @@ impl Driver {
                 () = self.closing.cancelled() => break,
                 Some(done) = work.ops.next(), if !work.ops.is_empty() => work.done(done),
                 Some(input) = told.recv() => work.run_told(input),
-                Some(event) = events.recv() => work.event(event),
+                Some(event) = events.recv(), if work.late.has_room() => {
+                    if let Some(event) = work.late.pass(event) {
+                        work.event(event);
+                    }
+                }
+                event = work.late.next(), if !work.late.is_empty() => work.event(event),
                 _ = beat.tick() => work.beat(),
                 () = until(due) => {}
             }
@@ -191,6 +207,7 @@ impl Work {
             }
             Event::Input(input) => self.conn_input(input),
             Event::Ask { question, reply } => self.ask(question, Asker::Caller(reply)),
+            Event::Probe { sent } => self.load.arrived(Instant::now(), sent),
             Event::Drain {
                 within,
                 target,
@@ -224,6 +241,7 @@ impl Work {
             | Input::Ask { .. }
             | Input::Revoked { .. }
             | Input::Drain { .. }
+            | Input::Load(_)
             | Input::Tick => (None, false),
         };
         if let Some(conn) = conn {
@@ -257,6 +275,8 @@ impl Work {
         self.health.beat();
         self.flush_journal();
         self.meter.upkeep();
+        let load = self.load.measure(Instant::now());
+        self.input(Input::Load(load));
         self.ask(Ask::Census, Asker::Gauges);
     }
 

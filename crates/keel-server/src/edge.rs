@@ -26,21 +26,34 @@ pub(crate) struct Edge {
     own_hosts: Vec<String>,
     origins: Vec<WebOrigin>,
     proxies: Vec<IpAddr>,
+    /// Of this server's own page.
+    scheme: &'static str,
 }
 
 impl Edge {
     pub(crate) fn new(config: &Listen, local: SocketAddr) -> Self {
         let port = local.port();
+        let (scheme, schemes_port) = match config.tls {
+            Some(_) => ("https://", 443),
+            None => ("http://", 80),
+        };
         let mut own_hosts = vec![local.to_string()];
         if local.ip().is_loopback() {
             let names = ["localhost", "127.0.0.1", "[::1]"];
             own_hosts.extend(names.map(|name| format!("{name}:{port}")));
+        }
+        if port == schemes_port {
+            // Clients leave it out.
+            let bare = |host: &String| host.strip_suffix(&format!(":{port}")).map(str::to_owned);
+            let bare: Vec<_> = own_hosts.iter().filter_map(bare).collect();
+            own_hosts.extend(bare);
         }
         Self {
             hosts: config.allowed_hosts.clone(),
             own_hosts,
             origins: config.allowed_origins.clone(),
             proxies: config.trusted_proxies.clone(),
+            scheme,
         }
     }
 
@@ -78,7 +91,7 @@ impl Edge {
     fn allows(&self, origin: &str, host: &str) -> bool {
         // The server's own page: the host has been found on its list.
         let own = origin
-            .strip_prefix("http://")
+            .strip_prefix(self.scheme)
             .is_some_and(|origin| origin == host);
         own || self.origins.iter().any(|allowed| allowed.is(origin))
     }

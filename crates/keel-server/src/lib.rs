@@ -24,9 +24,11 @@ mod shared;
 mod socket;
 mod tails;
 mod tickets;
+mod tls;
 mod watchdog;
 
 pub use auth::{AUDIENCE, Claims, KeyError, Tokens};
 pub use config::{Config, ConfigError};
 pub use log::init as init_log;
 pub use server::{CloseError, RunError, Running, Server, StartError};
+pub use tls::{Reload, TlsError, TlsFile};

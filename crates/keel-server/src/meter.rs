@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_core::node::Census;
-use keel_wire::{Fault, FaultCode, Joined, Strategy, journal::Fact};
+use keel_wire::{CloseCode, Code, Fault, FaultCode, Joined, Strategy, journal::Fact};
 use metrics::{counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -64,10 +64,33 @@ impl Meter {
 
     pub(crate) fn stalled(&self, stalled: bool) {
         self.run(|| gauge!("evenkeel_stalled").set(if stalled { 1.0 } else { 0.0 }));
+        if stalled {
+            self.stood_still("driver");
+        }
+    }
+
+    /// What the gauge forgets when it is over.
+    pub(crate) fn stood_still(&self, task: &'static str) {
+        self.run(|| counter!("evenkeel_stalls_total", "task" => task).increment(1));
+    }
+
+    pub(crate) fn tls_days_left(&self, days: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "days are far below 2^52")]
+        self.run(|| gauge!("evenkeel_tls_days_left").set(days as f64));
+    }
+
+    pub(crate) fn tls_reloaded(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.run(|| counter!("evenkeel_tls_reloads_total", "outcome" => outcome).increment(1));
     }
 
     pub(crate) fn refused(&self, why: &'static str) {
         self.run(|| counter!("evenkeel_refused_total", "why" => why).increment(1));
+    }
+
+    /// A connection was closed by this server.
+    pub(crate) fn closed(&self, code: &'static str) {
+        self.run(|| counter!("evenkeel_closed_total", "code" => code).increment(1));
     }
 
     pub(crate) fn violation(&self, close: u16) {
@@ -103,6 +126,10 @@ impl Meter {
             set("evenkeel_slots_held", census.slots_held);
             set("evenkeel_slots_waiting", census.slots_waiting);
             set("evenkeel_draining", usize::from(census.draining));
+            set("evenkeel_overloaded", usize::from(census.overloaded));
+            set("evenkeel_memory_short", usize::from(census.memory_short));
+            let waited = Duration::from_millis(census.input_wait_ms);
+            gauge!("evenkeel_input_wait_seconds").set(waited.as_secs_f64());
         });
     }
 
@@ -161,6 +188,13 @@ pub(crate) fn code_label(code: &FaultCode) -> &'static str {
     }
 }
 
+/// The fault that a connection is closed for: by its name, which is the reason, or by the number.
+pub(crate) fn close_label(close: CloseCode, reason: &str) -> &'static str {
+    let named = Code::ALL.iter().find(|code| code.name() == reason);
+    let numbered = || Code::ALL.iter().find(|code| code.close() == Some(close));
+    named.or_else(numbered).map_or("none", |code| code.name())
+}
+
 pub(crate) fn fault_of(fact: &Fact) -> Option<&Fault> {
     match fact {
         Fact::ConnectionLost { fault, .. }
@@ -213,5 +247,20 @@ pub(crate) fn fact_name(fact: &Fact) -> &'static str {
         Fact::Injected { .. } => "injected",
         Fact::AuditFailed { .. } => "audit_failed",
         Fact::Ended { .. } => "ended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_is_counted_as_the_fault_that_it_is_for() {
+        let full = CloseCode(4503);
+        assert_eq!(close_label(full, "at_capacity"), "at_capacity");
+        assert_eq!(close_label(full, "in words"), "at_capacity");
+        // A fault without a close code borrows one; its name says which it is.
+        assert_eq!(close_label(CloseCode(4010), "superseded"), "superseded");
+        assert_eq!(close_label(CloseCode(1000), "made up by a peer"), "none");
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use keel_agent::process;
+use keel_agent::{Provider, process};
 use keel_core::node::Node;
 use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ use crate::{
     auth::{self, KeyError, Keys, Tokens},
     clock::Clock,
     config::{BackendKind, Config, StoreKind},
-    driver::{Driver, EVENTS_WAITING_MAX, Event, load_revoked},
+    driver::{Backends, Driver, EVENTS_WAITING_MAX, Event, load_revoked},
     edge::Edge,
     health::Health,
     http,
@@ -39,6 +39,7 @@ use crate::{
     shared::Shared,
     tails::Tails,
     tickets::Tickets,
+    tls::{Reload, Tls, TlsError},
     watchdog::Watchdog,
 };
 
@@ -69,6 +70,9 @@ pub enum StartError {
     /// A key cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate or its key is not good.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -94,7 +98,9 @@ pub struct Server {
     store: DynStore,
     tokens: Tokens,
     resume_secret: [u8; 32],
-    owner: String,
+    backends: Backends,
+    tls: Option<Arc<Tls>>,
+    reload: Reload,
 }
 
 struct DynStore(Arc<dyn Store>);
@@ -116,6 +122,9 @@ impl Server {
         let keys = Keys::open(&key_dir, &config.auth.keys)?;
         let resume_secret = auth::resume_secret(&key_dir)?;
         let tokens = Tokens::new(keys, config.auth.issuer.as_deref());
+        let reload = Reload::default();
+        let tls = config.server.tls.as_ref();
+        let tls = tls.map(|tls| Tls::open(tls, reload.clone())).transpose()?;
         let store: Arc<dyn Store> = match config.store.kind {
             StoreKind::Memory => Arc::new(Memory::new()),
             StoreKind::Sqlite => {
@@ -143,6 +152,7 @@ impl Server {
             }
         }
         let store = DynStore(store);
+        let backends = providers(&config.backends, &owner);
         Ok(Self {
             listener,
             local_addr,
@@ -150,8 +160,26 @@ impl Server {
             store,
             tokens,
             resume_secret,
-            owner,
+            backends,
+            tls: tls.map(Arc::new),
+            reload,
         })
+    }
+
+    /// The same server on another store, as one that stands before its own.
+    #[must_use]
+    pub fn with_store(mut self, wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
+        self.store = DynStore(wrap(self.store.0));
+        self
+    }
+
+    /// The same server with other providers, as ones that stand before those it was configured with.
+    #[must_use]
+    pub fn with_providers(mut self, wrap: impl Fn(Arc<dyn Provider>) -> Arc<dyn Provider>) -> Self {
+        for (provider, _) in self.backends.values_mut() {
+            *provider = wrap(Arc::clone(provider));
+        }
+        self
     }
 
     /// Where it listens.
@@ -164,6 +192,12 @@ impl Server {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Asks this server, once it answers, to read its certificate again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Begins to answer.
@@ -202,6 +236,7 @@ impl Server {
             faults: self.config.faults.enabled,
             probe_page: listen_config.probe_page,
             fence: store.fence(),
+            tls: self.tls,
         });
         let driver = Driver {
             node: Node::new(
@@ -210,23 +245,29 @@ impl Server {
             ),
             clock,
             events: queue,
+            probes: events.downgrade(),
             store,
             tokens: self.tokens.clone(),
             health,
             meter,
             tails: Arc::clone(&shared.tails),
-            backends: providers(&self.config.backends, &self.owner),
+            backends: self.backends,
             tracker: tracker.clone(),
             closing: closing.clone(),
         };
         let driver = tokio::spawn(Box::pin(driver.run()));
         let router = http::router(Arc::clone(&shared));
+        let tls = shared.tls.is_some();
+        if let Some(tls) = &shared.tls {
+            tracker.spawn(Arc::clone(tls).watch(shared.meter.clone(), closing.clone()));
+        }
         tracker.spawn(listen(self.listener, router, shared));
-        tracing::info!(address = %self.local_addr, "listening");
+        tracing::info!(address = %self.local_addr, tls, "listening");
         Ok(Running {
             local_addr: self.local_addr,
             tokens: self.tokens,
             drain_within: Duration::from_secs(self.config.server.drain_within_s),
+            reload: self.reload,
             events,
             driver,
             tracker,
@@ -270,6 +311,7 @@ pub struct Running {
     local_addr: SocketAddr,
     tokens: Tokens,
     drain_within: Duration,
+    reload: Reload,
     events: mpsc::Sender<Event>,
     driver: JoinHandle<()>,
     tracker: TaskTracker,
@@ -288,6 +330,12 @@ impl Running {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Asks this server to read its certificate again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Tasks that are there: listener, connections, runs.

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::Tokens, driver::Event, edge::Edge, health::Health, http::Idempotency, meter::Meter,
-    tails::Tails, tickets::Tickets,
+    tails::Tails, tickets::Tickets, tls::Tls,
 };
 
 pub(crate) struct Shared {
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) faults: bool,
     pub(crate) probe_page: bool,
     pub(crate) fence: Fence,
+    /// Absent when plain HTTP is spoken.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 impl Shared {

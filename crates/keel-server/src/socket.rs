@@ -6,18 +6,18 @@
 
 mod ending;
 mod pipe;
+mod transport;
 mod upgrade;
 mod writer;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use keel_core::{
-    limits::OUTCOME_SEALED_WITHIN,
+    limits::{OUTCOME_SEALED_WITHIN, WINDOW_BYTES},
     node::{ConnEnd, ConnId, Input},
 };
 use keel_wire::{CloseCode, limits::FRAME_IN_BYTES_MAX};
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep_until},
 };
@@ -30,6 +30,7 @@ use crate::{driver::Event, meter::Meter, tickets::Ticket};
 
 use ending::{End, ended};
 use pipe::Pipe;
+use transport::Transport;
 pub(crate) use upgrade::{connect, tune};
 use writer::Writer;
 
@@ -45,6 +46,10 @@ const CONTROL_BURST: u32 = 128;
 const CONTROL_PER_S: u32 = 32;
 /// Answers to pings that a peer may leave unread.
 const REPLIES_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that the transport has taken, until the Node is told so: a part of its window, so that it
+/// never waits for what it was not told, and that not every frame costs it an input.
+const FLUSHED_TOLD_BYTES: usize = WINDOW_BYTES / 8;
+
 /// What a connection is to do.
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -59,14 +64,19 @@ pub(crate) enum Out {
     },
     /// End without a word.
     Abort,
-    /// Neither read nor write any more.
-    Freeze,
+    /// Neither read nor write any more, and break after a while.
+    Freeze {
+        /// How long.
+        span: Duration,
+    },
 }
 
 pub(crate) struct Socket {
     conn: ConnId,
     ws: WebSocket<Pipe>,
     writer: Writer,
+    /// Bytes that the transport has taken, and of which the Node was not told.
+    flushed: usize,
     outbox: mpsc::UnboundedReceiver<Out>,
     events: mpsc::Sender<Event>,
     meter: Meter,
@@ -99,7 +109,7 @@ impl Control {
 impl Socket {
     pub(crate) fn new(
         conn: ConnId,
-        stream: TcpStream,
+        transport: Transport,
         head: &[u8],
         outbox: mpsc::UnboundedReceiver<Out>,
         events: mpsc::Sender<Event>,
@@ -113,11 +123,12 @@ impl Socket {
             .max_message_size(Some(FRAME_IN_BYTES_MAX))
             .max_frame_size(Some(FRAME_IN_BYTES_MAX))
             .accept_unmasked_frames(false);
-        let ws = WebSocket::from_raw_socket(Pipe::new(stream, head), Role::Server, Some(config));
+        let ws = WebSocket::from_raw_socket(Pipe::new(transport, head), Role::Server, Some(config));
         Self {
             conn,
             ws,
             writer: Writer::default(),
+            flushed: 0,
             outbox,
             events,
             meter,
@@ -136,7 +147,8 @@ impl Socket {
         // What came with the upgrade request is read before the transport is asked.
         let mut ready = true;
         loop {
-            let stream = self.ws.get_ref().stream();
+            let transport = self.ws.get_ref().transport();
+            let unwritten = self.writer.is_pending() || transport.wants_write();
             tokio::select! {
                 out = self.outbox.recv() => match out {
                     Some(out) => if let Some(last) = self.take(out) {
@@ -148,8 +160,8 @@ impl Socket {
                         return Box::pin(self.leave(last)).await;
                     }
                 },
-                _ = stream.writable(), if self.writer.is_pending() && broken.is_none() => {}
-                _ = stream.readable(), if !ready => ready = true,
+                _ = poll_fn(|cx| transport.poll_write_ready(cx)), if unwritten && broken.is_none() => {}
+                _ = poll_fn(|cx| transport.poll_read_ready(cx)), if !ready => ready = true,
                 () = std::future::ready(()), if ready => {
                     ready = false;
                     if let Some(end) = self.read().await {
@@ -177,7 +189,7 @@ impl Socket {
         while let Some(out) = next {
             match out {
                 Out::Frame(bytes) => self.writer.push_text(bytes),
-                Out::Close { .. } | Out::Abort | Out::Freeze => return Some(out),
+                Out::Close { .. } | Out::Abort | Out::Freeze { .. } => return Some(out),
             }
             next = self.outbox.try_recv().ok();
         }
@@ -185,13 +197,10 @@ impl Socket {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        let taken = self.writer.write(self.ws.get_ref().stream())?;
-        if taken > 0 {
-            self.tell(Input::Flushed {
-                conn: self.conn,
-                bytes: taken,
-            })
-            .await;
+        self.flushed += self.writer.write(self.ws.get_mut().transport_mut())?;
+        if self.flushed >= FLUSHED_TOLD_BYTES {
+            let (conn, bytes) = (self.conn, std::mem::take(&mut self.flushed));
+            self.tell(Input::Flushed { conn, bytes }).await;
         }
         Ok(())
     }

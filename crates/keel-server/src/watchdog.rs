@@ -5,7 +5,7 @@
 use std::{
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{health::Health, meter::Meter};
@@ -31,8 +31,11 @@ impl Watchdog {
         let thread = std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
+                let mut looked_at = Instant::now();
                 while stopped.recv_timeout(EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    overslept(looked_at.elapsed().saturating_sub(EVERY), &meter);
                     look(&health, &meter, abort_after);
+                    looked_at = Instant::now();
                 }
             })?;
         Ok(Self { stop, thread })
@@ -42,6 +45,16 @@ impl Watchdog {
     pub(crate) fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join();
+    }
+}
+
+/// Where this thread was away itself, the whole process was; the driver may be at work again before
+/// anybody looks.
+fn overslept(late: Duration, meter: &Meter) {
+    let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+    if late_ms > STALLED_MS {
+        tracing::warn!(task = "process", late_ms, "the whole process stood still");
+        meter.stood_still("process");
     }
 }
 
@@ -72,6 +85,16 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
+    fn a_process_that_stood_still_is_told_s03() {
+        let meter = Meter::new();
+        let counted = "evenkeel_stalls_total{task=\"process\"} 1";
+        overslept(Duration::from_millis(STALLED_MS), &meter);
+        assert!(!meter.render().contains(counted));
+        overslept(Duration::from_millis(STALLED_MS + 1), &meter);
+        assert!(meter.render().contains(counted));
+    }
+
+    #[test]
     fn a_driver_that_stands_still_is_told_and_so_is_its_return_s03() {
         let (health, meter) = (Health::new(Clock::start()), Meter::new());
         health.beat();
@@ -83,5 +106,7 @@ mod tests {
         health.beat();
         look(&health, &meter, None);
         assert!(!health.is_stalled() && meter.render().contains("evenkeel_stalled 0"));
+        let counted = "evenkeel_stalls_total{task=\"driver\"} 1";
+        assert!(meter.render().contains(counted), "it is not forgotten");
     }
 }

@@ -5,6 +5,8 @@ mod support;
 
 #[path = "all/attacks_http.rs"]
 mod attacks_http;
+#[path = "all/attacks_text.rs"]
+mod attacks_text;
 #[path = "all/attacks_websocket.rs"]
 mod attacks_websocket;
 #[path = "all/configuration.rs"]
@@ -19,7 +21,11 @@ mod http_api;
 mod memory;
 #[path = "all/programs.rs"]
 mod programs;
+#[path = "all/rewound.rs"]
+mod rewound;
 #[path = "all/secrets.rs"]
 mod secrets;
 #[path = "all/sessions.rs"]
 mod sessions;
+#[path = "all/tls.rs"]
+mod tls;

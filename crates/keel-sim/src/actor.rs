@@ -63,6 +63,8 @@ pub(crate) struct View {
     /// When a long wait was last told.
     pub(crate) wait_told_at: u64,
     pub(crate) live_since: Option<u64>,
+    /// When each connection was last told lost.
+    pub(crate) lost: BTreeMap<u64, u64>,
     /// Turns whose end was told.
     pub(crate) ended: BTreeSet<TurnId>,
 }

@@ -65,6 +65,11 @@ impl Archive {
         self.params.len() - 1
     }
 
+    /// The params at a version.
+    pub(crate) fn params_at(&self, version: u64) -> Option<&Value> {
+        self.params.get(usize::try_from(version).ok()?)
+    }
+
     /// Whether `params` were in force at `version` or later.
     pub(crate) fn had_params(&self, params: &Value, version: usize) -> bool {
         self.params.iter().skip(version).any(|had| had == params)

@@ -109,7 +109,7 @@ impl World {
                 self.links[link].server_open = false;
                 self.answer_after(server, 0, Input::Lost { conn, end });
             }
-            Output::Freeze { conn } => {
+            Output::Freeze { conn, .. } => {
                 let (link, now) = (conn.0 as usize, self.now);
                 self.links[link].touched = true;
                 self.links[link].up.kill(now);
@@ -129,13 +129,17 @@ impl World {
             Output::Run { run, request } => self.begin_run(server, run, &request),
             Output::Credit { run, bytes } => {
                 if let Some(program) = self.servers[server].programs.get_mut(&run) {
+                    if program.credit == 0 {
+                        // It was not read: its silence begins here.
+                        program.heard_at = self.now;
+                    }
                     program.credit += bytes;
                 }
                 self.plan_program(server, run);
             }
             Output::CancelRun { run } => self.stop_run(server, run, false),
             Output::KillRun { run } => self.stop_run(server, run, true),
-            Output::StallRun { run } => {
+            Output::StallRun { run, .. } => {
                 if let Some(program) = self.servers[server].programs.get_mut(&run) {
                     program.stalled = true;
                 }
@@ -144,14 +148,17 @@ impl World {
                 if let Some(program) = self.servers[server].programs.get_mut(&run)
                     && program.asks == Some(action)
                 {
+                    program.heard_at = self.now;
                     program.asks = None;
                 }
                 self.plan_program(server, run);
             }
-            Output::FailStore { span } => {
+            Output::FailStore { span, .. } => {
                 let until = self.now + u64::try_from(span.as_micros()).unwrap_or(0);
                 self.store.refuses_until = until;
             }
+            // Nothing here asks for it: how inputs wait is the simulator's own.
+            Output::DelayInputs { .. } => {}
             Output::Journal { session, entry } => self.journal(&session, &entry.fact),
             Output::Reply { answer, .. } => {
                 if let node::Answer::Census(census) = answer {
@@ -286,7 +293,7 @@ impl World {
             },
             Output::Load { session } => {
                 let loaded = if fails {
-                    Err(error())
+                    Err(node::LoadFailure::Busy { error: error() })
                 } else {
                     Ok(self.store.load(&session, fence))
                 };

@@ -26,25 +26,6 @@ pub(crate) struct RunParams {
 }
 
 impl World {
-    // What a server tells.
-
-    /// Nothing is told that the synced store does not have.
-    pub(crate) fn check_told(&mut self, link: usize, bytes: &[u8]) {
-        let Some(to) = position(bytes) else {
-            return;
-        };
-        let client = self.links[link].client;
-        let group = self.actors[client].group;
-        let Some(session) = self.sessions[group].clone() else {
-            return;
-        };
-        let head = self.store.head_of(&session);
-        if to > head {
-            let what = format!("#{link} is told {to}, the store has {head}");
-            self.breaks("nothing is told that is not kept", what);
-        }
-    }
-
     // What an application is told.
 
     pub(crate) fn check_event(&mut self, client: usize, event: Event) {
@@ -108,6 +89,7 @@ impl World {
         if fresh && range.from.get() == 1 {
             view.fold = Snapshot::default();
             view.at = 0;
+            view.ended.clear();
         }
         let at = view.at;
         if range.from.get() != at + 1 {
@@ -119,9 +101,6 @@ impl World {
         };
         if let keel_wire::Event::TurnEnded(ended) = told
             && !view.ended.insert(ended.turn.clone())
-            && !fresh
-            && range.from.get() != 1
-            && view.at >= range.from.get()
         {
             return self.breaks(
                 "a turn ends once",
@@ -167,6 +146,7 @@ impl World {
         if std::mem::take(&mut view.fresh) && range.from.get() <= 1 {
             view.fold = Snapshot::default();
             view.at = 0;
+            view.ended.clear();
         }
         let at = view.at;
         let why = fault.map(|fault| fault.code.clone());
@@ -219,6 +199,12 @@ impl World {
             return self.breaks("one loss at a time", what);
         }
         view.lost_at = Some(now);
+        // One that was lost may last again, and be lost again; but it has to last first.
+        let before = view.lost.insert(conn, now);
+        if let Some(before) = before.filter(|before| now < before + 2 * SECOND) {
+            let what = format!("client {client} lost {conn} at {before} and at {now}");
+            return self.breaks("one loss is told once", what);
+        }
         let newer = self.actors[client]
             .carrier
             .map(|link| self.links[link].conn.0);
@@ -373,6 +359,7 @@ impl World {
             self.audit_client(client);
         }
         self.audit_turns();
+        self.audit_stalls();
         if self.stretch != crate::world::Stretch::Chaos {
             self.go_on_healing();
         }
@@ -456,6 +443,52 @@ impl World {
         }
     }
 
+    /// Nobody is shown as live whose program has long been silent: that is told after 5 s.
+    fn audit_stalls(&mut self) {
+        let now = self.now;
+        if now < self.unwell_at + 10 * SECOND {
+            return;
+        }
+        let silent = |since: u64| now > since + 5 * SECOND + 2 * SECOND;
+        let stuck: Vec<(usize, SessionId, u64)> = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, server)| server.up && !server.draining)
+            .flat_map(|(at, server)| server.programs.values().map(move |program| (at, program)))
+            .filter(|(_, program)| program.stalled && !program.cancelled && !program.ended)
+            .filter(|(_, program)| silent(program.heard_at))
+            .map(|(at, program)| (at, program.session.clone(), program.heard_at))
+            .collect();
+        for (server, session, since) in stuck {
+            for client in 0..self.actors.len() {
+                self.check_stall_shown(client, server, &session, since);
+            }
+        }
+    }
+
+    fn check_stall_shown(&mut self, client: usize, server: usize, session: &SessionId, since: u64) {
+        let actor = &self.actors[client];
+        let awake = actor.started && !actor.gone && actor.asleep_until.is_none();
+        let (Some(link), Some(live_since)) =
+            (actor.carrier.filter(|_| awake), actor.view.live_since)
+        else {
+            return;
+        };
+        let wire = &self.links[link];
+        let lane = &wire.down;
+        let flows = lane.dead_since.is_none() && lane.rate.is_none() && lane.held_until <= self.now;
+        let here = wire.server == server && wire.client_open && wire.server_open && flows;
+        let steady = self.now > live_since.max(actor.well_since) + 2 * SECOND;
+        if here && steady && actor.view.session.as_ref() == Some(session) {
+            let what = format!(
+                "client {client} is live, its program is silent since {} ms",
+                since / MS
+            );
+            self.breaks("live is honest", what);
+        }
+    }
+
     fn audit_turns(&mut self) {
         // Accepted turns wait for each other; begun ones have clocks.
         let bound = 12 * SECOND + 8 * SECOND + 12 * SECOND;
@@ -473,13 +506,4 @@ impl World {
             self.breaks("a turn ends within its limits", late);
         }
     }
-}
-
-/// The last position that an event frame covers, read without parsing all of it.
-fn position(bytes: &[u8]) -> Option<u64> {
-    let rest = bytes.strip_prefix(br#"{"type":"event","from":"#)?;
-    let comma = rest.iter().position(|byte| *byte == b',')?;
-    let rest = rest[comma..].strip_prefix(br#","to":"#)?;
-    let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }

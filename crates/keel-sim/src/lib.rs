@@ -36,6 +36,7 @@ mod runner;
 mod runs;
 mod setup;
 mod store;
+mod told;
 mod trace;
 mod wires;
 mod world;

@@ -2,7 +2,7 @@
 
 use keel_core::{
     client::{ConnEnd as ClientEnd, Input as ClientInput},
-    node::{self, Ask, AskId, ConnEnd as ServerEnd},
+    node::{self, Ask, AskId, ConnEnd as ServerEnd, Strike},
 };
 use keel_wire::{CloseCode, Code, Fault, FaultFrame, FaultId, Injection, Origin, ServerFrame};
 
@@ -130,11 +130,13 @@ impl World {
                 self.disturb(other, self.now + SECOND);
             }
         }
-        let question = Ask::Inject {
+        let question = Ask::Inject(Strike {
             session,
             participant: None,
-            injection: Injection::Panic,
-        };
+            injection: Injection::Panic { times: 1 },
+            for_ms: None,
+            seed: None,
+        });
         for server in 0..self.servers.len() {
             if self.servers[server].up {
                 let question = question.clone();
@@ -253,11 +255,13 @@ impl World {
                 server,
                 node::Input::Ask {
                     ask: AskId(2),
-                    question: Ask::Inject {
+                    question: Ask::Inject(Strike {
                         session,
                         participant: None,
                         injection: Injection::ExpireToken,
-                    },
+                        for_ms: None,
+                        seed: None,
+                    }),
                 },
             );
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use keel_core::node::{RunFailure, RunRequest};
-use keel_wire::{ActionId, Code, TurnId};
+use keel_wire::{ActionId, Code, SessionId, TurnId};
 
 use crate::{chance::Chance, mix::ProviderMix};
 
@@ -25,7 +25,10 @@ pub(crate) enum Act {
 /// One run of a program.
 #[derive(Debug)]
 pub(crate) struct Program {
+    pub(crate) session: SessionId,
     pub(crate) turn: TurnId,
+    /// Since when a silence is its own: it has said something, was answered, or is read again.
+    pub(crate) heard_at: u64,
     pub(crate) attempt: u32,
     pub(crate) script: VecDeque<(u64, Act)>,
     pub(crate) credit: usize,
@@ -87,7 +90,9 @@ impl Program {
         }
         script.push_back((1_000, Act::Finish));
         Self {
+            session: request.session.clone(),
             turn: request.turn.clone(),
+            heard_at: 0,
             attempt: request.attempt,
             script,
             credit: 256 * 1024,

@@ -6,7 +6,7 @@ use keel_wire::Code;
 use crate::{
     cell::Kind,
     laws::RunParams,
-    mix::MS,
+    mix::{MS, Room},
     mutant::Mutant,
     program::{Act, Program, failure, words},
     queue::Happening,
@@ -46,10 +46,29 @@ impl World {
         });
         self.note(format_args!("run {} of {} begins", run.0, request.turn));
         program.said = self.chance.between(0, 99);
+        program.heard_at = self.now;
+        self.check_slot(server, request);
         if self.servers[server].programs.insert(run, program).is_some() {
             self.breaks("a run is begun once", format!("{run:?}"));
         }
         self.plan_program(server, run);
+    }
+
+    /// Where slots are few nothing runs without one.
+    fn check_slot(&mut self, server: usize, request: &node::RunRequest) {
+        let alive = |program: &&Program| !program.ended && !program.killed;
+        let fits = match self.mix.room {
+            Room::Unbounded => true,
+            // It is written with the start of the turn, or before.
+            Room::Sessions(_) => self.store.holds_slot(&request.session),
+            Room::Turns(slots) => {
+                self.servers[server].programs.values().filter(alive).count() < slots
+            }
+        };
+        if !fits {
+            let what = format!("{} of {}", request.turn, request.session);
+            self.breaks("nothing runs without a slot", what);
+        }
     }
 
     pub(crate) fn plan_program(&mut self, server: usize, run: node::RunId) {
@@ -197,6 +216,11 @@ impl World {
         }
         if let Some(kind) = strike {
             self.strike_run(server, run, kind);
+        }
+        if let Some(program) = self.servers[server].programs.get_mut(&run)
+            && !outputs.is_empty()
+        {
+            program.heard_at = self.now;
         }
         for output in outputs {
             self.trace.number(3);

@@ -11,7 +11,8 @@ use keel_wire::{
     Seq, SessionId, StreamId,
     limits::TEXT_BYTES_MAX,
     record::{
-        Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot, compact,
+        Batch, Fence, Loaded, LoadedStream, SessionRow, SlotRow, StoredEvent, StoredSnapshot,
+        compact,
     },
 };
 
@@ -102,6 +103,12 @@ impl Store {
 
     pub(crate) fn head_of(&self, session: &SessionId) -> u64 {
         self.kept.get(session).map_or(0, |kept| kept.row.head.get())
+    }
+
+    /// Whether a session's row says that it has a slot.
+    pub(crate) fn holds_slot(&self, session: &SessionId) -> bool {
+        let row = self.kept.get(session).map(|kept| &kept.row);
+        row.is_some_and(|row| row.slot == Some(SlotRow::Held))
     }
 
     /// When a log was last written.

@@ -35,7 +35,7 @@ type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [Check; 17] = [
+    let checks: [Check; 18] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),
@@ -51,6 +51,7 @@ pub async fn run<F: Factory>(factory: &F) {
         |store| Box::pin(listings::paging_under_updates_sees_nothing_twice(store)),
         |store| Box::pin(listings::unsettled_is_what_start_up_must_settle(store)),
         |store| Box::pin(sundry::text_is_kept_as_it_is_a68(store)),
+        |store| Box::pin(sundry::a_row_is_read_alone(store)),
         |store| Box::pin(sundry::journals_are_bounded(store)),
         |store| Box::pin(sundry::deleted_means_forgotten(store)),
     ];

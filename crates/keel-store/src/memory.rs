@@ -175,6 +175,10 @@ impl Store for Memory {
         Box::pin(async move { head.await.map_err(without_outcome) })
     }
 
+    fn row(&self, session: &SessionId) -> BoxFuture<Result<Option<SessionRow>, StoreError>> {
+        self.read(|state| Ok(state.row(session)))
+    }
+
     fn load(&self, session: &SessionId) -> BoxFuture<Result<Option<Loaded>, StoreError>> {
         self.read(|state| Ok(state.load(session)))
     }

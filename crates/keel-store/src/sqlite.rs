@@ -122,6 +122,11 @@ impl Store for Sqlite {
         Box::pin(async { answer.await.map_err(without_outcome) })
     }
 
+    fn row(&self, session: &SessionId) -> BoxFuture<Result<Option<SessionRow>, StoreError>> {
+        let session = session.clone();
+        self.readers.read(move |conn| read::row(conn, &session))
+    }
+
     fn load(&self, session: &SessionId) -> BoxFuture<Result<Option<Loaded>, StoreError>> {
         let session = session.clone();
         self.readers.read(move |conn| read::load(conn, &session))

@@ -80,6 +80,12 @@ pub trait Store: Send + Sync + 'static {
     /// While an unknown outcome cannot be settled (`Fsync`, `Io`): ask again later.
     fn head(&self, session: &SessionId) -> BoxFuture<Result<Option<Head>, StoreError>>;
 
+    /// What a session is, without its log; `None` if there is no such session.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot be read.
+    fn row(&self, session: &SessionId) -> BoxFuture<Result<Option<SessionRow>, StoreError>>;
+
     /// Everything needed to bring a session into memory; `None` if there is no such session.
     ///
     /// # Errors

@@ -105,6 +105,10 @@ codes! {
         "The command was not run: its time to live had passed.";
     "duplicate" Duplicate, Command, None, NEVER,
         "The command had been run before, and its receipt is no longer kept.";
+    "outcome_unknown" OutcomeUnknown, Command, None, TRY_AGAIN,
+        "The server no longer knows what became of the command: it may have run, or not.";
+    "prompt_quarantined" PromptQuarantined, Command, None, TRY_AGAIN,
+        "The prompt has crashed the program twice, and is not run again for a while.";
     "outbox_full" OutboxFull, Command, None, TRY_AGAIN,
         "The command was not taken: as many wait to be sent as may.";
 

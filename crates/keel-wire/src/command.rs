@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ActionId, CloseCode, Code, TurnId, codec::DecodeError, tagged::tagged};
+use crate::{
+    ActionId, CloseCode, Code, FaultId, TurnId, UnixMillis, codec::DecodeError, tagged::tagged,
+};
 
 tagged! {
     /// A command, by name. Unknown names are answered with a fault, not a closed connection.
@@ -96,6 +98,22 @@ pub struct InjectFault {
     /// How long, in milliseconds, where the fault lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
+    /// What chance decides in it; absent means by chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// Something that was broken on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Injected {
+    /// Names it: what comes of it has this as `injected` in its detail.
+    pub id: FaultId,
+    /// What is broken.
+    pub fault: Injection,
+    /// What chance decided in it; with the same one it is the same again.
+    pub seed: u64,
+    /// When it ends by itself; one that does not last has ended already.
+    pub until: UnixMillis,
 }
 
 /// What can be broken on purpose.
@@ -123,10 +141,28 @@ pub enum Injection {
     StallProvider,
     /// The store refuses to write.
     FailStore,
-    /// The session's machine panics.
-    Panic,
+    /// The server handles late what it is told, so that it counts as overloaded.
+    SlowServer,
+    /// The session's machine panics: once, or twice on the same command, which ends the session.
+    Panic {
+        /// How often, 1 or 2. Over HTTP it is once, whatever this says.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u32,
+    },
     /// The token counts as expired.
     ExpireToken,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde wants"
+)]
+const fn is_once(times: &u32) -> bool {
+    *times == once()
 }
 
 fn known_code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     ActionId, BusyPolicy, CommandId, EndReason, Fault, ParticipantId, Role, Seq, TurnId,
-    codec::DecodeError, frame::RawData, tagged::tagged,
+    UnixMillis, codec::DecodeError, frame::RawData, tagged::tagged,
 };
 
 tagged! {
@@ -153,6 +153,9 @@ pub struct TurnAccepted {
     pub text: String,
     /// Turns before it; 0 means it runs now.
     pub position: u32,
+    /// It is not to be begun after this, by the server's wall clock; absent means whenever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_by: Option<UnixMillis>,
 }
 
 /// `turn.started`.

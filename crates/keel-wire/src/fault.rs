@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     Code, FaultCode, FaultId, SessionId, TurnId, UnixMillis,
-    limits::{FAULT_CAUSES_MAX, FAULT_MESSAGE_BYTES_MAX},
+    fit::json_len,
+    limits::{FAULT_CAUSES_MAX, FAULT_DETAIL_BYTES_MAX, FAULT_MESSAGE_BYTES_MAX},
 };
 
 pub(crate) const NOW: Retry = Retry::Now;
@@ -181,6 +182,21 @@ impl Fault {
     pub fn detail(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.detail.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// With facts that somebody else collected. What is too much is left out, but for its `cause`.
+    #[must_use]
+    pub fn details(mut self, detail: Map<String, Value>) -> Self {
+        let bytes = json_len(&detail);
+        if bytes <= FAULT_DETAIL_BYTES_MAX {
+            self.detail = detail;
+            return self;
+        }
+        self.detail = detail
+            .into_iter()
+            .filter(|(key, value)| key == "cause" && json_len(value) <= 64)
+            .collect();
+        self.detail("omitted_bytes", bytes)
     }
 
     /// With a retry of its own.

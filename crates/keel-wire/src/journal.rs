@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CloseCode, EndReason, Evidence, Fault, Injection, InstanceId, Joined, ParticipantId, Range,
+    CloseCode, EndReason, Evidence, Fault, Injected, InstanceId, Joined, ParticipantId, Range,
     Strategy, TurnEnd, TurnId, UnixMillis,
 };
 
@@ -161,8 +161,8 @@ pub enum Fact {
     },
     /// Something was broken on purpose.
     Injected {
-        /// What.
-        injection: Injection,
+        /// What, and its id.
+        injected: Injected,
     },
     /// A law did not hold. Never expected; raised as an error in the log too.
     AuditFailed {

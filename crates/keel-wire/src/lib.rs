@@ -14,6 +14,7 @@ pub mod codec;
 mod command;
 mod event;
 mod fault;
+mod fit;
 mod frame;
 mod grant;
 mod ids;
@@ -30,7 +31,7 @@ pub use close::{CloseCode, Verdict};
 pub use code::{Code, FaultCode};
 pub use codec::DecodeError;
 pub use command::{
-    Answer, CancelTurn, Command, EndSession, InjectFault, Injection, Say, Send, SetParams,
+    Answer, CancelTurn, Command, EndSession, InjectFault, Injected, Injection, Say, Send, SetParams,
 };
 pub use event::{
     Action, Event, Item, LeaveReason, Message, ParamsApplied, ParamsChanged, ParticipantJoined,
@@ -38,6 +39,7 @@ pub use event::{
     TurnEnded, TurnStarted, TurnWaiting,
 };
 pub use fault::{Fault, Leg, Origin, Retry, Scope, Todo};
+pub use fit::json_len;
 pub use frame::{
     Ack, Admission, Auth, Beat, BeatPlan, ClientFrame, CommandFrame, Detach, Ended, Ephemeral,
     EventFrame, Evidence, FaultFrame, Gap, Goaway, Hello, History, Joined, Queued, RawData,

@@ -24,3 +24,17 @@ pub const SNAPSHOT_TURNS_MAX: usize = 8;
 pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of a prompt that a snapshot keeps of a turn (its beginning).
 pub const SNAPSHOT_PROMPT_BYTES_MAX: usize = 1024;
+/// Largest snapshot that is sent, in bytes of JSON; what is larger is told with shorter texts.
+pub const SNAPSHOT_BYTES_MAX: usize = 224 * 1024;
+/// Bytes of a participant's subject in a snapshot that would be larger.
+pub const SNAPSHOT_SUBJECT_BYTES_MAX: usize = 64;
+/// Bytes of a session's project.
+pub const PROJECT_BYTES_MAX: usize = 256;
+/// Bytes, as JSON, of what a turn may wait for.
+pub const ACTION_BYTES_MAX: usize = 16 * 1024;
+/// Bytes, as JSON, of one item of a turn.
+pub const ITEM_BYTES_MAX: usize = 192 * 1024;
+/// Bytes, as JSON, of a fault's `detail`.
+pub const FAULT_DETAIL_BYTES_MAX: usize = 16 * 1024;
+/// Longest `stop_reason` of a turn, in bytes.
+pub const STOP_REASON_BYTES_MAX: usize = 256;

@@ -58,6 +58,8 @@ pub struct StreamRow {
     pub consumed: Seq,
     /// Receipts up to here are forgotten.
     pub receipts_ack: Seq,
+    /// What became of commands up to here that have no receipt is not known.
+    pub forgotten: Seq,
 }
 
 /// Where a session stands with its backend's capacity.
@@ -72,6 +74,9 @@ pub enum SlotRow {
         order: u64,
         /// When it is given up.
         until: UnixMillis,
+        /// It had been admitted before: without its place it goes on, without a slot.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
 }
 
@@ -113,8 +118,25 @@ pub struct StoredSnapshot {
     pub seq: Seq,
     /// The fold.
     pub snapshot: Snapshot,
-    /// Prompts of turns that have not begun, whole.
+    /// Prompts of turns that are open, whole.
     pub prompts: Vec<(TurnId, String)>,
+    /// When turns are no longer to be begun that have not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begin_by: Vec<(TurnId, UnixMillis)>,
+    /// Prompts that crashed the program of late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crashed: Vec<CrashedPrompt>,
+}
+
+/// A prompt that crashed the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashedPrompt {
+    /// What it is known by.
+    pub print: String,
+    /// How often.
+    pub crashes: u32,
+    /// When it last did.
+    pub last_at: UnixMillis,
 }
 
 /// Everything that one commit writes.

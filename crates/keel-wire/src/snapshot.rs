@@ -246,6 +246,7 @@ mod tests {
                 command,
                 text,
                 position: 0,
+                begin_by: None,
             }
             .into(),
         );

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Fault, Leg, UnixMillis};
+use crate::{Code, Fault, Injected, Leg, UnixMillis};
 
 /// What a session or a leg is waiting to have rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -152,6 +152,9 @@ pub struct Status {
     /// The legs that the session has.
     #[serde(default)]
     pub legs: Vec<LegStatus>,
+    /// What is broken on purpose at present.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<Injected>,
     /// Since when, by the wall clock of who says it.
     pub since: UnixMillis,
 }

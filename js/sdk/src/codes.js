@@ -43,6 +43,8 @@ export const CODES = {
   session_duration_limit: row('session', 4408, NEVER, 'The session has lasted as long as it may.'),
   expired: row('command', null, TRY_AGAIN, 'The command was not run: its time to live had passed.'),
   duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),
+  outcome_unknown: row('command', null, TRY_AGAIN, 'The server no longer knows what became of the command: it may have run, or not.'),
+  prompt_quarantined: row('command', null, TRY_AGAIN, 'The prompt has crashed the program twice, and is not run again for a while.'),
   outbox_full: row('command', null, TRY_AGAIN, 'The command was not taken: as many wait to be sent as may.'),
   provider_crashed: row('turn', null, TRY_AGAIN, 'The program behind the session ended without finishing its answer.'),
   provider_timeout: row('turn', null, TRY_AGAIN, 'The program behind the session fell silent for longer than it may.'),

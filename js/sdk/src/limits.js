@@ -26,6 +26,8 @@ export const BEATS_BEHIND_MAX = 2;
 export const BEATS_REPLAYING_MAX = 5;
 /** Events after which a client acknowledges without being asked by a beat. */
 export const ACK_EVERY_EVENTS = 64;
+/** The same, after so long: less than the shortest silence that a server suspects. */
+export const ACK_EVERY = s(1);
 /** A client whose clocks disagree by more than this has slept. */
 export const SLEPT_MIN = s(2);
 /** The longest that a client is asked to wait for its first retry. */
@@ -60,6 +62,9 @@ export const STABLE_AFTER = s(10);
 /** The first step of the full-jitter exponential back-off, and its largest. */
 export const BACKOFF_BASE = ms(100);
 export const BACKOFF_CAP = s(5);
+/** Its largest step towards a server that cannot be reached and whose clients are few; beyond that share it grows with the outage. */
+export const BACKOFF_FEW = ms(250);
+export const BACKOFF_FEW_SHARE = 12;
 
 /** Bytes of a command's frame besides its data, at most. */
 export const COMMAND_ENVELOPE_BYTES = 256;

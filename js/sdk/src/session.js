@@ -143,9 +143,9 @@ export class Session {
     return this.command('session.end', {}, options);
   }
 
-  /** Breaks something at the server, where that is switched on and the token allows it. @param {{ kind: string, [fact: string]: unknown }} fault @param {{ for_ms?: number } & CommandOptions} [options] */
-  inject(fault, { for_ms, ...options } = {}) {
-    return this.command('debug.fault', { fault, for_ms }, options);
+  /** Breaks something at the server, where that is switched on and the token allows it. @param {{ kind: string, [fact: string]: unknown }} fault @param {{ for_ms?: number, seed?: number } & CommandOptions} [options] */
+  inject(fault, { for_ms, seed, ...options } = {}) {
+    return this.command('debug.fault', { fault, for_ms, seed }, options);
   }
 
   /**

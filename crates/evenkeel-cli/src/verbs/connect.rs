@@ -10,7 +10,7 @@ mod show;
 use std::{collections::VecDeque, process::ExitCode};
 
 use evenkeel::{
-    Client, Event, Events, LogEvent, Receipt, Session, Simulate,
+    Builder, Client, Event, Events, LogEvent, Receipt, Session, Simulate,
     wire::{self, Admission, Role, Seq, SessionId, TurnEnd, TurnId},
 };
 use serde_json::{Value, json};
@@ -75,6 +75,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         .token(target.token)
         .role(args.role)
         .sdk(concat!("evenkeel-cli/", env!("CARGO_PKG_VERSION")));
+    if let Some(ca) = target.ca {
+        builder = trusting(builder, &ca)?;
+    }
     if let Some(session) = args.session.or(id) {
         builder = builder.session(session);
     }
@@ -107,6 +110,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let done = Box::pin(talk.run(events)).await;
     session.detach().await;
     done
+}
+
+#[cfg(feature = "tls")]
+#[expect(clippy::unnecessary_wraps, reason = "without TLS it is refused")]
+fn trusting(builder: Builder, ca: &[u8]) -> Result<Builder, Failure> {
+    Ok(builder.roots_pem(ca))
+}
+
+#[cfg(not(feature = "tls"))]
+fn trusting(_: Builder, _: &[u8]) -> Result<Builder, Failure> {
+    Err(Failure::usage("--ca: this build speaks no TLS"))
 }
 
 /// One participant's side of the conversation.

@@ -1,5 +1,9 @@
 //! `drill`: real processes, real faults; and the processes that a drill is made of.
 
+mod providers;
+mod server;
+mod store;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,7 +13,7 @@ use std::{
 
 use clap::Args as ClapArgs;
 use evenkeel::wire::Role;
-use keel_drill::{Options, Report, agent, endpoint};
+use keel_drill::{Mutant, Options, Report, agent, endpoint};
 
 use crate::{
     exit::{FAILED, Failure},
@@ -27,6 +31,9 @@ pub(crate) struct Args {
     /// Rows at once
     #[arg(long, default_value_t = 4)]
     parallel: usize,
+    /// Runs each row once more with its mutant planted, which must turn it red
+    #[arg(long)]
+    mutants: bool,
     /// For everything that is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -49,6 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         only: args.only,
         heart: Duration::from_secs(args.heart_s),
         parallel: args.parallel.max(1),
+        mutants: args.mutants,
         seed: args.seed,
     };
     let report = keel_drill::run(&options, terminal::say)
@@ -73,6 +81,8 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
     fs::write(path, text + "\n").map_err(Failure::unavailable)
 }
 
+pub(crate) use server::{ServerArgs, run as server};
+
 /// A client process of a drill.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Client {
@@ -88,6 +98,16 @@ pub(crate) struct Client {
     role: Option<String>,
     #[arg(long)]
     wait: bool,
+    /// Clients in this process
+    #[arg(long, default_value_t = 1)]
+    crowd: u32,
+    #[arg(long, value_parser = mutant)]
+    mutant: Option<Mutant>,
+}
+
+/// A mutant by its name.
+fn mutant(name: &str) -> Result<Mutant, String> {
+    Mutant::named(name).ok_or_else(|| format!("no mutant {name:?}"))
 }
 
 pub(crate) async fn client(args: Client) -> Result<ExitCode, Failure> {
@@ -104,6 +124,8 @@ pub(crate) async fn client(args: Client) -> Result<ExitCode, Failure> {
         backend: args.backend,
         role,
         wait: args.wait,
+        crowd: args.crowd,
+        mutant: args.mutant,
     };
     let done = Box::pin(endpoint::main(endpoint)).await;
     done.map_err(|error| Failure::unavailable(format!("{error:#}")))?;
@@ -115,6 +137,8 @@ pub(crate) async fn client(args: Client) -> Result<ExitCode, Failure> {
 pub(crate) struct Agent {
     #[arg(long)]
     witness: PathBuf,
+    #[arg(long)]
+    lies: bool,
 }
 
 pub(crate) fn agent(args: Agent) -> Result<ExitCode, Failure> {
@@ -122,6 +146,7 @@ pub(crate) fn agent(args: Agent) -> Result<ExitCode, Failure> {
         witness: args.witness,
         lines: 50,
         pace: Duration::from_millis(20),
+        lies: args.lies,
     };
     agent::main(script).map_err(|error| Failure::unavailable(format!("{error:#}")))?;
     Ok(ExitCode::SUCCESS)

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use keel_server::{
-    Config, Server, StartError,
+    Config, Reload, Server, StartError,
     config::{Source, Store},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
@@ -17,10 +17,22 @@ const DATA: &str = "/var/lib/evenkeel";
 pub(crate) struct Args {
     /// The configuration; `evenkeel.toml` is read where there is one
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    // From here on a hang-up asks for a reload and ends nothing.
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::temporary)?;
+    let server = bind(args).await?;
+    let reloading = tokio::spawn(reload(hangup, server.reload()));
+    let ran = server.run(stop()?).await.map_err(Failure::temporary);
+    reloading.abort();
+    ran?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A server as configured, that listens and does not answer yet.
+pub(super) async fn bind(args: Args) -> Result<Server, Failure> {
     let source = match args.config {
         Some(path) => Source::File(path),
         None => Source::FileIfThere("evenkeel.toml".into()),
@@ -30,11 +42,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         config.store.path = DATA.into();
     }
     keel_server::init_log(&config.log);
-    let server = Server::bind(config)
-        .await
-        .map_err(|error| refused(&error))?;
-    server.run(stop()?).await.map_err(Failure::temporary)?;
-    Ok(ExitCode::SUCCESS)
+    Server::bind(config).await.map_err(|error| refused(&error))
+}
+
+async fn reload(mut hangup: Signal, reload: Reload) {
+    while hangup.recv().await.is_some() {
+        reload.now();
+    }
 }
 
 /// Why a server did not start, as an exit code: a supervisor need not try again what is configured
@@ -42,7 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 pub(super) fn refused(error: &StartError) -> Failure {
     match error {
         StartError::Listen { .. } => Failure::unavailable(error),
-        StartError::Key(_) => Failure::config(error),
+        StartError::Key(_) | StartError::Tls(_) => Failure::config(error),
         StartError::Open(_) | StartError::Store(_) | StartError::Thread(_) => {
             Failure::temporary(error)
         }

@@ -12,6 +12,23 @@ use tempfile::TempDir;
 use crate::home::{command, stderr, stdout, terminate};
 
 #[test]
+fn a_certificate_that_is_not_there_is_refused_with_its_option_its_file_and_78() {
+    let dir = TempDir::new().expect("a directory");
+    fs::create_dir(dir.path().join("etc")).expect("a directory");
+    let text = "[server]\nlisten = \"127.0.0.1:0\"\n[server.tls]\ncert = \"cert.pem\"\n\
+                [store]\nkind = \"memory\"\npath = \"data\"\n";
+    fs::write(dir.path().join("etc/e.toml"), text).expect("written");
+    let output = command(dir.path())
+        .args(["serve", "--config", "etc/e.toml"])
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(78));
+    // It is looked for beside the file that names it.
+    let wanted = "server.tls.cert: etc/cert.pem: ";
+    assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+}
+
+#[test]
 fn a_wrong_option_is_refused_with_its_line_and_78() {
     let dir = TempDir::new().expect("a directory");
     fs::write(

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use keel_core::client::{ConnEnd, DialFailure};
+use keel_core::client::{ConnEnd, DialFailure, TlsFailure};
 use keel_wire::{SUBPROTOCOL, limits::FRAME_OUT_BYTES_MAX};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::{
@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::Endpoint;
+use super::{Endpoint, Trust};
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -65,7 +65,7 @@ impl Failed {
     }
 }
 
-pub(super) async fn dial(endpoint: &Endpoint) -> Result<Socket, Failed> {
+pub(super) async fn dial(endpoint: &Endpoint, trust: &Trust) -> Result<Socket, Failed> {
     let stream = connect(endpoint).await?;
     // Without it a small frame waits for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
@@ -76,21 +76,8 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Socket, Failed> {
     config.max_write_buffer_size = WRITE_BYTES_MAX;
     config.max_message_size = Some(FRAME_OUT_BYTES_MAX);
     config.max_frame_size = Some(FRAME_OUT_BYTES_MAX);
-    let upgraded = upgrade(endpoint, request, stream, config).await;
-    upgraded.map_err(|error| {
-        // How the TLS library tells that a certificate or a handshake is no good.
-        if let Error::Io(io) = &error
-            && endpoint.tls
-            && io.kind() == io::ErrorKind::InvalidData
-        {
-            let message = io.to_string();
-            return Failed {
-                kind: DialFailure::Tls,
-                message,
-            };
-        }
-        of_upgrade(&error)
-    })
+    let upgraded = upgrade(endpoint, trust, request, stream, config).await;
+    upgraded.map_err(|error| of_upgrade(endpoint, &error))
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failed> {
@@ -123,6 +110,7 @@ fn request(endpoint: &Endpoint) -> Result<Request, Failed> {
 #[cfg(feature = "tls")]
 async fn upgrade(
     _: &Endpoint,
+    trust: &Trust,
     request: Request,
     stream: TcpStream,
     config: WebSocketConfig,
@@ -132,14 +120,17 @@ async fn upgrade(
         // An error says that the process has one already, which is what is wanted.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
+    let connector = trust.connector();
     let upgraded =
-        tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), None).await;
+        tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector);
+    let upgraded = upgraded.await;
     upgraded.map(|(socket, _)| socket)
 }
 
 #[cfg(not(feature = "tls"))]
 async fn upgrade(
     endpoint: &Endpoint,
+    _: &Trust,
     request: Request,
     stream: TcpStream,
     config: WebSocketConfig,
@@ -154,7 +145,7 @@ async fn upgrade(
     upgraded.map(|(socket, _)| socket)
 }
 
-fn of_upgrade(error: &Error) -> Failed {
+fn of_upgrade(endpoint: &Endpoint, error: &Error) -> Failed {
     let message = error.to_string();
     let kind = match error {
         Error::Http(response) => {
@@ -168,7 +159,11 @@ fn of_upgrade(error: &Error) -> Failed {
                 message: format!("the server answered {}", response.status()),
             };
         }
-        Error::Tls(_) | Error::Url(_) => DialFailure::Tls,
+        Error::Tls(_) | Error::Url(_) => DialFailure::Tls(TlsFailure::Handshake),
+        // How the TLS library tells that a certificate or a handshake is no good.
+        Error::Io(error) if endpoint.tls && error.kind() == io::ErrorKind::InvalidData => {
+            DialFailure::Tls(tls_failure(error))
+        }
         Error::Io(error) => return Failed::of_io(error),
         Error::ConnectionClosed
         | Error::AlreadyClosed
@@ -180,6 +175,16 @@ fn of_upgrade(error: &Error) -> Failed {
         | Error::HttpFormat(_) => DialFailure::Other,
     };
     Failed { kind, message }
+}
+
+#[cfg(feature = "tls")]
+fn tls_failure(error: &io::Error) -> TlsFailure {
+    super::trust::failure(error).unwrap_or(TlsFailure::Handshake)
+}
+
+#[cfg(not(feature = "tls"))]
+const fn tls_failure(_: &io::Error) -> TlsFailure {
+    TlsFailure::Handshake
 }
 
 /// In seconds; a date is passed over, because clocks differ.

@@ -95,8 +95,9 @@ impl Driver {
         let (connection, task) = Connection::new(conn, self.reporter.clone(), abort);
         self.connections.insert(conn, connection);
         let endpoint = Endpoint::parse(address);
+        let trust = self.trust.clone();
         self.tasks.spawn(async move {
-            task.run(endpoint).await;
+            task.run(endpoint, trust).await;
             Done::Connection
         });
     }

@@ -7,6 +7,7 @@
 use keel_wire::{Cursor, Epoch, EventFrame, Gap, Range, Seq, Snapshot, Text, limits::INTEGER_MAX};
 
 use super::LogEvent;
+use crate::Instant;
 
 /// What has been applied.
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub(super) struct Fold {
     pub(super) snapshot: Snapshot,
     /// Positions since the server was last told the cursor.
     pub(super) unacked: u64,
+    /// When that was.
+    pub(super) acked_at: Option<Instant>,
     pub(super) duplicates: u64,
 }
 

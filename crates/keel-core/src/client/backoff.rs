@@ -40,12 +40,14 @@ impl Backoff {
         Self::Table([1, 2, 4].map(Duration::from_secs).into())
     }
 
-    /// The wait before try `tries + 1`; `None` when there is none left.
-    pub(super) fn delay(&self, tries: u32, mint: &mut Mint) -> Option<Duration> {
+    /// The wait before try `tries + 1`, drawn from no more than `most`; `None` when there is none left.
+    /// A table waits as it says.
+    pub(super) fn delay(&self, tries: u32, most: Duration, mint: &mut Mint) -> Option<Duration> {
         match self {
             Self::FullJitter { .. } if tries == 0 => Some(Duration::ZERO),
             Self::FullJitter { base, cap } => {
-                let span = base.saturating_mul(1 << (tries - 1).min(20)).min(*cap);
+                let doubled = base.saturating_mul(1 << (tries - 1).min(20));
+                let span = doubled.min(*cap).min(most);
                 let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
                 Some(Duration::from_micros(mint.below(micros.saturating_add(1))))
             }
@@ -60,8 +62,11 @@ mod tests {
 
     fn delays(backoff: &Backoff, tries: u32) -> Vec<Option<u64>> {
         let mut mint = Mint::new(1);
-        let secs = |tries| backoff.delay(tries, &mut mint).map(|delay| delay.as_secs());
-        (0..tries).map(secs).collect()
+        let delay = |tries| backoff.delay(tries, Duration::MAX, &mut mint);
+        (0..tries)
+            .map(delay)
+            .map(|delay| delay.map(|delay| delay.as_secs()))
+            .collect()
     }
 
     #[test]
@@ -80,10 +85,11 @@ mod tests {
     fn full_jitter_starts_at_once_spreads_and_is_capped_m28() {
         let backoff = Backoff::default();
         let mut mint = Mint::new(7);
-        assert_eq!(backoff.delay(0, &mut mint), Some(Duration::ZERO));
+        let unbounded = Duration::MAX;
+        assert_eq!(backoff.delay(0, unbounded, &mut mint), Some(Duration::ZERO));
         for tries in 1..64 {
             let draws: Vec<_> = (0..64)
-                .filter_map(|_| backoff.delay(tries, &mut mint))
+                .filter_map(|_| backoff.delay(tries, unbounded, &mut mint))
                 .collect();
             let span = (limits::BACKOFF_BASE * (1 << (tries - 1).min(10))).min(limits::BACKOFF_CAP);
             assert!(draws.iter().all(|draw| *draw <= span), "try {tries}");

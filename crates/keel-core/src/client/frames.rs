@@ -2,7 +2,8 @@
 
 use keel_wire::{
     Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, Origin, Range,
-    Receipt, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded, limits::FRAME_OUT_BYTES_MAX,
+    Receipt, ReceiptBody, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded,
+    limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{
@@ -58,19 +59,22 @@ impl Client {
         }
     }
 
-    /// A silent connection speaks. It is kept, unless the other has said hello: then the server will
-    /// close this one, and only if that fails is it of use.
+    /// A silent connection speaks. What it says counts at once; it is kept in the other's stead once it
+    /// has lasted, unless the other has said hello: then the server will close this one.
     fn heard_again(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
         let Some(path) = &mut self.current else {
             return;
         };
-        if path.trust != Trust::Suspected {
-            return;
-        }
-        if self.attempt.as_ref().is_some_and(Attempt::said_hello) {
-            path.trust = Trust::Heard;
-        } else {
-            self.recovered(cx, Strategy::Fast, 0);
+        match path.trust {
+            Trust::Trusted => {}
+            Trust::Suspected => path.trust = Trust::Heard { since: now },
+            Trust::Heard { .. } => {
+                let taken_over = self.attempt.as_ref().is_some_and(Attempt::said_hello);
+                if path.is_proven(now) && !taken_over {
+                    self.recovered(cx, Strategy::Fast, 0);
+                }
+            }
         }
     }
 
@@ -159,7 +163,14 @@ impl Client {
         let Some(entry) = self.outbox.answered(receipt.n) else {
             return;
         };
-        let outcome = CommandOutcome::Answered(receipt.body);
+        let outcome = match receipt.body {
+            ReceiptBody::Fault(fault) if fault.code == Code::OutcomeUnknown => {
+                CommandOutcome::Unknown(fault)
+            }
+            body @ (ReceiptBody::Ok { .. } | ReceiptBody::Fault(_)) => {
+                CommandOutcome::Answered(body)
+            }
+        };
         cx.out.push(Output::Receipt {
             local: entry.local,
             outcome,
@@ -198,11 +209,17 @@ impl Client {
         self.ack(cx);
     }
 
+    /// Says how far it is, after so many events or so long: where the way is narrow, beats come late,
+    /// and the server must not take one that is being told things for one that is gone.
     fn ack(&mut self, cx: &mut Cx<'_>) {
-        if self.fold.unacked < limits::ACK_EVERY_EVENTS {
+        let now = cx.now.mono;
+        let acked_at = *self.fold.acked_at.get_or_insert(now);
+        let many = self.fold.unacked >= limits::ACK_EVERY_EVENTS;
+        if !many && now < acked_at + limits::ACK_EVERY {
             return;
         }
         self.fold.unacked = 0;
+        self.fold.acked_at = Some(now);
         if let Some(path) = &self.current {
             let seq = self.fold.cursor.seq;
             cx.send(path, ClientFrame::from(keel_wire::Ack { seq }).encode());
@@ -249,6 +266,7 @@ impl Client {
             path.pace = std::time::Duration::from_millis(ms).min(limits::PACE_MAX);
         }
         self.fold.unacked = 0;
+        self.fold.acked_at = Some(cx.now.mono);
         cx.send(path, answer(beat.n, cursor));
         if !path.is_welcomed() {
             return;

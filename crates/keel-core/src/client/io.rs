@@ -107,7 +107,7 @@ pub enum DialFailure {
     /// The name leads nowhere.
     Dns,
     /// The certificate is not good, or the handshake broke.
-    Tls,
+    Tls(TlsFailure),
     /// Somebody answered with something else.
     NotWebSocket {
         /// The HTTP status.
@@ -117,6 +117,35 @@ pub enum DialFailure {
     },
     /// Anything else.
     Other,
+}
+
+/// Why there is no TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// The certificate's time is over.
+    Expired,
+    /// The certificate's time has not come; or it has, and this machine's clock is wrong.
+    NotYetValid,
+    /// It is the certificate of another name.
+    WrongHost,
+    /// It leads to no root that is trusted here.
+    Untrusted,
+    /// Anything else.
+    Handshake,
+}
+
+impl TlsFailure {
+    /// Its name, as faults have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongHost => "wrong_host",
+            Self::Untrusted => "untrusted",
+            Self::Handshake => "handshake",
+        }
+    }
 }
 
 /// What a client can break on purpose, by the paths of the real faults.
@@ -179,7 +208,8 @@ pub enum CommandOutcome {
     Answered(ReceiptBody),
     /// It was never sent, and will not be.
     Refused(Box<Fault>),
-    /// It was sent, and the session was given up before an answer came.
+    /// It was sent, and nobody knows what became of it: the session was given up before an answer came,
+    /// or the server has forgotten.
     Unknown(Box<Fault>),
 }
 

@@ -6,7 +6,7 @@ use super::{
     Client, CommandOutcome, Cx, Event, Life, Membership, Output, Seat,
     attempt::Attempt,
     ladder::Kind,
-    path::{Stage, Trust},
+    path::{Path, Stage, Trust},
 };
 
 impl Client {
@@ -68,7 +68,8 @@ impl Client {
             path.joined.get_or_insert(cx.now.mono);
             path.stage = Stage::Queued { position, of };
         }
-        if matches!(self.life, Life::Recovering(_)) {
+        let counts = self.current.as_ref().is_some_and(is_trusted);
+        if counts && matches!(self.life, Life::Recovering(_)) {
             let strategy = self.current.as_ref().and_then(|path| path.strategy);
             self.recovered(cx, strategy.unwrap_or(Strategy::Fast), 0);
         }
@@ -138,9 +139,15 @@ impl Client {
         path.beats_behind = 0;
         let strategy = path.strategy.unwrap_or(Strategy::Fast);
         let replayed = path.replayed;
+        let counts = is_trusted(path);
         self.was_live = true;
-        if matches!(self.life, Life::Recovering(_)) {
+        if counts && matches!(self.life, Life::Recovering(_)) {
             self.recovered(cx, strategy, replayed);
         }
     }
+}
+
+/// One that fell silent has to last first, whatever it says.
+fn is_trusted(path: &Path) -> bool {
+    path.trust == Trust::Trusted
 }

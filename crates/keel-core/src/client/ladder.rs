@@ -46,6 +46,19 @@ pub(super) struct Recovery {
     pub(super) pace: Duration,
 }
 
+impl Recovery {
+    /// The longest wait between two tries. Where the server said that its clients are few, one that
+    /// cannot reach it asks often: it is back soon after the network is. A crowd backs off.
+    fn longest_wait(&self, now: Instant) -> Duration {
+        if self.ask == Ask::Unreachable && self.pace.is_zero() {
+            let down = now.since(self.lost_at);
+            limits::BACKOFF_FEW.max(down / limits::BACKOFF_FEW_SHARE)
+        } else {
+            Duration::MAX
+        }
+    }
+}
+
 /// What outlasts a recovery: success must not buy a flapping connection a fresh budget.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -148,7 +161,15 @@ impl Client {
             Backoff::FullJitter { .. } if climbs || refreshes || first => Some(Duration::ZERO),
             Backoff::FullJitter { .. } if self.ledger.tries == 0 => Some(recovery.pace),
             backoff @ (Backoff::FullJitter { .. } | Backoff::Table(_)) => {
-                backoff.delay(self.ledger.tries, &mut self.mint)
+                let most = recovery.longest_wait(now);
+                let delay = backoff.delay(self.ledger.tries, most, &mut self.mint);
+                match backoff {
+                    Backoff::FullJitter { .. } if recovery.attempts == 0 => {
+                        // A crowd that is lost twice in a row is still a crowd.
+                        delay.map(|delay| delay.max(recovery.pace))
+                    }
+                    Backoff::FullJitter { .. } | Backoff::Table(_) => delay,
+                }
             }
         };
         // A move has one aim: the place that it was told. Here is as good as it was.

@@ -147,7 +147,11 @@ fn of_dial(mint: &mut Mint, now: Now, kind: DialFailure, message: &str) -> Outco
         DialFailure::Refused => (fault(Code::TransportError, "refused"), Ask::Unreachable),
         DialFailure::Timeout => (fault(Code::TransportError, "timeout"), Ask::Unreachable),
         DialFailure::Dns => (fault(Code::TransportError, "dns"), Ask::Unreachable),
-        DialFailure::Tls => (fault(Code::TransportError, "tls"), Ask::Unreachable),
+        // Not for ever: certificates are replaced, and clocks set.
+        DialFailure::Tls(failure) => {
+            let fault = fault(Code::TransportError, "tls").detail("tls", failure.name());
+            (fault, Ask::Unreachable)
+        }
         DialFailure::Other => (fault(Code::TransportError, "other"), Ask::Unreachable),
         DialFailure::NotWebSocket {
             status,

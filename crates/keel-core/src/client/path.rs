@@ -29,8 +29,11 @@ pub(super) enum Trust {
     Trusted,
     /// It fell silent.
     Suspected,
-    /// It fell silent and was heard again, while another had said hello in its place.
-    Heard,
+    /// It fell silent and was heard again; whether it lasts is to be seen.
+    Heard {
+        /// Since when.
+        since: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -132,6 +135,17 @@ impl Path {
 
     pub(super) fn is_good(&self) -> bool {
         self.trust == Trust::Trusted && self.seal_at.is_none()
+    }
+
+    /// Whether a connection that had fallen silent is as good as before. What it says at first may have
+    /// been on its way when the server gave it up; so it has to be heard for as long as silence is
+    /// borne with on either side, and a server that had given it up would have said so by then.
+    pub(super) fn is_proven(&self, now: Instant) -> bool {
+        match self.trust {
+            Trust::Trusted => true,
+            Trust::Suspected => false,
+            Trust::Heard { since } => now.since(since) >= self.suspect_after,
+        }
     }
 
     pub(super) const fn plan_beats(&mut self, plan: BeatPlan) {

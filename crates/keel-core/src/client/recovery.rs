@@ -208,7 +208,7 @@ impl Client {
         } else if self
             .current
             .as_ref()
-            .is_some_and(|path| path.trust == Trust::Heard)
+            .is_some_and(|path| path.is_proven(cx.now.mono))
         {
             self.recovered(cx, Strategy::Fast, 0);
         }
@@ -228,7 +228,10 @@ impl Client {
             }
             Ask::Token if refresh => Some((strategy, Duration::ZERO, Some(WaitingFor::Token))),
             Ask::Unreachable if self.config.retry_first_connect => {
-                let delay = self.config.backoff.delay(self.ledger.tries, &mut self.mint);
+                let delay =
+                    self.config
+                        .backoff
+                        .delay(self.ledger.tries, Duration::MAX, &mut self.mint);
                 delay.map(|delay| (strategy, delay, Some(WaitingFor::Network)))
             }
             Ask::Fast

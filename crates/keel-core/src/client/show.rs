@@ -36,6 +36,7 @@ pub(super) fn before_connect() -> Status {
         },
         fault: None,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: 0,
     }
 }
@@ -118,6 +119,7 @@ impl Client {
             state,
             fault,
             legs: Vec::new(),
+            injected: Vec::new(),
             since,
         };
         match &self.life {
@@ -148,6 +150,7 @@ impl Client {
                 legs: vec![signaling(LegState::Down {
                     fault: fault.clone(),
                 })],
+                injected: Vec::new(),
                 since,
             },
         }
@@ -158,6 +161,7 @@ impl Client {
             state,
             fault: None,
             legs: Vec::new(),
+            injected: Vec::new(),
             since: cx.now.wall,
         };
         match self.current.as_ref().map(|path| path.stage) {
@@ -221,6 +225,7 @@ impl Client {
             state,
             fault,
             legs,
+            injected: server.map_or_else(Vec::new, |status| status.injected.clone()),
             since: cx.now.wall,
         }
     }
@@ -288,6 +293,7 @@ fn is_same(a: &Status, b: &Status) -> bool {
         (a, b) => a == b,
     };
     a.state == b.state
+        && a.injected == b.injected
         && a.fault.as_ref().map(|fault| &fault.id) == b.fault.as_ref().map(|fault| &fault.id)
         && a.legs.len() == b.legs.len()
         && a.legs

@@ -15,6 +15,7 @@ mod property;
 mod statuses;
 mod suspecting;
 mod traces;
+mod waiting;
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub(super) fn live() -> Status {
         state: State::Live,
         fault: None,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: 0,
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use keel_wire::{
     Beat, CloseCode, Code, Fault, FaultFrame, Grant, Hello, Origin, ParticipantId, Seq,
-    ServerFrame, SessionId, StreamId,
+    ServerFrame, SessionId, StreamId, limits::FRAME_OUT_BYTES_MAX,
 };
 
 use super::{ConnId, Output, Outputs};
@@ -136,6 +136,15 @@ impl Conn {
     pub(crate) fn stream_in_use(&self) -> Option<&StreamId> {
         let asked = self.hello.as_ref().map(|hello| &hello.stream.id);
         self.stream.as_ref().or(asked)
+    }
+
+    /// As [`Conns::send`], of the connection `id` itself.
+    pub(crate) fn send(&mut self, id: ConnId, bytes: Arc<[u8]>, out: &mut Outputs) {
+        debug_assert!(bytes.len() <= FRAME_OUT_BYTES_MAX, "no client reads that");
+        if !self.frozen {
+            self.outstanding += bytes.len();
+            out.push(Output::Send { conn: id, bytes });
+        }
     }
 
     /// What the connection has to be sent of the log, once it is welcomed.
@@ -396,11 +405,7 @@ impl Conns {
         let Some(conn) = self.table.get_mut(&id) else {
             return;
         };
-        if conn.frozen {
-            return;
-        }
-        conn.outstanding += bytes.len();
-        out.push(Output::Send { conn: id, bytes });
+        conn.send(id, bytes, out);
     }
 
     /// Sends a frame that waits for nothing: receipts, status, beats, faults. A connection that does
@@ -468,10 +473,10 @@ impl Conns {
     }
 
     /// Neither reads nor writes a connection any more (an injected fault).
-    pub(crate) fn freeze(&mut self, id: ConnId, out: &mut Outputs) {
+    pub(crate) fn freeze(&mut self, id: ConnId, span: Duration, out: &mut Outputs) {
         if let Some(conn) = self.table.get_mut(&id) {
             conn.frozen = true;
-            out.push(Output::Freeze { conn: id });
+            out.push(Output::Freeze { conn: id, span });
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use keel_wire::{
     Admission as Wanted, ClientFrame, Code, Grant, Hello, Origin, SessionId,
-    codec::{DecodeError, Decoded},
-    limits::FRAME_IN_BYTES_MAX,
+    codec::{DecodeError, Decoded, depth_of},
+    json_len,
+    limits::{FRAME_IN_BYTES_MAX, PROJECT_BYTES_MAX},
     record::SlotRow,
 };
 
@@ -234,6 +235,9 @@ impl Node {
             };
             return self.conns.refuse_as(id, code, now, &mut self.mint, out);
         }
+        if let Some(fault) = self.too_pressed(now) {
+            return self.conns.refuse(id, fault, out);
+        }
         let name = hello
             .backend
             .as_ref()
@@ -247,11 +251,12 @@ impl Node {
                 .conns
                 .refuse_as(id, Code::BackendNotFound, now, &mut self.mint, out);
         };
-        let params_size = hello
-            .params
-            .as_ref()
-            .map_or(0, |params| params.to_string().len());
-        if params_size > limits::PARAMS_BYTES_MAX {
+        let project = grant.project.as_ref().or(hello.project.as_ref());
+        let fits = hello.params.as_ref().is_none_or(|params| {
+            json_len(params) <= limits::PARAMS_BYTES_MAX
+                && depth_of(params) <= limits::VALUE_DEPTH_MAX
+        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX);
+        if !fits {
             return self
                 .conns
                 .refuse_as(id, Code::InvalidRequest, now, &mut self.mint, out);
@@ -283,7 +288,7 @@ impl Node {
         let entry = Entry::Active {
             session: Box::new(session),
             armed: None,
-            panics: 0,
+            panics: super::registry::Panics::default(),
         };
         self.sessions.insert(session_id.clone(), entry);
         self.join(now, &session_id, id, out);
@@ -313,6 +318,7 @@ impl Node {
             Verdict::Waiting(place) => Some(SlotRow::Waiting {
                 order: place.order,
                 until: now.wall + wait_ms.unwrap_or(0),
+                again: false,
             }),
             Verdict::Full { limit, active } => {
                 let fault = self

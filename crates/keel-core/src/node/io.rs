@@ -7,11 +7,13 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_wire::{
-    Action, ActionId, CloseCode, Code, Command, Grant, ParticipantId, ReceiptBody, Role, Seq,
-    SessionId, Status, TurnId, UnixMillis, journal,
+    Action, ActionId, CloseCode, Code, Command, FaultId, Grant, Injected, Injection, ParticipantId,
+    ReceiptBody, Role, Seq, SessionId, Status, TurnId, UnixMillis, journal,
     record::{Batch, Loaded, SessionRow, StoredEvent},
 };
 use serde_json::{Map, Value};
+
+use super::Load;
 
 /// One transport, as the shell numbers them. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +63,21 @@ pub enum CommitFailure {
     Fenced,
     /// The log does not end where this server believes.
     Conflict,
+}
+
+/// Why a session could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadFailure {
+    /// The store is busy, or fails: another try can help.
+    Busy {
+        /// The store's word for it.
+        error: String,
+    },
+    /// What is kept of it makes no sense: no try can help, a backup can.
+    Broken {
+        /// The store's word for it.
+        error: String,
+    },
 }
 
 /// What a run says.
@@ -153,15 +170,23 @@ pub enum Ask {
     },
     /// How many of what there are, for `/v1/node`.
     Census,
-    /// Breaks a connection on purpose: every one of the session, or of one participant.
-    Inject {
-        /// Which session.
-        session: SessionId,
-        /// Whose connections; absent means all.
-        participant: Option<ParticipantId>,
-        /// What to break.
-        injection: keel_wire::Injection,
-    },
+    /// Breaks something on purpose.
+    Inject(Strike),
+}
+
+/// What to break on purpose, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strike {
+    /// Which session.
+    pub session: SessionId,
+    /// Whose connections; absent means all.
+    pub participant: Option<ParticipantId>,
+    /// What to break.
+    pub injection: Injection,
+    /// How long, where it lasts.
+    pub for_ms: Option<u64>,
+    /// What chance decides in it; absent means by chance.
+    pub seed: Option<u64>,
 }
 
 /// A participant's presence.
@@ -192,6 +217,12 @@ pub struct Census {
     pub slots_waiting: usize,
     /// No new work is taken.
     pub draining: bool,
+    /// How long inputs wait until they are handled.
+    pub input_wait_ms: u64,
+    /// That is too long, and has been for a while: new sessions are refused.
+    pub overloaded: bool,
+    /// Memory is short: new sessions are refused.
+    pub memory_short: bool,
 }
 
 /// The answer to an [`Ask`].
@@ -203,8 +234,13 @@ pub enum Answer {
     Receipt(ReceiptBody),
     /// How many of what there are.
     Census(Census),
-    /// How many connections or runs were struck.
-    Struck(usize),
+    /// What was broken on purpose.
+    Struck {
+        /// How many connections, runs or servers were struck.
+        count: usize,
+        /// What it is called; absent when nothing was struck.
+        injected: Option<Box<Injected>>,
+    },
 }
 
 /// A fact of the outside world.
@@ -260,7 +296,7 @@ pub enum Input {
         /// The session.
         session: SessionId,
         /// All of it, if it is there.
-        loaded: Result<Option<Box<Loaded>>, String>,
+        loaded: Result<Option<Box<Loaded>>, LoadFailure>,
     },
     /// Answers [`Output::Commit`].
     Committed {
@@ -327,6 +363,8 @@ pub enum Input {
         /// Where sessions go on; absent means here, later.
         target: Option<String>,
     },
+    /// How much there is to do, measured a few times a second.
+    Load(Load),
     /// Time has passed.
     Tick,
 }
@@ -334,7 +372,7 @@ pub enum Input {
 /// What leaves the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Write a text message; answered by [`Input::Flushed`].
+    /// Write a text message; told by [`Input::Flushed`], alone or with others.
     Send {
         /// The transport.
         conn: ConnId,
@@ -360,6 +398,8 @@ pub enum Output {
     Freeze {
         /// The transport.
         conn: ConnId,
+        /// How long at most; then it is broken.
+        span: Duration,
     },
     /// Check a token.
     Verify {
@@ -438,10 +478,12 @@ pub enum Output {
         /// The run.
         run: RunId,
     },
-    /// No longer read a run (an injected fault).
+    /// Do not read a run for a while (an injected fault).
     StallRun {
         /// The run.
         run: RunId,
+        /// How long.
+        span: Duration,
     },
     /// Pass an answer on to a run.
     AnswerRun {
@@ -456,6 +498,15 @@ pub enum Output {
     FailStore {
         /// How long.
         span: Duration,
+        /// The fault's id.
+        injected: FaultId,
+    },
+    /// Give inputs of connections and callers late for a while (an injected fault).
+    DelayInputs {
+        /// How long.
+        span: Duration,
+        /// How late each is.
+        late: Duration,
     },
     /// Count it, log it, and keep it for the session when there is time.
     Journal {

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use keel_wire::{
-    Code, Origin, ReceiptBody, Role, SessionId,
+    Code, CommandId, Fault, Origin, ReceiptBody, Role, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
 
-use super::{Answer, Ask, AskId, ConnId, Ctx, Node, Output, Outputs, conn::Phase};
+use super::{Answer, Ask, AskId, ConnId, Ctx, LoadFailure, Node, Output, Outputs, conn::Phase};
 use crate::{Instant, Now, limits, session::Session};
 
 /// What waits for a session to be in memory.
@@ -20,6 +20,28 @@ pub(super) enum Waiter {
     Ask(AskId, Box<Ask>),
 }
 
+/// Panics of a session's machine since it was read for somebody.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Panics {
+    count: u32,
+    /// The command that the last was on; `None` if it was on none.
+    on: Option<CommandId>,
+    /// The last was on the same input as the one before, or there were too many.
+    hopeless: bool,
+}
+
+impl Panics {
+    fn and(&self, on: Option<CommandId>) -> Self {
+        let same = self.count > 0 && self.on == on;
+        let count = self.count + 1;
+        Self {
+            count,
+            on,
+            hopeless: same || count > limits::PANICS_MAX,
+        }
+    }
+}
+
 /// A session that the Node knows of.
 #[derive(Debug)]
 pub(super) enum Entry {
@@ -27,16 +49,19 @@ pub(super) enum Entry {
     Loading {
         waiters: Vec<Waiter>,
         /// Panics of the machine before this.
-        panics: u32,
+        panics: Panics,
         /// It is not read before this commit is answered.
         commit: Option<u64>,
+        /// Tries in a row to which the store said that it cannot now, and when the next is due.
+        refusals: u32,
+        again_at: Option<Instant>,
     },
     /// It is in memory.
     Active {
         session: Box<Session>,
         /// When its timer is due.
         armed: Option<Instant>,
-        panics: u32,
+        panics: Panics,
     },
 }
 
@@ -109,7 +134,7 @@ impl Node {
         }
     }
 
-    /// The machine of a session panicked: it is read back, once; the second time it is over.
+    /// The machine of a session panicked: it is read back. The second time on the same input it is over.
     fn panicked(&mut self, now: Now, id: &SessionId, broken: Outputs, out: &mut Outputs) {
         let Some(Entry::Active {
             session,
@@ -126,7 +151,9 @@ impl Node {
             .mint
             .fault(now, Code::Internal, Origin::Server)
             .session(id);
-        tracing::error!(session = %id, fault = %fault.id, panics, "a session's machine panicked");
+        let panics = panics.and(session.doing().cloned());
+        let count = panics.count;
+        tracing::error!(session = %id, fault = %fault.id, count, "a session's machine panicked");
         let fact = Fact::Panicked {
             fault: Box::new(fault.clone()),
         };
@@ -139,6 +166,12 @@ impl Node {
             session: id.clone(),
             entry: Box::new(entry),
         });
+        // The shell has heard of no run that the step began: no end of it will come.
+        for output in &broken {
+            if let Output::Run { run, .. } = output {
+                self.runs.end(*run);
+            }
+        }
         if let Some(run) = self.runs.of_session(id) {
             out.push(Output::KillRun { run });
         }
@@ -152,10 +185,12 @@ impl Node {
             let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault.clone())));
             out.push(Output::Reply { ask, answer });
         }
-        // Connections that the step had closed are forgotten, so they are closed.
-        let closes = |output: &Output| matches!(output, Output::Close { .. });
-        out.extend(broken.into_iter().filter(closes));
-        let again = panics > 0;
+        // Connections that the step had closed are forgotten, so they are closed; who was answered is
+        // not asked again.
+        let stands =
+            |output: &Output| matches!(output, Output::Close { .. } | Output::Reply { .. });
+        out.extend(broken.into_iter().filter(stands));
+        let again = panics.hopeless;
         for conn in session.connections() {
             // A rebuilt session takes its clients back at their cursors, by the way they know.
             let told = if again {
@@ -175,8 +210,10 @@ impl Node {
             id.clone(),
             Entry::Loading {
                 waiters,
-                panics: panics + 1,
+                panics,
                 commit,
+                refusals: 0,
+                again_at: None,
             },
         );
         if commit.is_none() {
@@ -212,10 +249,12 @@ impl Node {
                 waiters.push(waiter);
             }
             Some(Entry::Loading { .. }) => {
-                self.turn_away(now, id, waiter, Code::RateLimited, out);
+                let fault = self.mint.fault(now, Code::RateLimited, Origin::Server);
+                self.turn_away(waiter, fault.session(id), out);
             }
             None if full => {
-                self.turn_away(now, id, waiter, Code::SessionLimit, out);
+                let fault = self.mint.fault(now, Code::SessionLimit, Origin::Server);
+                self.turn_away(waiter, fault.session(id), out);
             }
             None => self.load(id, vec![waiter], out),
         }
@@ -224,8 +263,10 @@ impl Node {
     pub(super) fn load(&mut self, id: &SessionId, waiters: Vec<Waiter>, out: &mut Outputs) {
         let entry = Entry::Loading {
             waiters,
-            panics: 0,
+            panics: Panics::default(),
             commit: None,
+            refusals: 0,
+            again_at: None,
         };
         self.sessions.insert(id.clone(), entry);
         out.push(Output::Load {
@@ -238,37 +279,107 @@ impl Node {
         &mut self,
         now: Now,
         id: &SessionId,
-        loaded: Result<Option<Box<Loaded>>, String>,
+        loaded: Result<Option<Box<Loaded>>, LoadFailure>,
         out: &mut Outputs,
     ) {
-        let Some(Entry::Loading {
-            waiters, panics, ..
-        }) = self.sessions.remove(id)
-        else {
-            return;
-        };
-        let failed = match loaded {
-            Ok(Some(loaded)) => match self.read_back(now, id, *loaded, panics, out) {
-                Ok(()) => None,
-                Err(error) => Some((Code::StoreFailed, error)),
-            },
-            Ok(None) => Some((Code::SessionNotFound, String::new())),
-            Err(error) => Some((Code::StoreFailed, error)),
-        };
-        if let Some((code, error)) = failed {
-            if code == Code::StoreFailed {
-                tracing::error!(session = %id, error, "a session cannot be read");
+        let (waiters, panics, refusals) = match self.sessions.remove(id) {
+            Some(Entry::Loading {
+                waiters,
+                panics,
+                refusals,
+                ..
+            }) => (waiters, panics, refusals),
+            Some(entry @ Entry::Active { .. }) => {
+                self.sessions.insert(id.clone(), entry);
+                return;
             }
-            self.start.settling.remove(id);
-            for waiter in waiters {
-                self.turn_away(now, id, waiter, code, out);
+            None => return,
+        };
+        let owed = panics.count > 0 || self.start.settling.contains(id);
+        let read = loaded.and_then(|loaded| {
+            let Some(loaded) = loaded else {
+                return Ok(false);
+            };
+            let read = self.read_back(now, id, *loaded, panics.clone(), out);
+            read.map(|()| true)
+                .map_err(|error| LoadFailure::Broken { error })
+        });
+        let fault = match read {
+            Ok(true) => {
+                for waiter in waiters {
+                    self.serve(now, id, waiter, out);
+                }
+                return self.settled(now, id, out);
             }
-            return self.settle_more(out);
-        }
+            Ok(false) => self.mint.fault(now, Code::SessionNotFound, Origin::Server),
+            Err(failure) => {
+                if matches!(failure, LoadFailure::Busy { .. }) && owed {
+                    // It may hold a turn without an owner: that is ended whether anybody asks or not.
+                    self.load_again(now, id, panics, refusals + 1);
+                }
+                self.unreadable(now, id, failure, out)
+            }
+        };
         for waiter in waiters {
-            self.serve(now, id, waiter, out);
+            self.turn_away(waiter, fault.clone().session(id), out);
         }
-        self.settled(now, id, out);
+        if !self.sessions.contains_key(id) {
+            self.start.settling.remove(id);
+            self.settle_more(out);
+        }
+    }
+
+    /// Has a session read again after a while, longer from refusal to refusal.
+    fn load_again(&mut self, now: Now, id: &SessionId, panics: Panics, refusals: u32) {
+        let step = limits::STORE_RETRY_BASE * (1 << (refusals - 1).min(6));
+        let at = now.mono + step.min(limits::STORE_RETRY_CAP);
+        let entry = Entry::Loading {
+            waiters: Vec::new(),
+            panics,
+            commit: None,
+            refusals,
+            again_at: Some(at),
+        };
+        self.sessions.insert(id.clone(), entry);
+        self.timers.insert((at, id.clone()));
+    }
+
+    /// What is said of a session that cannot be read, and its journal's entry.
+    fn unreadable(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        failure: LoadFailure,
+        out: &mut Outputs,
+    ) -> Fault {
+        let fault = self.mint.fault(now, Code::StoreFailed, Origin::Store);
+        let (fault, error) = match failure {
+            LoadFailure::Busy { error } => {
+                tracing::warn!(session = %id, error, "a session cannot be read now");
+                (fault, error)
+            }
+            LoadFailure::Broken { error } => {
+                tracing::error!(session = %id, error, "a session's log is damaged");
+                let why =
+                    "what is kept of the session is damaged; it is served again once restored";
+                (fault.retry(keel_wire::Retry::Never).message(why), error)
+            }
+        };
+        let error: String = error.chars().take(200).collect();
+        let fault = fault.session(id).detail("error", error);
+        let fact = Fact::StoreFailed {
+            fault: Box::new(fault.clone()),
+        };
+        let entry = JournalEntry {
+            at: now.wall,
+            participant: None,
+            fact,
+        };
+        out.push(Output::Journal {
+            session: id.clone(),
+            entry: Box::new(entry),
+        });
+        fault
     }
 
     fn read_back(
@@ -276,7 +387,7 @@ impl Node {
         now: Now,
         id: &SessionId,
         loaded: Loaded,
-        panics: u32,
+        panics: Panics,
         out: &mut Outputs,
     ) -> Result<(), String> {
         let mut ctx = Ctx {
@@ -290,14 +401,14 @@ impl Node {
             out,
         };
         let session = Box::new(Session::read_back(loaded, &mut ctx)?);
+        // A machine that panics on what it was rebuilt from would do so for ever.
+        let again = panics.hopeless;
         let entry = Entry::Active {
             session,
             armed: None,
             panics,
         };
         self.sessions.insert(id.clone(), entry);
-        // A machine that panics on what it was rebuilt from would do so for ever.
-        let again = panics > 1;
         let ready = self.start.ready;
         self.with(now, id, out, |session, ctx| {
             if ready {
@@ -359,7 +470,7 @@ impl Node {
                     session.ask_end(ask, reason, ctx);
                 });
             }
-            Ask::Status { .. } | Ask::Census | Ask::Inject { .. } => {
+            Ask::Status { .. } | Ask::Census | Ask::Inject(_) => {
                 unreachable!("answered without waiting")
             }
         }
@@ -371,15 +482,7 @@ impl Node {
         out.push(Output::Reply { ask, answer });
     }
 
-    fn turn_away(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        waiter: Waiter,
-        code: Code,
-        out: &mut Outputs,
-    ) {
-        let fault = self.mint.fault(now, code, Origin::Server).session(id);
+    fn turn_away(&mut self, waiter: Waiter, fault: Fault, out: &mut Outputs) {
         match waiter {
             Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {

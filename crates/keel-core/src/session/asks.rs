@@ -72,6 +72,7 @@ impl Session {
                         participant: asker.participant.clone(),
                         consumed: Seq::ZERO,
                         ack: Seq::ZERO,
+                        forgotten: Seq::ZERO,
                         receipts: BTreeMap::new(),
                         used: ctx.now.mono,
                     },

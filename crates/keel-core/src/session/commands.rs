@@ -6,12 +6,12 @@
 
 use keel_wire::{
     Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, EndReason, Fault,
-    InjectFault, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say, SetParams,
-    TurnAnswered, journal::Fact, merge_patch,
+    InjectFault, Injection, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say,
+    SetParams, TurnAnswered, codec::depth_of, journal::Fact, merge_patch,
 };
 use serde_json::Value;
 
-use super::{Life, Session};
+use super::{Life, Session, Wanted, commit::Effect};
 use crate::{
     limits,
     node::{ConnId, Ctx},
@@ -144,8 +144,36 @@ impl Session {
             // Off, or not allowed: exactly as if there were no such thing.
             return Err(self.no_such_command(ctx));
         }
-        if self.life != Life::Open {
-            return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
+        let said = match &command {
+            Command::Send(send) => Some(&send.data),
+            Command::SetParams(set) => Some(&set.patch),
+            Command::Answer(answer) => Some(&answer.answer),
+            Command::Say(_)
+            | Command::CancelTurn(_)
+            | Command::EndSession(_)
+            | Command::InjectFault(_) => None,
+        };
+        if said.is_some_and(|said| depth_of(said) > limits::VALUE_DEPTH_MAX) {
+            return Err(self.no(Code::InvalidRequest, "that nests too deep to be told", ctx));
+        }
+        self.doing = Some(asker.command.clone());
+        let outcome = self.run_allowed_command(asker, command, ctx);
+        self.doing = None;
+        outcome
+    }
+
+    fn run_allowed_command(
+        &mut self,
+        asker: &Asker,
+        command: Command,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
+        match self.life {
+            Life::Open => {}
+            Life::Queued => return Err(Box::new(self.at_capacity(ctx))),
+            Life::Ended { .. } => {
+                return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
+            }
         }
         let needs = match command {
             Command::Say(_) | Command::Send(_) | Command::CancelTurn(_) | Command::Answer(_) => {
@@ -250,13 +278,37 @@ impl Session {
         ctx.config.faults && granted
     }
 
-    fn inject_for(&self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
-        let fact = Fact::Injected {
-            injection: inject.fault.clone(),
+    fn inject_for(&mut self, asker: &Asker, inject: InjectFault, ctx: &mut Ctx<'_>) -> Outcome {
+        let times = match inject.fault {
+            Injection::Panic { times } => Some(times),
+            Injection::DropConnection
+            | Injection::CloseConnection { .. }
+            | Injection::FaultThenClose { .. }
+            | Injection::HalfOpen
+            | Injection::KillProvider
+            | Injection::StallProvider
+            | Injection::FailStore
+            | Injection::SlowServer
+            | Injection::ExpireToken => None,
         };
-        self.journal(Some(&asker.participant), fact, ctx);
+        if times.is_some_and(|times| !(1..=2).contains(&times)) {
+            return Err(self.no(Code::InvalidRequest, "a panic strikes once or twice", ctx));
+        }
+        let wanted = Wanted {
+            fault: inject.fault,
+            for_ms: inject.for_ms,
+            seed: inject.seed,
+        };
+        let injected = wanted.named(ctx);
+        if times == Some(1) {
+            // Its receipt is kept first: else its sender would send it again, and strike again.
+            self.journal(Some(&asker.participant), Fact::Injected { injected }, ctx);
+            let command = asker.command.clone();
+            self.after_commit(Effect::Panic { command });
+            return Ok(ReceiptBody::ok());
+        }
         let conns: Vec<ConnId> = asker.conn.into_iter().collect();
-        if self.inject(&conns, &inject.fault, inject.for_ms, ctx) == 0 {
+        if self.inject(Some(&asker.participant), &conns, &injected, ctx) == 0 {
             return Err(self.no(Code::InvalidRequest, "there is nothing to break", ctx));
         }
         Ok(ReceiptBody::ok())

@@ -39,6 +39,8 @@ pub(crate) enum Effect {
     Reply { ask: AskId, command: CommandId },
     /// Who asked for the end over HTTP may be answered.
     ReplyEnd { ask: AskId },
+    /// The machine panics, because this command asked for that.
+    Panic { command: CommandId },
 }
 
 /// What the next batch will write.
@@ -243,14 +245,16 @@ impl Session {
             Box::new(StoredSnapshot {
                 seq: self.committed,
                 snapshot: self.fold.clone(),
-                prompts: self.queued_prompts(),
+                prompts: self.prompts(),
+                begin_by: self.begin_by(),
+                crashed: self.quarantine.keep(),
             })
         })
     }
 
     /// The store has written batch `n`.
     pub(crate) fn committed_batch(&mut self, n: u64, ctx: &mut Ctx<'_>) {
-        let Some(inflight) = self.inflight.take_if(|inflight| inflight.n == n) else {
+        let Some(mut inflight) = self.inflight.take_if(|inflight| inflight.n == n) else {
             tracing::debug!(session = %self.id, n, "a commit was answered that is not in flight");
             return;
         };
@@ -283,15 +287,16 @@ impl Session {
         for receipt in &batch.receipts {
             self.keep_receipt(receipt, ctx);
         }
+        // Whoever waits for an answer has it before a panic.
+        inflight
+            .effects
+            .sort_by_key(|effect| matches!(effect, Effect::Panic { .. }));
         for effect in inflight.effects {
             self.effect(effect, ctx);
         }
         self.trim(ctx);
         self.flush(ctx);
-        self.pump_all(ctx);
-        if self.is_settled() && self.run.is_none() {
-            self.ring.shrink(limits::RING_IDLE_BYTES_MAX);
-        }
+        self.pump_committed(ctx);
     }
 
     fn effect(&mut self, effect: Effect, ctx: &mut Ctx<'_>) {
@@ -304,6 +309,10 @@ impl Session {
             Effect::TellEndTo { conn } => self.tell_end_to_stranger(conn, ctx),
             Effect::Reply { ask, command } => self.reply_committed(ask, &command, ctx),
             Effect::ReplyEnd { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
+            Effect::Panic { command } => {
+                self.doing = Some(command);
+                panic!("injected");
+            }
         }
     }
 

@@ -4,14 +4,21 @@
 //! read from the store, as long as its transport takes it. What can no longer be delivered is passed
 //! over in the open, by a gap that carries the fold in its place.
 
-use keel_wire::{Code, Gap, Range, Replayed, Seq, journal::Fact, record::StoredEvent};
+use keel_wire::{Code, Gap, Range, Replayed, Role, Seq, journal::Fact, record::StoredEvent};
 
-use super::{Life, Session};
+use super::{Life, Session, members::Member};
 use crate::{
-    limits,
-    node::{ConnId, Ctx, Output},
+    Instant, limits,
+    node::{Conn, ConnId, Ctx, Output},
     ring::Frame,
 };
+
+/// When a session's viewers, who are many, were told last, and when the rest is due.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    told_at: Option<Instant>,
+    due: Option<Instant>,
+}
 
 /// What a reader is to be sent next.
 enum Next {
@@ -28,26 +35,62 @@ enum Next {
 }
 
 impl Session {
+    /// Sends everybody what there is.
     pub(super) fn pump_all(&mut self, ctx: &mut Ctx<'_>) {
+        self.crowd = Crowd {
+            told_at: Some(ctx.now.mono),
+            due: None,
+        };
         for conn in self.connections() {
             self.pump(conn, ctx);
         }
+        if self.is_settled() && self.run.is_none() {
+            self.ring.shrink(limits::RING_IDLE_BYTES_MAX);
+        }
+    }
+
+    /// Something was committed. Whoever takes part is sent it at once, and so are viewers while they
+    /// are few; a crowd of them in steps, because a write costs more than what is in it.
+    pub(super) fn pump_committed(&mut self, ctx: &mut Ctx<'_>) {
+        let over = matches!(self.life, Life::Ended { .. });
+        let step = self.crowd.told_at.map(|at| at + limits::CROWD_STEP);
+        let connected = self.members.values().filter(|member| member.conn.is_some());
+        let is_crowd = connected.count() >= limits::CROWD_MIN;
+        match step.filter(|at| *at > ctx.now.mono && !over) {
+            Some(at) if is_crowd => {
+                self.crowd.due = Some(at);
+                let takes_part = |member: &&Member| member.role != Role::Viewer;
+                let members = self.members.values().filter(takes_part);
+                for conn in members.filter_map(|member| member.conn).collect::<Vec<_>>() {
+                    self.pump(conn, ctx);
+                }
+            }
+            Some(_) | None => self.pump_all(ctx),
+        }
+    }
+
+    /// When the crowd is told what it was not told yet.
+    pub(super) const fn crowd_due(&self) -> Option<Instant> {
+        self.crowd.due
     }
 
     /// Sends a connection what its transport takes now.
     pub(crate) fn pump(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
         loop {
-            match self.next_for(id, ctx) {
+            let Some(conn) = ctx.conns.get_mut(id) else {
+                return;
+            };
+            match self.next_for(conn) {
                 Next::Send(frame) => {
-                    let Some(delivery) = delivery(id, ctx) else {
+                    let Some(delivery) = conn.delivery() else {
                         return;
                     };
                     delivery.sent = frame.to;
                     delivery.ring_total += frame.bytes.len() as u64;
-                    ctx.conns.send(id, frame.bytes, ctx.out);
+                    conn.send(id, frame.bytes, ctx.out);
                 }
                 Next::Read => {
-                    let Some(delivery) = delivery(id, ctx) else {
+                    let Some(delivery) = conn.delivery() else {
                         return;
                     };
                     delivery.reading = true;
@@ -69,10 +112,7 @@ impl Session {
         }
     }
 
-    fn next_for(&self, id: ConnId, ctx: &mut Ctx<'_>) -> Next {
-        let Some(conn) = ctx.conns.get_mut(id) else {
-            return Next::Wait;
-        };
+    fn next_for(&self, conn: &mut Conn) -> Next {
         let outstanding = conn.outstanding;
         let Some(delivery) = conn.delivery() else {
             return Next::Wait;
@@ -155,7 +195,7 @@ impl Session {
             from: range.from,
             to: range.to,
             epoch: self.row.epoch,
-            snapshot: self.fold.clone(),
+            snapshot: self.fold.fitted().into_owned(),
             fault: fault.clone(),
         };
         ctx.conns.tell(id, &Box::new(gap).into(), ctx.out);

@@ -57,6 +57,7 @@ impl Session {
             .session(&self.id)
             .leg(Leg::Store)
             .detail("error", error.chars().take(200).collect::<String>());
+        let fault = self.blame_store(fault);
         let boxed = Box::new(fault.clone());
         self.store = StoreLeg::Refusing {
             fault: boxed.clone(),
@@ -184,6 +185,7 @@ impl Session {
             state,
             fault,
             legs,
+            injected: self.in_force(),
             since: self.since,
         };
         debug_assert_eq!(status.check(), None, "{status:?}");
@@ -193,10 +195,10 @@ impl Session {
     /// Tells everyone how the session is, if that has changed.
     pub(super) fn tell_status(&mut self, ctx: &mut Ctx<'_>) {
         let mut status = self.status();
-        let same = self
-            .told_status
-            .as_ref()
-            .is_some_and(|told| (&told.state, &told.legs) == (&status.state, &status.legs));
+        let same = self.told_status.as_ref().is_some_and(|told| {
+            (&told.state, &told.legs, &told.injected)
+                == (&status.state, &status.legs, &status.injected)
+        });
         if same {
             return;
         }

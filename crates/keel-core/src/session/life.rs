@@ -1,4 +1,4 @@
-//! A session's life: opened or read back, its deadlines, its slot, its end.
+//! A session's life: opened or read back, its deadlines, its end.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,7 +8,7 @@ use std::{
 use keel_wire::{
     CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged,
     ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
-    TurnState,
+    TurnState, UnixMillis,
     journal::Fact,
     record::{Loaded, SessionRow, SlotRow},
 };
@@ -17,16 +17,26 @@ use serde_json::Value;
 use super::{
     Life, Session,
     commit::{Effect, Stage},
+    deliver::Crowd,
     health::{Legs, StoreLeg},
     members::Member,
+    quarantine::Quarantine,
     streams::Stream,
     turns::Turn,
 };
 use crate::{
-    Deadline, Instant,
-    node::{Answer, AskId, ConnId, Ctx, SlotKind},
+    Deadline, Instant, Now,
+    node::{Answer, AskId, ConnId, Ctx},
     ring::Ring,
+    small_map::SmallMap,
 };
+
+/// What a log says of a turn besides its fold.
+#[derive(Default)]
+struct Asked {
+    prompt: String,
+    begin_by: Option<UnixMillis>,
+}
 
 impl Session {
     fn empty(row: SessionRow, now: Instant) -> Self {
@@ -37,16 +47,18 @@ impl Session {
             ring: Ring::default(),
             committed: Seq::ZERO,
             staged: Seq::ZERO,
-            members: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            members: SmallMap::default(),
+            streams: SmallMap::default(),
             params: Value::Null,
             params_version: Seq::ZERO,
             params_applied: Seq::ZERO,
             turns: VecDeque::new(),
+            quarantine: Quarantine::default(),
             run: None,
             dying: None,
             stage: Stage::default(),
             inflight: None,
+            doing: None,
             lost: false,
             store: StoreLeg::Up,
             legs: Legs::default(),
@@ -57,7 +69,9 @@ impl Session {
             end_announced: false,
             since: row.created_at,
             told_status: None,
+            injected: Vec::new(),
             compactable: VecDeque::new(),
+            crowd: Crowd::default(),
             queued_at: None,
             place: (0, 0),
             row,
@@ -130,19 +144,29 @@ impl Session {
     pub(crate) fn read_back(loaded: Loaded, ctx: &mut Ctx<'_>) -> Result<Self, String> {
         let now = ctx.now.mono;
         let mut session = Self::empty(loaded.row, now);
-        let mut prompts = BTreeMap::new();
+        let mut asked = BTreeMap::new();
         if let Some(stored) = loaded.snapshot {
             session.snapshot_seq = stored.seq;
             session.fold = stored.snapshot;
-            prompts.extend(stored.prompts);
+            session.quarantine = Quarantine::kept(stored.crashed);
+            asked.extend(stored.prompts.into_iter().map(|(turn, prompt)| {
+                let by = stored.begin_by.iter().find(|(of, _)| *of == turn);
+                let begin_by = by.map(|(_, by)| *by);
+                (turn, Asked { prompt, begin_by })
+            }));
         }
         for stored in &loaded.events {
             let event = Event::decode(&stored.kind, stored.data.get())
                 .map_err(|error| format!("event {}: {error}", stored.from))?;
             let Some(event) = event else { continue };
             if let Event::TurnAccepted(accepted) = &event {
-                prompts.insert(accepted.turn.clone(), accepted.text.clone());
+                let prompt = accepted.text.clone();
+                let begin_by = accepted.begin_by;
+                asked.insert(accepted.turn.clone(), Asked { prompt, begin_by });
             }
+            session.quarantine.replay(&event, |turn| {
+                asked.get(turn).map(|asked| asked.prompt.as_str())
+            });
             session.fold.apply(&event);
         }
         session.committed = session.row.head;
@@ -181,16 +205,21 @@ impl Session {
         }
         // Rebuilt after a panic: what ran is being killed, and nothing runs until it is gone.
         session.dying = ctx.runs.of_session(&session.id);
-        session.settle_turns(&mut prompts, ctx);
+        session.settle_turns(&mut asked, ctx);
         Ok(session)
     }
 
     /// Turns without an owner: those that had begun are interrupted, the others wait on.
-    fn settle_turns(&mut self, prompts: &mut BTreeMap<TurnId, String>, ctx: &mut Ctx<'_>) {
+    fn settle_turns(&mut self, asked: &mut BTreeMap<TurnId, Asked>, ctx: &mut Ctx<'_>) {
         let mut begun: Vec<(TurnId, u64)> = Vec::new();
         for view in self.fold.turns.iter().filter(|view| view.is_open()) {
-            let prompt = prompts.remove(&view.turn).unwrap_or_default();
+            let Asked { prompt, begin_by } = asked.remove(&view.turn).unwrap_or_default();
             let mut turn = Turn::queued(view.turn.clone(), view.by.clone(), prompt, ctx.now.mono);
+            // The time that no server was there counts: the limit is one of the wall clock.
+            turn.begin_by = begin_by.map(|wall| Now {
+                mono: ctx.now.mono + Duration::from_millis(wall.saturating_sub(ctx.now.wall)),
+                wall,
+            });
             turn.attempts = view.attempt;
             self.turns.push_back(turn);
             match view.state {
@@ -207,6 +236,7 @@ impl Session {
             self.interrupt(&turn, bytes, ctx);
         }
         self.start_next(ctx);
+        self.claim_for_turns(ctx);
         self.note_idle(ctx.now.mono);
     }
 
@@ -229,6 +259,7 @@ impl Session {
             at(self.commit_slow_at(), "slow commit"),
             at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
+            at(self.crowd_due(), "crowd step"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
                 self.members_expire_at(config.resume_window)
@@ -241,6 +272,7 @@ impl Session {
                 "session duration warning",
             ),
             at(self.release_at(config.resume_window), "slot release"),
+            at(self.injected_until(), "injected fault"),
             at(self.hibernate_at(config.hibernate_after), "hibernation"),
         ];
         all.into_iter().fold(None, Deadline::earlier)
@@ -250,6 +282,7 @@ impl Session {
     pub(crate) fn tick(&mut self, ctx: &mut Ctx<'_>) {
         let now = ctx.now.mono;
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.expire_injected(ctx);
         self.check_run(ctx);
         self.retry_commit(ctx);
         if due(self.commit_slow_at()) || due(self.read_slow_at()) {
@@ -257,6 +290,9 @@ impl Session {
         }
         if due(self.legs.read_again_at) {
             self.legs.read_again_at = None;
+            self.pump_all(ctx);
+        }
+        if due(self.crowd_due()) {
             self.pump_all(ctx);
         }
         self.expire_turns(ctx);
@@ -300,100 +336,11 @@ impl Session {
             .is_some_and(|at| at <= ctx.now.mono)
     }
 
-    // The slot.
-
-    pub(super) fn slot_kind(&self, ctx: &Ctx<'_>) -> Option<SlotKind> {
-        ctx.config
-            .backends
-            .get(&self.row.backend)?
-            .capacity
-            .map(|capacity| capacity.kind)
-    }
-
-    fn release_at(&self, window: Duration) -> Option<Instant> {
-        self.row.slot?;
-        Some(self.idle_since? + window)
-    }
-
-    /// Gives the slot, or the place in line, back.
-    pub(super) fn release_slot(&mut self, ctx: &mut Ctx<'_>) {
-        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
-            admission.release(&self.id, ctx.now.mono);
-        }
-        if self.row.slot.take().is_some() {
-            self.stage_row();
-            self.journal(None, Fact::Released, ctx);
-        }
-    }
-
-    /// Its turn in line came, or a slot for its turn is free.
-    pub(crate) fn slot_granted(&mut self, ctx: &mut Ctx<'_>) {
-        if let Some(admission) = ctx.admissions.get_mut(&self.row.backend)
-            && (self.has_connections() || !self.turns.is_empty())
-        {
-            // Claimed: its owner is here, or its turn waits.
-            let _ = admission.request(&self.id, None);
-        }
-        if self.life == Life::Queued {
-            self.life = Life::Open;
-            self.row.slot = Some(SlotRow::Held);
-            self.stage_row();
-            let waited_ms = self.queued_at.map_or(0, |at| ctx.now.mono.ms_since(at));
-            self.journal(None, Fact::Granted { waited_ms }, ctx);
-            for conn in self.connections() {
-                self.after_commit(Effect::Welcome { conn });
-            }
-        }
-        self.start_next(ctx);
-        if self.slot_kind(ctx) == Some(SlotKind::Turn) && self.turns.is_empty() {
-            self.release_slot(ctx);
-        }
-    }
-
-    /// What admission decided while the session was not in memory.
-    pub(crate) fn look_at_line(&mut self, ctx: &mut Ctx<'_>) {
-        let admission = ctx.admissions.get(&self.row.backend);
-        let holds = admission.is_none_or(|admission| admission.holds(&self.id));
-        let waits = admission.is_some_and(|admission| admission.place(&self.id).is_some());
-        match self.life {
-            Life::Queued if holds => self.slot_granted(ctx),
-            Life::Queued if !waits => self.slot_expired(ctx),
-            Life::Open if self.turns.is_empty() && self.slot_kind(ctx) == Some(SlotKind::Turn) => {
-                self.release_slot(ctx);
-            }
-            Life::Open if self.row.slot.is_some() && !holds => self.release_slot(ctx),
-            Life::Queued | Life::Open | Life::Ended { .. } => {}
-        }
-    }
-
-    /// Its place in line, or the slot that nobody claimed, is given up.
-    pub(crate) fn slot_expired(&mut self, ctx: &mut Ctx<'_>) {
-        if self.row.slot.take().is_none() {
-            // A turn's: the turn ends, the session goes on.
-            if let Some(turn) = self.turns.front().map(|turn| turn.id.clone())
-                && self.run.is_none()
-            {
-                let fault = ctx.fault(Code::QueueExpired);
-                self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
-                self.start_next(ctx);
-            }
-            return;
-        }
-        let fault = ctx.fault(Code::QueueExpired).session(&self.id);
-        self.end(EndReason::Failed, Some(fault), ctx);
-    }
-
-    /// Where it stands in line has changed.
-    pub(crate) fn place_moved(&mut self, ctx: &mut Ctx<'_>) {
-        if self.life == Life::Queued && self.committed > Seq::ZERO {
-            self.tell_queued(ctx);
-        }
-    }
-
     /// Nobody belongs to it any more.
     pub(super) fn abandoned(&mut self, ctx: &mut Ctx<'_>) {
         match self.life {
-            Life::Queued => self.end(EndReason::Ended, None, ctx),
+            Life::Queued if !self.stands_again() => self.end(EndReason::Ended, None, ctx),
+            Life::Queued => self.release_slot(ctx),
             Life::Open if self.turns.is_empty() => self.release_slot(ctx),
             Life::Open | Life::Ended { .. } => {}
         }

@@ -5,13 +5,13 @@
 //! of an older one change nothing.
 
 use keel_wire::{
-    Code, EndReason, Ended, Ephemeral, Fault, Hello, InstanceId, Joined, LeaveReason, Origin,
-    ParticipantId, ParticipantJoined, ParticipantLeft, RawData, Resume, Role, Seq, Strategy,
+    Code, EndReason, Ended, Ephemeral, Fault, Hello, InstanceId, LeaveReason, Origin,
+    ParticipantId, ParticipantJoined, ParticipantLeft, RawData, Resume, Role, Strategy,
     journal::Fact,
 };
 use serde_json::json;
 
-use super::{Life, Session, commit::Effect, welcome::Arrival};
+use super::{Life, Session, commit::Effect, slot::Admitted, welcome::Arrival};
 use crate::{
     Instant, limits,
     node::{ConnEnd, ConnId, Ctx, Presence},
@@ -99,13 +99,12 @@ impl Session {
 
     pub(super) fn refuse(&self, id: ConnId, code: Code, ctx: &mut Ctx<'_>) {
         let fault = ctx.fault(code).session(&self.id);
-        self.journal(
-            None,
-            Fact::Refused {
-                fault: Box::new(fault.clone()),
-            },
-            ctx,
-        );
+        self.refuse_with(id, fault, ctx);
+    }
+
+    fn refuse_with(&self, id: ConnId, fault: Fault, ctx: &mut Ctx<'_>) {
+        let boxed = Box::new(fault.clone());
+        self.journal(None, Fact::Refused { fault: boxed }, ctx);
         ctx.conns.refuse(id, fault, ctx.out);
     }
 
@@ -134,6 +133,13 @@ impl Session {
             return self.refuse(id, Code::Superseded, ctx);
         }
         let takeover = same.is_none() && member.instance.is_some();
+        let admitted = match self.admit_again(hello.admission, ctx) {
+            Ok(admitted) => admitted,
+            Err(fault) => return self.refuse_with(id, *fault, ctx),
+        };
+        let Some(member) = self.members.get_mut(participant) else {
+            return;
+        };
         member.incarnation = member.incarnation.max(proof.incarnation) + u64::from(rejoins);
         member.instance = Some((hello.instance.clone(), hello.attempt));
         let away_ms = member
@@ -157,24 +163,17 @@ impl Session {
             Ok(consumed) => consumed,
             Err(fault) => return self.turn_away(id, *fault, ctx),
         };
-        // Who has applied nothing is at the beginning of any log.
-        let same_log = resume.cursor.epoch == self.row.epoch || resume.cursor.seq == Seq::ZERO;
-        let in_log = same_log && resume.cursor.seq <= self.committed;
-        let arrival = Arrival {
-            how: if rejoins {
-                Joined::Rejoined
-            } else {
-                Joined::Resumed
-            },
-            cursor: if in_log { resume.cursor.seq } else { Seq::ZERO },
-            strategy: Some(resume.strategy),
-            away_ms,
-            gap: (!in_log).then_some(Some(Code::LogRewound)),
-        };
         if self.life == Life::Queued {
             ctx.conns.hold_hello(id, hello.clone());
-            return self.tell_queued(ctx);
+            return match admitted {
+                Admitted::Here => self.tell_queued(ctx),
+                Admitted::InLine => self.after_commit(Effect::TellQueued),
+            };
         }
+        let arrival = Arrival {
+            away_ms,
+            ..self.arrival_of(resume)
+        };
         self.welcome(id, hello, &arrival, consumed, ctx);
     }
 
@@ -225,6 +224,9 @@ impl Session {
         }
         if self.store_is_refusing() {
             return self.refuse(id, Code::StoreFailed, ctx);
+        }
+        if let Err(fault) = self.admit_again(hello.admission, ctx) {
+            return self.refuse_with(id, *fault, ctx);
         }
         let Some(conn) = ctx.conns.get(id) else {
             return;
@@ -314,6 +316,7 @@ impl Session {
         }
         member.conn = None;
         member.away_since = Some(now);
+        let fault = self.blame_conn(id, fault);
         self.note_away();
         let close = match end {
             Some(ConnEnd::Close { code, .. }) => Some(*code),
@@ -354,7 +357,7 @@ impl Session {
             data,
         }
         .into();
-        for (participant, member) in &self.members {
+        for (participant, member) in self.members.iter() {
             let other = member.conn.filter(|_| participant != who);
             if let Some(conn) = other.filter(|conn| ctx.conns.is_welcomed(*conn)) {
                 ctx.conns.tell(conn, &frame, ctx.out);

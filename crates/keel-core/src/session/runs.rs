@@ -5,7 +5,10 @@
 
 use keel_wire::{
     Action, ActionId, Code, Ephemeral, Fault, Item, Origin, ParamsApplied, RawData, Text,
-    TurnAnswered, TurnEnd, TurnId, TurnWaiting, journal::Fact, limits::TEXT_BYTES_MAX,
+    TurnAnswered, TurnEnd, TurnId, TurnWaiting,
+    journal::Fact,
+    json_len,
+    limits::{ACTION_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use serde_json::{Value, json};
 
@@ -172,6 +175,9 @@ impl Session {
             RunOutput::Text(text) => self.run_text(id, &text),
             RunOutput::Item(data) => self.run_item(id, data),
             RunOutput::NewAttempt { failure } => self.run_restarts(failure, ctx),
+            RunOutput::NeedsAction(action) if json_len(&action) > ACTION_BYTES_MAX => {
+                self.asks_too_much(ctx);
+            }
             RunOutput::NeedsAction(action) => {
                 let Some(run) = self.run.as_mut() else { return };
                 let turn = run.turn.clone();
@@ -179,6 +185,18 @@ impl Session {
                 self.stage_event(TurnWaiting { turn, action });
             }
         }
+    }
+
+    /// What it waits for is more than anybody can be told.
+    fn asks_too_much(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(run) = &self.run else { return };
+        let turn = run.turn.clone();
+        let fault = ctx
+            .fault_of(Code::ProviderProtocol, Origin::Provider)
+            .message("what the program asks is too long to be told")
+            .detail("bytes_max", ACTION_BYTES_MAX);
+        self.kill_run(ctx);
+        self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
     }
 
     fn run_text(&mut self, id: RunId, text: &str) {
@@ -209,8 +227,13 @@ impl Session {
 
     fn run_item(&mut self, id: RunId, data: Value) {
         let Some(run) = self.run.as_mut() else { return };
-        let bytes = data.to_string().len();
+        let bytes = json_len(&data);
         run.held += bytes;
+        let data = if bytes > ITEM_BYTES_MAX {
+            json!({ "type": "omitted", "bytes": bytes })
+        } else {
+            data
+        };
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         self.stage_event(Item {
             turn,
@@ -248,12 +271,11 @@ impl Session {
     }
 
     fn run_fault(&self, failure: RunFailure, ctx: &mut Ctx<'_>) -> Fault {
-        let mut fault = ctx
+        let fault = ctx
             .fault_of(failure.code, Origin::Provider)
             .session(&self.id)
             .message(failure.message);
-        fault.detail = failure.detail;
-        fault
+        fault.details(failure.detail)
     }
 
     /// A run is over.
@@ -269,7 +291,10 @@ impl Session {
         };
         let turn = run.turn.clone();
         match end {
-            RunEnd::Done { stop_reason } => {
+            RunEnd::Done { mut stop_reason } => {
+                if let Some(reason) = &mut stop_reason {
+                    reason.truncate(reason.floor_char_boundary(STOP_REASON_BYTES_MAX));
+                }
                 self.end_turn(&turn, TurnEnd::Done, stop_reason, None, ctx);
             }
             RunEnd::Cancelled => self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx),
@@ -294,13 +319,20 @@ impl Session {
             .get(&self.row.backend)
             .map_or(1, |b| b.attempts.max(1));
         let fault = self.run_fault(failure, ctx).turn(turn);
+        let fault = match &self.run {
+            Some(run) => self.blame_run(run.id, fault),
+            None => fault,
+        };
+        let prompt = self.turns.front().map_or("", |turn| turn.prompt.as_str());
+        self.quarantine.failed(prompt, &fault);
+        let held = self.quarantine.holds_ms(prompt, ctx.now.wall).is_some();
         let again = matches!(
             &fault.code,
             keel_wire::FaultCode::Known(
                 Code::ProviderCrashed | Code::ProviderSpawn | Code::ProviderTimeout
             )
         );
-        if silent && again && attempts < allowed {
+        if silent && again && attempts < allowed && !held {
             let fact = Fact::AttemptFailed {
                 turn: turn.clone(),
                 attempt: attempts,

@@ -2,7 +2,8 @@
 //!
 //! A command that is run writes `consumed` and its receipt in the same batch as what it did. So a
 //! number at or below `consumed` that has neither a receipt nor a place in a batch was never run, and
-//! that is what its sender is told.
+//! that is what its sender is told. Of a stream that is no longer kept nobody knows that much, so its
+//! sender is told just this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) consumed: Seq,
     /// Receipts up to here are forgotten.
     pub(crate) ack: Seq,
+    /// What became of commands up to here that have no receipt is not known.
+    pub(crate) forgotten: Seq,
     /// Committed receipts above `ack`.
     pub(crate) receipts: BTreeMap<Seq, ReceiptBody>,
     /// When it was last used.
@@ -38,6 +41,7 @@ impl Stream {
             participant: row.participant,
             consumed: row.consumed,
             ack: row.receipts_ack,
+            forgotten: row.forgotten,
             receipts: loaded.receipts.into_iter().collect(),
             used: now,
         };
@@ -59,13 +63,14 @@ impl Session {
             participant: stream.participant.clone(),
             consumed: stream.consumed,
             receipts_ack: stream.ack,
+            forgotten: stream.forgotten,
         })
     }
 
     /// Opens the stream that a hello named, or finds it; what it says is `consumed` for the welcome.
     ///
     /// `came_back` with a stream that is not known here is a stream that has expired: nothing that was
-    /// sent on it is run any more.
+    /// sent on it is run any more, and what became of it is not known.
     pub(super) fn open_stream(
         &mut self,
         participant: &ParticipantId,
@@ -95,6 +100,7 @@ impl Session {
             } else {
                 Seq::ZERO
             },
+            forgotten: consumed,
             receipts: BTreeMap::new(),
             used: ctx.now.mono,
         };
@@ -119,6 +125,7 @@ impl Session {
             participant: participant.clone(),
             consumed: sent,
             ack: sent,
+            forgotten: sent,
             receipts: BTreeMap::new(),
             used: ctx.now.mono,
         };
@@ -175,13 +182,18 @@ impl Session {
             let body = match kept {
                 Some(body) => body,
                 None if self.receipt_is_pending(&id, n) => continue,
-                None => ReceiptBody::Fault(Box::new(self.never_run(ctx))),
+                None => ReceiptBody::Fault(Box::new(self.without_receipt(&id, n, ctx))),
             };
             ctx.conns.tell(conn, &Receipt { n, body }.into(), ctx.out);
         }
     }
 
-    fn never_run(&self, ctx: &mut Ctx<'_>) -> keel_wire::Fault {
+    /// What is said of a command that was passed over, or whose stream has been.
+    fn without_receipt(&self, stream: &StreamId, n: Seq, ctx: &mut Ctx<'_>) -> keel_wire::Fault {
+        let stream = self.streams.get(stream);
+        if stream.is_some_and(|stream| n <= stream.forgotten) {
+            return ctx.fault(Code::OutcomeUnknown).session(&self.id);
+        }
         ctx.fault(Code::Expired)
             .session(&self.id)
             .message("the command was not run: its place in the stream was passed over")
@@ -200,10 +212,10 @@ impl Session {
         if self.receipt_is_pending(&command.stream, command.n) {
             return None;
         }
-        let fault = if command.n <= stream.ack {
+        let fault = if command.n <= stream.ack && command.n > stream.forgotten {
             ctx.fault(Code::Duplicate).session(&self.id)
         } else {
-            self.never_run(ctx)
+            self.without_receipt(&command.stream, command.n, ctx)
         };
         Some(ReceiptBody::Fault(Box::new(fault)))
     }

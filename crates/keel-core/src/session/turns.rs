@@ -3,9 +3,12 @@
 //! A turn's start is committed before its run begins, so that after a crash a turn without a start has
 //! certainly not been run and waits on, and one with a start is certainly not run again.
 
+use std::time::Duration;
+
 use keel_wire::{
-    BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Seq, TurnAccepted, TurnEnd, TurnEnded,
-    TurnId, TurnStarted, journal::Fact,
+    Admission as Wanted, BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq,
+    TurnAccepted, TurnEnd, TurnEnded, TurnId, TurnStarted, UnixMillis, journal::Fact,
+    limits::INTEGER_MAX,
 };
 
 use super::{
@@ -15,7 +18,7 @@ use super::{
     runs::Run,
 };
 use crate::{
-    Instant,
+    Instant, Now,
     admission::Verdict,
     limits,
     node::{Ctx, SlotKind},
@@ -29,7 +32,7 @@ pub(crate) struct Turn {
     pub(super) prompt: String,
     pub(super) accepted_at: Instant,
     /// It is not to be begun after this.
-    pub(super) begin_by: Option<Instant>,
+    pub(super) begin_by: Option<Now>,
     /// Attempts that were begun.
     pub(super) attempts: u32,
     /// Where its text lies in the log.
@@ -56,11 +59,19 @@ impl Turn {
 }
 
 impl Session {
-    /// Prompts of turns that have not begun.
-    pub(super) fn queued_prompts(&self) -> Vec<(TurnId, String)> {
+    /// Prompts of turns that are not over.
+    pub(super) fn prompts(&self) -> Vec<(TurnId, String)> {
+        let turns = self.turns.iter();
+        turns
+            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
+            .collect()
+    }
+
+    /// When turns are no longer to be begun that have not.
+    pub(super) fn begin_by(&self) -> Vec<(TurnId, UnixMillis)> {
         let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
         queued
-            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
+            .filter_map(|turn| Some((turn.id.clone(), turn.begin_by?.wall)))
             .collect()
     }
 
@@ -79,22 +90,30 @@ impl Session {
         if position > room {
             return Err(Box::new(self.busy(ctx)));
         }
+        if let Some(fault) = self.quarantined(&text, ctx) {
+            return Err(Box::new(fault));
+        }
         if self.turns.is_empty() && !self.may_wait_for_slot(ctx) {
             return Err(Box::new(self.at_capacity(ctx)));
         }
+        // Over HTTP nobody has entered.
+        self.admit_again(Wanted::Fail, ctx)?;
         let id = TurnId::from_bits(ctx.mint.bits());
         let by = asker.participant.clone();
+        let begin_by = asker.ttl_ms.map(|ms| Now {
+            mono: ctx.now.mono + Duration::from_millis(ms),
+            wall: ctx.now.wall.saturating_add(ms).min(INTEGER_MAX),
+        });
         self.stage_event(TurnAccepted {
             turn: id.clone(),
             by: by.clone(),
             command: asker.command.clone(),
             text: text.clone(),
             position,
+            begin_by: begin_by.map(|by| by.wall),
         });
         let mut turn = Turn::queued(id.clone(), by, text, ctx.now.mono);
-        turn.begin_by = asker
-            .ttl_ms
-            .map(|ms| ctx.now.mono + std::time::Duration::from_millis(ms));
+        turn.begin_by = begin_by;
         self.turns.push_back(turn);
         self.idle_since = None;
         self.start_next(ctx);
@@ -116,6 +135,29 @@ impl Session {
             .detail("waiting", self.turns.len().saturating_sub(1))
     }
 
+    /// Why a prompt is not run, if it is not.
+    fn quarantined(&self, prompt: &str, ctx: &mut Ctx<'_>) -> Option<Fault> {
+        let ms = self.quarantine.holds_ms(prompt, ctx.now.wall)?;
+        let fault = ctx.fault(Code::PromptQuarantined).session(&self.id);
+        Some(
+            fault
+                .retry(Retry::After { ms })
+                .detail("crashes", limits::QUARANTINE_CRASHES),
+        )
+    }
+
+    /// Ends turns that are next and whose prompt crashed the program while they waited.
+    fn refuse_quarantined(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(turn) = self.turns.front().filter(|turn| turn.attempts == 0) {
+            let id = turn.id.clone();
+            let Some(fault) = self.quarantined(&turn.prompt, ctx) else {
+                return;
+            };
+            let fault = fault.scope(Scope::Turn);
+            self.end_turn(&id, TurnEnd::Failed, None, Some(fault), ctx);
+        }
+    }
+
     /// Begins the first turn, if nothing keeps it from running.
     pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
         let busy = self.run.is_some() || self.dying.is_some();
@@ -123,6 +165,7 @@ impl Session {
             return;
         }
         self.expire_turns(ctx);
+        self.refuse_quarantined(ctx);
         if self.turns.is_empty() || !self.has_slot_for_turn(ctx) {
             return;
         }
@@ -157,7 +200,7 @@ impl Session {
         admission.is_none_or(|admission| admission.has_room(&self.id))
     }
 
-    fn at_capacity(&self, ctx: &mut Ctx<'_>) -> Fault {
+    pub(super) fn at_capacity(&self, ctx: &mut Ctx<'_>) -> Fault {
         let fault = ctx.fault(Code::AtCapacity).session(&self.id);
         let Some(admission) = ctx.admissions.get(&self.row.backend) else {
             return fault;
@@ -193,7 +236,7 @@ impl Session {
         let late: Vec<TurnId> = self
             .turns
             .iter()
-            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by <= now))
+            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by.mono <= now))
             .map(|turn| turn.id.clone())
             .collect();
         for id in late {
@@ -205,7 +248,7 @@ impl Session {
     /// When the first queued turn is no longer to be begun.
     pub(super) fn turn_expires_at(&self) -> Option<Instant> {
         let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
-        queued.filter_map(|turn| turn.begin_by).min()
+        queued.filter_map(|turn| Some(turn.begin_by?.mono)).min()
     }
 
     /// `turn.cancel`.
@@ -246,7 +289,14 @@ impl Session {
             return;
         };
         let run = self.run.take_if(|run| run.turn == turn.id);
+        if end == TurnEnd::Done {
+            self.quarantine.answered(&turn.prompt);
+        }
         let bytes = run.as_ref().map_or(0, |run| run.at_byte);
+        let fault = fault.map(|fault| match &run {
+            Some(run) => self.blame_run(run.id, fault),
+            None => fault,
+        });
         let fault = fault.map(|fault| Box::new(fault.session(&self.id).turn(&turn.id)));
         let ended = TurnEnded {
             turn: turn.id.clone(),

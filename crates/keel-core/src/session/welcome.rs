@@ -1,8 +1,8 @@
 //! The first word to a connection that is let in: welcome, or its place in line.
 
 use keel_wire::{
-    BeatPlan, Code, Cursor, Hello, History, Joined, Queued, Seq, SessionLimits, Strategy, Welcome,
-    journal::Fact, limits::FRAME_IN_BYTES_MAX,
+    BeatPlan, Code, Cursor, Hello, History, Joined, Queued, Resume, Seq, SessionLimits, Strategy,
+    Welcome, journal::Fact, limits::FRAME_IN_BYTES_MAX,
 };
 
 use super::{Life, Session};
@@ -23,6 +23,24 @@ pub(super) struct Arrival {
 }
 
 impl Session {
+    /// How a participant comes back that its key has proven.
+    pub(super) fn arrival_of(&self, resume: &Resume) -> Arrival {
+        // Who has applied nothing is at the beginning of any log.
+        let same_log = resume.cursor.epoch == self.row.epoch || resume.cursor.seq == Seq::ZERO;
+        let in_log = same_log && resume.cursor.seq <= self.committed;
+        Arrival {
+            how: if resume.strategy == Strategy::Fast {
+                Joined::Resumed
+            } else {
+                Joined::Rejoined
+            },
+            cursor: if in_log { resume.cursor.seq } else { Seq::ZERO },
+            strategy: Some(resume.strategy),
+            away_ms: None,
+            gap: (!in_log).then_some(Some(Code::LogRewound)),
+        }
+    }
+
     /// A new participant is committed, or has come out of the line: it may be welcomed.
     pub(super) fn welcome_new(&mut self, id: ConnId, ctx: &mut Ctx<'_>) {
         let Some(hello) = ctx.conns.take_hello(id) else {
@@ -32,6 +50,16 @@ impl Session {
             .streams
             .get(&hello.stream.id)
             .map_or(Seq::ZERO, |stream| stream.consumed);
+        let participant = ctx.conns.participant(id);
+        let came_back = hello
+            .resume
+            .as_ref()
+            .filter(|resume| Some(&resume.participant) == participant.as_ref());
+        if let Some(resume) = came_back {
+            // It has waited in line for a session that it was in before.
+            let arrival = self.arrival_of(resume);
+            return self.welcome(id, &hello, &arrival, consumed, ctx);
+        }
         let opener = self.members.len() == 1 && hello.session.is_none();
         let arrival = Arrival {
             how: if opener {
@@ -84,8 +112,9 @@ impl Session {
                 commands: limits::RECEIPTS_MAX as u32,
                 frames_per_s: ctx.config.frames_per_s,
             },
-            params: self.params.clone(),
-            params_version: self.params_version,
+            // Those that are staged are told when they are committed.
+            params: self.fold.params.clone(),
+            params_version: self.fold.params_version,
             status: self.status(),
         };
         let ring_total = self.ring.total();
@@ -118,6 +147,7 @@ impl Session {
         };
         self.journal(Some(&participant), fact, ctx);
         self.idle_since = None;
+        self.queued_at = None;
         self.tell_receipts(id, ctx);
         self.tell_presence(&participant, true, ctx);
         if let Some(code) = arrival.gap {
@@ -153,7 +183,7 @@ impl Session {
             .and_then(|line| line.place(&self.id));
         let Some(place) = place else { return };
         self.place = (place.position, place.of);
-        for (participant, member) in &self.members {
+        for (participant, member) in self.members.iter() {
             let Some(conn) = member.conn else { continue };
             let proof = Proof {
                 incarnation: member.incarnation,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keel_core::node::{Backend, Capacity, SlotKind};
-use keel_wire::{Admission, Code, ServerFrame};
+use keel_wire::{Admission, Code, ServerFrame, record::SlotRow};
 use serde_json::json;
 
 use crate::world::{Tab, World};
@@ -363,4 +363,221 @@ fn what_waits_in_a_session_is_not_begun_once_the_server_stops_s14() {
         world.runs[0].1.prompt, "b",
         "it waits on, and is run by the next server"
     );
+}
+
+fn queued(world: &World, conn: keel_core::node::ConnId) -> keel_wire::Queued {
+    let frames = world.lines[&conn].frames.iter();
+    let mut found = frames.filter_map(|frame| match frame {
+        ServerFrame::Queued(queued) => Some(queued.clone()),
+        _ => None,
+    });
+    found.next_back().unwrap()
+}
+
+/// A session that was used and then left until it gave its slot back.
+fn left_alone(world: &mut World) -> (Tab, keel_wire::Welcome) {
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "hello");
+    world.done();
+    world.reset(conn);
+    world.pass(Duration::from_secs(200));
+    assert_eq!(world.row(&welcome.session).slot, None, "given back");
+    (tab, welcome)
+}
+
+#[test]
+fn a_session_that_gave_its_slot_back_is_admitted_again_s16_m8() {
+    let mut world = limited(SlotKind::Session, 1);
+    let (_, old) = left_alone(&mut world);
+    let owner = world.connect(&Tab::new(2));
+    let refused = world.connect(&Tab::new(3).of(&old.session));
+    assert_eq!(world.faults(refused)[0].code, Code::AtCapacity);
+    let asks = |world: &mut World, n| {
+        let question = keel_core::node::Ask::Command {
+            session: old.session.clone(),
+            grant: world.grant.clone(),
+            key: format!("key {n}"),
+            command: keel_wire::Say { text: "x".into() }.into(),
+        };
+        let ask = keel_core::node::AskId(n);
+        world.input(keel_core::node::Input::Ask { ask, question });
+        match world.replies.last() {
+            Some(keel_core::node::Answer::Receipt(body)) => body.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let runs = world.runs.len();
+    let keel_wire::ReceiptBody::Fault(fault) = asks(&mut world, 1) else {
+        panic!("there is no slot for it")
+    };
+    assert_eq!(
+        (fault.code, world.runs.len()),
+        (Code::AtCapacity.known(), runs)
+    );
+    world.command(owner, 1, keel_wire::EndSession {});
+    let ok = |body| matches!(body, keel_wire::ReceiptBody::Ok { .. });
+    assert!(ok(asks(&mut world, 2)));
+    assert_eq!(world.row(&old.session).slot, Some(SlotRow::Held));
+    let newcomer = world.connect(&Tab::new(4));
+    assert_eq!(
+        world.faults(newcomer)[0].code,
+        Code::AtCapacity,
+        "and holds it"
+    );
+}
+
+#[test]
+fn who_comes_back_to_such_a_session_may_wait_in_line_and_loses_nothing_m9_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let (_, old) = left_alone(&mut world);
+    let owner = world.connect(&Tab::new(2));
+    let tab = waits(3).of(&old.session);
+    let conn = world.connect(&tab);
+    assert_eq!(positions(&world, conn), [(1, 1)]);
+    let place = queued(&world, conn);
+    world.crash();
+    let mut back = tab.clone();
+    back.hello.attempt = 2;
+    back.hello.resume = Some(keel_wire::Resume {
+        participant: place.participant,
+        key: place.resume_key,
+        cursor: keel_wire::Cursor::default(),
+        strategy: keel_wire::Strategy::Fast,
+    });
+    let conn = world.connect(&back);
+    assert_eq!(
+        positions(&world, conn),
+        [(1, 1)],
+        "a restart keeps the place"
+    );
+    let session = world
+        .kept_sessions()
+        .into_iter()
+        .find(|id| *id != old.session);
+    let question = keel_core::node::Ask::End {
+        session: session.unwrap(),
+        grant: world.grant.clone(),
+    };
+    let ask = keel_core::node::AskId(1);
+    world.input(keel_core::node::Input::Ask { ask, question });
+    let _ = owner;
+    assert_eq!(world.welcome(conn).session, old.session);
+    assert!(world.events(conn).len() > 5, "with its whole log");
+    world.say(conn, 1, "goes on");
+    assert_eq!(world.runs.len(), 1);
+}
+
+#[test]
+fn a_place_that_is_given_up_ends_no_session_that_was_open_before_m9() {
+    for stays in [true, false] {
+        let mut world = limited(SlotKind::Session, 1);
+        let (_, old) = left_alone(&mut world);
+        let owner = world.connect(&Tab::new(2));
+        let mut tab = Tab::new(3).of(&old.session);
+        tab.hello.admission = Admission::Wait {
+            max_ms: Some(20_000),
+        };
+        let conn = world.connect(&tab);
+        if !stays {
+            world.send(conn, keel_wire::Detach {});
+        }
+        live_on(&mut world, &[owner, conn], 30);
+        if stays {
+            assert_eq!(world.faults(conn)[0].code, Code::QueueExpired);
+            assert!(world.lines[&conn].closed.is_some());
+        }
+        let row = world.row(&old.session);
+        assert_eq!((row.ended, row.slot), (false, None));
+        world.command(owner, 1, keel_wire::EndSession {});
+        let conn = world.connect(&Tab::new(4).of(&old.session));
+        world.welcome(conn);
+    }
+}
+
+#[test]
+fn a_slot_that_nobody_claims_after_a_restart_is_given_back_and_ends_nothing_e14() {
+    let mut world = limited(SlotKind::Session, 1);
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(keel_wire::BusyPolicy::Queue { max: 2 });
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    world.say(conn, 1, "interrupted");
+    world.say(conn, 2, "run by the next server, with nobody there");
+    world.crash();
+    world.text("still at it");
+    live_on(&mut world, &[], 200);
+    world.done();
+    assert_eq!(
+        world.row(&session).slot,
+        Some(SlotRow::Held),
+        "a turn keeps it"
+    );
+    live_on(&mut world, &[], 200);
+    let row = world.row(&session);
+    assert_eq!((row.ended, row.slot), (false, None));
+    world.crash();
+    world.connect(&Tab::new(2).of(&session));
+    world.crash();
+    live_on(&mut world, &[], 200);
+    let row = world.row(&session);
+    assert_eq!((row.ended, row.slot), (false, None));
+}
+fn loaded(world: &mut World, waited_ms: u64, memory: Option<(u64, u64)>) {
+    world.input(keel_core::node::Input::Load(keel_core::node::Load {
+        waited: Duration::from_millis(waited_ms),
+        memory,
+    }));
+}
+
+/// New sessions wait outside; who is here resumes, joins and goes on, and it ends by itself.
+#[test]
+fn a_pressed_server_refuses_new_sessions_and_nobody_else_s04_s15() {
+    for (memory, why) in [(None, "overloaded"), (Some((9, 10)), "memory")] {
+        let mut world = World::new();
+        let tab = Tab::new(1);
+        let conn = world.connect(&tab);
+        let welcome = world.welcome(conn);
+        let waited = if memory.is_none() { 500 } else { 0 };
+        for _ in 0..6 {
+            loaded(&mut world, waited, memory);
+            world.pass(Duration::from_millis(200));
+            world.send(
+                conn,
+                keel_wire::Ack {
+                    seq: keel_wire::Seq::ZERO,
+                },
+            );
+        }
+        let stranger = world.connect(&Tab::new(2));
+        let fault = world.faults(stranger)[0].clone();
+        assert_eq!(
+            (&fault.code, &fault.detail["why"]),
+            (&Code::AtCapacity.into(), &why.into())
+        );
+        let keel_wire::Retry::After { ms } = fault.retry else {
+            panic!("{fault:?}")
+        };
+        assert!((2_000..4_000).contains(&ms), "{ms}");
+        // A session of before, whoever comes to it.
+        world.say(conn, 1, "hello");
+        world.text("goes on");
+        world.reset(conn);
+        let back = world.connect(&tab.again(&welcome, 0));
+        assert_eq!(world.heard(back), "goes on");
+        let viewer = world.connect(
+            &Tab::new(3)
+                .of(&welcome.session)
+                .role(keel_wire::Role::Viewer),
+        );
+        assert_eq!(world.welcome(viewer).how, keel_wire::Joined::Joined);
+        // Both are over.
+        for _ in 0..12 {
+            loaded(&mut world, 0, memory.map(|_| (1, 10)));
+            world.pass(Duration::from_millis(200));
+        }
+        let late = world.connect(&Tab::new(4));
+        assert_eq!(world.welcome(late).how, keel_wire::Joined::Created);
+    }
 }

@@ -210,6 +210,7 @@ fn fault_injection_that_is_off_is_like_no_command_at_all_m39_a23() {
             keel_wire::InjectFault {
                 fault,
                 for_ms: None,
+                seed: None,
             },
         );
         world.receipts(conn).first().cloned()
@@ -292,4 +293,58 @@ fn commands_over_http_take_no_stream_from_who_is_away_and_each_is_answered() {
     let back = world.connect(&again);
     let ok = |receipt: &Receipt| matches!(receipt.body, ReceiptBody::Ok { .. });
     assert!(world.receipts(back).iter().all(ok));
+}
+
+#[test]
+fn what_became_of_commands_on_a_forgotten_stream_is_said_to_be_unknown_e12() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "run, and its receipt is lost");
+    world.reset(conn);
+    for n in 2..=140 {
+        world.connect(&Tab::new(n).of(&welcome.session));
+    }
+    let mut back = tab.again(&welcome, 0);
+    back.hello.stream.next = seq(3);
+    let told = |world: &World, conn| -> Vec<_> {
+        let receipts = world.receipts(conn);
+        receipts.iter().map(|r| (r.n.get(), code(r))).collect()
+    };
+    let unknown = Some(Code::OutcomeUnknown);
+    let conn = world.connect(&back);
+    assert_eq!(told(&world, conn), [(1, unknown), (2, unknown)]);
+    world.say(conn, 1, "sent again all the same");
+    world.command(conn, 4, keel_wire::Send { data: json!(1) });
+    assert_eq!(told(&world, conn)[2..], [(1, unknown), (4, None)]);
+    assert_eq!(world.runs.len(), 1, "nothing of it is run again");
+    world.crash();
+    back.hello.attempt += 1;
+    back.hello.stream.next = seq(5);
+    let conn = world.connect(&back);
+    let passed_over = Some(Code::Expired);
+    assert_eq!(
+        told(&world, conn),
+        [(1, unknown), (2, unknown), (3, passed_over), (4, None)],
+        "a restart makes nothing known, and nothing unknown"
+    );
+}
+
+/// Found by `keel-sim` (nothing is told that is not kept).
+#[test]
+fn a_welcome_tells_no_params_that_are_not_kept() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.mood = StoreMood::Holds;
+    let patch = json!({"a": 1});
+    world.command(conn, 1, keel_wire::SetParams { patch });
+    let back = world.connect(&tab.again(&welcome, 0));
+    let told = world.welcome(back);
+    assert_eq!((told.params, told.params_version), (json!(null), Seq::ZERO));
+    world.release();
+    let changed = |(_, event): &(Seq, Event)| matches!(event, Event::ParamsChanged(_));
+    assert!(world.events(back).iter().any(changed));
 }

@@ -424,6 +424,7 @@ fn a_connection_frozen_on_purpose_is_lost_like_any_silent_one() {
         keel_wire::InjectFault {
             fault,
             for_ms: None,
+            seed: None,
         },
     );
     world.pass(Duration::from_secs(8));

@@ -403,6 +403,48 @@ fn after_a_crash_what_had_begun_is_interrupted_and_what_had_not_runs_i9_s01() {
     assert_eq!(world.heard(conn), "part", "what was told stands");
 }
 
+fn say_within(world: &mut World, conn: keel_core::node::ConnId, text: &str, ttl_ms: u64) {
+    let say = keel_wire::Command::from(keel_wire::Say { text: text.into() });
+    let frame = keel_wire::CommandFrame {
+        n: crate::world::seq(2),
+        name: say.name().into(),
+        ttl_ms: Some(ttl_ms),
+        receipts_ack: keel_wire::Seq::ZERO,
+        data: keel_wire::RawData::trusted(say.encode_data()),
+    };
+    world.send(conn, frame);
+}
+
+#[test]
+fn a_ttl_counts_while_no_server_is_there_i9_s01() {
+    // With the accepted turn in the events that are read back, and behind a stored snapshot.
+    for texts in [1, 1_100] {
+        for (away_s, is_run) in [(5, true), (20, false)] {
+            let mut world = World::new();
+            let mut tab = Tab::new(1);
+            tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });
+            let conn = world.connect(&tab);
+            let session = world.welcome(conn).session;
+            world.say(conn, 1, "first");
+            say_within(&mut world, conn, "second", 10_000);
+            for _ in 0..texts {
+                world.text("x");
+            }
+            world.now.mono = world.now.mono + Duration::from_secs(away_s);
+            world.now.wall += away_s * 1_000;
+            world.crash();
+            assert_eq!(world.runs.len(), usize::from(is_run), "{texts}, {away_s}");
+            world.pass(Duration::from_secs(10));
+            let late = |event: &Event| match event {
+                Event::TurnEnded(ended) => ended.fault.clone().filter(|f| f.code == Code::Expired),
+                _ => None,
+            };
+            let expired = world.log(&session).iter().find_map(late);
+            assert_eq!(expired.is_some(), !is_run, "{texts}, {away_s}");
+        }
+    }
+}
+
 #[test]
 fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
     let mut world = World::new();
@@ -411,17 +453,7 @@ fn a_ttl_that_is_over_keeps_a_queued_turn_from_beginning() {
     let conn = world.connect(&tab);
     let session = world.welcome(conn).session;
     world.say(conn, 1, "first");
-    let say = keel_wire::Command::from(keel_wire::Say {
-        text: "second".into(),
-    });
-    let frame = keel_wire::CommandFrame {
-        n: crate::world::seq(2),
-        name: say.name().into(),
-        ttl_ms: Some(1_000),
-        receipts_ack: keel_wire::Seq::ZERO,
-        data: keel_wire::RawData::trusted(say.encode_data()),
-    };
-    world.send(conn, frame);
+    say_within(&mut world, conn, "second", 1_000);
     world.pass(Duration::from_millis(1_100));
     let log = world.log(&session);
     let Some(Event::TurnEnded(ended)) = log.last() else {
@@ -438,11 +470,13 @@ fn a_run_that_was_never_begun_keeps_no_server_from_stopping() {
     let session = world.welcome(conn).session;
     world.mood = StoreMood::Refuses;
     world.say(conn, 1, "accepted, but not kept");
-    let question = Ask::Inject {
+    let question = Ask::Inject(keel_core::node::Strike {
         session,
         participant: None,
-        injection: Injection::Panic,
-    };
+        injection: Injection::Panic { times: 1 },
+        for_ms: None,
+        seed: None,
+    });
     let ask = AskId(1);
     world.input(Input::Ask { ask, question });
     world.mood = StoreMood::Well;
@@ -630,4 +664,101 @@ fn an_answer_begun_anew_takes_its_question_back() {
         world.receipts(conn)[1].body,
         ReceiptBody::Fault(_)
     ));
+}
+
+fn refusal(world: &World, conn: keel_core::node::ConnId) -> Option<keel_wire::FaultCode> {
+    match &world.receipts(conn).last().unwrap().body {
+        ReceiptBody::Fault(fault) => Some(fault.code.clone()),
+        ReceiptBody::Ok { .. } => None,
+    }
+}
+
+#[test]
+fn a_prompt_that_crashed_the_program_twice_is_not_run_a_third_time_a64() {
+    // With the crashes in the events that are read back, and behind a stored snapshot.
+    for texts in [0, 1_100] {
+        let mut world = World::new();
+        let tab = Tab::new(1);
+        let conn = world.connect(&tab);
+        let welcome = world.welcome(conn);
+        for n in [1, 2] {
+            world.say(conn, n, "die");
+            world.finish(crash(Code::ProviderCrashed));
+        }
+        world.say(conn, 3, "die");
+        assert_eq!(refusal(&world, conn), Some(Code::PromptQuarantined.known()));
+        world.say(conn, 4, "live");
+        for _ in 0..texts {
+            world.text("x");
+        }
+        world.done();
+        assert_eq!(world.runs.len(), 3, "the session stays usable");
+        world.crash();
+        let conn = world.connect(&tab.again(&welcome, 0));
+        world.say(conn, 5, "die");
+        assert_eq!(refusal(&world, conn), Some(Code::PromptQuarantined.known()));
+        world.now.wall += 600_000;
+        world.say(conn, 6, "die");
+        assert_eq!(
+            refusal(&world, conn),
+            None,
+            "it may have been something else"
+        );
+    }
+}
+
+#[test]
+fn what_waited_with_such_a_prompt_is_refused_when_it_would_begin_a64() {
+    let mut world = World::with(|config| {
+        config.backends.get_mut("echo").unwrap().attempts = 9;
+    });
+    let mut tab = Tab::new(1);
+    tab.hello.busy = Some(BusyPolicy::Queue { max: 4 });
+    let conn = world.connect(&tab);
+    let session = world.welcome(conn).session;
+    for (n, prompt) in [(1, "die"), (2, "die"), (3, "live")] {
+        world.say(conn, n, prompt);
+    }
+    for _ in 0..2 {
+        world.finish(crash(Code::ProviderCrashed));
+    }
+    let prompts: Vec<_> = world
+        .runs
+        .iter()
+        .map(|(_, run)| run.prompt.as_str())
+        .collect();
+    assert_eq!(prompts, ["die", "die", "live"], "two attempts of nine");
+    let ended = |event: &Event| match event {
+        Event::TurnEnded(ended) => ended.fault.as_ref().map(|fault| fault.code.clone()),
+        _ => None,
+    };
+    let ends: Vec<_> = world.log(&session).iter().filter_map(ended).collect();
+    let codes = [Code::ProviderCrashed, Code::PromptQuarantined];
+    assert_eq!(ends, codes.map(Code::known));
+}
+
+#[test]
+fn a_provider_that_is_killed_on_purpose_is_not_the_prompts_doing_m39() {
+    let mut world = World::new();
+    let conn = world.connect(&Tab::new(1));
+    let session = world.welcome(conn).session;
+    for n in [1, 3, 5] {
+        world.say(conn, n, "hello");
+        assert_eq!(world.runs.len() as u64, n / 2 + 1);
+        world.kills_slowly = true;
+        let fault = Injection::KillProvider;
+        let inject = keel_wire::InjectFault {
+            fault,
+            for_ms: None,
+            seed: None,
+        };
+        world.command(conn, n + 1, inject);
+        world.finish(crash(Code::ProviderCrashed));
+    }
+    let log = world.log(&session);
+    let Some(Event::TurnEnded(ended)) = log.last() else {
+        panic!("{log:?}")
+    };
+    let detail = &ended.fault.as_ref().unwrap().detail;
+    assert!(detail["injected"].is_string(), "{detail:?}");
 }

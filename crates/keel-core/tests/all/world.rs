@@ -8,8 +8,8 @@ use std::{
 use keel_core::{
     Instant, Now,
     node::{
-        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, Node, Output, RunEnd, RunId,
-        RunOutput, RunRequest,
+        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, LoadFailure, Node, Output, RunEnd,
+        RunId, RunOutput, RunRequest,
     },
 };
 use keel_wire::{
@@ -18,6 +18,7 @@ use keel_wire::{
     StreamId, StreamState, Welcome,
     codec::Decoded,
     journal::Fact,
+    limits::FRAME_OUT_BYTES_MAX,
     record::{Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
 };
 
@@ -61,6 +62,9 @@ pub(crate) struct World {
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) mood: StoreMood,
     held: VecDeque<(SessionId, u64, Batch)>,
+    /// How the store answers who reads a session, and how often it was asked to.
+    pub(crate) load_failure: Option<LoadFailure>,
+    pub(crate) loads: usize,
     /// Pages are not answered until told.
     pub(crate) holds_pages: bool,
     pages: Vec<Input>,
@@ -69,12 +73,15 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<ConnId, Line>,
     pub(crate) runs: Vec<(RunId, RunRequest)>,
     pub(crate) stopped: Vec<(RunId, bool)>,
+    /// Killed, and told to be over.
+    pub(crate) gone: Vec<RunId>,
     pub(crate) credit: BTreeMap<RunId, usize>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) replies: Vec<keel_core::node::Answer>,
     pub(crate) drained: bool,
     pub(crate) grant: Grant,
     next_conn: u64,
+    lives: u64,
 }
 
 impl World {
@@ -118,18 +125,22 @@ impl World {
             kept: BTreeMap::new(),
             mood: StoreMood::Well,
             held: VecDeque::new(),
+            load_failure: None,
+            loads: 0,
             holds_pages: false,
             pages: Vec::new(),
             kills_slowly: false,
             lines: BTreeMap::new(),
             runs: Vec::new(),
             stopped: Vec::new(),
+            gone: Vec::new(),
             credit: BTreeMap::new(),
             facts: Vec::new(),
             replies: Vec::new(),
             drained: false,
             grant,
             next_conn: 1,
+            lives: 0,
         };
         world.input(Input::Start);
         world
@@ -137,10 +148,14 @@ impl World {
 
     /// The process is killed and started again over the same store.
     pub(crate) fn crash(&mut self) {
-        self.node = Node::new(self.config.clone(), self.now.mono.micros() + 7);
+        // No two lives mint the same ids.
+        self.lives += 1;
+        let seed = (self.lives << 48) + self.now.mono.micros() + 7;
+        self.node = Node::new(self.config.clone(), seed);
         self.held.clear();
         self.lines.clear();
         self.runs.clear();
+        self.gone.clear();
         self.input(Input::Start);
     }
 
@@ -151,11 +166,19 @@ impl World {
         kept.row.head = seq(to);
     }
 
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.kept.keys().cloned().collect()
+    }
+
     pub(crate) fn log(&self, session: &SessionId) -> Vec<Event> {
         let events = self.kept[session].events.iter();
         events
             .map(|e| Event::decode(&e.kind, e.data.get()).unwrap().unwrap())
             .collect()
+    }
+
+    pub(crate) fn kept_sessions(&self) -> Vec<SessionId> {
+        self.kept.keys().cloned().collect()
     }
 
     pub(crate) fn row(&self, session: &SessionId) -> SessionRow {
@@ -206,7 +229,9 @@ impl World {
                     .get_mut(&conn)
                     .expect("sent to a line that is open");
                 assert!(line.closed.is_none(), "nothing is sent after the close");
-                let Decoded::Known(frame) = ServerFrame::decode(&bytes, 1 << 20).unwrap() else {
+                let Decoded::Known(frame) =
+                    ServerFrame::decode(&bytes, FRAME_OUT_BYTES_MAX).expect("clients read it")
+                else {
                     panic!("unknown frame")
                 };
                 line.frames.push(frame);
@@ -256,10 +281,9 @@ impl World {
                         streams: kept.streams.values().cloned().collect(),
                     })
                 });
-                inputs.push_back(Input::Loaded {
-                    session,
-                    loaded: Ok(loaded),
-                });
+                self.loads += 1;
+                let loaded = self.load_failure.clone().map_or(Ok(loaded), Err);
+                inputs.push_back(Input::Loaded { session, loaded });
             }
             Output::Commit { session, n, batch } => {
                 self.commit(session, n, (*batch).clone(), inputs);
@@ -312,6 +336,7 @@ impl World {
                 // A shell knows nothing of what it was never told to begin.
                 let known = self.runs.iter().any(|(begun, _)| *begun == run);
                 if known && !self.kills_slowly {
+                    self.gone.push(run);
                     inputs.push_back(Input::RunEnded {
                         run,
                         end: RunEnd::Cancelled,
@@ -328,7 +353,8 @@ impl World {
             Output::Freeze { .. }
             | Output::StallRun { .. }
             | Output::AnswerRun { .. }
-            | Output::FailStore { .. } => {}
+            | Output::FailStore { .. }
+            | Output::DelayInputs { .. } => {}
         }
     }
 

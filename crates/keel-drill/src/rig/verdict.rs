@@ -7,17 +7,21 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use serde_json::Value;
 
+use super::{
+    Control, Rig, Who,
+    laws::{dishonest, is_text, losses, p99, silences, sum_up},
+};
 use crate::{
-    heart::children_left,
-    ledger::{Line, Seen},
+    heart::{children_left, unix_ms},
+    ledger::{Seen, Turn},
     proxy::Proxy,
     results::{Leaked, Row},
-    server::{self},
+    server,
 };
 
-use super::{BYSTANDER_SLACK_MS, Rig};
+/// A bystander that says something 20 times a second has not been heard for too long.
+const BYSTANDER_SILENT_MS: u64 = 1_500;
 
 impl Rig {
     /// The other one must have noticed nothing.
@@ -36,9 +40,15 @@ impl Rig {
     }
 
     /// Judges what everybody saw, and looks for what was left behind.
-    pub(crate) async fn finish(mut self) -> Row {
-        if let Err(error) = self.conclude() {
+    pub(crate) async fn finish(mut self, control: &Control) -> Row {
+        if let Err(error) = self.conclude(control) {
             self.wrong(format!("{error:#}"));
+        }
+        if let Err(error) = self.check_what_is_kept().await {
+            self.wrong(format!("the store: {error:#}"));
+        }
+        if let Err(error) = self.look_for_witnesses().await {
+            self.wrong(format!("witnesses: {error:#}"));
         }
         for (who, client) in std::mem::take(&mut self.clients) {
             let _ = client.save(&self.dir.join(format!("{}.ledger", who.name())));
@@ -52,36 +62,20 @@ impl Rig {
             self.wrong(format!("leaks: {error:#}"));
         }
         let _ = self.server.kill().await;
-        let mut row = self.row;
-        let late = |ms: Option<f64>, bound: Option<f64>| match (ms, bound) {
-            (Some(ms), Some(bound)) => ms > bound,
-            _ => false,
-        };
-        if late(row.told_ms, row.told_bound_ms) {
-            row.wrong.push(format!("told late: {:?} ms", row.told_ms));
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            let undo: Vec<&str> = undo.iter().map(String::as_str).collect();
+            if let Err(error) = self.host(&undo, None).await {
+                self.wrong(format!("it is not undone: {error:#}"));
+            }
         }
-        if late(row.recovered_ms, row.recovered_bound_ms) {
-            row.wrong
-                .push(format!("recovered late: {:?} ms", row.recovered_ms));
+        if self.struck_at == 0 {
+            self.wrong("nothing was broken");
         }
-        if row.outcome.as_ref() != Some(&row.expected_outcome) {
-            row.wrong.push(format!("outcome {:?}", row.outcome));
-        }
-        if row.cause != row.expected_cause {
-            row.wrong.push(format!("told as {:?}", row.cause));
-        }
-        if row.lost + row.duplicated + row.reordered + row.silent > 0 {
-            let (lost, twice) = (row.lost, row.duplicated);
-            let (mixed, silent) = (row.reordered, row.silent);
-            row.wrong.push(format!(
-                "lost {lost}, duplicated {twice}, reordered {mixed}, silent {silent}"
-            ));
-        }
-        row.pass = row.wrong.is_empty();
-        row
+        sum_up(&mut self.row);
+        self.row
     }
 
-    fn conclude(&mut self) -> Result<()> {
+    fn conclude(&mut self, control: &Control) -> Result<()> {
         self.check_other();
         if let (Some(losses_wanted), Ok(client)) = (self.losses, self.client(self.struck)) {
             let seen = losses(&client.lines(), self.struck_at);
@@ -97,46 +91,65 @@ impl Rig {
             self.row.duplicated += account.duplicated + account.run_twice() as u64;
             self.row.reordered += account.reordered;
             self.row.silent += silences(&lines);
-            if account.gaps > 0 && !self.gaps_expected {
+            if account.gaps > 0 {
                 wrong.push(format!("{} gaps at the {}", account.gaps, who.name()));
             }
+            if let Some(state) = dishonest(&lines) {
+                wrong.push(format!("the {} was shown {state}", who.name()));
+            }
             for turn in account.turns.values() {
-                let key = &turn.key;
-                let end = turn.end.as_deref().unwrap_or("open");
-                let wanted = self.ends.get(key).copied().unwrap_or("done");
-                if end != wanted {
-                    let code = turn.end_code.as_deref().unwrap_or("no code");
-                    wrong.push(format!("{key} ended {end} ({code}) for the {}", who.name()));
-                }
-                if turn.ends > 1 {
-                    wrong.push(format!("{key} ended {} times", turn.ends));
-                }
+                self.check_end(*who, turn, &mut wrong);
+                // What was passed over is not in the text, and was complained of.
                 if account.gaps > 0 {
                     continue;
                 }
                 let first = texts
-                    .entry(key.clone())
+                    .entry(turn.key.clone())
                     .or_insert_with(|| turn.text.clone());
                 if *first != turn.text {
-                    wrong.push(format!("{key}: owner and viewer have different text"));
+                    wrong.push(format!(
+                        "{}: owner and viewer have different text",
+                        turn.key
+                    ));
                 }
-                if self.witnessed {
-                    let wrote = fs::read(self.server.witness().join(key)).unwrap_or_default();
-                    if !wrote.starts_with(&turn.text) {
-                        wrong.push(format!("{key}: what was told was not written"));
-                    }
-                    if end == "done" && wrote.len() != turn.text.len() {
-                        self.row.lost += wrote.len().saturating_sub(turn.text.len()) as u64;
-                    }
-                }
+                self.row.lost += self.check_text(turn, &mut wrong);
             }
         }
         self.row.wrong.extend(wrong);
-        self.check_bystander();
+        self.check_bystander(control);
         Ok(())
     }
 
-    fn check_bystander(&mut self) {
+    /// Whether a turn ended as it should, and once.
+    fn check_end(&self, who: Who, turn: &Turn, wrong: &mut Vec<String>) {
+        let (key, who) = (&turn.key, who.name());
+        let end = turn.end.as_deref().unwrap_or("open");
+        if end != self.ends.get(key).copied().unwrap_or("done") {
+            let code = turn.end_code.as_deref().unwrap_or("no code");
+            wrong.push(format!("{key} ended {end} ({code}) for the {who}"));
+        }
+        if turn.ends > 1 {
+            wrong.push(format!("{key} ended {} times", turn.ends));
+        }
+    }
+
+    /// Compares what was told with what the program wrote; the bytes that are missing of a done turn.
+    fn check_text(&self, turn: &Turn, wrong: &mut Vec<String>) -> u64 {
+        if !self.witnessed {
+            return 0;
+        }
+        let wrote = fs::read(self.server.witness().join(&turn.key)).unwrap_or_default();
+        if !wrote.starts_with(&turn.text) {
+            wrong.push(format!("{}: what was told was not written", turn.key));
+        }
+        if turn.end.as_deref() == Some("done") {
+            wrote.len().saturating_sub(turn.text.len()) as u64
+        } else {
+            0
+        }
+    }
+
+    fn check_bystander(&mut self, control: &Control) {
         let Some(client) = self.bystander.as_ref().filter(|_| !self.strikes_all) else {
             return;
         };
@@ -149,17 +162,24 @@ impl Rig {
                 Seen::Lost { .. } | Seen::Fault { .. } | Seen::Failed { .. } | Seen::Ended { .. }
             )
         });
+        let now = unix_ms();
         let (before, after) = (
             p99(&lines, 0, self.struck_at),
-            p99(&lines, self.struck_at, u64::MAX),
+            p99(&lines, self.struck_at, now),
         );
-        let on_time = after <= (2 * before).max(before + BYSTANDER_SLACK_MS);
-        let fine = own && whole && spared && on_time;
+        let elsewhere = control.p99(self.struck_at, now);
+        let calm = before.max(elsewhere);
+        let on_time = after <= (2 * calm).max(calm + self.slack_ms);
+        // One that hears nothing any more has no late text either.
+        let texts = lines.iter().rev().filter(|line| is_text(line));
+        let heard = texts.map(|line| line.t).next().unwrap_or(0);
+        let silent_ms = now.saturating_sub(heard);
+        let fine = own && whole && spared && on_time && silent_ms < BYSTANDER_SILENT_MS;
         self.row.bystander_ok = Some(fine);
         if !fine {
             self.wrong(format!(
                 "the bystander: own events only {own}, whole {whole}, spared {spared}, \
-                 p99 {before} ms before and {after} ms after"
+                 p99 {before} ms before, {after} ms after, {elsewhere} ms elsewhere; silent for {silent_ms} ms"
             ));
         }
     }
@@ -169,7 +189,7 @@ impl Rig {
             self.row.leaked.children = Some(children_left(&self.dir)?);
             return Ok(());
         }
-        let admin = self.server.token(&["--subject", "x", "--admin"]).await?;
+        let admin = self.admin.clone();
         let addr = self.server.addr();
         for session in [&self.bystander_session, &self.session] {
             if !session.is_empty() {
@@ -181,8 +201,7 @@ impl Rig {
         self.proxy = Proxy::start(addr).await?;
         let until = Instant::now() + Duration::from_secs(12);
         loop {
-            let (_, body) = server::get(addr, "/v1/node", Some(&admin)).await?;
-            let census = serde_json::from_str::<Value>(&body)?["census"].take();
+            let census = self.ask_node().await?["census"].take();
             let count = |name: &str| census[name].as_u64();
             self.row.leaked = Leaked {
                 tasks: count("runs"),
@@ -203,55 +222,4 @@ impl Rig {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// Whether a fault code stands anywhere in a journal.
-pub(super) fn names(journal: &Value, code: &str) -> bool {
-    match journal {
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| (name == "code" && value == code) || names(value, code)),
-        Value::Array(items) => items.iter().any(|item| names(item, code)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-fn losses(lines: &[Line], since: u64) -> usize {
-    let lost = |line: &&Line| matches!(line.what, Seen::Lost { .. }) && line.t + 2 >= since;
-    lines.iter().filter(lost).count()
-}
-
-/// Waits of more than 5 s, from a loss to its end, in which nothing was said.
-fn silences(lines: &[Line]) -> u64 {
-    let mut silent = 0;
-    let mut waiting_since = None;
-    for line in lines {
-        if let Some(since) = waiting_since {
-            // Half a second for a busy machine to say it.
-            silent += u64::from(line.t.saturating_sub(since) > 5_500);
-            waiting_since = Some(line.t);
-        }
-        match line.what {
-            Seen::Lost { .. } => waiting_since = Some(line.t),
-            Seen::Recovered { .. } | Seen::Failed { .. } | Seen::Ended { .. } => {
-                waiting_since = None;
-            }
-            _ => {}
-        }
-    }
-    silent
-}
-
-/// Of the spans between two texts.
-fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
-    let texts = lines.iter().filter(|line| {
-        (from..to).contains(&line.t)
-            && matches!(&line.what, Seen::Event { kind, .. } if kind == "text")
-    });
-    let times: Vec<u64> = texts.map(|line| line.t).collect();
-    let mut gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    gaps.sort_unstable();
-    gaps.get((gaps.len() * 99).div_ceil(100).saturating_sub(1))
-        .copied()
-        .unwrap_or(0)
 }

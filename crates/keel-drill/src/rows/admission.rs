@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::Spec;
+use super::{S, Spec, Witness};
 use crate::{
-    ledger::Seen,
+    client::Client,
+    heart::unix_ms,
+    ledger::{Line, Seen},
+    mutant::Mutant,
     proxy::Cut,
     rig::{Rig, Via, Who, span},
 };
 
-const S: fn(u64) -> Duration = Duration::from_secs;
+/// Its sender is told, and nothing has become of it.
+const BY_RECEIPT: Witness =
+    Witness::Unseen("a refused command is answered by its receipt, and leaves no other trace");
 const ONE_SLOT: &str = r#"
 [backends.one]
 kind = "process"
@@ -25,41 +30,85 @@ busy = { policy = "reject" }
 "#;
 
 pub(super) fn rows() -> Vec<Spec> {
-    vec![
+    let mut rows = vec![
         Spec::new(
             "P09/mid-turn/owner/reject",
-            "peer",
             "a second turn while one runs",
+            Mutant::CauseChanged,
             |rig| Box::pin(busy(rig)),
         )
         .fails()
         .cause("session_busy")
         .told_within(250.)
+        .witness(BY_RECEIPT)
         .config(ONE_SLOT),
         Spec::new(
             "P09/mid-turn/owner/queue",
-            "peer",
             "more turns while one runs",
+            Mutant::SaysTwice,
             |rig| Box::pin(busy_queue(rig)),
         ),
-        Spec::new("S16/hello/owner", "server", "every slot is taken", |rig| {
-            Box::pin(at_capacity(rig))
-        })
+        Spec::new(
+            "S16/hello/owner",
+            "every slot is taken",
+            Mutant::ToldLate,
+            |rig| Box::pin(at_capacity(rig)),
+        )
         .fails()
         .cause("at_capacity")
         // From the start of the client's process, which takes most of it.
         .told_within(1_000.)
+        .witness(Witness::Node)
         .config(ONE_SLOT),
         Spec::new(
-            "N01/queued/owner",
-            "network",
-            "reset while in line",
-            |rig| Box::pin(cut_in_line(rig)),
+            "S01/queued/owner",
+            "kill -9 while somebody is in line",
+            Mutant::CauseChanged,
+            |rig| Box::pin(killed_while_in_line(rig)),
         )
         .cause("transport_error")
         .told_within(250.)
+        .back_within(3_000.)
         .config(ONE_SLOT),
-    ]
+    ];
+    for (id, fault, cut, code, told_ms, mutant) in [
+        (
+            "N01",
+            "reset while in line",
+            Cut::Reset,
+            "transport_error",
+            250.,
+            Mutant::LossTwice,
+        ),
+        (
+            "N02",
+            "FIN while in line",
+            Cut::Fin,
+            "transport_error",
+            250.,
+            Mutant::ToldLate,
+        ),
+        (
+            "N04",
+            "nothing passes while in line",
+            Cut::BlackHole,
+            "heartbeat_timeout",
+            7_500.,
+            Mutant::LossUntold,
+        ),
+    ] {
+        let id = format!("{id}/queued/owner");
+        let row = Spec::new(&id, fault, mutant, move |rig| {
+            Box::pin(cut_in_line(rig, cut))
+        });
+        rows.push(
+            row.cause(code)
+                .told_within(told_ms)
+                .back_within(told_ms + 1_000.)
+                .config(ONE_SLOT),
+        );
+    }
+    rows
 }
 
 async fn busy(rig: &mut Rig) -> Result<()> {
@@ -91,7 +140,7 @@ async fn busy_queue(rig: &mut Rig) -> Result<()> {
     for key in ["k1", "k2", "k3", "k4"] {
         rig.over(key).await?;
     }
-    rig.row.outcome = Some("recovered".to_owned());
+    rig.recovered();
     Ok(())
 }
 
@@ -119,38 +168,58 @@ async fn at_capacity(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
-async fn cut_in_line(rig: &mut Rig) -> Result<()> {
+/// Somebody holds the one slot, and another is in line behind: the holder.
+async fn stand_in_line(rig: &mut Rig) -> Result<Client> {
     rig.witnessed = false;
     rig.join(Who::Owner, Via::Direct, &["--backend", "one"])
         .await?;
     rig.flow("k1", "").await?;
-    let Some(mut holder) = rig.dismiss(Who::Owner) else {
-        return Ok(());
-    };
+    let holder = rig.dismiss(Who::Owner).context("it was started")?;
     rig.session.clear();
     rig.launch(Who::Owner, Via::Proxy, &["--backend", "one", "--wait"])?;
-    let in_line =
-        |line: &crate::ledger::Line| matches!(line.what, Seen::Queued { .. }).then_some(line.t);
+    let in_line = |line: &Line| matches!(line.what, Seen::Queued { .. }).then_some(());
     rig.client(Who::Owner)?
         .until(S(10), "in line", in_line)
         .await?;
-    rig.cut(Cut::Reset)?;
-    let since = rig.struck_at;
-    rig.told(S(10)).await?;
-    let again = |line: &crate::ledger::Line| {
-        let after = line.t >= since && matches!(line.what, Seen::Queued { .. });
-        after.then_some(line.t)
-    };
-    let back = rig
-        .client(Who::Owner)?
-        .until(S(10), "in line again", again)
-        .await?;
-    rig.row.recovered_ms = Some(span(since, back));
+    rig.losses = Some(1);
+    Ok(holder)
+}
+
+/// Waits until it is in line again, first as before; then the slot is given back, and it gets it.
+async fn gets_the_slot(rig: &mut Rig, since: u64, mut holder: Client) -> Result<()> {
+    let again = rig.sees(S(20), "in line again", |line| match line.what {
+        Seen::Queued { position, .. } => Some(position),
+        _ => None,
+    });
+    let (position, at) = again.await?;
+    if position != 1 {
+        rig.wrong(format!(
+            "it was the first in line, and is at place {position}"
+        ));
+    }
+    rig.row.recovered_ms = Some(span(since, at));
     holder.tell("end").await?;
     rig.session = rig.client(Who::Owner)?.session().await?;
     holder.close().await?;
     rig.flow("k2", "").await?;
     rig.over("k2").await?;
-    rig.row.outcome = Some("recovered".to_owned());
+    rig.recovered();
     Ok(())
+}
+
+async fn cut_in_line(rig: &mut Rig, cut: Cut) -> Result<()> {
+    let holder = stand_in_line(rig).await?;
+    rig.cut(cut)?;
+    rig.told(S(10)).await?;
+    gets_the_slot(rig, rig.struck_at, holder).await
+}
+
+async fn killed_while_in_line(rig: &mut Rig) -> Result<()> {
+    rig.strikes_all = true;
+    let holder = stand_in_line(rig).await?;
+    rig.strike();
+    rig.server.kill().await?;
+    rig.told(S(10)).await?;
+    rig.server.launch().await?;
+    gets_the_slot(rig, unix_ms(), holder).await
 }

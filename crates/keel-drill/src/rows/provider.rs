@@ -1,13 +1,14 @@
 //! C: the program behind a session, and everything that it does wrong.
 
-use std::time::Duration;
-
 use anyhow::Result;
+use serde_json::json;
 
-use super::Spec;
-use crate::rig::{Rig, Via, Who, span, wait};
-
-const S: fn(u64) -> Duration = Duration::from_secs;
+use super::{S, Spec};
+use crate::{
+    heart::unix_ms,
+    mutant::Mutant,
+    rig::{Rig, Via, Who, span, wait},
+};
 
 /// What a program does, and what must come of it.
 struct Case {
@@ -22,6 +23,7 @@ struct Case {
     /// What must be told of it: all of it where it is done.
     text: Option<&'static str>,
     within_ms: f64,
+    mutant: Mutant,
 }
 
 const CASE: Case = Case {
@@ -33,6 +35,7 @@ const CASE: Case = Case {
     code: None,
     text: None,
     within_ms: 2_000.,
+    mutant: Mutant::CrashIsDone,
 };
 
 const CASES: &[Case] = &[
@@ -69,6 +72,7 @@ const CASES: &[Case] = &[
         output: "json_lines",
         code: Some("provider_crashed"),
         text: Some(""),
+        mutant: Mutant::ToldLate,
         ..CASE
     },
     Case {
@@ -79,6 +83,7 @@ const CASES: &[Case] = &[
         code: Some("provider_timeout"),
         text: Some(""),
         within_ms: 5_000.,
+        mutant: Mutant::CauseChanged,
         ..CASE
     },
     Case {
@@ -89,6 +94,7 @@ const CASES: &[Case] = &[
         code: Some("provider_timeout"),
         text: Some("begun\n"),
         within_ms: 5_000.,
+        mutant: Mutant::CauseChanged,
         ..CASE
     },
     Case {
@@ -97,6 +103,7 @@ const CASES: &[Case] = &[
         script: r#"read -r l; echo begun; setsid /bin/sh -c "sleep 600; : drill-agent {dir}" & sleep 1; echo ended"#,
         text: Some("begun\nended\n"),
         within_ms: 5_000.,
+        mutant: Mutant::ChildLeft,
         ..CASE
     },
     Case {
@@ -106,6 +113,7 @@ const CASES: &[Case] = &[
         code: Some("provider_protocol"),
         text: Some("begun\n"),
         within_ms: 5_000.,
+        mutant: Mutant::JournalLost,
         ..CASE
     },
     Case {
@@ -114,6 +122,7 @@ const CASES: &[Case] = &[
         script: r#"read -r l; echo "npm WARN old"; printf "\033[31mred\033[0m\n"; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
         output: "json_lines",
         text: Some("fine"),
+        mutant: Mutant::TextDropped,
         ..CASE
     },
     Case {
@@ -131,6 +140,7 @@ const CASES: &[Case] = &[
         output: "json_lines",
         code: Some("provider_protocol"),
         within_ms: 5_000.,
+        mutant: Mutant::LogMute,
         ..CASE
     },
     Case {
@@ -138,6 +148,7 @@ const CASES: &[Case] = &[
         fault: "writes what is no UTF-8",
         script: r#"read -r l; printf "a\377b\r\n""#,
         text: Some("a\u{fffd}b\r\n"),
+        mutant: Mutant::TextDoubled,
         ..CASE
     },
     Case {
@@ -146,6 +157,7 @@ const CASES: &[Case] = &[
         script: r#"read -r l; head -c 10000 /dev/zero | tr "\0" "["; echo; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
         output: "json_lines",
         text: Some("fine"),
+        mutant: Mutant::TextDropped,
         ..CASE
     },
     Case {
@@ -154,6 +166,7 @@ const CASES: &[Case] = &[
         script: "read -r l; head -c 268435456 /dev/zero >&2; echo ended",
         text: Some("ended\n"),
         within_ms: 20_000.,
+        mutant: Mutant::EndlessRun,
         ..CASE
     },
     Case {
@@ -161,6 +174,7 @@ const CASES: &[Case] = &[
         fault: "waits for the end of its input",
         script: "cat >/dev/null; echo ended",
         text: Some("ended\n"),
+        mutant: Mutant::TextDoubled,
         ..CASE
     },
     Case {
@@ -169,6 +183,7 @@ const CASES: &[Case] = &[
         script: r#"read -r l; for x in "{\"type\":\"future\"}" "{\"type\":\"text\",\"text\":\"fine\"}" "{\"type\":\"done\"}" "{\"type\":\"text\",\"text\":\"late\"}" "{\"type\":\"error\",\"message\":\"late\"}"; do echo "$x"; done"#,
         output: "json_lines",
         text: Some("fine"),
+        mutant: Mutant::EndlessRun,
         ..CASE
     },
     Case {
@@ -177,6 +192,7 @@ const CASES: &[Case] = &[
         script: r#"read -r l; for x in "{\"type\":\"text\",\"text\":\"one two\"}" "{\"type\":\"new_attempt\"}" "{\"type\":\"text\",\"text\":\"one two three\"}" "{\"type\":\"done\"}"; do echo "$x"; done"#,
         output: "json_lines",
         text: Some("one two three"),
+        mutant: Mutant::TextDropped,
         ..CASE
     },
     Case {
@@ -187,6 +203,7 @@ const CASES: &[Case] = &[
         more: "calls_max = 50",
         code: Some("provider_budget"),
         within_ms: 5_000.,
+        mutant: Mutant::CauseChanged,
         ..CASE
     },
 ];
@@ -207,52 +224,52 @@ kind = "process"
 command = ["/bin/sh", "-c", "read -r l; yes | head -n 300000"]
 "#;
 
+const STDIN_FULL: &str = r#"
+[backends.bad]
+kind = "process"
+output = "json_lines"
+command = ["/bin/sh", "-c", """echo '{"type":"needs_action","id":"a1","prompt":"?"}'; exec sleep 600"""]
+"#;
+
 pub(super) fn rows() -> Vec<Spec> {
     let mut rows: Vec<Spec> = CASES.iter().map(row).collect();
-    rows.push(
+    rows.extend([
         Spec::new(
             "C01/mid-turn/owner",
-            "provider",
             "the program is not there",
+            Mutant::CrashIsDone,
             |rig| Box::pin(misbehaves(rig, Some("provider_spawn"), Some(""))),
         )
         .fails()
         .cause("provider_spawn")
         .told_within(1_000.)
         .config(MISSING),
-    );
-    rows.push(
         Spec::new(
             "C08/mid-turn/owner",
-            "provider",
             "ignores SIGTERM when cancelled",
+            Mutant::ChildLeft,
             |rig| Box::pin(ignores(rig)),
         )
         .told_within(6_000.)
         .config(CANCELLED),
-    );
-    rows.push(
         Spec::new(
             "C18/mid-turn/owner",
-            "provider",
-            "does not read its input",
-            |_| Box::pin(async { Ok(()) }),
+            "does not read its input, and its pipe is full",
+            Mutant::CrashIsDone,
+            |rig| Box::pin(does_not_read(rig)),
         )
         .fails()
         .cause("provider_timeout")
-        .needs(Some(
-            "a pipe smaller than the largest prompt (64 KiB)".to_owned(),
-        )),
-    );
-    rows.push(
+        .told_within(12_000.)
+        .config(STDIN_FULL),
         Spec::new(
             "C19/mid-turn/owner",
-            "provider",
             "300,000 lines at once",
+            Mutant::TextDoubled,
             |rig| Box::pin(tiny_lines(rig)),
         )
         .config(TINY),
-    );
+    ]);
     rows.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     rows
 }
@@ -265,8 +282,8 @@ fn row(case: &'static Case) -> Spec {
     );
     let spec = Spec::new(
         &format!("{}/mid-turn/owner", case.id),
-        "provider",
         case.fault,
+        case.mutant,
         move |rig| Box::pin(misbehaves(rig, case.code, case.text)),
     )
     .told_within(case.within_ms)
@@ -293,7 +310,7 @@ async fn misbehaves(
         if code.is_some() {
             rig.ends.insert(key.to_owned(), "failed");
         }
-        let said_at = crate::heart::unix_ms();
+        let said_at = unix_ms();
         rig.tell(&format!("say {key}")).await?;
         let turn = rig.over(key).await?;
         let took = span(said_at, turn.ended_at);
@@ -303,9 +320,6 @@ async fn misbehaves(
             let told = String::from_utf8_lossy(&turn.text[..turn.text.len().min(80)]).into_owned();
             rig.wrong(format!("{key} said {told:?}"));
         }
-    }
-    if let Some(code) = code {
-        rig.journal_names(code).await?;
     }
     let outcome = if rig.row.cause.is_some() {
         "failed"
@@ -326,8 +340,36 @@ async fn ignores(rig: &mut Rig) -> Result<()> {
     rig.tell("cancel").await?;
     let turn = rig.over("k1").await?;
     rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
-    rig.row.outcome = Some("recovered".to_owned());
+    rig.recovered();
     Ok(())
+}
+
+/// The prompt alone fits into a pipe; with the answer to what was asked it does not.
+async fn does_not_read(rig: &mut Rig) -> Result<()> {
+    rig.witnessed = false;
+    let long = "x".repeat(60_000);
+    let (mut raw, welcome) = rig.by_hand(&json!({ "backend": "bad" })).await?;
+    rig.session = welcome["session"].as_str().unwrap_or_default().to_owned();
+    let text = format!("k1 {long}");
+    raw.send(&json!({ "type": "command", "n": 1, "name": "say", "data": { "text": text } }))
+        .await?;
+    let asked = raw
+        .find("the question", |frame| frame["kind"] == "turn.waiting")
+        .await?;
+    rig.strike();
+    let answer = json!({ "turn": asked["data"]["turn"], "action": "a1", "answer": long });
+    raw.send(&json!({ "type": "command", "n": 2, "name": "turn.answer", "data": answer }))
+        .await?;
+    let ended = raw
+        .find("the end of k1", |frame| frame["kind"] == "turn.ended")
+        .await?;
+    rig.row.told_ms = Some(span(rig.struck_at, unix_ms()));
+    let code = ended["data"]["fault"]["code"].as_str();
+    rig.row.cause = code.map(str::to_owned);
+    rig.ends.insert("k1".to_owned(), "failed");
+    rig.row.outcome = Some("failed".to_owned());
+    rig.join(Who::Viewer, Via::Direct, &[]).await?;
+    rig.over("k1").await.map(drop)
 }
 
 async fn tiny_lines(rig: &mut Rig) -> Result<()> {
@@ -349,6 +391,6 @@ async fn tiny_lines(rig: &mut Rig) -> Result<()> {
     if turn.text != "y\n".repeat(300_000).as_bytes() {
         rig.wrong(format!("{} bytes instead of 600,000", turn.text.len()));
     }
-    rig.row.outcome = Some("recovered".to_owned());
+    rig.recovered();
     Ok(())
 }

@@ -51,6 +51,9 @@ impl Config {
                 return Err(refuse(format!("{option}: {message}")));
             }
         }
+        if let (Some(dir), Some(tls)) = (path.parent(), &mut config.server.tls) {
+            tls.begin_at(dir);
+        }
         Ok(config.with_defaults())
     }
 

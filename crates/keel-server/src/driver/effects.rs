@@ -6,13 +6,16 @@ use keel_core::node::{Answer, AskId, ConnId, Input, Output};
 use tokio::time::Instant;
 
 use super::{Asker, Work, store_io::Done};
-use crate::socket::Out;
+use crate::{meter::close_label, socket::Out};
 
 impl Work {
     pub(super) fn perform(&mut self, output: Output) {
         match output {
             Output::Send { conn, bytes } => self.out(conn, Out::Frame(bytes)),
             Output::Close { conn, code, reason } => {
+                let why = close_label(code, &reason);
+                self.meter.closed(why);
+                tracing::info!(conn = conn.0, close = code.0, code = why, "closed");
                 self.last_out(
                     conn,
                     Out::Close {
@@ -23,7 +26,7 @@ impl Work {
             }
             // The Node is told of the loss as of any other.
             Output::Abort { conn } => self.out(conn, Out::Abort),
-            Output::Freeze { conn } => self.out(conn, Out::Freeze),
+            Output::Freeze { conn, span } => self.out(conn, Out::Freeze { span }),
             Output::Verify { conn, token } => self.verify(conn, token),
             Output::Recover { after, limit } => self.recover(after, limit),
             Output::Load { session } => self.load(session),
@@ -48,13 +51,16 @@ impl Work {
             Output::Credit { run, bytes } => self.runs.credit(run, bytes),
             Output::CancelRun { run } => self.runs.cancel(run),
             Output::KillRun { run } => self.runs.kill(run),
-            Output::StallRun { run } => self.runs.stall(run),
+            Output::StallRun { run, span } => self.runs.stall(run, span),
             Output::AnswerRun {
                 run,
                 action,
                 answer,
             } => self.runs.answer(run, action, answer),
-            Output::FailStore { span } => self.store_refuses_until = Some(Instant::now() + span),
+            Output::FailStore { span, injected } => {
+                self.store_refuses = Some((Instant::now() + span, injected));
+            }
+            Output::DelayInputs { span, late } => self.late.begin(span, late),
             Output::Journal { session, entry } => self.keep(session, *entry),
             Output::Reply { ask, answer } => self.reply(ask, answer),
             Output::Drained { .. } => {

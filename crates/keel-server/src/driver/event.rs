@@ -1,9 +1,17 @@
 //! What is said to the driver, and what it keeps of those who said it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use keel_core::node::{Answer, Ask, ConnId, Input};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{socket::Out, tickets::Handshake};
 
@@ -30,6 +38,11 @@ pub(crate) enum Event {
         /// Takes the answer.
         reply: oneshot::Sender<Answer>,
     },
+    /// How long has it waited?
+    Probe {
+        /// Since when.
+        sent: Instant,
+    },
     /// Take no new work, move the old, stop.
     Drain {
         /// Within this.
@@ -39,6 +52,30 @@ pub(crate) enum Event {
         /// Is told when it is done.
         drained: oneshot::Sender<()>,
     },
+}
+
+/// Connections by their numbers.
+pub(super) type Conns = HashMap<ConnId, Conn, BuildHasherDefault<ByNumber>>;
+
+/// Hashes the running numbers of this process, which nobody outside chooses.
+#[derive(Debug, Default)]
+pub(super) struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Knuth's multiplicative hash: neighbours get far apart.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// A connection, as the driver knows it.

@@ -72,8 +72,9 @@ fn log(session: &SessionId, entry: &Entry) {
         Fact::Panicked { .. } => {
             tracing::error!(%session, participant, fact, code, fault = id, "a session panicked");
         }
-        Fact::Injected { injection } => {
-            tracing::warn!(%session, participant, fact, ?injection, "audit: broken on purpose");
+        Fact::Injected { injected } => {
+            let (id, injection) = (&injected.id, &injected.fault);
+            tracing::warn!(%session, participant, fact, %id, ?injection, "audit: broken on purpose");
         }
         Fact::StoreFailed { .. } => {
             tracing::warn!(%session, fact, code, fault = id, "the store refuses to write");
@@ -90,9 +91,11 @@ fn log(session: &SessionId, entry: &Entry) {
             how,
             missed,
             away_ms,
+            evidence,
             ..
         } => {
-            tracing::info!(%session, participant, fact, ?how, missed, away_ms, "connected");
+            let cause = evidence.as_ref().map(|evidence| code_label(&evidence.code));
+            tracing::info!(%session, participant, fact, ?how, missed, away_ms, cause, "connected");
         }
         Fact::ConnectionLost { silent_ms, .. } => {
             tracing::info!(%session, participant, fact, code, fault = id, silent_ms, "lost");

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use keel_agent::{
@@ -13,9 +14,10 @@ use keel_agent::{
 use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
 use keel_wire::{ActionId, Code};
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
 
+use super::until;
 use crate::{clock, random};
 
 /// What serves sessions, by name.
@@ -25,7 +27,7 @@ pub(crate) type Backends = BTreeMap<String, (Arc<dyn Provider>, Budgets)>;
 enum Order {
     Credit(usize),
     Cancel,
-    Stall,
+    Stall(Duration),
     Answer(keel_agent::Answer),
 }
 
@@ -98,8 +100,8 @@ impl Runs {
         self.order(run, Order::Cancel);
     }
 
-    pub(super) fn stall(&self, run: RunId) {
-        self.order(run, Order::Stall);
+    pub(super) fn stall(&self, run: RunId, span: Duration) {
+        self.order(run, Order::Stall(span));
     }
 
     pub(super) fn answer(&self, run: RunId, action: ActionId, answer: Value) {
@@ -182,10 +184,10 @@ async fn attend(
 ) {
     let mut running = Some(running);
     let mut owed = Owed::default();
-    let (mut stalled, mut cancelled) = (false, false);
+    let (mut stalled, mut cancelled) = (None, false);
     loop {
         tokio::select! {
-            told = outputs.next(), if !stalled => match told {
+            told = outputs.next(), if stalled.is_none() => match told {
                 Some(Told::Output(output)) => {
                     let cost = output.cost();
                     let (output, counted) = translate(output);
@@ -201,13 +203,14 @@ async fn attend(
                 Some(Told::Outcome(outcome)) => return mouth.end(end_of(&outcome, cancelled)),
                 None => return,
             },
+            () = until(stalled), if stalled.is_some() => stalled = None,
             order = orders.recv(), if running.is_some() => match (order, &running) {
                 (Some(Order::Credit(bytes)), Some(running)) => running.refill(owed.credit(bytes)),
                 (Some(Order::Cancel), Some(running)) => {
                     running.cancel();
-                    (stalled, cancelled) = (false, true);
+                    (stalled, cancelled) = (None, true);
                 }
-                (Some(Order::Stall), _) => stalled = true,
+                (Some(Order::Stall(span)), _) => stalled = Some(Instant::now() + span),
                 (Some(Order::Answer(answer)), Some(running)) => {
                     if !running.answer(answer) {
                         tracing::warn!(run = mouth.run.0, "an answer was not taken");
@@ -217,7 +220,7 @@ async fn attend(
                 // Killed: dropping the handle stops everything that the attempt started.
                 (None, _) => {
                     running = None;
-                    stalled = false;
+                    stalled = None;
                 }
             },
         }

@@ -2,8 +2,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use keel_core::node::{CommitFailure, ConnId, Input};
-use keel_store::{CommitError, PageLimit, StoreError};
+use keel_core::node::{CommitFailure, ConnId, Input, LoadFailure};
+use keel_store::{CommitError, PageLimit, StoreError, StoreErrorKind};
 use keel_wire::{Seq, SessionId, record::Batch};
 use tokio::time::Instant;
 
@@ -65,11 +65,13 @@ impl Work {
     }
 
     pub(super) fn commit(&mut self, session: SessionId, n: u64, batch: Arc<Batch>) {
-        if self
-            .store_refuses_until
-            .is_some_and(|until| Instant::now() < until)
-        {
-            let error = "a fault was injected".to_owned();
+        let now = Instant::now();
+        let refuses = self
+            .store_refuses
+            .as_ref()
+            .filter(|(until, _)| now < *until);
+        if let Some((_, injected)) = refuses {
+            let error = format!("a fault was injected: {injected}");
             let failure = CommitFailure::NotWritten { error };
             let input = Input::CommitFailed {
                 session,
@@ -80,7 +82,7 @@ impl Work {
                 .push(Box::pin(std::future::ready(Done::input(input))));
             return;
         }
-        self.store_refuses_until = None;
+        self.store_refuses = None;
         let answer = self.store.commit(Arc::unwrap_or_clone(batch));
         self.op("commit", answer, move |result| {
             Done::input(match result {
@@ -97,7 +99,9 @@ impl Work {
     pub(super) fn load(&self, session: SessionId) {
         let answer = self.store.load(&session);
         self.op("load", answer, move |loaded| {
-            let loaded = words(loaded).map(|loaded| loaded.map(Box::new));
+            let loaded = loaded
+                .map(|loaded| loaded.map(Box::new))
+                .map_err(load_failure);
             Done::input(Input::Loaded { session, loaded })
         });
     }
@@ -147,6 +151,20 @@ impl Work {
         self.op("journal", answer, move |result| {
             Done::Journal(result.map_err(|error| (count, error)))
         });
+    }
+}
+
+fn load_failure(error: StoreError) -> LoadFailure {
+    let words = error.to_string();
+    match error.kind {
+        StoreErrorKind::Corrupt => LoadFailure::Broken { error: words },
+        StoreErrorKind::Full
+        | StoreErrorKind::Io
+        | StoreErrorKind::Fsync
+        | StoreErrorKind::Busy
+        | StoreErrorKind::Closed
+        | StoreErrorKind::Overloaded
+        | StoreErrorKind::Other => LoadFailure::Busy { error: words },
     }
 }
 

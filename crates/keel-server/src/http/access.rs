@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::to_bytes,
+    body::{HttpBody, to_bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{StatusCode, header, request::Parts},
     response::Response,
@@ -103,19 +103,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
                 "want content-type: application/json",
             ));
         }
+        let too_large = || {
+            reply::refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Code::InvalidRequest,
+                "the body is larger than 65536 bytes, or broke off",
+            )
+        };
+        // What says beforehand that it is too large is not waited for.
+        if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(too_large());
+        }
         let bytes = timeout(
             shared.request_within,
             to_bytes(request.into_body(), BODY_BYTES_MAX),
         );
         let bytes = match bytes.await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => {
-                return Err(reply::refuse(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    Code::InvalidRequest,
-                    "the body is larger than 65536 bytes, or broke off",
-                ));
-            }
+            Ok(Err(_)) => return Err(too_large()),
             Err(_) => {
                 return Err(reply::refuse(
                     StatusCode::REQUEST_TIMEOUT,
@@ -137,8 +142,8 @@ pub(super) async fn row(
     session: &SessionId,
 ) -> Result<SessionRow, Response> {
     let not_found = || reply::code(Code::SessionNotFound);
-    match shared.store.load(session).await {
-        Ok(Some(loaded)) if grant.may_enter(&loaded.row) => Ok(loaded.row),
+    match shared.store.row(session).await {
+        Ok(Some(row)) if grant.may_enter(&row) => Ok(row),
         Ok(_) => Err(not_found()),
         Err(error) => Err(store(&error)),
     }

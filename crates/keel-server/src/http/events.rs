@@ -13,9 +13,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use keel_store::PageLimit;
+use keel_store::{PageLimit, StoreError};
 use keel_wire::{
-    Code, Cursor, Epoch, EventFrame, Grant, Range, Seq, SessionId,
+    Code, Cursor, Epoch, EventFrame, Fault, Grant, Range, Seq, SessionId,
     record::{SessionRow, StoredEvent},
 };
 use serde::{Deserialize, Serialize};
@@ -190,8 +190,6 @@ struct Sse {
     after: Seq,
     tail: Tail,
     expires: u64,
-    /// The session was over when the stream began: nothing more will come.
-    ended: bool,
     over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -220,7 +218,6 @@ fn stream_of(
         after,
         tail,
         expires,
-        ended: row.ended,
         over: false,
         _permit: permit,
     };
@@ -245,7 +242,8 @@ fn stream_of(
 }
 
 impl Sse {
-    /// The next piece of text; `None` at the end: of the session, the token or the server.
+    /// The next piece of text; `None` at the end: of the session or the server, or after a
+    /// last word.
     async fn next(&mut self) -> Option<String> {
         if self.over {
             return None;
@@ -255,25 +253,27 @@ impl Sse {
             bytes: PAGE_BYTES,
         };
         loop {
-            let page = match self
-                .shared
-                .store
-                .events(&self.session, self.after, limit)
-                .await
-            {
+            let page = self.shared.store.events(&self.session, self.after, limit);
+            let page = match page.await {
                 Ok(page) => page,
-                Err(error) => {
-                    let fault = reply::new_fault(Code::StoreFailed);
-                    tracing::error!(fault = %fault.id, %error, "an event stream failed");
-                    self.over = true;
-                    let data = serde_json::to_string(&fault).unwrap_or_default();
-                    return Some(format!("event: fault\ndata: {data}\n\n"));
-                }
+                Err(error) => return Some(self.failed(&error)),
             };
+            // Read after the page: what it is of has not changed up to here.
+            let row = match self.shared.store.row(&self.session).await {
+                Ok(row) => row,
+                Err(error) => return Some(self.failed(&error)),
+            };
+            let Some(row) = row else {
+                return Some(self.last(Code::SessionNotFound));
+            };
+            if row.epoch != self.epoch {
+                return Some(self.last(Code::LogRewound));
+            }
             if !page.is_empty() {
                 return Some(self.write(page));
             }
-            if self.ended {
+            // Nothing follows a session's end.
+            if row.ended && self.after >= row.head {
                 return None;
             }
             let ttl = Duration::from_millis(self.expires.saturating_sub(clock::wall()));
@@ -282,16 +282,30 @@ impl Sse {
                 () = self.tail.grown() => {}
                 () = sleep(ALIVE_EVERY.min(ttl)) => {
                     if ttl <= ALIVE_EVERY {
-                        self.over = true;
-                        let fault = reply::new_fault(Code::TokenExpired);
-                        let data = serde_json::to_string(&fault).unwrap_or_default();
-                        return Some(format!("event: fault\ndata: {data}\n\n"));
+                        return Some(self.last(Code::TokenExpired));
                     }
                     return Some(": alive\n\n".to_owned());
                 }
                 () = closing.cancelled() => return None,
             }
         }
+    }
+
+    /// The last word: why nothing more comes.
+    fn last(&mut self, code: Code) -> String {
+        self.tell_last(&reply::new_fault(code))
+    }
+
+    fn failed(&mut self, error: &StoreError) -> String {
+        let fault = reply::new_fault(Code::StoreFailed);
+        tracing::error!(fault = %fault.id, %error, "an event stream failed");
+        self.tell_last(&fault)
+    }
+
+    fn tell_last(&mut self, fault: &Fault) -> String {
+        self.over = true;
+        let data = serde_json::to_string(fault).unwrap_or_default();
+        format!("event: fault\ndata: {data}\n\n")
     }
 
     fn write(&mut self, page: Vec<StoredEvent>) -> String {

@@ -7,9 +7,9 @@ use axum::{
     http::{Method, StatusCode},
     response::Response,
 };
-use keel_core::node::{Answer, Ask};
-use keel_wire::{Code, Injection, ParticipantId, SessionId};
-use serde::Deserialize;
+use keel_core::node::{Answer, Ask, Strike};
+use keel_wire::{Code, Injected, Injection, ParticipantId, SessionId};
+use serde::{Deserialize, Serialize};
 
 use super::{
     access::{self, Bearer, Body},
@@ -23,6 +23,15 @@ struct InjectBody {
     session: SessionId,
     participant: Option<ParticipantId>,
     fault: Injection,
+    for_ms: Option<u64>,
+    seed: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Broken {
+    struck: usize,
+    #[serde(flatten)]
+    injected: Option<Box<Injected>>,
 }
 
 /// `POST /v1/debug/faults`.
@@ -48,29 +57,32 @@ pub(super) async fn inject(State(shared): State<Arc<Shared>>, request: Request) 
         session,
         participant,
         fault: injection,
+        for_ms,
+        seed,
     } = body;
     tracing::warn!(
         token_id = grant.token_id, %session, participant = participant.as_ref().map(|p| p.as_str()),
         ?injection, "audit: something is broken on purpose"
     );
-    match shared
-        .ask(Ask::Inject {
-            session,
-            participant,
-            injection,
-        })
-        .await
-    {
-        Some(Answer::Struck(struck)) if struck > 0 => {
-            reply::ok(&serde_json::json!({ "struck": struck }))
-        }
-        Some(Answer::Struck(_) | Answer::Status(_) | Answer::Receipt(_) | Answer::Census(_)) => {
-            reply::refuse(
-                StatusCode::CONFLICT,
-                Code::InvalidRequest,
-                "there is nothing to break",
-            )
-        }
+    let strike = Strike {
+        session,
+        participant,
+        injection,
+        for_ms,
+        seed,
+    };
+    match shared.ask(Ask::Inject(strike)).await {
+        Some(Answer::Struck {
+            count: struck @ 1..,
+            injected,
+        }) => reply::ok(&Broken { struck, injected }),
+        Some(
+            Answer::Struck { .. } | Answer::Status(_) | Answer::Receipt(_) | Answer::Census(_),
+        ) => reply::refuse(
+            StatusCode::CONFLICT,
+            Code::InvalidRequest,
+            "there is nothing to break",
+        ),
         None => reply::stopping(),
     }
 }

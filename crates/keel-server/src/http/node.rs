@@ -17,7 +17,7 @@ use super::{
     access::{Admin, Bearer},
     reply,
 };
-use crate::shared::Shared;
+use crate::{shared::Shared, tls};
 
 #[derive(Serialize)]
 struct Node {
@@ -27,6 +27,8 @@ struct Node {
     stalled: bool,
     census: Census,
     store: Store,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::Shown>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +61,7 @@ impl From<Health> for Store {
 pub(super) async fn node(State(shared): State<Arc<Shared>>, Admin(_): Admin) -> Response {
     let census = match shared.ask(Ask::Census).await {
         Some(Answer::Census(census)) => census,
-        Some(Answer::Status(_) | Answer::Receipt(_) | Answer::Struck(_)) => Census::default(),
+        Some(Answer::Status(_) | Answer::Receipt(_) | Answer::Struck { .. }) => Census::default(),
         None => return reply::stopping(),
     };
     let uptime = shared.health.clock().uptime();
@@ -70,6 +72,7 @@ pub(super) async fn node(State(shared): State<Arc<Shared>>, Admin(_): Admin) -> 
         stalled: shared.health.is_stalled(),
         census,
         store: shared.store.health().into(),
+        tls: shared.tls.as_ref().map(|tls| tls.shown()),
     })
 }
 

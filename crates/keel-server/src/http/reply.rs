@@ -102,11 +102,13 @@ fn status(code: Code) -> StatusCode {
         Code::SessionBusy
         | Code::Superseded
         | Code::Duplicate
+        | Code::OutcomeUnknown
         | Code::ResumeRefused
         | Code::ResumeGap
         | Code::LogRewound
         | Code::RejoinLimit => StatusCode::CONFLICT,
         Code::Expired | Code::SessionDurationLimit => StatusCode::GONE,
+        Code::PromptQuarantined => StatusCode::UNPROCESSABLE_ENTITY,
         Code::ProviderCrashed
         | Code::ProviderTimeout
         | Code::ProviderProtocol

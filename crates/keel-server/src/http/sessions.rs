@@ -175,7 +175,7 @@ pub(super) async fn read(
     };
     let (status, participants) = match answer {
         Answer::Status(Some((status, participants))) => (Some(status), participants),
-        Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck(_) => {
+        Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck { .. } => {
             match ended(&shared, &row).await {
                 Ok(status) => (status, Vec::new()),
                 Err(response) => return response,
@@ -218,6 +218,7 @@ async fn ended(shared: &Shared, row: &SessionRow) -> Result<Option<Status>, Resp
         },
         fault,
         legs: Vec::new(),
+        injected: Vec::new(),
         since: row.last_activity,
     }))
 }
@@ -290,14 +291,18 @@ pub(super) async fn delete(
                 Answer::Receipt(ReceiptBody::Ok { .. })
                 | Answer::Status(_)
                 | Answer::Census(_)
-                | Answer::Struck(_),
+                | Answer::Struck { .. },
             ) => {}
             None => return reply::stopping(),
         }
     }
     tracing::info!(%session, "audit: a session is deleted");
     match shared.store.delete(&session).await {
-        Ok(()) => reply::ok(&serde_json::json!({ "deleted": session })),
+        Ok(()) => {
+            // Who reads its log is to see that there is none.
+            shared.tails.grown(&session);
+            reply::ok(&serde_json::json!({ "deleted": session }))
+        }
         Err(error) => access::store(&error),
     }
 }

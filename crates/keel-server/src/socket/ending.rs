@@ -6,14 +6,12 @@ use keel_core::{
     limits::LINGER,
     node::{ConnEnd, Input},
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::timeout;
 use tungstenite::{Error, error::ProtocolError};
 
-use super::{Out, Socket};
+use super::{Out, Socket, Transport};
 
-/// How long a frozen connection is held at most.
-const FROZEN_MAX: Duration = Duration::from_secs(600);
-/// How long it is held after the Node has given it up: its peer is to find out by itself.
+/// How long a frozen connection is held after the Node has given it up: its peer is to find out by itself.
 const FROZEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How reading ended.
@@ -59,7 +57,7 @@ impl Socket {
             Out::Abort => {
                 // With nothing to linger for, the kernel sends a reset.
                 let _ = rustix::net::sockopt::set_socket_linger(
-                    self.ws.get_ref().stream(),
+                    self.ws.get_ref().transport().tcp(),
                     Some(Duration::ZERO),
                 );
                 let end = ConnEnd::Broken {
@@ -71,19 +69,22 @@ impl Socket {
                 })
                 .await;
             }
-            Out::Freeze => {
+            Out::Freeze { span } => {
                 let thawed = async {
-                    while let Some(Out::Frame(_) | Out::Freeze) = self.outbox.recv().await {}
+                    while let Some(Out::Frame(_) | Out::Freeze { .. }) = self.outbox.recv().await {}
                 };
-                let _ = timeout(FROZEN_MAX, thawed).await;
-                let pipe = self.ws.get_mut();
-                let held = async {
-                    while pipe.stream().readable().await.is_ok() {
-                        if !pipe.discard() {
-                            break;
-                        }
-                    }
-                };
+                if timeout(span, thawed).await.is_err() {
+                    let end = ConnEnd::Broken {
+                        error: "frozen on purpose".to_owned(),
+                    };
+                    return self
+                        .tell(Input::Lost {
+                            conn: self.conn,
+                            end,
+                        })
+                        .await;
+                }
+                let held = discard(self.ws.get_ref().transport());
                 // Not when the server is being closed: then the driver is gone.
                 tokio::select! {
                     _ = timeout(FROZEN_AFTER, held) => {}
@@ -96,25 +97,27 @@ impl Socket {
     /// Writes what is left, half-closes, and discards what comes until the peer closes: a reset
     /// would eat what was written last.
     async fn linger(mut self) {
-        let pipe = self.ws.get_mut();
+        let transport = self.ws.get_mut().transport_mut();
         let flushed = async {
             while self.writer.is_pending() {
-                pipe.stream().writable().await?;
-                self.writer.write(pipe.stream())?;
+                transport.writable().await?;
+                self.writer.write(transport)?;
             }
-            pipe.stream_mut().shutdown().await
+            transport.shutdown().await
         };
         if !matches!(timeout(LINGER, flushed).await, Ok(Ok(()))) {
             return;
         }
-        let discarded = async {
-            while pipe.stream().readable().await.is_ok() {
-                if !pipe.discard() {
-                    break;
-                }
-            }
-        };
-        let _ = timeout(LINGER, discarded).await;
+        let _ = timeout(LINGER, discard(transport)).await;
+    }
+}
+
+/// Until the peer closes.
+async fn discard(transport: &Transport) {
+    while transport.tcp().readable().await.is_ok() {
+        if !transport.discard() {
+            break;
+        }
     }
 }
 

@@ -6,14 +6,15 @@
 use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
+
+use super::Transport;
 
 /// Bytes read at one go; then others have their turn.
 const AT_ONCE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Pipe {
-    stream: TcpStream,
+    transport: Transport,
     head: Bytes,
     allowed: usize,
     incomplete: usize,
@@ -23,10 +24,10 @@ pub(super) struct Pipe {
 impl Pipe {
     /// `head` was read along with the upgrade request. It is copied: it holds on to the whole
     /// buffer that the request was read into.
-    pub(super) fn new(stream: TcpStream, head: &[u8]) -> Self {
+    pub(super) fn new(transport: Transport, head: &[u8]) -> Self {
         let head = Bytes::copy_from_slice(head);
         Self {
-            stream,
+            transport,
             head,
             allowed: AT_ONCE_BYTES,
             incomplete: 0,
@@ -34,12 +35,12 @@ impl Pipe {
         }
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
-    pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    pub(super) fn transport_mut(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 
     pub(super) fn allow_more(&mut self) {
@@ -59,16 +60,6 @@ impl Pipe {
     pub(super) fn take_replies(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.replies)
     }
-
-    /// Reads and forgets; `false` when there will be nothing more.
-    pub(super) fn discard(&self) -> bool {
-        let mut scrap = [0; 8192];
-        match self.stream.try_read(&mut scrap) {
-            Ok(0) => false,
-            Ok(_) => true,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
 }
 
 impl Read for Pipe {
@@ -85,7 +76,7 @@ impl Read for Pipe {
             if count == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            self.stream.try_read(&mut buf[..count])?
+            self.transport.try_read(&mut buf[..count])?
         };
         self.allowed = self.allowed.saturating_sub(read);
         self.incomplete += read;

@@ -9,14 +9,16 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
 };
-use hyper::upgrade::OnUpgrade;
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use keel_core::node::ConnId;
 use keel_wire::{Code, SUBPROTOCOL};
 use tokio::{net::TcpStream, sync::mpsc};
+use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
-use super::Socket;
+use super::{Socket, Transport};
 use crate::{
     driver::Event,
     edge,
@@ -91,6 +93,8 @@ pub(crate) async fn connect(State(shared): State<Arc<Shared>>, mut request: Requ
     let accept = match handshake(request.method(), request.headers()) {
         Ok(accept) => accept,
         Err((status, why)) => {
+            shared.meter.refused("unsupported_version");
+            tracing::info!(code = Code::UnsupportedVersion.name(), why, "refused");
             let mut response = reply::refuse(status, Code::UnsupportedVersion, why);
             let version = HeaderValue::from_static("13");
             response
@@ -127,7 +131,7 @@ pub(crate) async fn connect(State(shared): State<Arc<Shared>>, mut request: Requ
         let Ok(upgraded) = on_upgrade.await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Some((transport, head)) = taken(upgraded) else {
             return;
         };
         let (outbox, frames) = mpsc::unbounded_channel();
@@ -138,14 +142,26 @@ pub(crate) async fn connect(State(shared): State<Arc<Shared>>, mut request: Requ
             handshake,
         };
         if task.events.send(opened).await.is_ok() {
-            let (stream, events) = (parts.io.into_inner(), task.events.clone());
-            let (head, meter) = (parts.read_buf, task.meter.clone());
-            let socket = Socket::new(conn, stream, &head, frames, events, meter, ticket);
+            let (events, meter) = (task.events.clone(), task.meter.clone());
+            let socket = Socket::new(conn, transport, &head, frames, events, meter, ticket);
             // A task of its own, no larger than a connection needs.
             task.tracker.spawn(socket.run());
         }
     });
     switch(&accept)
+}
+
+/// The transport under an upgraded connection, and what was read of it beyond the request.
+fn taken(upgraded: Upgraded) -> Option<(Transport, Bytes)> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Some((parts.io.into_inner().into(), parts.read_buf)),
+        Err(upgraded) => {
+            let parts = upgraded
+                .downcast::<TokioIo<Box<TlsStream<TcpStream>>>>()
+                .ok()?;
+            Some(((*parts.io.into_inner()).into(), parts.read_buf))
+        }
+    }
 }
 
 fn switch(accept: &str) -> Response {
@@ -180,6 +196,7 @@ fn refuse_full(shared: &Shared, full: Full) -> Response {
         Full::Address => ("address", Code::RateLimited, StatusCode::TOO_MANY_REQUESTS),
     };
     shared.meter.refused(why);
+    tracing::info!(code = code.name(), why, "refused");
     reply::refuse(status, code, "too many connections")
 }
 

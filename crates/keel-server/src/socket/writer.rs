@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::net::TcpStream;
+use super::Transport;
 
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
@@ -14,6 +14,8 @@ const CLOSE: u8 = 0x88;
 const REASON_BYTES_MAX: usize = 123;
 /// Pieces of one write.
 const SLICES_MAX: usize = 32;
+/// What is no larger than this in all is copied together: that costs less than a vectored write.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// An unmasked frame's header: at most two bytes and a length of eight.
 type Header = ([u8; 10], u8);
@@ -89,21 +91,11 @@ impl Writer {
     }
 
     /// Writes what the transport takes now; the payload of messages that are wholly written.
-    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    pub(super) fn write(&mut self, transport: &mut Transport) -> io::Result<usize> {
         let mut taken = 0;
+        transport.flush_for_now()?;
         while !self.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let pieces = self
-                .queue
-                .iter()
-                .flat_map(Chunk::rest)
-                .filter(|piece| !piece.is_empty());
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(pieces) {
-                *slice = IoSlice::new(piece);
-                count += 1;
-            }
-            match stream.try_write_vectored(&slices[..count]) {
+            match self.write_once(transport) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => taken += self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -114,6 +106,29 @@ impl Writer {
             self.queue = VecDeque::new();
         }
         Ok(taken)
+    }
+
+    fn write_once(&self, transport: &mut Transport) -> io::Result<usize> {
+        let pieces = || {
+            let pieces = self.queue.iter().flat_map(Chunk::rest);
+            pieces.filter(|piece| !piece.is_empty())
+        };
+        let mut copy = [0; COPIED_BYTES_MAX];
+        let mut filled = 0;
+        for piece in pieces() {
+            let Some(room) = copy.get_mut(filled..filled + piece.len()) else {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let mut count = 0;
+                for (slice, piece) in slices.iter_mut().zip(pieces()) {
+                    *slice = IoSlice::new(piece);
+                    count += 1;
+                }
+                return transport.try_write_vectored(&slices[..count]);
+            };
+            room.copy_from_slice(piece);
+            filled += piece.len();
+        }
+        transport.try_write_vectored(&[IoSlice::new(&copy[..filled])])
     }
 
     fn advance(&mut self, mut written: usize) -> usize {

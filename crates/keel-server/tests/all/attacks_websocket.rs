@@ -301,3 +301,59 @@ async fn a_message_that_comes_too_slowly_is_given_up_n10() {
     assert!(began.elapsed() > Duration::from_secs(5));
     host.close().await;
 }
+
+/// Whatever is offered, and by whom: no extension, and what comes compressed is no frame.
+#[tokio::test]
+async fn compression_is_never_negotiated_and_never_read_a29() {
+    let host = Host::memory().await;
+    let offers = [
+        "permessage-deflate",
+        "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+        "permessage-deflate; server_max_window_bits=8; client_max_window_bits",
+        "permessage-deflate, permessage-deflate; client_max_window_bits=15",
+        "x-webkit-deflate-frame, deflate-stream, permessage-bzip2",
+    ];
+    for offer in offers {
+        let header = [("sec-websocket-extensions", offer)];
+        let mut wire = crate::support::Wire::dial(host.address(), &header)
+            .await
+            .expect("an upgrade, and nothing with it");
+        wire.send(hello(&host.token())).await;
+        wire.until(|frame| frame["type"] == "welcome").await;
+        wire.say(1, "in plain words").await;
+        wire.until(is_turn_end).await;
+    }
+    // RSV1 says that a message is compressed. 1,000 bytes of zeros, deflated to a few; masked with
+    // zeros.
+    let bomb = [
+        0xc1, 0x8a, 0, 0, 0, 0, 0x62, 0x60, 0x18, 0x05, 0xa3, 0x60, 0x14, 0, 0, 0,
+    ];
+    expect_close(&host, &bomb, &[1002]).await;
+    // Answers over HTTP are as they are, too, and so is what is asked.
+    let accept = [(
+        "accept-encoding".to_owned(),
+        "gzip, br, deflate, zstd".to_owned(),
+    )];
+    let admin = host.admin();
+    for path in ["/v1/sessions", "/metrics", "/v1/node"] {
+        let answer = host
+            .request_with("GET", path, Some(&admin), &accept, None)
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            !answer.head.to_lowercase().contains("content-encoding"),
+            "{answer:?}"
+        );
+    }
+    let head = format!(
+        "POST /v1/tokens HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {admin}\r\n\
+         content-type: application/json\r\ncontent-encoding: gzip\r\nconnection: close\r\n\
+         content-length: 12\r\n\r\n",
+        host.address()
+    );
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae];
+    let answer = host.raw(&[head.as_bytes(), &gzip].concat()).await;
+    let answer = crate::support::Answer::parse(&answer);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    host.close().await;
+}

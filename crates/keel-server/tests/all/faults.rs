@@ -138,3 +138,86 @@ async fn a_half_open_connection_is_closed_by_nobody_its_peer_could_hear() {
     assert!(silent.await.is_err());
     host.close().await;
 }
+
+#[tokio::test]
+async fn what_is_broken_has_an_id_a_seed_and_an_end_and_is_in_status_until_then() {
+    let host = Host::start(StoreKind::Memory, |config| config.faults.enabled = true).await;
+    let (admin, (mut wire, session)) = (host.admin(), connected(&host).await);
+    let body = json!({
+        "session": session, "fault": { "kind": "fail_store" }, "for_ms": 1_000, "seed": 42,
+    });
+    let path = "/v1/debug/faults";
+    let answer = host.request("POST", path, Some(&admin), Some(&body)).await;
+    let broken = answer.json();
+    assert_eq!(
+        (&broken["seed"], &broken["fault"]["kind"]),
+        (&json!(42), &json!("fail_store"))
+    );
+    let read = format!("/v1/sessions/{}", session.as_str().expect("an id"));
+    let status = host.get(&read, &admin).await.json()["status"].take();
+    assert_eq!(status["injected"][0]["id"], broken["id"], "{status:#}");
+    assert_eq!(status["injected"][0]["until"], broken["until"]);
+    wire.say(1, "hi").await;
+    let fault = wire
+        .until(|frame| frame["fault"]["code"] == "store_failed")
+        .await;
+    let fault = fault.last().expect("one");
+    assert_eq!(
+        fault["fault"]["detail"]["injected"], broken["id"],
+        "{fault:#}"
+    );
+    // Both come, in whatever order.
+    let left = std::cell::Cell::new(2);
+    wire.until(|frame| {
+        let status = &frame["status"];
+        let whole = frame["type"] == "status" && status["injected"].is_null();
+        let over = whole && status["state"] == "live" || is_turn_end(frame);
+        left.set(left.get() - u32::from(over));
+        left.get() == 0
+    })
+    .await;
+    host.close().await;
+}
+
+/// Overload by a real queue: told, new sessions outside, those that are here go on, and over.
+#[tokio::test]
+async fn a_server_that_is_too_slow_refuses_new_sessions_until_it_is_not_s15() {
+    let host = Host::start(StoreKind::Memory, |config| config.faults.enabled = true).await;
+    let (admin, (mut wire, session)) = (host.admin(), connected(&host).await);
+    let body = json!({
+        "session": session, "fault": { "kind": "slow_server" }, "for_ms": 5_000,
+    });
+    let path = "/v1/debug/faults";
+    let answer = host.request("POST", path, Some(&admin), Some(&body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let overloaded = async |wanted: bool| {
+        let begun = std::time::Instant::now();
+        loop {
+            let node = host.get("/v1/node", &admin).await.json();
+            if node["census"]["overloaded"] == wanted {
+                break node;
+            }
+            assert!(begun.elapsed() < crate::support::PATIENCE, "{node:#}");
+        }
+    };
+    let node = overloaded(true).await;
+    assert!(
+        node["census"]["input_wait_ms"].as_u64() > Some(200),
+        "{node:#}"
+    );
+    let metrics = host.get("/metrics", &admin).await.body;
+    assert!(metrics.contains("evenkeel_overloaded 1"), "{metrics}");
+    let mut stranger = host.dial().await;
+    stranger.send(hello(&host.token())).await;
+    let (code, seen) = stranger.closed().await;
+    assert_eq!(code, 4503, "{seen:#?}");
+    let fault = &seen[0]["fault"];
+    assert_eq!(fault["code"], "at_capacity");
+    assert_eq!(fault["detail"]["why"], "overloaded", "{fault:#}");
+    assert_eq!(fault["retry"]["when"], "after", "{fault:#}");
+    wire.say(1, "goes on").await;
+    wire.until(is_turn_end).await;
+    overloaded(false).await;
+    let _ = connected(&host).await;
+    host.close().await;
+}

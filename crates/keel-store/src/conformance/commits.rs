@@ -25,6 +25,7 @@ fn stream(number: u128, consumed: u64, receipts_ack: u64) -> StreamRow {
         participant: ParticipantId::from_bits(1),
         consumed: seq(consumed),
         receipts_ack: seq(receipts_ack),
+        forgotten: seq(receipts_ack + consumed),
     }
 }
 
@@ -48,7 +49,11 @@ pub(super) async fn what_is_committed_is_loaded(store: Arc<dyn Store>) {
 
     scribe.row.project = Some("proj".to_owned());
     scribe.row.ends_by = Some(UnixMillis::MAX >> 11);
-    scribe.row.slot = Some(SlotRow::Waiting { order: 7, until: 8 });
+    scribe.row.slot = Some(SlotRow::Waiting {
+        order: 7,
+        until: 8,
+        again: true,
+    });
     scribe.row.open_turn = true;
     let mut batch = scribe.batch(&[created(), joined("ada")]);
     batch.receipts = vec![receipt(1, 1), receipt(1, 2)];

@@ -140,7 +140,11 @@ pub(super) async fn paging_under_updates_sees_nothing_twice(store: Arc<dyn Store
 }
 
 pub(super) async fn unsettled_is_what_start_up_must_settle(store: Arc<dyn Store>) {
-    let waiting = Some(SlotRow::Waiting { order: 1, until: 2 });
+    let waiting = Some(SlotRow::Waiting {
+        order: 1,
+        until: 2,
+        again: false,
+    });
     let states = [
         (false, false, None),
         (true, false, None),

@@ -151,6 +151,7 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
         command,
         text: "why?".to_owned(),
         position: 0,
+        begin_by: None,
     };
     let started = TurnStarted {
         turn: turn(number),
@@ -209,5 +210,7 @@ pub(super) fn snapshot(events: &[StoredEvent]) -> StoredSnapshot {
         seq,
         snapshot: fold(None, events),
         prompts: Vec::new(),
+        begin_by: Vec::new(),
+        crashed: Vec::new(),
     }
 }

@@ -20,6 +20,27 @@ use crate::{
 /// Far enough ahead that no store forgets it while a check runs.
 const LATER: UnixMillis = 9_000_000_000_000;
 
+pub(super) async fn a_row_is_read_alone(store: Arc<dyn Store>) {
+    let mut scribe = Scribe::new(&store, 1);
+    assert_eq!(store.row(scribe.id()).await.expect("readable"), None);
+    for _ in 0..2 {
+        let batch = scribe.batch(&[created(), joined("ann"), text(1, 0, "a")]);
+        let row = batch.row.clone();
+        scribe.commit(batch).await.expect("taken");
+        let read = store.row(scribe.id()).await.expect("readable");
+        assert_eq!(read, Some(row), "as it was committed last");
+    }
+    let loaded = store
+        .load(scribe.id())
+        .await
+        .expect("readable")
+        .expect("there");
+    let read = store.row(scribe.id()).await.expect("readable");
+    assert_eq!(read, Some(loaded.row));
+    store.delete(scribe.id()).await.expect("deleted");
+    assert_eq!(store.row(scribe.id()).await.expect("readable"), None);
+}
+
 pub(super) async fn text_is_kept_as_it_is_a68(store: Arc<dyn Store>) {
     let nasty = [
         "",
@@ -153,6 +174,7 @@ pub(super) async fn deleted_means_forgotten(store: Arc<dyn Store>) {
         participant: keel_wire::ParticipantId::from_bits(1),
         consumed: Seq::ZERO.next(),
         receipts_ack: Seq::ZERO,
+        forgotten: Seq::ZERO,
     }];
     batch.snapshot = Some(Box::new(snapshot(&log(&store, scribe.id()).await)));
     scribe.commit(batch).await.expect("a commit");

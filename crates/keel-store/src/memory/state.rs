@@ -71,6 +71,10 @@ impl State {
         })
     }
 
+    pub(super) fn row(&self, session: &SessionId) -> Option<SessionRow> {
+        Some(self.sessions.get(session)?.row.clone())
+    }
+
     pub(super) fn load(&self, session: &SessionId) -> Option<Loaded> {
         self.sessions.get(session).map(Session::load)
     }

@@ -171,14 +171,16 @@ fn receipts(conn: &Connection, id: i64, batch: &Batch) -> Sql<()> {
 
 fn move_stream(conn: &Connection, id: i64, row: &StreamRow) -> Sql<()> {
     let (stream, acked) = (row.stream.as_str(), number(row.receipts_ack));
-    let sql = "INSERT OR REPLACE INTO stream (session, stream, participant, consumed, receipts_ack)
-               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT OR REPLACE INTO stream 
+                 (session, stream, participant, consumed, receipts_ack, forgotten)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![
         id,
         stream,
         row.participant.as_str(),
         number(row.consumed),
-        acked
+        acked,
+        number(row.forgotten)
     ];
     conn.prepare_cached(sql)?.execute(values)?;
     let sql = "DELETE FROM receipt WHERE session = ?1 AND stream = ?2 AND n <= ?3";

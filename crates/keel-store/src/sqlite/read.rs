@@ -17,6 +17,16 @@ fn sql<T>(outcome: rusqlite::Result<T>) -> Result<T, StoreError> {
     outcome.map_err(|error| error_of(&error))
 }
 
+pub(super) fn row(
+    conn: &Connection,
+    session: &SessionId,
+) -> Result<Option<SessionRow>, StoreError> {
+    let query = format!("SELECT {} FROM session WHERE session = ?1", rows::SESSION);
+    let mut find = sql(conn.prepare_cached(&query))?;
+    let found = sql(find.query([session.as_str()]))?;
+    Ok(rows::collect(found, rows::session)?.pop())
+}
+
 pub(super) fn load(conn: &Connection, session: &SessionId) -> Result<Option<Loaded>, StoreError> {
     let view = sql(conn.unchecked_transaction())?;
     let query = format!(
@@ -86,7 +96,7 @@ fn snapshot(conn: &Connection, id: i64) -> Result<Option<StoredSnapshot>, StoreE
 
 fn streams(conn: &Connection, id: i64) -> Result<Vec<LoadedStream>, StoreError> {
     let mut find = sql(conn.prepare_cached(
-        "SELECT stream, participant, consumed, receipts_ack FROM stream
+        "SELECT stream, participant, consumed, receipts_ack, forgotten FROM stream
          WHERE session = ?1 ORDER BY stream",
     ))?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -95,6 +105,7 @@ fn streams(conn: &Connection, id: i64) -> Result<Vec<LoadedStream>, StoreError> 
             participant: rows::id(row, 1)?,
             consumed: rows::seq(row, 2)?,
             receipts_ack: rows::seq(row, 3)?,
+            forgotten: rows::seq(row, 4)?,
         })
     };
     let streams = rows::collect(sql(find.query([id]))?, read)?;

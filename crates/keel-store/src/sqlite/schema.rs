@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure::error_of;
 use crate::{OpenError, StoreError};
 
-const LADDER: &[&str] = &[include_str!("schema/v1.sql")];
+const LADDER: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
 
 /// Brings the database to the newest schema.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
@@ -98,6 +98,19 @@ mod tests {
         climb(&mut conn, &mended).unwrap();
         climb(&mut conn, &mended).expect("a second time is nothing");
         assert_eq!((version(&conn), tables(&conn).len()), (Ok(2), 2));
+    }
+
+    #[test]
+    fn streams_of_the_first_schema_have_forgotten_nothing_s21() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        climb(&mut conn, &LADDER[..1]).unwrap();
+        conn.execute("INSERT INTO stream VALUES (1, 'c-1', 'p-1', 7, 3)", [])
+            .unwrap();
+        migrate(&mut conn).unwrap();
+        let row = conn.query_row("SELECT consumed, forgotten FROM stream", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        });
+        assert_eq!(row, Ok((7, 0)));
     }
 
     #[test]

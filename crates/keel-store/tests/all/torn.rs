@@ -41,7 +41,7 @@ async fn a_torn_session_is_refused_and_its_neighbour_is_not_s10() {
         "UPDATE session SET epoch = -1 WHERE id = 1",
         "UPDATE session SET slot = '{}' WHERE id = 1",
         "INSERT INTO snapshot VALUES (1, 2, '{\"seq\":2')",
-        "INSERT INTO stream VALUES (1, 'NOT AN ID', 'p-1', 0, 0)",
+        "INSERT INTO stream VALUES (1, 'NOT AN ID', 'p-1', 0, 0, 0)",
     ];
     for tear in tears {
         let dir = tempfile::tempdir().expect("a directory");
@@ -183,7 +183,7 @@ fn what_is_not_a_store_is_refused_a69() {
         open(),
         Err(OpenError::SchemaTooNew {
             found: 99,
-            known: 1
+            known: 2
         })
     ));
 }

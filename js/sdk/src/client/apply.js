@@ -15,6 +15,8 @@ import { beyond } from '../wire/utf8.js';
 export class Fold {
   /** Positions since the server was last told the cursor. */
   unacked = 0;
+  /** When that was. @type {number | undefined} */
+  ackedAt = undefined;
   duplicates = 0;
 
   /** @param {import('../wire/types.js').Cursor} [cursor] @param {import('../wire/types.js').Snapshot} [snapshot] */

@@ -8,7 +8,7 @@ import { send, tell } from './io.js';
 import { promote, queued, replayed, welcomed } from './joining.js';
 import { breakOff, pathAt, slotOf } from './liveness.js';
 import { FAULT, GOAWAY, asks, forgetFaults, note } from './outcome.js';
-import { isGood, isWelcomed, planBeats } from './path.js';
+import { isGood, isProven, isWelcomed, planBeats } from './path.js';
 import { beginMigration, canRefresh, mayEndConnection, recovered } from './recovery.js';
 
 /**
@@ -54,15 +54,17 @@ function unknownFrame(client, cx, name) {
 }
 
 /**
- * A silent connection speaks. It is kept, unless the other has said hello: then the server will close
- * this one, and only if that fails is it of use.
+ * A silent connection speaks. What it says counts at once; it is kept in the other's stead once it has
+ * lasted, unless the other has said hello: then the server will close this one.
  * @param {Client} client
  * @param {Cx} cx
  */
 function heardAgain(client, cx) {
-  if (client.current?.trust !== 'suspected') return;
-  if (saidHello(client)) client.current.trust = 'heard';
-  else recovered(client, cx, 'fast', 0);
+  const path = client.current;
+  if (path?.trust === 'suspected') {
+    path.trust = 'heard';
+    path.heardAgain = cx.now.mono;
+  } else if (path?.trust === 'heard' && isProven(path, cx.now.mono) && !saidHello(client)) recovered(client, cx, 'fast', 0);
 }
 
 /** @param {Client} client @param {Cx} cx @param {ServerFrame} said @returns {void} */
@@ -121,8 +123,9 @@ function receipt(client, cx, said) {
   // Of a command that has its receipt, or of an earlier life of this stream: nobody waits.
   const entry = client.outbox.answered(said.n);
   if (!entry) return;
-  const answered = 'ok' in said ? { ok: said.ok } : { fault: said.fault };
-  cx.out.push({ type: 'receipt', local: entry.local, outcome: { answered } });
+  const outcome = 'ok' in said ? { answered: { ok: said.ok } }
+    : said.fault.code === 'outcome_unknown' ? { unknown: said.fault } : { answered: { fault: said.fault } };
+  cx.out.push({ type: 'receipt', local: entry.local, outcome });
 }
 
 /** @param {Client} client @param {Cx} cx @param {import('../wire/types.js').EventFrame} said */
@@ -140,10 +143,18 @@ function event(client, cx, said) {
   ack(client, cx);
 }
 
-/** @param {Client} client @param {Cx} cx */
+/**
+ * Says how far it is, after so many events or so long: where the way is narrow, beats come late, and the
+ * server must not take one that is being told things for one that is gone.
+ * @param {Client} client
+ * @param {Cx} cx
+ */
 function ack(client, cx) {
-  if (client.fold.unacked < limits.ACK_EVERY_EVENTS) return;
+  const now = cx.now.mono;
+  client.fold.ackedAt ??= now;
+  if (client.fold.unacked < limits.ACK_EVERY_EVENTS && now < client.fold.ackedAt + limits.ACK_EVERY) return;
   client.fold.unacked = 0;
+  client.fold.ackedAt = now;
   if (client.current) send(cx, client.current, encodeFrame({ type: 'ack', seq: client.fold.cursor.seq }));
 }
 
@@ -171,6 +182,7 @@ function beat(client, cx, said) {
   if (said.suspect_ms !== undefined) planBeats(path, said.suspect_ms);
   if (said.pace_ms !== undefined) path.pace = Math.min(limits.ms(said.pace_ms), limits.PACE_MAX);
   client.fold.unacked = 0;
+  client.fold.ackedAt = cx.now.mono;
   answer(client, cx, path, said.n);
   if (!isWelcomed(path)) return;
   const replays = path.stage === 'replaying';

@@ -13,7 +13,8 @@
  */
 
 /** @typedef {'refused' | 'timeout' | 'dns' | 'tls' | 'other' | 'not_websocket'} DialFailure */
-/** @typedef {{ kind: 'dial_failed', why: DialFailure, message: string, status?: number, retry_after_ms?: number }} DialFailed */
+/** @typedef {'expired' | 'not_yet_valid' | 'wrong_host' | 'untrusted' | 'handshake'} TlsFailure */
+/** @typedef {{ kind: 'dial_failed', why: DialFailure, message: string, tls?: TlsFailure, status?: number, retry_after_ms?: number }} DialFailed */
 /** @typedef {DialFailed | { kind: 'close', code: number, reason: string } | { kind: 'eof' } | { kind: 'reset' } | { kind: 'write_failed' } | { kind: 'other', message: string }} ConnEnd */
 /** @typedef {{ kind: 'drop_transport' } | { kind: 'half_open' } | { kind: 'lose_frames', count: number }} Simulate */
 

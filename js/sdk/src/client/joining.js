@@ -46,7 +46,8 @@ export function queued(client, cx, { session, participant, resume_key: key, posi
     planBeats(path, beat.suspect_ms);
     Object.assign(path, { joined: path.joined ?? cx.now.mono, stage: 'queued', place: { position, of } });
   }
-  if (client.life.kind === 'recovering') recovered(client, cx, path?.strategy ?? 'fast', 0);
+  // One that fell silent has to last first, whatever it says.
+  if (path?.trust === 'trusted' && client.life.kind === 'recovering') recovered(client, cx, path.strategy ?? 'fast', 0);
   tell(cx, { type: 'queued', position, of });
 }
 
@@ -83,5 +84,5 @@ export function replayed(client, cx) {
   path.stage = 'joined';
   path.beatsBehind = 0;
   client.wasLive = true;
-  if (client.life.kind === 'recovering') recovered(client, cx, path.strategy ?? 'fast', path.replayed);
+  if (path.trust === 'trusted' && client.life.kind === 'recovering') recovered(client, cx, path.strategy ?? 'fast', path.replayed);
 }

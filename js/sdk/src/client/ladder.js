@@ -82,7 +82,7 @@ export function settle(client, cx) {
 function plan(client, cx, recovery) {
   const now = cx.now.mono;
   const isMove = recovery.kind === 'move';
-  const delay = delayOf(client, recovery, isMove);
+  const delay = delayOf(client, recovery, isMove, now);
   // A move has one aim: the place that it was told. Here is as good as it was.
   const { ask } = recovery;
   const step = planStep({
@@ -118,8 +118,8 @@ function plan(client, cx, recovery) {
   }
 }
 
-/** @param {Client} client @param {Recovery} recovery @param {boolean} isMove */
-function delayOf({ config, ledger, mint }, recovery, isMove) {
+/** @param {Client} client @param {Recovery} recovery @param {boolean} isMove @param {number} now */
+function delayOf({ config, ledger, mint }, recovery, isMove, now) {
   const { ask, hurry } = recovery;
   recovery.hurry = false;
   if (hurry) return 0;
@@ -129,8 +129,20 @@ function delayOf({ config, ledger, mint }, recovery, isMove) {
     if (climbs || refreshes || (isMove && recovery.attempts === 0)) return 0;
     if (ledger.tries === 0) return recovery.pace;
   }
-  return backoffDelay(config.backoff, ledger.tries, mint);
+  const delay = backoffDelay(config.backoff, ledger.tries, longestWait(recovery, now), mint);
+  // A crowd that is lost twice in a row is still a crowd.
+  const isFirst = config.backoff.kind === 'full_jitter' && recovery.attempts === 0;
+  return isFirst && delay !== undefined ? Math.max(delay, recovery.pace) : delay;
 }
+
+/**
+ * The longest wait between two tries. Where the server said that its clients are few, one that cannot
+ * reach it asks often: it is back soon after the network is. A crowd backs off.
+ * @param {Recovery} recovery
+ * @param {number} now
+ */
+const longestWait = ({ ask, pace, lostAt }, now) =>
+  ask.kind === 'unreachable' && pace === 0 ? Math.max(limits.BACKOFF_FEW, Math.floor(since(now, lostAt) / limits.BACKOFF_FEW_SHARE)) : Infinity;
 
 /** Undefined for never. @param {Client} client */
 function giveUpAfter({ config, seat }) {

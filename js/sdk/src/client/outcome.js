@@ -91,11 +91,11 @@ export function ofEnd(mint, now, end) {
 }
 
 /** @param {Mint} mint @param {Now} now @param {import('./io.js').DialFailed} end @returns {Outcome} */
-function ofDial(mint, now, { why, message, status, retry_after_ms }) {
+function ofDial(mint, now, { why, message, tls, status, retry_after_ms }) {
   const isHttp = why === 'not_websocket';
   // Origin and host are refused before the upgrade; everything else after it.
   const code = isHttp && status === 403 ? 'origin_not_allowed' : isHttp && status === 426 ? 'unsupported_version' : 'transport_error';
-  const detail = { kind: why, ...(isHttp && { status }) };
+  const detail = { kind: why, ...(isHttp && { status }), ...(why === 'tls' && { tls }) };
   const fault = mint.fault(now, code, 'network', { message, detail });
   if (code !== 'transport_error') return { fault, ask: { kind: 'never' } };
   return { fault, ask: isHttp && retry_after_ms !== undefined ? { kind: 'later', after: ms(retry_after_ms) } : { kind: 'unreachable' } };

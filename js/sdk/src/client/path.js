@@ -21,7 +21,8 @@ import { earliest } from '../time.js';
  * @property {number} heard
  * @property {number} suspectAfter
  * @property {number} pace
- * @property {'trusted' | 'suspected' | 'heard'} trust `heard` is: silent, and heard again while another had said hello in its place
+ * @property {'trusted' | 'suspected' | 'heard'} trust `heard` is: it fell silent and was heard again; whether it lasts is to be seen
+ * @property {number} heardAgain since when
  * @property {import('./outcome.js').Cell} cell
  * @property {number | undefined} sealAt when the outcome is sealed without a word from the transport
  * @property {{ at: number, fault: Fault } | undefined} held a fault that may be the last word, told at this time if it is not
@@ -45,7 +46,7 @@ import { earliest } from '../time.js';
 export const newPath = (now, conn, address, hello) => ({
   conn, address, hello, strategy: undefined, resumes: false, stage: 'dialing', place: { position: 0, of: 0 },
   until: now + limits.DIAL_WITHIN, allUntil: undefined, answered: undefined, joined: undefined, heard: now,
-  suspectAfter: limits.SUSPECT_IDLE, pace: 0, trust: 'trusted', cell: [], sealAt: undefined, held: undefined,
+  suspectAfter: limits.SUSPECT_IDLE, pace: 0, trust: 'trusted', heardAgain: 0, cell: [], sealAt: undefined, held: undefined,
   epoch: 0, replayed: 0, beatsBehind: 0, movedSinceBeat: false, inFlightMax: limits.OUTBOX_COMMANDS_MAX,
   goaway: undefined, deaf: false, loseFrames: 0,
 });
@@ -67,6 +68,15 @@ export const isWelcomed = ({ stage }) => stage === 'replaying' || stage === 'joi
 
 /** @param {Path | undefined} path */
 export const isGood = (path) => path !== undefined && path.trust === 'trusted' && path.sealAt === undefined;
+
+/**
+ * Whether a connection that had fallen silent is as good as before. What it says at first may have been
+ * on its way when the server gave it up; so it has to be heard for as long as silence is borne with on
+ * either side, and a server that had given it up would have said so by then.
+ * @param {Path} path
+ * @param {number} now
+ */
+export const isProven = ({ trust, heardAgain, suspectAfter }, now) => trust === 'trusted' || (trust === 'heard' && now - heardAgain >= suspectAfter);
 
 /** No server can make its clients suspect it at once, nor never. @param {Path} path @param {number} suspectMs */
 export function planBeats(path, suspectMs) {

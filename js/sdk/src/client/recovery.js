@@ -14,6 +14,7 @@ import { tell } from './io.js';
 import { countFailure, noFailures, seeProgress } from './ladder.js';
 import { seal } from './liveness.js';
 import { TIMEOUT, best, note } from './outcome.js';
+import { isProven } from './path.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
@@ -134,7 +135,7 @@ export function attemptFailed(client, cx, strategy, answered, outcome) {
       client.target = undefined;
       client.life = { kind: 'standing' };
     }
-  } else if (client.current?.trust === 'heard') recovered(client, cx, 'fast', 0);
+  } else if (client.current && isProven(client.current, cx.now.mono)) recovered(client, cx, 'fast', 0);
 }
 
 /** @param {Client} client @param {Cx} cx @param {Extract<import('../client.js').Life, { kind: 'connecting' }>} life @param {Strategy | undefined} strategy @param {Outcome} outcome */
@@ -144,7 +145,7 @@ function firstConnectFailed(client, cx, life, strategy, { fault, ask }) {
   let after;
   if (ask.kind === 'rejoin' && strategy === 'fast') [strategy, after] = ['rejoin', 0];
   else if (ask.kind === 'token' && ledger.failures.token <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
-  else if (ask.kind === 'unreachable' && config.retry_first_connect) after = backoffDelay(config.backoff, ledger.tries, client.mint);
+  else if (ask.kind === 'unreachable' && config.retry_first_connect) after = backoffDelay(config.backoff, ledger.tries, Infinity, client.mint);
   if (after === undefined) return finish(client, cx, { kind: 'failed', fault });
   life.fault = fault;
   if (after === 0) return beginAttempt(client, cx, strategy, undefined);

@@ -119,7 +119,7 @@ function composeLegs({ server }, since, own) {
   }
   // The server may know of something that no leg shows.
   if (state === 'live' && server && server.state !== 'live' && server.fault) [state, fault] = ['degraded', server.fault];
-  return { state, ...(fault && { fault }), legs, since };
+  return { state, ...(fault && { fault }), legs, ...(server?.injected && { injected: server.injected }), since };
 }
 
 /** @param {Client} client @param {Cx} cx @param {import('./ladder.js').Recovery} recovery @returns {LegState} */
@@ -146,7 +146,7 @@ function recovering(client, cx, recovery) {
 function sameState(a, b) {
   /** @param {Status} status */
   const key = (status) => {
-    const { fault: _, legs: __, since: ___, ...state } = status;
+    const { fault: _, legs: __, injected: ___, since: ____, ...state } = status;
     return JSON.stringify(state);
   };
   return a.state === b.state && key(a) === key(b);
@@ -163,5 +163,5 @@ function sameLeg(a, b) {
 }
 
 /** Whether two tell the same, apart from what merely counts down. @param {Status} a @param {Status} b */
-const isSame = (a, b) => sameState(a, b) && a.fault?.id === b.fault?.id && a.legs.length === b.legs.length
+const isSame = (a, b) => sameState(a, b) && JSON.stringify(a.injected) === JSON.stringify(b.injected) && a.fault?.id === b.fault?.id && a.legs.length === b.legs.length
   && a.legs.every((leg, n) => sameLeg(leg, /** @type {LegStatus} */ (b.legs[n])));

@@ -26,7 +26,7 @@ const KINDS = new Map(Object.entries({
   'params.changed': object({ version: seq, patch: json, by: optional(id) }),
   'params.applied': object({ version: seq, turn: id }),
   message: object({ by: id, command, data: json }),
-  'turn.accepted': object({ turn: id, by: id, command, text: string, position: u32 }),
+  'turn.accepted': object({ turn: id, by: id, command, text: string, position: u32, begin_by: optional(u64) }),
   'turn.started': object({ turn: id, attempt: u32, fault: optional(readFault) }),
   text: object({ turn: id, attempt: u32, at_byte: u64, data: string }),
   item: object({ turn: id, attempt: u32, data: json }),

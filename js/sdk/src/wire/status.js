@@ -1,6 +1,6 @@
 // How a session is, as one value. Mirrors `keel-wire/src/status.rs`.
 
-import { list, optional, or, tagged, u32, u64, word } from './codec.js';
+import { filled, id, list, map, object, optional, or, tagged, u32, u64, word } from './codec.js';
 import { leg, readFault } from './fault.js';
 
 /** @typedef {import('./types.js').Status} Status */
@@ -17,6 +17,8 @@ const legStatus = tagged('health', {
   recovering: { strategy, attempt: u32, next_ms: u64, waiting_for: optional(waitingFor), deadline_ms: optional(u64), ...fault },
 }, { leg });
 
+const injected = object({ id, fault: map, seed: u64, until: u64 });
+
 /** @type {import('./codec.js').Reader<Status>} */
 export const readStatus = tagged('state', {
   connecting: { phase: word('token dial hello replay') },
@@ -26,7 +28,7 @@ export const readStatus = tagged('state', {
   recovering: {},
   ended: { reason: endReason },
   failed: {},
-}, { fault: optional(readFault), legs: or(list(legStatus), () => []), since: u64 });
+}, { fault: optional(readFault), legs: or(list(legStatus), () => []), injected: filled(list(injected)), since: u64 });
 
 /**
  * The rule that is broken, if one is (req M31).

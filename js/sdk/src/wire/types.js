@@ -39,7 +39,8 @@
 /** @typedef {{ health: 'up' } | { health: 'degraded', fault: Fault } | { health: 'down', fault: Fault } | LegRecovering} LegState */
 /** @typedef {{ leg: Leg } & LegState} LegStatus */
 /** @typedef {{ state: 'connecting', phase: Phase } | { state: 'queued', position: number, of: number } | { state: 'live' } | { state: 'degraded' } | { state: 'recovering' } | { state: 'ended', reason: EndReason } | { state: 'failed' }} State */
-/** @typedef {{ fault?: Fault, legs: LegStatus[], since: number }} StatusRest */
+/** What is broken on purpose. @typedef {{ id: string, fault: { kind: string, [fact: string]: any }, seed: number, until: number }} Injected */
+/** @typedef {{ fault?: Fault, legs: LegStatus[], injected?: Injected[], since: number }} StatusRest */
 /** @typedef {State & StatusRest} Status */
 
 /** @typedef {{ id: string, prompt: string, options?: string[] }} Action */
@@ -54,7 +55,7 @@
  *   'params.changed': { version: number, patch: any, by?: string },
  *   'params.applied': { version: number, turn: string },
  *   'message': { by: string, command: CommandId, data: any },
- *   'turn.accepted': { turn: string, by: string, command: CommandId, text: string, position: number },
+ *   'turn.accepted': { turn: string, by: string, command: CommandId, text: string, position: number, begin_by?: number },
  *   'turn.started': { turn: string, attempt: number, fault?: Fault },
  *   'text': { turn: string, attempt: number, at_byte: number, data: string },
  *   'item': { turn: string, attempt: number, data: any },

@@ -158,3 +158,20 @@ pub(super) fn commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_
     assert_eq!(fault.code, Code::ResumeRefused);
     assert_eq!(rig.commands(ConnId(3)), [2]);
 }
+
+#[test]
+pub(super) fn what_the_server_no_longer_knows_is_unknown_and_not_refused_e12() {
+    let mut rig = Rig::live();
+    rig.command(1, "a", None);
+    let fault = Fault::new(
+        FaultId::from_bits(1),
+        Code::OutcomeUnknown,
+        Origin::Server,
+        0,
+    );
+    let body = ReceiptBody::Fault(Box::new(fault));
+    rig.frame(ConnId(1), Receipt { n: seq(1), body });
+    let [(1, CommandOutcome::Unknown(_))] = rig.receipts()[..] else {
+        panic!("{:?}", rig.receipts())
+    };
+}

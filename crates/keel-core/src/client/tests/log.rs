@@ -155,6 +155,22 @@ pub(super) fn events_of_another_epoch_wait_for_its_snapshot() {
     );
 }
 
+/// Beats may be seconds behind what was sent before them.
+#[test]
+pub(super) fn who_is_told_something_is_heard_at_least_once_a_second_n09() {
+    let mut rig = Rig::live();
+    for at in 1..=10 {
+        rig.frame(ConnId(1), event(at));
+        rig.pass(Duration::from_millis(500));
+    }
+    let sent = rig.sent(ConnId(1)).into_iter();
+    let acks = sent.filter_map(|frame| match frame {
+        ClientFrame::Ack(ack) => Some(ack.seq.get()),
+        _ => None,
+    });
+    assert_eq!(acks.collect::<Vec<_>>(), [3, 5, 7, 9]);
+}
+
 #[test]
 pub(super) fn applied_events_are_acknowledged_now_and_then() {
     let mut rig = Rig::live();

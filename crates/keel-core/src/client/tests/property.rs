@@ -126,7 +126,13 @@ struct Laws {
     over: bool,
     waiting: BTreeMap<u64, ()>,
     cursor: Option<Cursor>,
+    now: Instant,
+    /// When each connection was last told lost.
+    lost_at: BTreeMap<ConnId, Instant>,
 }
+
+/// The least that a server can have a client bear silence.
+const SUSPECT_SHORTEST: Duration = Duration::from_millis(crate::limits::SUSPECT_MIN_MS);
 
 impl Laws {
     fn check(&mut self, output: &Output) {
@@ -162,11 +168,15 @@ impl Laws {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Joined(_) => assert!(!std::mem::replace(&mut self.joined, true)),
-            Event::ConnectionLost { .. } => {
+            Event::ConnectionLost { conn, .. } => {
                 assert!(
                     !std::mem::replace(&mut self.is_lost, true),
                     "one loss is told twice"
                 );
+                // One that was lost may last again, and be lost again; but not at once.
+                let before = self.lost_at.insert(*conn, self.now);
+                let lasted = before.is_none_or(|at| self.now.since(at) >= SUSPECT_SHORTEST);
+                assert!(lasted, "{conn:?} is told lost again at once");
             }
             Event::Recovered { .. } => self.is_lost = false,
             Event::Ended { .. } | Event::Failed(_) => self.over = true,
@@ -262,6 +272,7 @@ pub(super) fn run(acts: Vec<Act>, config: Config) {
             }
         }
         rig.input(input);
+        laws.now = rig.now.mono;
         for output in rig.take() {
             laws.check(&output);
         }
@@ -278,6 +289,7 @@ pub(super) fn run(acts: Vec<Act>, config: Config) {
     // From anywhere, time alone leads somewhere: it never spins, and every command is answered.
     rig.pass(secs(300));
     rig.input(Input::Close);
+    laws.now = rig.now.mono;
     for output in rig.take() {
         laws.check(&output);
     }

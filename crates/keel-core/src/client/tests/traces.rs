@@ -142,6 +142,7 @@ traces! {
         giving_up_answers_every_command_with_the_cause_m5
         no_more_are_under_way_than_the_server_takes
         commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_goes_on
+        what_the_server_no_longer_knows_is_unknown_and_not_refused_e12
     }
     connecting_is_as_recorded: connecting {
         a_first_connect_says_hello_joins_replays_and_is_live_m13
@@ -168,6 +169,7 @@ traces! {
         text_that_was_put_together_meanwhile_is_cut_to_what_is_new_e12
         a_gap_is_told_and_its_snapshot_stands_in_m26
         events_of_another_epoch_wait_for_its_snapshot
+        who_is_told_something_is_heard_at_least_once_a_second_n09
         applied_events_are_acknowledged_now_and_then
         what_is_not_known_is_told_raw_and_what_is_broken_is_broken_off_m44
         a_replay_is_waited_for_longer_than_an_event_is
@@ -215,11 +217,14 @@ traces! {
         many_witnesses_of_one_end
         a_pace_has_a_bound
         a_place_in_line
+        an_outage_of_a_server_with_few_clients
+        what_is_injected_is_shown
     }
     suspecting_is_as_recorded: suspecting {
         silence_starts_a_second_connection_beside_the_first_m11_m29_e3
         a_connection_that_speaks_again_is_kept_and_the_attempt_dropped_m34_e6
         speaking_again_after_the_other_said_hello_waits_for_its_answer_e6
+        a_connection_that_the_server_gave_up_meanwhile_is_lost_once_p02_n04_m10
         a_takeover_by_another_tab_is_for_good
         beats_are_answered_with_the_cursor_and_change_what_silence_means
         a_loss_on_a_living_link_shows_at_the_next_beats
@@ -230,6 +235,9 @@ traces! {
         a_frame_that_comes_after_a_pause_is_life_p05
         a_probe_suspects_what_is_overdue_and_nothing_else
         a_probe_goes_by_what_the_last_beat_said
+    }
+    waiting_is_as_recorded: waiting {
+        a_crowd_that_is_lost_again_is_spread_again_n23
     }
 }
 

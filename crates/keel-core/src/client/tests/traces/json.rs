@@ -101,24 +101,27 @@ pub(super) fn input(input: &Input) -> Value {
 fn conn_end(end: &ConnEnd) -> Value {
     match end {
         ConnEnd::DialFailed { kind, message } => {
-            let (why, status, retry_after) = match kind {
-                DialFailure::Refused => ("refused", None, None),
-                DialFailure::Timeout => ("timeout", None, None),
-                DialFailure::Dns => ("dns", None, None),
-                DialFailure::Tls => ("tls", None, None),
-                DialFailure::Other => ("other", None, None),
+            let mut end = json!({ "kind": "dial_failed", "message": message });
+            end["why"] = match kind {
+                DialFailure::Refused => "refused",
+                DialFailure::Timeout => "timeout",
+                DialFailure::Dns => "dns",
+                DialFailure::Tls(failure) => {
+                    end["tls"] = json!(failure.name());
+                    "tls"
+                }
+                DialFailure::Other => "other",
                 DialFailure::NotWebSocket {
                     status,
                     retry_after,
-                } => ("not_websocket", Some(*status), *retry_after),
-            };
-            object(json!({
-                "kind": "dial_failed",
-                "why": why,
-                "message": message,
-                "status": status,
-                "retry_after_ms": retry_after.map(ms),
-            }))
+                } => {
+                    end["status"] = json!(status);
+                    end["retry_after_ms"] = json!(retry_after.map(ms));
+                    "not_websocket"
+                }
+            }
+            .into();
+            object(end)
         }
         ConnEnd::Close { code, reason } => {
             json!({ "kind": "close", "code": code, "reason": reason })

@@ -1,6 +1,6 @@
 //! Scenarios that are only there to be recorded: corners that the tests beside them do not pass.
 
-use keel_wire::{Ephemeral, Queued, RawData};
+use keel_wire::{Ephemeral, Queued, RawData, StatusFrame};
 
 use super::*;
 
@@ -197,4 +197,52 @@ pub(super) fn a_place_in_line() {
     rig.frame(ConnId(2), receipt(1));
     rig.frame(ConnId(2), queued(1));
     rig.pass(secs(1));
+}
+
+/// Few clients ask often for a server that is away; a table waits as it says.
+pub(super) fn an_outage_of_a_server_with_few_clients() {
+    let kinds = [
+        DialFailure::Refused,
+        DialFailure::Tls(TlsFailure::Expired),
+        DialFailure::Tls(TlsFailure::WrongHost),
+        DialFailure::NotWebSocket {
+            status: 502,
+            retry_after: None,
+        },
+        DialFailure::NotWebSocket {
+            status: 503,
+            retry_after: Some(secs(2)),
+        },
+    ];
+    let mut rig = Rig::live();
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    for n in 0..30 {
+        let conn = rig.dialed();
+        let message = "away".into();
+        let kind = kinds[if n < 20 { 0 } else { n % kinds.len() }];
+        rig.closed(conn, ConnEnd::DialFailed { kind, message });
+        while rig.dialed() == conn {
+            rig.pass(Duration::from_millis(200));
+        }
+    }
+    rig.answer(Joined::Resumed, 0, 0);
+}
+
+/// What is broken on purpose is shown with the status.
+pub(super) fn what_is_injected_is_shown() {
+    let mut rig = Rig::live();
+    let status = |injected| StatusFrame {
+        status: Status { injected, ..live() },
+    };
+    let injected = vec![keel_wire::Injected {
+        id: FaultId::from_bits(3),
+        fault: keel_wire::Injection::Panic { times: 2 },
+        seed: 7,
+        until: 5_000,
+    }];
+    rig.frame(ConnId(1), status(injected.clone()));
+    rig.frame(ConnId(1), status(injected));
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    rig.answer(Joined::Resumed, 0, 0);
+    rig.frame(ConnId(1), status(Vec::new()));
 }

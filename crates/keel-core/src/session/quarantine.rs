@@ -1,0 +1,159 @@
+//! Prompts of death: what crashed the program twice is not given to it a third time.
+//!
+//! A prompt is known by a fingerprint, and only while it is among the last few that crashed anything.
+//! It is let in again after a while, because the reason may have been another, and at once where it
+//! was answered after all. Everything here follows from the log, so a restart forgets nothing of it.
+
+use keel_wire::{
+    Code, Event, Fault, FaultCode, TurnEnd, TurnId, UnixMillis, record::CrashedPrompt,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{limits, node::ms};
+
+/// Prompts that crashed the program, the latest last.
+#[derive(Debug, Default)]
+pub(super) struct Quarantine(Vec<CrashedPrompt>);
+
+/// Whether a failure is the program's crash: not its own report of an error, and not ours on purpose.
+pub(super) fn is_crash(fault: &Fault) -> bool {
+    let says = |key: &str, value: &str| fault.detail.get(key).is_some_and(|is| is == value);
+    let on_purpose = fault.detail.contains_key("injected");
+    fault.code == FaultCode::Known(Code::ProviderCrashed)
+        && !says("cause", "reported")
+        && !on_purpose
+}
+
+impl Quarantine {
+    pub(super) const fn kept(prompts: Vec<CrashedPrompt>) -> Self {
+        Self(prompts)
+    }
+
+    /// What a stored snapshot keeps of it.
+    pub(super) fn keep(&self) -> Vec<CrashedPrompt> {
+        self.0.clone()
+    }
+
+    /// An event of a log that is read back; `prompt_of` knows the prompts of its turns.
+    pub(super) fn replay<'a>(
+        &mut self,
+        event: &Event,
+        prompt_of: impl FnOnce(&TurnId) -> Option<&'a str>,
+    ) {
+        match event {
+            Event::TurnStarted(started) => {
+                if let (Some(fault), Some(prompt)) = (&started.fault, prompt_of(&started.turn)) {
+                    self.failed(prompt, fault);
+                }
+            }
+            Event::TurnEnded(ended) => match (&ended.fault, prompt_of(&ended.turn)) {
+                (Some(fault), Some(prompt)) => self.failed(prompt, fault),
+                (None, Some(prompt)) if ended.end == TurnEnd::Done => self.answered(prompt),
+                (None | Some(_), _) => {}
+            },
+            Event::SessionCreated(_)
+            | Event::ParticipantJoined(_)
+            | Event::ParticipantLeft(_)
+            | Event::ParamsChanged(_)
+            | Event::ParamsApplied(_)
+            | Event::Message(_)
+            | Event::TurnAccepted(_)
+            | Event::Text(_)
+            | Event::Item(_)
+            | Event::TurnWaiting(_)
+            | Event::TurnAnswered(_)
+            | Event::SessionEnded(_) => {}
+        }
+    }
+
+    /// An attempt at a prompt has failed.
+    pub(super) fn failed(&mut self, prompt: &str, fault: &Fault) {
+        if !is_crash(fault) {
+            return;
+        }
+        let print = fingerprint(prompt);
+        let known = self.0.iter().position(|known| known.print == print);
+        let crashes = known.map_or(0, |at| self.0.remove(at).crashes);
+        if self.0.len() >= limits::QUARANTINE_PROMPTS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(CrashedPrompt {
+            print,
+            crashes: crashes + 1,
+            last_at: fault.at,
+        });
+    }
+
+    /// A prompt was answered: it is not what crashes the program.
+    pub(super) fn answered(&mut self, prompt: &str) {
+        if !self.0.is_empty() {
+            let print = fingerprint(prompt);
+            self.0.retain(|known| known.print != print);
+        }
+    }
+
+    /// For how many milliseconds more a prompt is not run, if it is not.
+    pub(super) fn holds_ms(&self, prompt: &str, now: UnixMillis) -> Option<u64> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let print = fingerprint(prompt);
+        let known = self.0.iter().find(|known| known.print == print)?;
+        let until = known.last_at.saturating_add(ms(limits::QUARANTINE_FOR));
+        let held = known.crashes >= limits::QUARANTINE_CRASHES && until > now;
+        held.then(|| until - now)
+    }
+}
+
+fn fingerprint(prompt: &str) -> String {
+    let digest = Sha256::digest(prompt.as_bytes());
+    let bits = digest
+        .iter()
+        .take(16)
+        .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+    format!("{bits:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use keel_wire::{FaultId, Origin};
+
+    use super::*;
+
+    fn crash(at: UnixMillis) -> Fault {
+        Fault::new(
+            FaultId::from_bits(1),
+            Code::ProviderCrashed,
+            Origin::Provider,
+            at,
+        )
+    }
+
+    #[test]
+    fn the_second_crash_shuts_a_prompt_out_for_a_while_a64() {
+        let mut quarantine = Quarantine::default();
+        quarantine.failed("x", &crash(1_000));
+        assert_eq!(quarantine.holds_ms("x", 1_000), None);
+        quarantine.failed("x", &crash(2_000));
+        let span = ms(limits::QUARANTINE_FOR);
+        assert_eq!(quarantine.holds_ms("x", 3_000), Some(span - 1_000));
+        assert_eq!(quarantine.holds_ms("y", 3_000), None);
+        assert_eq!(quarantine.holds_ms("x", 2_000 + span), None);
+        quarantine.answered("x");
+        assert_eq!(quarantine.holds_ms("x", 3_000), None);
+    }
+
+    #[test]
+    fn reports_and_faults_on_purpose_are_no_crashes_and_memory_is_bounded_a64() {
+        let mut quarantine = Quarantine::default();
+        for _ in 0..3 {
+            quarantine.failed("x", &crash(1).detail("cause", "reported"));
+            quarantine.failed("x", &crash(1).detail("injected", "f-1"));
+        }
+        assert_eq!(quarantine.keep(), []);
+        for n in 0..1_000 {
+            quarantine.failed(&format!("{n}"), &crash(1));
+        }
+        assert_eq!(quarantine.keep().len(), limits::QUARANTINE_PROMPTS_MAX);
+    }
+}
