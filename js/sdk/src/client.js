@@ -19,11 +19,13 @@ import { frame } from './client/frames.js';
 import { giveUpAt, newLedger, settle } from './client/ladder.js';
 import { closed, detach, network, probe, runTimers, simulate, slept, wake } from './client/liveness.js';
 import { Outbox } from './client/outbox.js';
-import { pathDeadline } from './client/path.js';
+import { send } from './client/io.js';
+import { isWelcomed, pathDeadline } from './client/path.js';
 import { beforeConnect, show } from './client/show.js';
 import { ms } from './limits.js';
 import { Mint } from './mint.js';
 import { earliest } from './time.js';
+import { encodeFrame } from './wire/frame.js';
 
 /**
  * @typedef {import('./wire/types.js').Fault} Fault
@@ -153,6 +155,7 @@ function take(client, cx, input) {
     case 'frame': return frame(client, cx, input.conn, input.data);
     case 'closed': return closed(client, cx, input.conn, input.end);
     case 'command': return command(client, cx, input);
+    case 'media': return signal(client, cx, input.signal);
     case 'token': return takeToken(client, cx, input);
     case 'network': return network(client, cx, input.online);
     case 'probe': return probe(client, cx);
@@ -161,6 +164,17 @@ function take(client, cx, input) {
     case 'simulate': return simulate(client, cx, input.simulate);
     case 'tick': return undefined;
   }
+}
+
+/**
+ * To the connection that carries the session; forgotten where none stands, since what was being agreed
+ * on is agreed on anew after each recovery.
+ * @param {Client} client
+ * @param {Cx} cx
+ * @param {Extract<Input, { type: 'media' }>['signal']} said
+ */
+function signal(client, cx, said) {
+  if (client.current && isWelcomed(client.current)) send(cx, client.current, encodeFrame(said));
 }
 
 /** @param {Client} client @param {Cx} cx @param {Extract<Input, { type: 'command' }>} input */

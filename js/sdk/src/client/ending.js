@@ -58,7 +58,7 @@ export function handleWhenOver(client, cx, input) {
     case 'network':
       client.online = input.online;
       return undefined;
-    case 'opened': case 'frame': case 'closed': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
+    case 'opened': case 'frame': case 'closed': case 'media': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
   }
 }
 

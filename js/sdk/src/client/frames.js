@@ -85,7 +85,7 @@ function frameOnAttempt(client, cx, said) {
     }
     // What is told before welcome is not of the session.
     case 'status': case 'ephemeral': return undefined;
-    case 'receipt': case 'event': case 'gap': case 'replayed': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
+    case 'receipt': case 'event': case 'gap': case 'replayed': case 'offer': case 'answer': case 'candidate': case 'lines': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
   }
 }
 
@@ -105,6 +105,8 @@ function frameOnCurrent(client, cx, said) {
     case 'status':
       client.server = said.status;
       return undefined;
+    case 'offer': case 'answer': case 'candidate': case 'lines':
+      return waits ? outOfTurn() : tell(cx, { type: 'media', signal: said });
     case 'beat': return beat(client, cx, said);
     case 'goaway': return goaway(client, cx, 'current', said);
     case 'ended': return finish(client, cx, { kind: 'ended', reason: said.reason });

@@ -25,6 +25,7 @@
  *   | { type: 'frame', conn: number, data: string | Uint8Array }
  *   | { type: 'closed', conn: number, end: ConnEnd }
  *   | { type: 'command', local: number, name: string, json: string, ttl_ms?: number }
+ *   | { type: 'media', signal: Exclude<import('../wire/types.js').MediaSignal, { type: 'lines' }> }
  *   | { type: 'token', token: string } | { type: 'token', error: string }
  *   | { type: 'network', online: boolean }
  *   | { type: 'simulate', simulate: Simulate }} Input
@@ -60,6 +61,7 @@
  *   log: LogEvent,
  *   gap: { type: 'gap', from: number, to: number, fault?: Fault, snapshot: Snapshot },
  *   ephemeral: { type: 'ephemeral', kind: string, data: any },
+ *   media: { type: 'media', signal: import('../wire/types.js').MediaSignal },
  *   fault: { type: 'fault', fault: Fault },
  *   connection_lost: { type: 'connection_lost', conn: number, fault: Fault },
  *   attempt_failed: { type: 'attempt_failed', strategy: Strategy, attempt: number, fault: Fault },

@@ -51,6 +51,9 @@ export const string = (value, at) => (typeof value === 'string' && !/\p{Cs}/u.te
 /** @type {Reader<string>} */
 export const id = (value, at) => (typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value) ? value : refuse(at, 'an id'));
 
+/** @type {Reader<boolean>} */
+export const boolean = (value, at) => (typeof value === 'boolean' ? value : refuse(at, 'true or false'));
+
 /** Any JSON. @type {Reader<any>} */
 export const json = (value, at) => (value === undefined ? refuse(at, 'a value') : value);
 

@@ -1,6 +1,6 @@
 // What a session's log is made of: one shape a kind of event. Mirrors `keel-wire/src/event.rs`.
 
-import { filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
+import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
 import { readFault } from './fault.js';
 import { INTEGER_MAX } from './limits.js';
 import { endReason } from './status.js';
@@ -17,6 +17,8 @@ export const turnEnded = object({
 });
 export const sessionEnded = object({ reason: endReason, fault: optional(readFault) });
 const command = object({ stream: id, n: seq });
+const track = { participant: id, track: id };
+export const trackKind = word('audio video');
 
 /** @type {Map<string, import('./codec.js').Reader<any>>} */
 const KINDS = new Map(Object.entries({
@@ -33,6 +35,9 @@ const KINDS = new Map(Object.entries({
   'turn.waiting': object({ turn: id, action }),
   'turn.answered': object({ turn: id, action: id, by: optional(id), answer: json }),
   'turn.ended': turnEnded,
+  'track.published': object({ ...track, kind: trackKind }),
+  'track.unpublished': object(track),
+  'track.muted': object({ ...track, muted: boolean }),
   'session.ended': sessionEnded,
 }));
 

@@ -2,8 +2,8 @@
 // `keel-wire/src/snapshot.rs`: total, and independent of how text was cut into events. A snapshot is
 // never changed: `apply` gives a new one, so that what an application holds stays what it was.
 
-import { id, json, list, object, optional, seq, string, tagged, u32, u64 } from './codec.js';
-import { action, busyPolicy, role, sessionEnded, turnEnded } from './event.js';
+import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64 } from './codec.js';
+import { action, busyPolicy, role, sessionEnded, trackKind, turnEnded } from './event.js';
 import { SNAPSHOT_PROMPT_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX, SNAPSHOT_TURNS_MAX } from './limits.js';
 import { mergePatch } from './merge.js';
 import { beginning, bytesOf, ending } from './utf8.js';
@@ -18,11 +18,15 @@ const turnView = tagged('state', { queued: {}, running: {}, waiting: { action },
   turn: id, by: id, prompt: string, attempt: u32, bytes: u64, tail: string,
 });
 
+/** @type {import('./codec.js').Reader<any>} */
+const muted = (value, at) => optional(boolean)(value, at) || undefined;
+
 /** @type {import('./codec.js').Reader<Snapshot>} */
 export const readSnapshot = object({
   backend: string, project: optional(string), busy: busyPolicy,
   participants: list(object({ participant: id, role, subject: string })),
   params: json, params_version: seq, params_applied: seq, turns: list(turnView), turns_ended: u64,
+  tracks: filled(list(object({ participant: id, track: id, kind: trackKind, muted }))),
   ended: optional(sessionEnded),
 });
 
@@ -52,7 +56,10 @@ export function apply(fold, event) {
       return { ...rest, backend, busy, ...(project !== undefined && { project }) };
     }
     case 'participant.joined': return { ...fold, participants: [...others(fold, event.data.participant), event.data] };
-    case 'participant.left': return { ...fold, participants: others(fold, event.data.participant) };
+    case 'participant.left': {
+      const { participant } = event.data;
+      return withTracks({ ...fold, participants: others(fold, participant) }, (view) => view.participant !== participant);
+    }
     case 'params.changed': return { ...fold, params: mergePatch(fold.params, event.data.patch), params_version: event.data.version };
     case 'params.applied': return { ...fold, params_applied: event.data.version };
     case 'message':
@@ -75,8 +82,27 @@ export function apply(fold, event) {
       const ended = withTurn(fold, event.data.turn, { state: 'ended', ended: event.data });
       return forgetOldTurns({ ...ended, turns_ended: fold.turns_ended + 1 });
     }
+    case 'track.published': return { ...fold, tracks: [...(fold.tracks ?? []), event.data] };
+    case 'track.unpublished': return withTracks(fold, (view) => !isTrack(view, event.data));
+    case 'track.muted': {
+      const at = fold.tracks?.findIndex((view) => isTrack(view, event.data)) ?? -1;
+      const view = fold.tracks?.[at];
+      if (!fold.tracks || !view) return fold;
+      const { participant, track, kind } = view;
+      return { ...fold, tracks: fold.tracks.with(at, { participant, track, kind, ...(event.data.muted && { muted: true }) }) };
+    }
     case 'session.ended': return { ...fold, ended: event.data };
   }
+}
+
+/** @typedef {import('./types.js').TrackView} TrackView */
+/** @param {TrackView} view @param {{ participant: string, track: string }} named */
+const isTrack = (view, { participant, track }) => view.participant === participant && view.track === track;
+
+/** @param {Snapshot} fold @param {(view: TrackView) => boolean} keep @returns {Snapshot} */
+function withTracks({ tracks = [], ...fold }, keep) {
+  const kept = tracks.filter(keep);
+  return { ...fold, ...(kept.length > 0 && { tracks: kept }) };
 }
 
 /** @param {Snapshot} fold @param {string} participant */

@@ -62,6 +62,9 @@
  *   'turn.waiting': { turn: string, action: Action },
  *   'turn.answered': { turn: string, action: string, by?: string, answer: any },
  *   'turn.ended': TurnEnded,
+ *   'track.published': { participant: string, track: string, kind: 'audio' | 'video' },
+ *   'track.unpublished': { participant: string, track: string },
+ *   'track.muted': { participant: string, track: string, muted: boolean },
  *   'session.ended': { reason: EndReason, fault?: Fault },
  * }} EventData
  */
@@ -69,6 +72,8 @@
 
 /** @typedef {{ state: 'queued' } | { state: 'running' } | { state: 'waiting', action: Action } | { state: 'ended', ended: TurnEnded }} TurnState */
 /** @typedef {TurnState & { turn: string, by: string, prompt: string, attempt: number, bytes: number, tail: string }} TurnView */
+
+/** @typedef {{ participant: string, track: string, kind: 'audio' | 'video', muted?: true }} TrackView */
 
 /**
  * The fold of a log up to a position.
@@ -82,21 +87,29 @@
  * @property {number} params_applied
  * @property {TurnView[]} turns the turns that are open, and the last that are not
  * @property {number} turns_ended
+ * @property {TrackView[]} [tracks] the tracks that participants publish
  * @property {{ reason: EndReason, fault?: Fault }} [ended]
  */
 
 /** @typedef {{ turn?: string, position?: number, version?: number }} Done */
 /** @typedef {{ ok: Done } | { fault: Fault }} ReceiptBody */
 
-/** @typedef {{ type: 'welcome', session: string, participant: string, role: Role, how: How, resume_key: string, resume_window_ms: number, cursor: Cursor, consumed: number, beat: BeatPlan, limits: { frame_bytes: number, commands: number, frames_per_s: number }, params: any, params_version: number, status: Status }} Welcome */
+/** @typedef {{ type: 'welcome', session: string, participant: string, role: Role, how: How, resume_key: string, resume_window_ms: number, cursor: Cursor, consumed: number, beat: BeatPlan, limits: { frame_bytes: number, commands: number, frames_per_s: number }, params: any, params_version: number, status: Status, peer?: number }} Welcome */
 /** @typedef {{ type: 'queued', session: string, participant: string, resume_key: string, position: number, of: number, beat: BeatPlan }} Queued */
 /** @typedef {{ type: 'event', from: number, to: number, kind: string, data: any }} EventFrame */
 /** @typedef {{ type: 'gap', from: number, to: number, epoch: number, snapshot: Snapshot, fault?: Fault }} Gap */
 /** @typedef {{ type: 'beat', n: number, seq: number, suspect_ms?: number, pace_ms?: number }} Beat */
 /** @typedef {{ type: 'goaway', reason: string, deadline_ms: number, target?: string }} Goaway */
 /** @typedef {{ type: 'ephemeral', kind: string, data: any }} Ephemeral */
+/** @typedef {{ mid: string, participant?: string, track: string }} MediaLine */
+/**
+ * The words of a media transport's signaling. `lines` only a server says.
+ * @typedef {{ type: 'offer' | 'answer', peer: number, sdp: string, lines?: MediaLine[] }
+ *   | { type: 'candidate', peer: number, candidate: string }
+ *   | { type: 'lines', peer: number, lines: MediaLine[] }} MediaSignal
+ */
 /** @typedef {{ type: 'receipt', n: number } & ReceiptBody} Receipt */
-/** @typedef {Welcome | Queued | Receipt | EventFrame | Gap | { type: 'replayed', to: number } | Ephemeral | { type: 'status', status: Status } | Beat | Goaway | { type: 'ended', reason: EndReason, at: number } | { type: 'fault', fault: Fault }} ServerFrame */
+/** @typedef {Welcome | Queued | Receipt | EventFrame | Gap | { type: 'replayed', to: number } | Ephemeral | { type: 'status', status: Status } | Beat | Goaway | MediaSignal | { type: 'ended', reason: EndReason, at: number } | { type: 'fault', fault: Fault }} ServerFrame */
 
 /** @typedef {{ id: string, next: number, receipts_ack: number }} StreamState */
 
