@@ -57,7 +57,8 @@ export async function connect(options) {
   if (!transport) throw new FaultError(ownFault('invalid_request', { message: 'there is no WebSocket here: give one as `transport`' }), 'refused');
   const tab = options.keep === undefined ? undefined : new Tab(options.keep, options.tab);
   await tab?.open();
-  if (tab?.kept && !config.resume) {
+  // Who asks for another session does not go on in the one that was kept.
+  if (tab?.kept && !config.resume && (config.session ?? tab.kept.session) === tab.kept.session) {
     config.resume = tab.resume();
     config.session ??= config.resume ? undefined : tab.kept.session;
   }

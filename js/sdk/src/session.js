@@ -30,6 +30,23 @@ import { FaultError, over, ownFault } from './error.js';
  */
 
 /**
+ * Waits for no longer than until `signal` is aborted.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+function until(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}
+
+/**
  * One participant's handle of a session.
  *
  * A command is on its way when its method returns: the order of calls is the order of commands. While
@@ -157,15 +174,8 @@ export class Session {
    */
   command(name, data, { ttl, signal } = {}) {
     const receipt = signal?.aborted ? Promise.reject(signal.reason) : this.#ask(name, data, ttl);
-    receipt.catch(() => {}); // Told to `receipt` listeners in any case.
-    if (!signal || signal.aborted) return receipt;
-    /** @type {Promise<Done>} */
-    const waited = new Promise((resolve, reject) => {
-      const stop = () => reject(signal.reason);
-      signal.addEventListener('abort', stop, { once: true });
-      receipt.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-    });
-    waited.catch(() => {});
+    const waited = until(receipt, signal);
+    waited.catch(() => {}); // Told to `receipt` listeners in any case.
     return waited;
   }
 
@@ -213,15 +223,23 @@ export class Session {
     return this.#driver.machine.resumeState();
   }
 
-  /** Connects again after `failed`; `events()` then gives a new stream. Does nothing while the session stands. */
-  async reconnect() {
-    const fault = await this.#driver.connect();
+  /**
+   * Connects again after `failed`; `events()` then gives a new stream. Does nothing while the session
+   * stands. `signal` ends the waiting, and not the connecting.
+   * @param {{ signal?: AbortSignal }} [options]
+   */
+  async reconnect({ signal } = {}) {
+    const fault = await until(this.#driver.connect(), signal);
     if (fault) throw new FaultError(fault);
   }
 
-  /** Waits until the session is over for this client: why it ended, or a `FaultError`. @returns {Promise<import('./wire/types.js').EndReason>} */
-  async over() {
-    await this.#driver.over();
+  /**
+   * Waits until the session is over for this client: why it ended, or a `FaultError`.
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<import('./wire/types.js').EndReason>}
+   */
+  async over({ signal } = {}) {
+    await until(this.#driver.over(), signal);
     const { status } = this;
     if (status.state === 'ended') return status.reason;
     throw new FaultError(status.fault ?? over());

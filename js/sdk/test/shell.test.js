@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { connect, FaultError } from '../src/index.js';
 import { EVENTS_MAX } from '../src/feed.js';
+import { check } from '../src/wire/status.js';
 import { event, fault, joined, live, rig, settled, welcome } from './rig.js';
 
 /** Everything that a session tells, by type. */
@@ -124,6 +125,7 @@ test('aborting_a_command_stops_the_waiting_and_not_the_command', async () => {
   await assert.rejects(waited, { message: 'bored' });
   await assert.rejects(session.say('never', { signal: stop.signal }), { message: 'bored' });
   assert.deepEqual(socket.got('command').map(({ data }) => data.text), ['x']);
+  await assert.rejects(session.over({ signal: stop.signal }), { message: 'bored' });
   const loop = {};
   loop.loop = loop;
   await assert.rejects(session.send(loop), { code: 'invalid_request', outcome: 'refused' });
@@ -408,4 +410,23 @@ test('a_socket_that_fails_without_a_close_is_told_once_all_the_same', async () =
   assert.deepEqual(server.sockets.map(({ readyState }) => readyState), [3, 0], 'one end, one new try');
   stop.abort();
   await assert.rejects(connecting);
+});
+
+test('the_status_is_told_through_a_loss_a_failure_and_a_return_m40', async () => {
+  const { time, server, socket, session } = await joined({ giveUpAfterMs: 2_000 });
+  const states = [];
+  session.on('status', (status) => {
+    assert.equal(check(status), undefined);
+    if (states.at(-1) !== status.state) states.push(status.state);
+  });
+  socket.say({ type: 'status', status: { ...live, state: 'degraded', fault: fault('store_failed').fault } });
+  socket.say({ type: 'status', status: live });
+  socket.die();
+  await time.pass(2_001);
+  const again = session.reconnect();
+  server.last.open();
+  server.last.say(welcome('resumed'), { type: 'replayed', to: 0 });
+  await again;
+  await session.close();
+  assert.deepEqual(states, ['degraded', 'live', 'recovering', 'failed', 'connecting', 'live', 'ended']);
 });

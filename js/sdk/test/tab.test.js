@@ -93,3 +93,12 @@ test('storage_that_is_forbidden_broken_or_without_locks_resumes_nothing_and_brea
     await session.close();
   }
 });
+
+test('who_asks_for_another_session_does_not_go_on_in_the_kept_one', async () => {
+  const kept = { lock: 'i-1', session: 's-1', participant: 'p-1', key: 'key', stream: 'c-1', next: 4, epoch: 1 };
+  const tab = { storage: storage({ 'evenkeel.app': JSON.stringify(kept) }), locks: locks() };
+  const { session, socket } = await joined({ keep: 'app', tab, session: 's-2' });
+  const [hello] = socket.got('hello');
+  assert.deepEqual([hello.session, hello.resume], ['s-2', undefined]);
+  await session.close();
+});
