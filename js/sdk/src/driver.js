@@ -129,7 +129,9 @@ export class Driver {
   async close() {
     this.input({ type: 'close' });
     this.#release();
-    await Promise.all(this.#leaving);
+    // Called from within a listener, what is to be left is still on its way to be.
+    do await Promise.all(this.#leaving);
+    while (this.#leaving.size > 0);
   }
 
   /** @param {Output} output */

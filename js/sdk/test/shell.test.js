@@ -293,20 +293,21 @@ test('listeners_are_typed_unsubscribed_and_cannot_break_the_session', async (con
 });
 
 test('a_listener_may_act_on_the_session_and_the_order_holds', async () => {
-  const { socket, session } = await joined();
+  const { time, socket, session } = await joined();
   const seen = [];
+  let closing;
   session.on('message', () => {
     session.say('from within');
     seen.push('message');
   });
   session.on('receipt', () => seen.push('receipt'));
   session.on('ended', () => seen.push('ended'));
-  session.on('ephemeral', () => void session.close());
+  session.on('ephemeral', () => (closing = session.close()));
   socket.say(event(1));
   assert.equal(socket.got('command').length, 1);
   socket.say({ type: 'ephemeral', kind: 'x', data: 1 });
-  await session.over();
-  assert.deepEqual(seen, ['message', 'receipt', 'ended']);
+  await closing;
+  assert.deepEqual([seen, socket.closedWith, time.pending], [['message', 'receipt', 'ended'], 1000, 0]);
 });
 
 test('after_close_nothing_is_left_and_nothing_goes_out_e7_m12_m30', async () => {
