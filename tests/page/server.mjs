@@ -25,9 +25,10 @@ async function freePort() {
 }
 
 export class Server {
-  static async start() {
+  static async start({ origins = [] } = {}) {
     assert.ok(existsSync(binary), `there is no ${binary}: build it, or set EVENKEEL_BIN`);
     const server = new this();
+    server.origins = origins;
     server.dir = mkdtempSync(join(tmpdir(), 'evenkeel-page-'));
     server.secret = randomBytes(32);
     server.port = await freePort();
@@ -43,6 +44,7 @@ export class Server {
 [server]
 listen = "127.0.0.1:${this.port}"
 probe_page = true
+allowed_origins = ${JSON.stringify(this.origins)}
 [store]
 path = "${this.dir}/data"
 [session]

@@ -16,10 +16,11 @@ use crate::shell::root;
 /// What a row says whose proof is merely missing: the next test that names its id holds it.
 const NO_TEST: &str = "open: no test yet";
 /// Where the text of a proof that is no Rust test stands.
-const FOLDERS: [(&str, &str); 3] = [
+const FOLDERS: [(&str, &str); 4] = [
     ("drill", "crates/keel-drill"),
     ("sim", "crates/keel-sim"),
     ("page", "tests/page"),
+    ("js", "js/sdk/test"),
 ];
 
 /// Says what does not hold in the table.
@@ -245,6 +246,8 @@ fn tests_in(text: &str) -> Vec<&str> {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             marked = true;
         }
+        // A test that is recorded is called by another.
+        let line = line.strip_prefix("pub(super) ").unwrap_or(line);
         let line = line.strip_prefix("async ").unwrap_or(line);
         if let Some(rest) = line.strip_prefix("fn ").filter(|_| marked) {
             marked = false;

@@ -47,12 +47,14 @@ pub(crate) fn run(yes: bool) -> Result<()> {
         args.extend(packages);
         shell::run_with("apt-get", &args, &quiet)?;
     }
-    let page_tests = root().join("tests/page");
-    if page_tests.join("package.json").is_file() && !page_tests.join("node_modules").is_dir() {
-        shell::run(
-            "npm",
-            &["ci", "--prefix", "tests/page", "--no-audit", "--no-fund"],
-        )?;
+    for folder in ["tests/page", "js/sdk"] {
+        let there = root().join(folder);
+        if there.join("package.json").is_file() && !there.join("node_modules").is_dir() {
+            shell::run(
+                "npm",
+                &["ci", "--prefix", folder, "--no-audit", "--no-fund"],
+            )?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Everything that has to hold before a change lands, in the order in which it fails fastest.
 
+use std::fs;
+
 use anyhow::{Context, Result, bail};
 
 use crate::{
@@ -49,6 +51,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
         let span = if full { "600" } else { "60" };
         shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])
     })?;
+    steps.step("the JavaScript SDK", || javascript(evenkeel))?;
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
     steps.summary();
     Ok(())
@@ -92,17 +95,55 @@ fn drill(evenkeel: &str, full: bool) -> Result<()> {
     shell::run(evenkeel, &args)
 }
 
+/// Golden vectors, recorded traces, the shell over a scripted transport, and a real server.
+fn javascript(evenkeel: &str) -> Result<()> {
+    if !shell::has("node") {
+        return missing("the JavaScript SDK's tests", "node");
+    }
+    let folder = shell::root().join("js/sdk/test");
+    let mut args = vec!["--test".to_owned()];
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(".test.js")) {
+            args.push(format!("js/sdk/test/{name}"));
+        }
+    }
+    args.sort();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    shell::run("node", &["js/sdk/scripts/size.mjs"])?;
+    let compiler = "js/sdk/node_modules/typescript/bin/tsc";
+    if !shell::root().join(compiler).is_file() {
+        return missing("the JavaScript SDK's types", "js/sdk/node_modules");
+    }
+    shell::run("node", &[compiler, "-p", "js/sdk"])
+}
+
+/// An error in CI, and told elsewhere.
+fn missing(what: &str, needs: &str) -> Result<()> {
+    if shell::is_ci() {
+        bail!("{what} need {needs}: run `cargo xtask setup`");
+    }
+    eprintln!("skipped{{needs: {needs}}}: {what}");
+    Ok(())
+}
+
 fn page(evenkeel: &str, full: bool) -> Result<()> {
     if !shell::has("chromium") || !shell::has("node") {
-        if shell::is_ci() {
-            bail!("the page's tests need chromium and node: run `cargo xtask setup`");
-        }
-        eprintln!("skipped{{needs: chromium, node}}");
-        return Ok(());
+        return missing("the page's tests", "chromium, node");
     }
     let mut env = vec![("EVENKEEL_BIN", evenkeel)];
     if full {
         env.push(("FULL", "1"));
     }
-    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)
+    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)?;
+    shell::run_with(
+        "node",
+        &[
+            "--test",
+            "tests/page/sdk.test.mjs",
+            "tests/page/media.test.mjs",
+        ],
+        &env,
+    )
 }

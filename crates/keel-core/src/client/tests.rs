@@ -14,6 +14,7 @@ mod migrating;
 mod property;
 mod statuses;
 mod suspecting;
+mod traces;
 mod waiting;
 
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(super) struct Rig {
     pub(super) out: Outputs,
     /// Everything since the start, which the laws are checked on.
     pub(super) all: Outputs,
+    /// Where it is recorded.
+    trace: Option<usize>,
 }
 
 pub(super) fn config() -> Config {
@@ -99,6 +102,7 @@ pub(super) fn welcome(how: Joined, head: u64, consumed: u64) -> Welcome {
         params: json!({}),
         params_version: Seq::ZERO,
         status: live(),
+        peer: None,
     }
 }
 
@@ -163,11 +167,13 @@ pub(super) fn refused() -> ConnEnd {
 impl Rig {
     pub(super) fn new(config: Config) -> Self {
         let mono = Instant::from_micros(1_000_000);
+        let trace = traces::begin(&config, 1);
         Self {
             client: Client::new(config, 1),
             now: Now { mono, wall: 1_000 },
             out: Vec::new(),
             all: Vec::new(),
+            trace,
         }
     }
 
@@ -187,7 +193,18 @@ impl Rig {
     }
 
     pub(super) fn input(&mut self, input: Input) {
+        let told = self.trace.map(|_| input.clone());
+        let before = self.out.len();
         self.client.handle(self.now, input, &mut self.out);
+        if let Some(told) = told {
+            traces::step(
+                self.trace,
+                &self.client,
+                self.now,
+                &told,
+                &self.out[before..],
+            );
+        }
         for output in &self.out {
             if let Output::Status(status) = output {
                 assert_eq!(status.check(), None);

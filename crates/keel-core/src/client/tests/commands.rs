@@ -4,7 +4,7 @@ use super::*;
 use crate::limits;
 
 #[test]
-fn commands_wait_in_the_outbox_and_go_in_order_m27() {
+pub(super) fn commands_wait_in_the_outbox_and_go_in_order_m27() {
     let mut rig = Rig::new(config());
     rig.command(10, "a", None);
     rig.input(Input::Connect);
@@ -45,7 +45,7 @@ fn a_full_outbox_refuses_at_once_m27() {
 }
 
 #[test]
-fn only_what_the_server_did_not_take_is_sent_again_m5_e12() {
+pub(super) fn only_what_the_server_did_not_take_is_sent_again_m5_e12() {
     let mut rig = Rig::live();
     for local in 1..=4 {
         rig.command(local, "a", None);
@@ -71,7 +71,7 @@ fn only_what_the_server_did_not_take_is_sent_again_m5_e12() {
 }
 
 #[test]
-fn a_time_to_live_ends_what_was_never_sent_and_travels_with_the_rest_m27() {
+pub(super) fn a_time_to_live_ends_what_was_never_sent_and_travels_with_the_rest_m27() {
     let mut rig = Rig::live();
     rig.command(1, "sent", Some(secs(4)));
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -100,7 +100,7 @@ fn a_time_to_live_ends_what_was_never_sent_and_travels_with_the_rest_m27() {
 }
 
 #[test]
-fn giving_up_answers_every_command_with_the_cause_m5() {
+pub(super) fn giving_up_answers_every_command_with_the_cause_m5() {
     let mut rig = Rig::live();
     rig.command(1, "sent", None);
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -124,7 +124,7 @@ fn giving_up_answers_every_command_with_the_cause_m5() {
 }
 
 #[test]
-fn no_more_are_under_way_than_the_server_takes() {
+pub(super) fn no_more_are_under_way_than_the_server_takes() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     for local in 0..5 {
@@ -142,7 +142,7 @@ fn no_more_are_under_way_than_the_server_takes() {
 
 /// Found by `keel-sim` (seed 1677): the server no longer knows, so nobody may say.
 #[test]
-fn commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_goes_on() {
+pub(super) fn commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_goes_on() {
     let mut rig = Rig::live();
     rig.command(1, "sent", None);
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -160,7 +160,7 @@ fn commands_of_a_participation_that_is_gone_are_unknown_and_the_rest_goes_on() {
 }
 
 #[test]
-fn what_the_server_no_longer_knows_is_unknown_and_not_refused_e12() {
+pub(super) fn what_the_server_no_longer_knows_is_unknown_and_not_refused_e12() {
     let mut rig = Rig::live();
     rig.command(1, "a", None);
     let fault = Fault::new(

@@ -6,7 +6,7 @@ use super::*;
 use crate::limits;
 
 #[test]
-fn a_first_connect_says_hello_joins_replays_and_is_live_m13() {
+pub(super) fn a_first_connect_says_hello_joins_replays_and_is_live_m13() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();
@@ -38,7 +38,7 @@ fn a_first_connect_says_hello_joins_replays_and_is_live_m13() {
 
 /// Each way in which a connect can end before its welcome, and what it is told as.
 #[test]
-fn a_close_at_each_phase_fails_connect_at_once_with_code_and_phase_m2_e2() {
+pub(super) fn a_close_at_each_phase_fails_connect_at_once_with_code_and_phase_m2_e2() {
     for (phase, end, code) in [
         ("dial", refused(), Code::TransportError),
         ("dial", close(1006), Code::ConnectionClosed),
@@ -64,7 +64,7 @@ fn a_close_at_each_phase_fails_connect_at_once_with_code_and_phase_m2_e2() {
 }
 
 #[test]
-fn refusal_and_close_before_anything_is_sent_are_one_fault_e1_m1_m8() {
+pub(super) fn refusal_and_close_before_anything_is_sent_are_one_fault_e1_m1_m8() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();
@@ -78,7 +78,7 @@ fn refusal_and_close_before_anything_is_sent_are_one_fault_e1_m1_m8() {
 }
 
 #[test]
-fn a_refusal_whose_close_is_eaten_is_told_within_50_ms_m1_m38() {
+pub(super) fn a_refusal_whose_close_is_eaten_is_told_within_50_ms_m1_m38() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();
@@ -91,7 +91,7 @@ fn a_refusal_whose_close_is_eaten_is_told_within_50_ms_m1_m38() {
 }
 
 #[test]
-fn a_write_error_does_not_hide_the_refusal_behind_it_m1_m43() {
+pub(super) fn a_write_error_does_not_hide_the_refusal_behind_it_m1_m43() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();
@@ -106,7 +106,7 @@ fn a_write_error_does_not_hide_the_refusal_behind_it_m1_m43() {
 }
 
 #[test]
-fn no_phase_of_connect_is_without_a_deadline_m3() {
+pub(super) fn no_phase_of_connect_is_without_a_deadline_m3() {
     for phase in ["token", "dial", "hello"] {
         let token = match phase {
             "token" => TokenSource::Fetched,
@@ -126,7 +126,7 @@ fn no_phase_of_connect_is_without_a_deadline_m3() {
 }
 
 #[test]
-fn an_unreachable_server_is_tried_again_only_where_that_is_wanted_m8() {
+pub(super) fn an_unreachable_server_is_tried_again_only_where_that_is_wanted_m8() {
     let mut rig = Rig::new(Config {
         retry_first_connect: true,
         ..config()
@@ -175,7 +175,7 @@ fn a_place_in_line_is_told_and_kept_across_a_loss_m9_e14() {
 }
 
 #[test]
-fn a_failed_client_can_be_connected_again_e4_m15() {
+pub(super) fn a_failed_client_can_be_connected_again_e4_m15() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();
@@ -190,7 +190,7 @@ fn a_failed_client_can_be_connected_again_e4_m15() {
 }
 
 #[test]
-fn a_stored_resume_state_goes_on_where_the_other_was() {
+pub(super) fn a_stored_resume_state_goes_on_where_the_other_was() {
     let mut rig = Rig::live();
     let conn = rig.dials().last().map_or(ConnId(1), |(conn, _)| *conn);
     rig.frame(conn, event(1));
@@ -222,7 +222,7 @@ fn expiring() -> ServerFrame {
 
 /// Found by `keel-sim` (seed 114, failures have a cause): it was broken off as out of turn.
 #[test]
-fn a_token_that_expires_is_refreshed_on_the_connection_in_line_too_p11() {
+pub(super) fn a_token_that_expires_is_refreshed_on_the_connection_in_line_too_p11() {
     let mut config = config();
     config.token = TokenSource::Fetched;
     let mut rig = Rig::new(config);

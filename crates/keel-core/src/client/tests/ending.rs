@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn deliberate_ends_are_quiet_and_not_recovered_m18_e9() {
+pub(super) fn deliberate_ends_are_quiet_and_not_recovered_m18_e9() {
     for reason in [
         EndReason::Ended,
         EndReason::DurationLimit,
@@ -26,7 +26,7 @@ fn deliberate_ends_are_quiet_and_not_recovered_m18_e9() {
 }
 
 #[test]
-fn a_session_whose_log_has_ended_is_not_recovered_m18() {
+pub(super) fn a_session_whose_log_has_ended_is_not_recovered_m18() {
     let mut rig = Rig::live();
     let data = json!({ "reason": "ended" });
     rig.frame(ConnId(1), event_frame(1, 1, "session.ended", &data));
@@ -35,7 +35,7 @@ fn a_session_whose_log_has_ended_is_not_recovered_m18() {
 }
 
 #[test]
-fn detaching_waits_a_second_for_the_servers_word_m12() {
+pub(super) fn detaching_waits_a_second_for_the_servers_word_m12() {
     let mut rig = Rig::live();
     rig.command(1, "a", None);
     rig.input(Input::Detach);
@@ -56,7 +56,7 @@ fn detaching_waits_a_second_for_the_servers_word_m12() {
 
 /// In every state: the end is the last output, and commands are answered before it.
 #[test]
-fn closing_is_the_last_word_wherever_it_comes_e7_m12() {
+pub(super) fn closing_is_the_last_word_wherever_it_comes_e7_m12() {
     type Step = fn(&mut Rig);
     let steps: [Step; 6] = [
         |_| {},
@@ -96,7 +96,7 @@ fn closing_is_the_last_word_wherever_it_comes_e7_m12() {
 }
 
 #[test]
-fn every_transport_asked_for_is_dropped_or_gone_at_the_end_m35() {
+pub(super) fn every_transport_asked_for_is_dropped_or_gone_at_the_end_m35() {
     let mut rig = Rig::live();
     rig.pass(Duration::from_millis(SUSPECT_MS));
     rig.opened(ConnId(2));

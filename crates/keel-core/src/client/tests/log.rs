@@ -52,7 +52,7 @@ fn gap(from: u64, to: u64, epoch: u64) -> ServerFrame {
 }
 
 #[test]
-fn events_are_applied_in_order_and_once_e12() {
+pub(super) fn events_are_applied_in_order_and_once_e12() {
     let mut rig = Rig::live();
     for at in [1, 2, 2, 1, 3] {
         rig.frame(ConnId(1), event(at));
@@ -70,7 +70,7 @@ fn events_are_applied_in_order_and_once_e12() {
 }
 
 #[test]
-fn a_hole_is_never_passed_over_m26() {
+pub(super) fn a_hole_is_never_passed_over_m26() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), event(2));
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_hole_is_never_passed_over_m26() {
 }
 
 #[test]
-fn text_that_was_put_together_meanwhile_is_cut_to_what_is_new_e12() {
+pub(super) fn text_that_was_put_together_meanwhile_is_cut_to_what_is_new_e12() {
     let mut rig = Rig::live();
     turn(&mut rig);
     rig.frame(ConnId(1), text(3, 3, 0, "grüß "));
@@ -103,7 +103,7 @@ fn text_that_was_put_together_meanwhile_is_cut_to_what_is_new_e12() {
 }
 
 #[test]
-fn a_gap_is_told_and_its_snapshot_stands_in_m26() {
+pub(super) fn a_gap_is_told_and_its_snapshot_stands_in_m26() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), event(1));
     rig.frame(ConnId(1), gap(2, 9, 1));
@@ -139,7 +139,7 @@ fn a_gap_is_told_and_its_snapshot_stands_in_m26() {
 }
 
 #[test]
-fn events_of_another_epoch_wait_for_its_snapshot() {
+pub(super) fn events_of_another_epoch_wait_for_its_snapshot() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), event(1));
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -157,7 +157,7 @@ fn events_of_another_epoch_wait_for_its_snapshot() {
 
 /// Beats may be seconds behind what was sent before them.
 #[test]
-fn who_is_told_something_is_heard_at_least_once_a_second_n09() {
+pub(super) fn who_is_told_something_is_heard_at_least_once_a_second_n09() {
     let mut rig = Rig::live();
     for at in 1..=10 {
         rig.frame(ConnId(1), event(at));
@@ -172,7 +172,7 @@ fn who_is_told_something_is_heard_at_least_once_a_second_n09() {
 }
 
 #[test]
-fn applied_events_are_acknowledged_now_and_then() {
+pub(super) fn applied_events_are_acknowledged_now_and_then() {
     let mut rig = Rig::live();
     for at in 1..=limits::ACK_EVERY_EVENTS * 2 {
         rig.frame(ConnId(1), event(at));
@@ -189,7 +189,7 @@ fn applied_events_are_acknowledged_now_and_then() {
 }
 
 #[test]
-fn what_is_not_known_is_told_raw_and_what_is_broken_is_broken_off_m44() {
+pub(super) fn what_is_not_known_is_told_raw_and_what_is_broken_is_broken_off_m44() {
     let mut rig = Rig::live();
     let bytes = br#"{"type":"teleport"}"#.to_vec();
     rig.input(Input::Frame {
@@ -214,7 +214,7 @@ fn what_is_not_known_is_told_raw_and_what_is_broken_is_broken_off_m44() {
 
 /// Found by `keel-sim` (seed 790): a page of the store may be late.
 #[test]
-fn a_replay_is_waited_for_longer_than_an_event_is() {
+pub(super) fn a_replay_is_waited_for_longer_than_an_event_is() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();

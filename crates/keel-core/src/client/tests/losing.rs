@@ -22,7 +22,7 @@ fn waiting_for(rig: &Rig) -> Option<WaitingFor> {
 }
 
 #[test]
-fn a_loss_is_told_once_and_recovered_at_once_m10() {
+pub(super) fn a_loss_is_told_once_and_recovered_at_once_m10() {
     for (end, code) in [
         (close(1006), "connection_closed"),
         (close(1012), "connection_closed"),
@@ -62,7 +62,7 @@ fn a_loss_is_told_once_and_recovered_at_once_m10() {
 }
 
 #[test]
-fn the_servers_word_beats_the_close_after_it_m1() {
+pub(super) fn the_servers_word_beats_the_close_after_it_m1() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), fault_frame(Code::ServerShutdown));
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -75,7 +75,7 @@ fn the_servers_word_beats_the_close_after_it_m1() {
 }
 
 #[test]
-fn a_fault_that_ends_nothing_is_news_and_no_cause_later_m7() {
+pub(super) fn a_fault_that_ends_nothing_is_news_and_no_cause_later_m7() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), fault_frame(Code::StoreFailed));
     rig.pass(Duration::from_millis(60));
@@ -95,7 +95,7 @@ fn a_fault_that_ends_nothing_is_news_and_no_cause_later_m7() {
 }
 
 #[test]
-fn a_first_fast_that_fails_is_not_the_end_e4() {
+pub(super) fn a_first_fast_that_fails_is_not_the_end_e4() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.frame(ConnId(2), fault_frame(Code::ResumeRefused));
@@ -112,7 +112,7 @@ fn a_first_fast_that_fails_is_not_the_end_e4() {
 }
 
 #[test]
-fn a_transport_that_dies_before_recovery_is_done_is_not_forgotten_m14_e5() {
+pub(super) fn a_transport_that_dies_before_recovery_is_done_is_not_forgotten_m14_e5() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.opened(ConnId(2));
@@ -133,7 +133,7 @@ fn a_transport_that_dies_before_recovery_is_done_is_not_forgotten_m14_e5() {
 }
 
 #[test]
-fn without_a_server_no_rung_is_spent_until_the_window_closes_m15() {
+pub(super) fn without_a_server_no_rung_is_spent_until_the_window_closes_m15() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     let lost_at = rig.now.mono;
@@ -177,7 +177,7 @@ fn zero_means_never_giving_up() {
 }
 
 #[test]
-fn a_server_that_hangs_gets_a_verdict_within_30_s_m15_m16() {
+pub(super) fn a_server_that_hangs_gets_a_verdict_within_30_s_m15_m16() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     let lost_at = rig.now.mono;
@@ -205,7 +205,7 @@ fn a_server_that_hangs_gets_a_verdict_within_30_s_m15_m16() {
 }
 
 #[test]
-fn terminal_refusals_are_not_retried_whatever_the_digits_in_their_text_m6_e15() {
+pub(super) fn terminal_refusals_are_not_retried_whatever_the_digits_in_their_text_m6_e15() {
     for code in [
         Code::SessionNotFound,
         Code::PermissionDenied,
@@ -237,7 +237,7 @@ fn terminal_refusals_are_not_retried_whatever_the_digits_in_their_text_m6_e15() 
 }
 
 #[test]
-fn the_servers_hint_is_waited_for_and_spends_no_rung_e14() {
+pub(super) fn the_servers_hint_is_waited_for_and_spends_no_rung_e14() {
     for code in [Code::RateLimited, Code::StoreFailed, Code::Internal] {
         let mut rig = Rig::live();
         rig.closed(ConnId(1), ConnEnd::Reset);
@@ -267,7 +267,7 @@ fn the_servers_hint_is_waited_for_and_spends_no_rung_e14() {
 }
 
 #[test]
-fn an_expired_token_is_fetched_anew_twice_without_progress_m42_e15() {
+pub(super) fn an_expired_token_is_fetched_anew_twice_without_progress_m42_e15() {
     let mut rig = Rig::new(Config::new("wss://a", TokenSource::Fetched));
     rig.input(Input::Connect);
     let fetches = |rig: &Rig| {
@@ -296,7 +296,7 @@ fn an_expired_token_is_fetched_anew_twice_without_progress_m42_e15() {
 }
 
 #[test]
-fn a_token_that_expires_in_front_of_a_fixed_one_is_the_callers_matter_m42() {
+pub(super) fn a_token_that_expires_in_front_of_a_fixed_one_is_the_callers_matter_m42() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), fault_frame(Code::TokenExpired));
     rig.closed(ConnId(1), close(4402));
@@ -311,7 +311,7 @@ fn a_token_that_expires_in_front_of_a_fixed_one_is_the_callers_matter_m42() {
 }
 
 #[test]
-fn retries_pause_while_offline_and_go_on_at_once_after() {
+pub(super) fn retries_pause_while_offline_and_go_on_at_once_after() {
     let mut rig = Rig::live();
     rig.input(Input::Network { online: false });
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -338,7 +338,7 @@ fn retries_pause_while_offline_and_go_on_at_once_after() {
 }
 
 #[test]
-fn broken_frames_end_a_session_only_the_second_time_without_progress() {
+pub(super) fn broken_frames_end_a_session_only_the_second_time_without_progress() {
     for end in [1002, 1003, 1007, 1009] {
         let mut rig = Rig::live();
         rig.closed(ConnId(1), close(end));
@@ -361,7 +361,7 @@ fn broken_frames_end_a_session_only_the_second_time_without_progress() {
 }
 
 #[test]
-fn an_unannounced_normal_close_is_told_and_not_repeated() {
+pub(super) fn an_unannounced_normal_close_is_told_and_not_repeated() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), close(1000));
     assert_eq!(rig.failed_code(), Some(Code::ConnectionClosed.known()));
@@ -369,7 +369,7 @@ fn an_unannounced_normal_close_is_told_and_not_repeated() {
 }
 
 #[test]
-fn a_flapping_connection_ends_with_the_limiter_which_success_does_not_reset_m28_m33() {
+pub(super) fn a_flapping_connection_ends_with_the_limiter_which_success_does_not_reset_m28_m33() {
     let mut rig = Rig::live();
     for _ in 0..40 {
         let conn = rig.dialed();
@@ -389,7 +389,7 @@ fn a_flapping_connection_ends_with_the_limiter_which_success_does_not_reset_m28_
 }
 
 #[test]
-fn back_off_is_reset_by_progress_or_by_a_connection_that_lasted_m28() {
+pub(super) fn back_off_is_reset_by_progress_or_by_a_connection_that_lasted_m28() {
     let mut rig = Rig::live();
     let waits = |rig: &mut Rig| {
         let before = rig.dials().len();
@@ -411,7 +411,7 @@ fn back_off_is_reset_by_progress_or_by_a_connection_that_lasted_m28() {
 }
 
 #[test]
-fn the_last_beats_pace_spreads_the_first_retry() {
+pub(super) fn the_last_beats_pace_spreads_the_first_retry() {
     let mut rig = Rig::live();
     let paced = Beat {
         n: seq(1),
@@ -428,7 +428,7 @@ fn the_last_beats_pace_spreads_the_first_retry() {
 }
 
 #[test]
-fn preset_tables_give_up_with_their_own_total_m28() {
+pub(super) fn preset_tables_give_up_with_their_own_total_m28() {
     for (backoff, total) in [(Backoff::seed_c(), 75), (Backoff::seed_d(), 7)] {
         let mut rig = Rig::live_with(Config {
             backoff,
@@ -452,7 +452,7 @@ fn preset_tables_give_up_with_their_own_total_m28() {
 }
 
 #[test]
-fn known_addresses_take_turns_while_nobody_answers() {
+pub(super) fn known_addresses_take_turns_while_nobody_answers() {
     let mut config = config();
     config.addresses.push("wss://b".into());
     let mut rig = Rig::live_with(config);
@@ -472,7 +472,7 @@ fn known_addresses_take_turns_while_nobody_answers() {
 }
 
 #[test]
-fn a_wait_of_five_seconds_is_told() {
+pub(super) fn a_wait_of_five_seconds_is_told() {
     let mut rig = Rig::live();
     rig.input(Input::Network { online: false });
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -494,7 +494,7 @@ fn a_wait_of_five_seconds_is_told() {
 
 /// Found by the drill (N21/resuming): every replay was cut off, and the tries were used up at once.
 #[test]
-fn connections_that_die_in_their_replay_are_not_come_back_to_at_once_n21() {
+pub(super) fn connections_that_die_in_their_replay_are_not_come_back_to_at_once_n21() {
     let mut rig = Rig::live();
     let first = rig.dialed();
     rig.closed(first, ConnEnd::Reset);

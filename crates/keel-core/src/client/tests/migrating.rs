@@ -5,7 +5,7 @@ use keel_wire::Strategy;
 use super::*;
 
 #[test]
-fn a_move_keeps_the_old_path_until_the_new_welcome_m17() {
+pub(super) fn a_move_keeps_the_old_path_until_the_new_welcome_m17() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(Some("wss://b")));
     assert_eq!(rig.dials().last(), Some(&(ConnId(2), "wss://b".to_owned())));
@@ -33,7 +33,7 @@ fn a_move_keeps_the_old_path_until_the_new_welcome_m17() {
 }
 
 #[test]
-fn an_old_path_superseded_by_the_move_is_no_loss_m17_m20() {
+pub(super) fn an_old_path_superseded_by_the_move_is_no_loss_m17_m20() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(Some("wss://b")));
     rig.opened(ConnId(2));
@@ -47,7 +47,7 @@ fn an_old_path_superseded_by_the_move_is_no_loss_m17_m20() {
 }
 
 #[test]
-fn a_loss_during_a_move_is_a_loss_m14() {
+pub(super) fn a_loss_during_a_move_is_a_loss_m14() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(Some("wss://b")));
     rig.closed(ConnId(1), ConnEnd::Reset);
@@ -60,7 +60,7 @@ fn a_loss_during_a_move_is_a_loss_m14() {
 }
 
 #[test]
-fn a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17() {
+pub(super) fn a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(Some("wss://b")));
     for n in 1..6 {
@@ -84,7 +84,7 @@ fn a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17() 
 }
 
 #[test]
-fn a_goaway_during_recovery_is_honoured_e9_m14() {
+pub(super) fn a_goaway_during_recovery_is_honoured_e9_m14() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.opened(ConnId(2));
@@ -97,7 +97,7 @@ fn a_goaway_during_recovery_is_honoured_e9_m14() {
 }
 
 #[test]
-fn a_goaway_without_a_target_names_the_cause_of_the_close() {
+pub(super) fn a_goaway_without_a_target_names_the_cause_of_the_close() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(None));
     assert_eq!((rig.state(), rig.dials().len()), (&State::Degraded, 1));

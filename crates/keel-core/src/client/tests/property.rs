@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Debug, Clone)]
-enum Act {
+pub(super) enum Act {
     Connect,
     Opened(u8),
     Frame(u8, u8, u64),
@@ -197,7 +197,7 @@ impl Laws {
     }
 }
 
-fn run(acts: Vec<Act>, config: Config) {
+pub(super) fn run(acts: Vec<Act>, config: Config) {
     let mut rig = Rig::new(config);
     let mut laws = Laws::default();
     let mut local = 0;

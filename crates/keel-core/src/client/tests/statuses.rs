@@ -17,7 +17,7 @@ fn leg(leg: Leg, state: LegState) -> ServerFrame {
 }
 
 #[test]
-fn legs_of_the_server_make_the_state_m31_m37() {
+pub(super) fn legs_of_the_server_make_the_state_m31_m37() {
     let mut rig = Rig::live();
     let why = Box::new(fault(Code::StoreFailed));
     rig.frame(
@@ -48,7 +48,7 @@ fn legs_of_the_server_make_the_state_m31_m37() {
 }
 
 #[test]
-fn the_status_is_told_when_it_changes_and_not_when_time_passes_m31_m40() {
+pub(super) fn the_status_is_told_when_it_changes_and_not_when_time_passes_m31_m40() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.closed(ConnId(2), refused());
@@ -69,7 +69,7 @@ fn the_status_is_told_when_it_changes_and_not_when_time_passes_m31_m40() {
 
 /// Found by `keel-sim` (seed 1638, live is honest).
 #[test]
-fn leaving_while_lost_is_not_shown_as_live() {
+pub(super) fn leaving_while_lost_is_not_shown_as_live() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.opened(ConnId(2));

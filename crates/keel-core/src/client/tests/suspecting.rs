@@ -5,7 +5,7 @@ use keel_wire::Strategy;
 use super::*;
 
 #[test]
-fn silence_starts_a_second_connection_beside_the_first_m11_m29_e3() {
+pub(super) fn silence_starts_a_second_connection_beside_the_first_m11_m29_e3() {
     let mut rig = Rig::live();
     rig.pass(Duration::from_millis(SUSPECT_MS - 10));
     assert_eq!(rig.lost(), [""; 0]);
@@ -33,7 +33,7 @@ fn silence_starts_a_second_connection_beside_the_first_m11_m29_e3() {
 }
 
 #[test]
-fn a_connection_that_speaks_again_is_kept_and_the_attempt_dropped_m34_e6() {
+pub(super) fn a_connection_that_speaks_again_is_kept_and_the_attempt_dropped_m34_e6() {
     let mut rig = Rig::live();
     rig.pass(Duration::from_millis(SUSPECT_MS));
     rig.frame(ConnId(1), event(1));
@@ -62,7 +62,7 @@ fn a_connection_that_speaks_again_is_kept_and_the_attempt_dropped_m34_e6() {
 }
 
 #[test]
-fn speaking_again_after_the_other_said_hello_waits_for_its_answer_e6() {
+pub(super) fn speaking_again_after_the_other_said_hello_waits_for_its_answer_e6() {
     let mut rig = Rig::live();
     rig.pass(Duration::from_millis(SUSPECT_MS));
     rig.opened(ConnId(2));
@@ -97,7 +97,7 @@ fn speaking_again_after_the_other_said_hello_waits_for_its_answer_e6() {
 /// Found by the drill (P02): stale bytes were taken for life, and the server's last word, which came
 /// behind them, for another loss.
 #[test]
-fn a_connection_that_the_server_gave_up_meanwhile_is_lost_once_p02_n04_m10() {
+pub(super) fn a_connection_that_the_server_gave_up_meanwhile_is_lost_once_p02_n04_m10() {
     for sleeps in [true, false] {
         let mut rig = Rig::live();
         if sleeps {
@@ -124,7 +124,7 @@ fn a_connection_that_the_server_gave_up_meanwhile_is_lost_once_p02_n04_m10() {
 }
 
 #[test]
-fn a_takeover_by_another_tab_is_for_good() {
+pub(super) fn a_takeover_by_another_tab_is_for_good() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), fault_frame(Code::Superseded));
     rig.closed(ConnId(1), close(4409));
@@ -133,7 +133,7 @@ fn a_takeover_by_another_tab_is_for_good() {
 }
 
 #[test]
-fn beats_are_answered_with_the_cursor_and_change_what_silence_means() {
+pub(super) fn beats_are_answered_with_the_cursor_and_change_what_silence_means() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), event(1));
     let busy = Beat {
@@ -155,7 +155,7 @@ fn beats_are_answered_with_the_cursor_and_change_what_silence_means() {
 }
 
 #[test]
-fn a_loss_on_a_living_link_shows_at_the_next_beats() {
+pub(super) fn a_loss_on_a_living_link_shows_at_the_next_beats() {
     let mut rig = Rig::live();
     rig.input(Input::Simulate(Simulate::LoseFrames { count: 1 }));
     rig.frame(ConnId(1), event(1));
@@ -177,7 +177,7 @@ fn a_loss_on_a_living_link_shows_at_the_next_beats() {
 }
 
 #[test]
-fn a_half_open_connection_is_found_by_its_silence_m29() {
+pub(super) fn a_half_open_connection_is_found_by_its_silence_m29() {
     let mut rig = Rig::live();
     rig.input(Input::Simulate(Simulate::HalfOpen));
     rig.pass(secs(3));
@@ -191,7 +191,7 @@ fn a_half_open_connection_is_found_by_its_silence_m29() {
 }
 
 #[test]
-fn a_dropped_transport_goes_the_way_of_a_real_one_m39() {
+pub(super) fn a_dropped_transport_goes_the_way_of_a_real_one_m39() {
     let mut rig = Rig::live();
     rig.input(Input::Simulate(Simulate::DropTransport));
     assert!(rig.take().contains(&Output::Hangup {
@@ -210,7 +210,7 @@ fn a_dropped_transport_goes_the_way_of_a_real_one_m39() {
 }
 
 #[test]
-fn a_machine_that_slept_looks_first_and_gives_up_nothing_for_it_p02_p03() {
+pub(super) fn a_machine_that_slept_looks_first_and_gives_up_nothing_for_it_p02_p03() {
     // The monotonic clock went on (SIGSTOP), or stood still (suspend).
     for sees_sleep in [true, false] {
         let mut rig = Rig::live();
@@ -229,7 +229,7 @@ fn a_machine_that_slept_looks_first_and_gives_up_nothing_for_it_p02_p03() {
 }
 
 #[test]
-fn sleeping_during_a_recovery_costs_no_attempt_and_no_verdict_p02() {
+pub(super) fn sleeping_during_a_recovery_costs_no_attempt_and_no_verdict_p02() {
     let mut rig = Rig::live();
     rig.closed(ConnId(1), ConnEnd::Reset);
     rig.opened(ConnId(2));
@@ -247,7 +247,7 @@ fn sleeping_during_a_recovery_costs_no_attempt_and_no_verdict_p02() {
 }
 
 #[test]
-fn a_frame_that_comes_after_a_pause_is_life_p05() {
+pub(super) fn a_frame_that_comes_after_a_pause_is_life_p05() {
     let mut rig = Rig::live();
     rig.now.mono = rig.now.mono + secs(60);
     rig.now.wall += 60_000;
@@ -256,7 +256,7 @@ fn a_frame_that_comes_after_a_pause_is_life_p05() {
 }
 
 #[test]
-fn a_probe_suspects_what_is_overdue_and_nothing_else() {
+pub(super) fn a_probe_suspects_what_is_overdue_and_nothing_else() {
     let mut rig = Rig::live();
     rig.pass(secs(2));
     rig.input(Input::Probe);
@@ -268,7 +268,7 @@ fn a_probe_suspects_what_is_overdue_and_nothing_else() {
 
 /// Found by `keel-sim` (seed 3580, no loss without a cause): beats had become rarer since welcome.
 #[test]
-fn a_probe_goes_by_what_the_last_beat_said() {
+pub(super) fn a_probe_goes_by_what_the_last_beat_said() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let conn = rig.dialed();

@@ -13,7 +13,7 @@ fn paced(pace_ms: u64) -> Beat {
 }
 
 #[test]
-fn a_crowd_that_is_lost_again_is_spread_again_n23() {
+pub(super) fn a_crowd_that_is_lost_again_is_spread_again_n23() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), paced(1_500));
     rig.closed(ConnId(1), ConnEnd::Reset);

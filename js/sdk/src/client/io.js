@@ -1,0 +1,90 @@
+// What goes into a client and what comes out of it, as types; and the two ways to put something out.
+//
+// An input that names a connection the client does not know (any more) changes nothing: bytes of a
+// superseded connection cannot reach the session.
+
+/**
+ * @typedef {import('../wire/types.js').Fault} Fault
+ * @typedef {import('../wire/types.js').Status} Status
+ * @typedef {import('../wire/types.js').Snapshot} Snapshot
+ * @typedef {import('../wire/types.js').Strategy} Strategy
+ * @typedef {import('../wire/types.js').WaitingFor} WaitingFor
+ * @typedef {import('../wire/types.js').EventData} EventData
+ */
+
+/** @typedef {'refused' | 'timeout' | 'dns' | 'tls' | 'other' | 'not_websocket'} DialFailure */
+/** @typedef {'expired' | 'not_yet_valid' | 'wrong_host' | 'untrusted' | 'handshake'} TlsFailure */
+/** @typedef {{ kind: 'dial_failed', why: DialFailure, message: string, tls?: TlsFailure, status?: number, retry_after_ms?: number }} DialFailed */
+/** @typedef {DialFailed | { kind: 'close', code: number, reason: string } | { kind: 'eof' } | { kind: 'reset' } | { kind: 'write_failed' } | { kind: 'other', message: string }} ConnEnd */
+/** @typedef {{ kind: 'drop_transport' } | { kind: 'half_open' } | { kind: 'lose_frames', count: number }} Simulate */
+
+/**
+ * What the shell tells the client.
+ * @typedef {{ type: 'connect' | 'probe' | 'detach' | 'close' | 'tick' }
+ *   | { type: 'opened', conn: number }
+ *   | { type: 'frame', conn: number, data: string | Uint8Array }
+ *   | { type: 'closed', conn: number, end: ConnEnd }
+ *   | { type: 'command', local: number, name: string, json: string, ttl_ms?: number }
+ *   | { type: 'media', signal: Exclude<import('../wire/types.js').MediaSignal, { type: 'lines' }> }
+ *   | { type: 'token', token: string } | { type: 'token', error: string }
+ *   | { type: 'network', online: boolean }
+ *   | { type: 'simulate', simulate: Simulate }} Input
+ */
+
+/** @typedef {{ answered: import('../wire/types.js').ReceiptBody } | { refused: Fault } | { unknown: Fault }} CommandOutcome */
+
+/**
+ * What the client asks of the shell, or tells the application.
+ * @typedef {{ type: 'fetch_token' }
+ *   | { type: 'dial', conn: number, address: string }
+ *   | { type: 'send', conn: number, text: string }
+ *   | { type: 'hangup', conn: number, code?: number }
+ *   | { type: 'receipt', local: number, outcome: CommandOutcome }
+ *   | { type: 'event', event: Event }
+ *   | { type: 'status', status: Status }} Output
+ */
+
+/** @typedef {{ notice: 'unknown_frame', name: string } | { notice: 'malformed_event', kind: string, message: string } | { notice: 'nothing_to_break' }} Notice */
+/** @typedef {{ for: 'connecting', phase: import('../wire/types.js').Phase } | { for: 'queued' } | { for: 'recovering', waiting_for?: WaitingFor } | { for: 'receipt', local: number }} Because */
+/** @typedef {{ session: string, participant: string, role: import('../wire/types.js').Role, how: import('../wire/types.js').How, cursor: import('../wire/types.js').Cursor, params: any, params_version: number }} Membership */
+
+/**
+ * A fact of the log, in order and once: of a kind known here, or raw.
+ * @typedef {{ [K in keyof EventData]: { type: 'log', from: number, to: number, known: true, kind: K, data: EventData[K] } }[keyof EventData]
+ *   | { type: 'log', from: number, to: number, known: false, kind: string, data: any }} LogEvent
+ */
+
+/**
+ * What the application is told, by type.
+ * @typedef {{
+ *   joined: { type: 'joined' } & Membership,
+ *   log: LogEvent,
+ *   gap: { type: 'gap', from: number, to: number, fault?: Fault, snapshot: Snapshot },
+ *   ephemeral: { type: 'ephemeral', kind: string, data: any },
+ *   media: { type: 'media', signal: import('../wire/types.js').MediaSignal },
+ *   fault: { type: 'fault', fault: Fault },
+ *   connection_lost: { type: 'connection_lost', conn: number, fault: Fault },
+ *   attempt_failed: { type: 'attempt_failed', strategy: Strategy, attempt: number, fault: Fault },
+ *   recovered: { type: 'recovered', strategy: Strategy, attempts: number, lost_ms: number, replayed: number },
+ *   queued: { type: 'queued', position: number, of: number },
+ *   goaway: { type: 'goaway', reason: string, deadline_ms: number, target?: string },
+ *   ended: { type: 'ended', reason: import('../wire/types.js').EndReason },
+ *   failed: { type: 'failed', fault: Fault },
+ *   protocol_notice: { type: 'protocol_notice' } & Notice,
+ *   still_waiting: { type: 'still_waiting', because: Because, for_ms: number },
+ * }} Events
+ */
+/** @typedef {Events[keyof Events]} Event */
+
+/**
+ * The moment of one input, and where its outputs go.
+ * @typedef {{ now: import('../time.js').Now, out: Output[] }} Cx
+ */
+
+/** @param {Cx} cx @param {Event} event */
+export const tell = (cx, event) => void cx.out.push({ type: 'event', event });
+
+/** @param {Cx} cx @param {import('./path.js').Path} path @param {string} text */
+export function send(cx, path, text) {
+  if (!path.deaf) cx.out.push({ type: 'send', conn: path.conn, text });
+}

@@ -1,0 +1,76 @@
+// Every bound and every default span of the machine, as `keel_core::limits` has them. Spans are
+// microseconds, as the machine counts.
+
+/** @param {number} n */
+export const ms = (n) => n * 1_000;
+/** @param {number} n */
+const s = (n) => n * 1_000_000;
+
+/** From hello to welcome, queued or a fault. */
+export const WELCOME_WITHIN = s(5);
+/** Name, TCP, TLS and upgrade together. */
+export const DIAL_WITHIN = s(5);
+/** A connection's outcome is sealed once its input is drained, or after this. */
+export const OUTCOME_SEALED_WITHIN = ms(50);
+/** Frames of unknown type that are told; the rest is counted. */
+export const UNKNOWN_FRAMES_MAX = 64;
+
+/** Between beats while idle, and the silence that makes the server suspect, until it says. */
+export const SUSPECT_IDLE = s(7);
+/** The shortest silence that a client lets itself be told to suspect, in milliseconds; the longest. */
+export const SUSPECT_MIN_MS = 100;
+export const SUSPECT_MAX_MS = 120_000;
+/** Beats that find a client behind, with nothing coming in between; then the connection is replaced. */
+export const BEATS_BEHIND_MAX = 2;
+/** Beats that find a client still without `replayed`, with nothing coming in between; then likewise. */
+export const BEATS_REPLAYING_MAX = 5;
+/** Events after which a client acknowledges without being asked by a beat. */
+export const ACK_EVERY_EVENTS = 64;
+/** The same, after so long: less than the shortest silence that a server suspects. */
+export const ACK_EVERY = s(1);
+/** A client whose clocks disagree by more than this has slept. */
+export const SLEPT_MIN = s(2);
+/** The longest that a client is asked to wait for its first retry. */
+export const PACE_MAX = s(10);
+
+/** A first connect, all tries together, a queue excepted (default). */
+export const CONNECT_WITHIN = s(30);
+/** From asking for a token to having it. */
+export const TOKEN_WITHIN = s(10);
+/** Fresh tokens in a row that brought no progress; then the session is given up. */
+export const TOKEN_REFRESHES_MAX = 2;
+/** From `detach` to the server's `ended`; then the client leaves without. */
+export const DETACH_WITHIN = s(1);
+/** How long an attachment outlives its connection, where the server did not say. */
+export const RESUME_WINDOW = s(120);
+
+/** One attempt of a rung, and all of them against a server that answers. */
+export const FAST_WITHIN = s(5);
+export const REJOIN_WITHIN = s(10);
+export const MIGRATE_WITHIN = s(15);
+/** From the first answer of a server to the verdict. */
+export const VERDICT_WITHIN = s(30);
+/** Less than this is not worth a try: what would begin so late is given up instead. */
+export const ATTEMPT_MIN = ms(250);
+/** Fast attempts without progress against a server that answers; then rejoin. */
+export const FAST_ATTEMPTS_MAX = 3;
+/** Rejoins in a span; then `rejoin_limit`. Success does not reset it. */
+export const REJOIN_LIMIT = 10;
+export const REJOIN_LIMIT_SPAN = s(120);
+/** A connection that lasted so long was a stable success, and resets the back-off. */
+export const STABLE_AFTER = s(10);
+/** The first step of the full-jitter exponential back-off, and its largest. */
+export const BACKOFF_BASE = ms(100);
+export const BACKOFF_CAP = s(5);
+/** Its largest step towards a server that cannot be reached and whose clients are few; beyond that share it grows with the outage. */
+export const BACKOFF_FEW = ms(250);
+export const BACKOFF_FEW_SHARE = 12;
+
+/** Bytes of a command's frame besides its data, at most. */
+export const COMMAND_ENVELOPE_BYTES = 256;
+/** Commands in the outbox, and their bytes; then `outbox_full`. */
+export const OUTBOX_COMMANDS_MAX = 256;
+export const OUTBOX_BYTES_MAX = 1024 * 1024;
+/** A wait of this length has told somebody "still waiting, because"; again, at intervals that double up to the cap. */
+export const STILL_WAITING_AFTER = s(5);
+export const STILL_WAITING_CAP = s(60);

@@ -1,0 +1,63 @@
+// What a session's log is made of: one shape a kind of event. Mirrors `keel-wire/src/event.rs`.
+
+import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
+import { readFault } from './fault.js';
+import { INTEGER_MAX } from './limits.js';
+import { endReason } from './status.js';
+
+/** @typedef {import('./types.js').EventData} EventData */
+/** @typedef {{ [K in keyof EventData]: { kind: K, data: EventData[K] } }[keyof EventData]} KnownEvent */
+
+export const role = word('viewer publisher owner');
+export const busyPolicy = tagged('policy', { reject: {}, queue: { max: u32 } });
+export const action = object({ id, prompt: string, options: filled(list(string)) });
+export const turnEnded = object({
+  turn: id, attempt: u32, end: word('done failed cancelled interrupted'), bytes: u64,
+  stop_reason: optional(string), fault: optional(readFault),
+});
+export const sessionEnded = object({ reason: endReason, fault: optional(readFault) });
+const command = object({ stream: id, n: seq });
+const track = { participant: id, track: id };
+export const trackKind = word('audio video');
+
+/** @type {Map<string, import('./codec.js').Reader<any>>} */
+const KINDS = new Map(Object.entries({
+  'session.created': object({ backend: string, project: optional(string), busy: busyPolicy }),
+  'participant.joined': object({ participant: id, role, subject: string }),
+  'participant.left': object({ participant: id, reason: word('detached expired removed') }),
+  'params.changed': object({ version: seq, patch: json, by: optional(id) }),
+  'params.applied': object({ version: seq, turn: id }),
+  message: object({ by: id, command, data: json }),
+  'turn.accepted': object({ turn: id, by: id, command, text: string, position: u32, begin_by: optional(u64) }),
+  'turn.started': object({ turn: id, attempt: u32, fault: optional(readFault) }),
+  text: object({ turn: id, attempt: u32, at_byte: u64, data: string }),
+  item: object({ turn: id, attempt: u32, data: json }),
+  'turn.waiting': object({ turn: id, action }),
+  'turn.answered': object({ turn: id, action: id, by: optional(id), answer: json }),
+  'turn.ended': turnEnded,
+  'track.published': object({ ...track, kind: trackKind }),
+  'track.unpublished': object(track),
+  'track.muted': object({ ...track, muted: boolean }),
+  'session.ended': sessionEnded,
+}));
+
+/** Every kind known here. */
+export const EVENT_KINDS = [...KINDS.keys()];
+
+/**
+ * Reads the data of an event; undefined when the kind is not known here.
+ * @param {string} kind
+ * @param {unknown} data
+ * @returns {KnownEvent | undefined}
+ * @throws {import('./codec.js').DecodeError} when the data is not what the kind wants
+ */
+export function decodeEvent(kind, data) {
+  const read = KINDS.get(kind);
+  return read && /** @type {KnownEvent} */ ({ kind, data: read(data, kind) });
+}
+
+/**
+ * Whether the fold may count with it.
+ * @param {KnownEvent} event
+ */
+export const isSound = (event) => event.kind !== 'text' || event.data.at_byte <= INTEGER_MAX;

@@ -1,0 +1,19 @@
+// The frames that a client sends, as a server reads them: for the golden vectors and scripted servers.
+
+import { decode, json, object, optional, or, seq, string, u64 } from '../src/wire/codec.js';
+import { FRAME_IN_BYTES_MAX } from '../src/wire/limits.js';
+
+const FRAMES = new Map(Object.entries({
+  hello: {
+    token: string, instance: string, attempt: seq, session: optional(string), backend: optional(string), project: optional(string),
+    busy: optional(json), role: string, admission: json, history: json, resume: optional(json),
+    stream: object({ id: string, next: seq, receipts_ack: seq }), params: optional(json), sdk: string, evidence: optional(json),
+  },
+  command: { n: seq, name: string, ttl_ms: optional(u64), receipts_ack: or(seq, () => 0), data: json },
+  ack: { seq },
+  beat: { n: seq, seq, suspect_ms: optional(u64), pace_ms: optional(u64) },
+  auth: { token: string },
+  detach: {},
+}));
+
+export const decodeClientFrame = (data) => decode(FRAMES, data, FRAME_IN_BYTES_MAX);

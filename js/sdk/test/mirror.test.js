@@ -1,0 +1,45 @@
+// What must be the same on both sides of the mirror, where no trace would tell.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { SDK } from '../src/index.js';
+import * as machine from '../src/limits.js';
+import * as wire from '../src/wire/limits.js';
+
+const root = new URL('../../../', import.meta.url);
+const read = (path) => readFileSync(new URL(path, root), 'utf8');
+
+/** The constants of a Rust file, spans in microseconds. */
+function constants(path) {
+  const found = new Map();
+  for (const [, name, text] of read(path).matchAll(/^pub const (\w+): \w+ = ([^;]+);/gm)) {
+    const js = text.replaceAll('_', '').replace(/^ms\((.*)\)$/, '($1) * 1000').replace(/^s\((.*)\)$/, '($1) * 1000000').replace('(1 << 53) - 1', '2 ** 53 - 1');
+    if (/^[\d\s()*+-]+$/.test(js)) found.set(name, Function(`return ${js}`)());
+  }
+  return found;
+}
+
+test('limits_are_those_of_the_rust_machine', () => {
+  for (const [limits, path] of [[machine, 'crates/keel-core/src/limits.rs'], [wire, 'crates/keel-wire/src/limits.rs']]) {
+    const rust = constants(path);
+    const ours = Object.entries(limits).filter(([, value]) => typeof value === 'number');
+    assert.ok(ours.length > 8, path);
+    for (const [name, value] of ours) assert.equal(value, rust.get(name), `${name} of ${path}`);
+  }
+});
+
+test('each_file_of_the_rust_machine_has_its_mirror', () => {
+  const rust = readdirSync(new URL('crates/keel-core/src/client/', root)).filter((name) => name.endsWith('.rs') && !/tests/.test(name));
+  assert.ok(rust.length > 10);
+  for (const name of rust) assert.ok(existsSync(new URL(`js/sdk/src/client/${name.replace('.rs', '.js')}`, root)), name);
+});
+
+test('the_version_that_hello_tells_is_that_of_the_package', () => {
+  assert.equal(SDK, `evenkeel-js/${JSON.parse(read('js/sdk/package.json')).version}`);
+});
+
+test('no_registry_stands_in_the_lock_file', () => {
+  assert.ok(!/https?:/.test(read('js/sdk/package-lock.json')));
+});

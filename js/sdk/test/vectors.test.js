@@ -1,0 +1,90 @@
+// The golden vectors of `spec/vectors`, which every SDK must pass.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { source } from '../scripts/codes.mjs';
+import { CODES } from '../src/codes.js';
+import { verdict } from '../src/wire/close.js';
+import { DecodeError } from '../src/wire/codec.js';
+import { decodeEvent } from '../src/wire/event.js';
+import { makeFault, readFault } from '../src/wire/fault.js';
+import { decodeFrame } from '../src/wire/frame.js';
+import { mergePatch } from '../src/wire/merge.js';
+import { apply, emptySnapshot, readSnapshot } from '../src/wire/snapshot.js';
+import { decodeClientFrame } from './client-frames.js';
+
+const vectors = (name) => JSON.parse(readFileSync(new URL(`../../../spec/vectors/${name}.json`, import.meta.url), 'utf8'));
+
+test('every_code_is_known_with_its_scope_retry_close_and_sentence_m6', () => {
+  const rows = vectors('codes');
+  assert.deepEqual(Object.entries(CODES).map(([code, row]) => ({ code, ...row })), rows);
+  assert.equal(readFileSync(new URL('../src/codes.js', import.meta.url), 'utf8'), source, 'npm run codes');
+});
+
+test('every_close_code_has_its_verdict', () => {
+  for (const row of vectors('close')) assert.equal(verdict(row.close), row.verdict, `${row.close}`);
+});
+
+test('bytes_are_the_frames_that_the_vectors_say_a35_a36_a38', () => {
+  for (const { input, is } of vectors('decode')) {
+    for (const data of [input, new TextEncoder().encode(input)]) {
+      let got;
+      try {
+        got = decodeClientFrame(data);
+      } catch (error) {
+        assert.ok(error instanceof DecodeError, input);
+        got = { error: error.kind };
+      }
+      assert.deepEqual(got, is, input);
+    }
+  }
+});
+
+test('the_fold_is_that_of_the_vectors_after_each_event', () => {
+  let fold = emptySnapshot();
+  for (const { kind, data, fold: want } of vectors('fold')) {
+    const event = decodeEvent(kind, data);
+    assert.ok(event, kind);
+    fold = apply(fold, event);
+    assert.deepEqual(fold, want, kind);
+    assert.deepEqual(readSnapshot(structuredClone(fold), ''), want, `${kind}, as a gap brings it`);
+  }
+});
+
+test('merge_patches_merge_as_the_vectors_say', () => {
+  for (const { target, patch, merged } of vectors('merge-patch')) assert.deepEqual(mergePatch(target, patch), merged);
+});
+
+test('json_cannot_reach_a_prototype_a34', () => {
+  const patch = JSON.parse('{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"a":{"__proto__":{"polluted":1}}}');
+  const merged = mergePatch(mergePatch({}, patch), patch);
+  assert.equal({}.polluted, undefined);
+  assert.equal(Object.getPrototypeOf(merged), Object.prototype);
+  assert.equal(Object.getPrototypeOf(merged.a), Object.prototype);
+  assert.deepEqual(JSON.parse(JSON.stringify(merged)), patch, 'members like any other');
+  for (const type of ['__proto__', 'constructor', 'toString']) {
+    assert.deepEqual(decodeFrame(JSON.stringify({ type })), { unknown: type });
+    assert.equal(decodeEvent(type, {}), undefined);
+  }
+  for (const hostile of ['{"__proto__":{"type":"beat"}}', '{"type":"beat","n":1,"__proto__":{"seq":1}}', '{"type":"fault","fault":{"__proto__":{"id":"f-1"}}}']) {
+    assert.throws(() => decodeFrame(hostile), { kind: 'shape' }, hostile);
+  }
+});
+
+test('large_deep_and_broken_frames_are_refused_before_they_are_parsed_a32_a34', () => {
+  assert.throws(() => decodeFrame('['.repeat(256 * 1024 + 1)), { kind: 'too_large' });
+  assert.throws(() => decodeFrame('é'.repeat(128 * 1024) + 'x'), { kind: 'too_large' });
+  assert.throws(() => decodeFrame('['.repeat(30_000) + '1' + ']'.repeat(30_000)), { kind: 'too_deep' });
+  assert.throws(() => decodeFrame(new Uint8Array([0x7b, 0xff, 0x7d])), { kind: 'not_utf8' });
+  assert.throws(() => decodeFrame('\ufeff{}'), { kind: 'shape' });
+  assert.throws(() => decodeFrame(new Uint8Array([0xef, 0xbb, 0xbf, 0x7b, 0x7d])), { kind: 'shape' });
+  const quoted = JSON.stringify({ type: 'beat', n: 1, seq: 1, x: '['.repeat(1_000), y: '\\"[[' });
+  assert.deepEqual(decodeFrame(quoted), { frame: { type: 'beat', n: 1, seq: 1 } });
+});
+
+test('faults_of_the_future_survive_verbatim_and_their_unknown_members_do_not_m6', () => {
+  const fault = { ...makeFault('f-1', 'internal', 'server', 5), code: 'from_the_future' };
+  assert.deepEqual(readFault({ ...fault, detail: {}, cause: [], novel: true }, ''), fault);
+});
