@@ -17,7 +17,7 @@ use std::{
 pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 
 use crate::{
-    config::Config,
+    config::{Config, End},
     demux::{Demux, Owner, Sighting},
     layers, limits,
     packet::Packet,
@@ -167,6 +167,8 @@ impl Plane {
                 let proves = entry.is_some_and(|entry| entry.peer.accepts(now, path, bytes));
                 proves.then_some(peer)
             }
+            // A server asks nobody who has not proven to be there: no answer is its.
+            Owner::Anybody if self.config.end != End::Client => None,
             Owner::Anybody => {
                 let mut peers = self.peers.iter();
                 let accepts = peers.find(|(_, entry)| entry.peer.accepts(now, path, bytes));

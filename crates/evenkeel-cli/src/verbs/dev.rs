@@ -1,10 +1,6 @@
 //! `dev`: a server that needs nothing, for this machine only.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use evenkeel::wire::Role;
 use keel_server::{
@@ -19,8 +15,6 @@ use crate::{
     terminal,
 };
 
-/// Where a `dev` server takes media.
-const MEDIA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7081);
 /// How long the token of a `dev` server lasts.
 const TOKEN_TTL_S: u64 = 30 * 24 * 3_600;
 
@@ -74,14 +68,28 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     // Behind '#' it stays in the browser, which takes it out of the address at once.
     terminal::print(&format!("page:    http://{address}/#token={token}"));
+    let evenkeel = invoked();
     terminal::print(&format!(
-        "connect: EVENKEEL_TOKEN={token} evenkeel connect {url}"
+        "connect: EVENKEEL_TOKEN={token} {evenkeel} connect {url}"
     ));
-    terminal::print("         (here, `evenkeel connect` finds both by itself)");
+    terminal::print(&format!(
+        "         (here, `{evenkeel} connect` finds both by itself)"
+    ));
     terminal::print("stop with Ctrl-C");
 
     server.run(stop()?).await.map_err(Failure::temporary)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How whoever started this starts it again: cargo says that it was there.
+fn invoked() -> &'static str {
+    if std::env::var_os("CARGO").is_none() {
+        "evenkeel"
+    } else if cfg!(debug_assertions) {
+        "cargo run --"
+    } else {
+        "cargo run --release --"
+    }
 }
 
 fn configure(args: &Args) -> Result<Config, Failure> {
@@ -105,7 +113,8 @@ fn configure(args: &Args) -> Result<Config, Failure> {
         named.entry("echo".to_owned()).or_insert_with(Backend::echo);
         named.entry("process".to_owned()).or_insert(demo()?);
         if config.server.listen.ip().is_loopback() {
-            config.media.listen.get_or_insert(MEDIA);
+            let beside = beside(config.server.listen);
+            config.media.listen.get_or_insert(beside);
             let media = [
                 ("passthrough", BackendKind::Passthrough),
                 ("room", BackendKind::Room),
@@ -119,6 +128,15 @@ fn configure(args: &Args) -> Result<Config, Failure> {
         default.get_or_insert_with(|| "echo".to_owned());
     }
     Ok(config)
+}
+
+/// Where media is taken: at the port after that of everything else; at any, where that is any.
+fn beside(listen: SocketAddr) -> SocketAddr {
+    let port = match listen.port() {
+        0 => 0,
+        port => port.wrapping_add(1),
+    };
+    SocketAddr::new(listen.ip(), port)
 }
 
 /// This very binary, as a program that streams text.

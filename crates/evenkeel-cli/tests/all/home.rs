@@ -23,6 +23,7 @@ pub(crate) fn command(dir: &Path) -> Command {
     command
         .current_dir(dir)
         .env_remove("EVENKEEL_TOKEN")
+        .env_remove("CARGO")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -121,6 +121,9 @@ impl Node {
                 self.timers.remove(&(at, id.clone()));
             }
             self.sessions.remove(id);
+            for peer in self.peers.take_of(id) {
+                out.push(Output::Media(super::MediaOrder::Close { peer }));
+            }
             return;
         }
         let next = session.deadline(&self.config).map(|deadline| deadline.at);
