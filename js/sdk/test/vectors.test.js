@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { source } from '../scripts/codes.mjs';
+import { Fold } from '../src/client/apply.js';
 import { CODES } from '../src/codes.js';
 import { verdict } from '../src/wire/close.js';
 import { DecodeError } from '../src/wire/codec.js';
@@ -52,6 +53,31 @@ test('the_fold_is_that_of_the_vectors_after_each_event', () => {
     assert.deepEqual(readSnapshot(structuredClone(fold), ''), want, `${kind}, as a gap brings it`);
   }
 });
+
+test('what_is_resent_is_cut_known_or_refused_as_the_vectors_say_m5', () => {
+  for (const { says, cursor, snapshot, epoch, frames } of vectors('resume')) {
+    const fold = new Fold(cursor, snapshot);
+    for (const { frame, is, cursor: after } of frames) {
+      assert.deepEqual(take(fold, epoch, frame), is, says);
+      assert.deepEqual(fold.cursor, after, says);
+    }
+  }
+});
+
+/** What a client makes of a frame, in the words of the vectors. */
+function take(fold, epoch, frame) {
+  const { frame: read } = decodeFrame(JSON.stringify(frame));
+  if (read.type === 'gap') {
+    const took = fold.gap(read);
+    if (typeof took === 'string') return 'protocol_error';
+    return took ? { new: { from: read.from, to: read.to } } : 'known';
+  }
+  const took = fold.event(epoch, read);
+  if (!took) return 'known';
+  if ('wrong' in took) return 'protocol_error';
+  const { from, to, kind, data } = took.event;
+  return { new: { from, to, kind, data } };
+}
 
 test('merge_patches_merge_as_the_vectors_say', () => {
   for (const { target, patch, merged } of vectors('merge-patch')) assert.deepEqual(mergePatch(target, patch), merged);

@@ -12,6 +12,7 @@ mod log;
 mod losing;
 mod migrating;
 mod property;
+mod resumes;
 mod statuses;
 mod suspecting;
 mod traces;
