@@ -121,8 +121,10 @@ pub const OUTBOX_COMMANDS_MAX: usize = 256;
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Receipts that a server keeps of a stream; the commands beyond wait in the client's outbox.
 pub const RECEIPTS_MAX: usize = 1_024;
-/// Streams of one session; the oldest of those without a connection is dropped.
+/// Streams of a session's members; the oldest of those without a connection is dropped.
 pub const STREAMS_MAX: usize = 128;
+/// Commands over HTTP that a session remembers by their idempotency key; the oldest is forgotten.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 1_024;
 /// A wait of this length has told somebody "still waiting, because".
 pub const STILL_WAITING_AFTER: Duration = s(5);
 /// It is said again, at intervals that double up to this.

@@ -65,7 +65,7 @@ impl Session {
         };
         match self.run_command(&asker, command, ctx) {
             Ok(body) => {
-                self.make_room_for_a_stream(ctx);
+                self.make_room_for_a_key(ctx);
                 self.streams.insert(
                     stream,
                     Stream {

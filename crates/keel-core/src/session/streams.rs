@@ -132,8 +132,33 @@ impl Session {
         self.streams.insert(state.id.clone(), stream);
     }
 
+    /// Drops the stream that was used longest ago, if there is no room for one more.
     pub(super) fn make_room_for_a_stream(&mut self, ctx: &Ctx<'_>) {
-        if self.streams.len() < limits::STREAMS_MAX {
+        self.make_room(limits::STREAMS_MAX, Self::is_a_members, ctx);
+    }
+
+    /// The same among those of HTTP, each of which is one command under its idempotency key.
+    pub(super) fn make_room_for_a_key(&mut self, ctx: &Ctx<'_>) {
+        self.make_room(
+            limits::IDEMPOTENCY_KEYS_MAX,
+            |session, stream| !session.is_a_members(stream),
+            ctx,
+        );
+    }
+
+    fn is_a_members(&self, stream: &Stream) -> bool {
+        self.members.contains_key(&stream.participant)
+    }
+
+    fn make_room(&mut self, max: usize, counts: fn(&Self, &Stream) -> bool, ctx: &Ctx<'_>) {
+        if self.streams.len() < max {
+            return;
+        }
+        let mut over = (self.streams.values())
+            .filter(|stream| counts(self, stream))
+            .count()
+            .saturating_sub(max - 1);
+        if over == 0 {
             return;
         }
         let in_use: BTreeSet<StreamId> = self
@@ -141,15 +166,12 @@ impl Session {
             .into_iter()
             .filter_map(|conn| ctx.conns.get(conn)?.stream_in_use().cloned())
             .collect();
-        while self.streams.len() >= limits::STREAMS_MAX {
-            // Those of HTTP go first: nobody comes back on them. Their callers are answered before.
-            let http = |stream: &Stream| !self.members.contains_key(&stream.participant);
-            let any_http = self.streams.values().any(http);
+        while over > 0 {
             let oldest = self
                 .streams
                 .iter()
                 .filter(|(id, stream)| {
-                    let free = !in_use.contains(*id) && http(stream) == any_http;
+                    let free = !in_use.contains(*id) && counts(self, stream);
                     free && !self.receipt_is_pending(id, stream.consumed)
                 })
                 .min_by_key(|(_, stream)| stream.used)
@@ -157,6 +179,7 @@ impl Session {
             let Some(id) = oldest else { return };
             self.streams.remove(&id);
             self.stage_stream_drop(id);
+            over -= 1;
         }
     }
 

@@ -296,6 +296,44 @@ fn commands_over_http_take_no_stream_from_who_is_away_and_each_is_answered() {
 }
 
 #[test]
+fn a_key_is_remembered_while_many_watch_and_over_a_restart_e12() {
+    let mut world = World::new();
+    let first = world.connect(&Tab::new(1));
+    let session = world.welcome(first).session;
+    for n in 2..=140 {
+        world.connect(&Tab::new(n).of(&session));
+    }
+    let mut asks = 0;
+    let mut ask = |world: &mut World, key: u64| {
+        asks += 1;
+        let question = keel_core::node::Ask::Command {
+            session: session.clone(),
+            grant: world.grant.clone(),
+            key: format!("key {key}"),
+            command: keel_wire::Send { data: json!(key) }.into(),
+        };
+        let ask = keel_core::node::AskId(asks);
+        world.input(keel_core::node::Input::Ask { ask, question });
+        let log = world.log(&session);
+        let messages = log.iter().filter(|event| event.name() == "message");
+        messages.count() as u64
+    };
+    let keys = u64::try_from(keel_core::limits::IDEMPOTENCY_KEYS_MAX).expect("small");
+    for key in 1..=keys {
+        assert_eq!(ask(&mut world, key), key);
+    }
+    assert_eq!(ask(&mut world, 1), keys, "the first is still known");
+    world.crash();
+    assert_eq!(ask(&mut world, 1), keys, "and by the next server");
+    assert_eq!(ask(&mut world, keys + 1), keys + 1);
+    assert_eq!(
+        ask(&mut world, keys + 1),
+        keys + 1,
+        "an older one was forgotten"
+    );
+}
+
+#[test]
 fn what_became_of_commands_on_a_forgotten_stream_is_said_to_be_unknown_e12() {
     let mut world = World::new();
     let tab = Tab::new(1);
