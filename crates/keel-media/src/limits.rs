@@ -18,6 +18,8 @@ pub const LINES_MAX: usize = 64;
 pub const CANDIDATES_MAX: usize = 20;
 /// Candidates that wait for the description that they belong to; likewise.
 pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
+/// Paths that a transport learns, over its life; then it ends, and its client makes another.
+pub const PATHS_LEARNED_MAX: usize = 256;
 /// From an offer of ours to its answer; then it is withdrawn and made anew.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From the first description to a connected transport; then `media_failed`.

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Instant};
 use str0m::{
     Event, IceConnectionState, Input, Output, Rtc, RtcError,
     bwe::BweKind,
-    media::{Direction, KeyframeRequestKind, Mid},
+    media::{Direction, KeyframeRequestKind, Mid, Rid},
     net::Receive,
     rtp::{RtpPacket, RtpWrite},
 };
@@ -25,6 +25,7 @@ pub(crate) use translate::{Extensions, Format};
 use crate::{
     config::Config,
     forward::Placed,
+    limits,
     packet::{Kind, Packet},
     path::Path,
     plane::{Line, TrackId},
@@ -60,6 +61,13 @@ pub(crate) struct Peer {
     lines: Lines,
     /// What it publishes, by m-line.
     publishes: BTreeMap<Mid, Published>,
+    /// The layers of its lines, smallest first, whether it publishes on them at present or not: they
+    /// are named once a line.
+    rids: BTreeMap<Mid, Vec<Rid>>,
+    /// Paths that were proven, over its life.
+    learned: usize,
+    /// Its end was told.
+    is_over: bool,
     /// When it wants to be driven.
     deadline: Instant,
     opened: Instant,
@@ -71,7 +79,7 @@ pub(crate) struct Published {
     pub(crate) track: TrackId,
     pub(crate) kind: Kind,
     /// The rids of its layers, smallest first; empty without simulcast.
-    rids: Vec<str0m::media::Rid>,
+    rids: Vec<Rid>,
 }
 
 impl Peer {
@@ -90,6 +98,9 @@ impl Peer {
             negotiation: Negotiation::new(config.end),
             lines: Lines::default(),
             publishes: BTreeMap::new(),
+            rids: BTreeMap::new(),
+            learned: 0,
+            is_over: false,
             deadline: now,
             opened: now,
         }
@@ -138,8 +149,13 @@ impl Peer {
         if self.negotiation.is_server()
             && let Ok(candidate) = translate::proven(path)
         {
-            self.rtc.add_remote_candidate(candidate);
             self.deadline = now;
+            self.learned += 1;
+            if self.learned > limits::PATHS_LEARNED_MAX {
+                tracing::debug!("a transport was reached from too many addresses");
+                return self.rtc.disconnect();
+            }
+            self.rtc.add_remote_candidate(candidate);
         }
     }
 
@@ -216,6 +232,8 @@ impl Peer {
     /// Ends the transport in the open.
     pub(crate) fn close(&mut self, now: Instant) {
         self.deadline = now;
+        // Whoever closes it knows.
+        self.is_over = true;
         if let Err(error) = self.rtc.close() {
             tracing::debug!(%error, "a transport could not be closed in the open");
             self.rtc.disconnect();
@@ -231,14 +249,17 @@ impl Peer {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
                     self.deadline = at;
+                    if !self.rtc.is_alive() {
+                        // Whatever broke it has no event of its own.
+                        self.over(happenings);
+                    }
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => happenings.push(translate::transmit(transmit)),
                 Ok(Output::Event(event)) => self.event(event, happenings),
                 Err(error) => {
                     self.broke(&error);
-                    happenings.push(Happening::Closed);
-                    return;
+                    return self.over(happenings);
                 }
             }
         }
@@ -264,9 +285,13 @@ impl Peer {
                 if added.direction.is_sending() {
                     self.lines.add(added.mid, kind);
                 }
-                if let Some(published) = self.publishes.get_mut(&added.mid) {
-                    let rids = added.simulcast.map(|layers| layers.recv);
-                    published.rids = rids.into_iter().flatten().map(|l| l.rid).collect();
+                let layers = added.simulcast.map(|layers| layers.recv);
+                let rids: Vec<Rid> = layers.into_iter().flatten().map(|l| l.rid).collect();
+                if !rids.is_empty() {
+                    if let Some(published) = self.publishes.get_mut(&added.mid) {
+                        published.rids.clone_from(&rids);
+                    }
+                    self.rids.insert(added.mid, rids);
                 }
             }
             Event::MediaChanged(changed) => {
@@ -285,7 +310,7 @@ impl Peer {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
             }
-            Event::Closed => happenings.push(Happening::Closed),
+            Event::Closed => self.over(happenings),
             _ => {}
         }
     }
@@ -310,6 +335,13 @@ impl Peer {
         };
         let packet = translate::packet(rtp, layer, format);
         happenings.push(Happening::Packet { mid, packet });
+    }
+
+    /// Its end is told once.
+    fn over(&mut self, happenings: &mut Vec<Happening>) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            happenings.push(Happening::Closed);
+        }
     }
 
     /// The transport is of no use any more.

@@ -56,6 +56,8 @@ struct Entry {
     wants: Vec<TrackId>,
     /// ICE is to be restarted as soon as nothing else is being agreed.
     restart: bool,
+    /// When what it lacks is offered again, after an answer that was of no use.
+    again_at: Option<Instant>,
     /// What its way is believed to carry.
     estimate_bps: u64,
     /// The path that the other side uses, and when it was last heard on it.
@@ -230,6 +232,7 @@ impl Plane {
             was_connected: false,
             wants: Vec::new(),
             restart: false,
+            again_at: None,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
             path: None,
             armed: None,
@@ -468,8 +471,11 @@ impl Plane {
             out.push(Output::Failed { peer: id, failure });
             return self.forget(id);
         }
-        if entry.peer.offer_expires().is_some_and(|at| at <= now) {
+        let expired = entry.peer.offer_expires().is_some_and(|at| at <= now);
+        if expired {
             entry.restart |= entry.peer.withdraw_offer();
+        }
+        if expired || entry.again_at.take_if(|at| *at <= now).is_some() {
             self.negotiate(now, id, out);
         }
         self.drain(now, id, out);
@@ -488,7 +494,7 @@ impl Plane {
                 .subscribers()
                 .filter_map(|peer| {
                     let entry = self.peers.get(&peer)?;
-                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().count());
+                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().videos());
                     Some((peer, share))
                 })
                 .collect();
@@ -507,6 +513,7 @@ impl Plane {
             Some(entry.peer.deadline()),
             connect_by,
             entry.peer.offer_expires(),
+            entry.again_at,
         ];
         let next = wanted.into_iter().flatten().min();
         if entry.armed != next {

@@ -4,9 +4,15 @@
 mod identity;
 mod translate;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use keel_core::node::{MediaFact, MediaOrder};
+use keel_core::node::{MediaFact, MediaOrder, media::PeerId};
 use keel_media::{Address, Config, End, Output, Outputs, Path, Plane, Protocol};
 use tokio::{
     net::UdpSocket,
@@ -83,11 +89,19 @@ impl Media {
         tracker: &tokio_util::task::TaskTracker,
     ) -> (Orders, Facts) {
         let (orders, taken) = mpsc::unbounded_channel();
+        let (task, facts) = self.task(meter);
+        tracker.spawn(task.run(taken, closing));
+        (orders, facts)
+    }
+
+    fn task(self, meter: Meter) -> (Task, Facts) {
         let (told, facts) = mpsc::unbounded_channel();
         let task = Task {
             socket: Arc::new(self.socket),
             advertised: self.advertised,
-            plane: Plane::new(self.config),
+            plane: Plane::new(self.config.clone()),
+            config: self.config,
+            open: BTreeSet::new(),
             told,
             meter,
             outputs: Outputs::new(),
@@ -95,8 +109,7 @@ impl Media {
                 .map(|_| vec![0; DATAGRAM_BYTES_MAX])
                 .collect(),
         };
-        tracker.spawn(task.run(taken, closing));
-        (orders, facts)
+        (task, facts)
     }
 }
 
@@ -104,6 +117,9 @@ struct Task {
     socket: Arc<UdpSocket>,
     advertised: SocketAddr,
     plane: Plane,
+    config: Config,
+    /// The transports that the driver has open.
+    open: BTreeSet<PeerId>,
     told: mpsc::UnboundedSender<MediaFact>,
     meter: Meter,
     outputs: Outputs,
@@ -136,23 +152,49 @@ impl Task {
     }
 
     fn order(&mut self, order: MediaOrder) {
+        match &order {
+            MediaOrder::Open { peer } => _ = self.open.insert(*peer),
+            MediaOrder::Close { peer } => _ = self.open.remove(peer),
+            MediaOrder::Signal { .. }
+            | MediaOrder::Subscribe { .. }
+            | MediaOrder::Unsubscribe { .. }
+            | MediaOrder::Mute { .. }
+            | MediaOrder::Restart { .. }
+            | MediaOrder::Resume { .. } => {}
+        }
         let input = translate::input(order);
-        let now = std::time::Instant::now();
-        self.plane.handle(now, input, &mut self.outputs);
-        self.perform();
+        self.step(|plane, now, outputs| plane.handle(now, input, outputs));
     }
 
     fn tick(&mut self) {
+        self.step(|plane, now, outputs| plane.handle(now, keel_media::Input::Tick, outputs));
+    }
+
+    /// One step of the plane. Should it panic, then it begins anew: whoever had a transport is told
+    /// to make another.
+    fn step(&mut self, step: impl FnOnce(&mut Plane, std::time::Instant, &mut Outputs)) {
+        let (plane, outputs) = (&mut self.plane, &mut self.outputs);
         let now = std::time::Instant::now();
-        self.plane
-            .handle(now, keel_media::Input::Tick, &mut self.outputs);
+        let stepped = catch_unwind(AssertUnwindSafe(|| step(plane, now, outputs)));
+        if stepped.is_err() {
+            tracing::error!(
+                transports = self.open.len(),
+                "the media plane has panicked and begins anew"
+            );
+            self.plane = Plane::new(self.config.clone());
+            self.outputs.clear();
+            for peer in std::mem::take(&mut self.open) {
+                let why = "the media plane broke".to_owned();
+                let full = false;
+                let _ = self.told.send(MediaFact::Failed { peer, full, why });
+            }
+        }
         self.perform();
     }
 
     /// Takes what has arrived, as much as is taken at once.
     fn read(&mut self) {
         let mut lengths = [(0, None); DATAGRAMS_AT_ONCE];
-        let mut count = 0;
         for (buffer, length) in self.arrived.iter_mut().zip(&mut lengths) {
             match self.socket.try_recv_from(buffer) {
                 Ok((bytes, from)) => *length = (bytes, Some(from)),
@@ -160,11 +202,10 @@ impl Task {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(_) => break,
             }
-            count += 1;
         }
-        let now = std::time::Instant::now();
         let local = self.advertised;
-        let arrived = self.arrived.iter().zip(lengths).take(count);
+        let buffers = std::mem::take(&mut self.arrived);
+        let arrived = buffers.iter().zip(lengths);
         let arrived = arrived.filter_map(|(buffer, (bytes, from))| {
             let path = Path {
                 protocol: Protocol::Udp,
@@ -173,8 +214,8 @@ impl Task {
             };
             Some((path, buffer.get(..bytes)?))
         });
-        self.plane.datagrams(now, arrived, &mut self.outputs);
-        self.perform();
+        self.step(|plane, now, outputs| plane.datagrams(now, arrived, outputs));
+        self.arrived = buffers;
     }
 
     fn perform(&mut self) {
@@ -198,5 +239,32 @@ async fn until(at: Option<std::time::Instant>) {
     match at {
         Some(at) => sleep_until(Instant::from_std(at)).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let certificate = keel_media::Certificate::generate();
+        let media = Media::bind(&config::Media::default(), listen, certificate).await;
+        let (mut task, mut facts) = media.expect("an address").task(Meter::new());
+        for peer in [PeerId(1), PeerId(2), PeerId(3)] {
+            task.order(MediaOrder::Open { peer });
+        }
+        task.order(MediaOrder::Close { peer: PeerId(2) });
+        task.step(|_, _, _| panic!("on purpose"));
+        for lost in [PeerId(1), PeerId(3)] {
+            let told = facts.try_recv();
+            assert!(
+                matches!(told, Ok(MediaFact::Failed { peer, full: false, .. }) if peer == lost),
+                "{told:?}"
+            );
+        }
+        task.order(MediaOrder::Open { peer: PeerId(4) });
+        assert!(facts.try_recv().is_err(), "and it takes others");
     }
 }

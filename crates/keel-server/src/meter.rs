@@ -85,7 +85,7 @@ impl Meter {
     }
 
     pub(crate) fn datagram_dropped(&self) {
-        counter!("evenkeel_media_datagrams_dropped_total").increment(1);
+        self.run(|| counter!("evenkeel_media_datagrams_dropped_total").increment(1));
     }
 
     pub(crate) fn refused(&self, why: &'static str) {

@@ -142,6 +142,8 @@ pub enum MediaFact {
     Failed {
         /// Which.
         peer: PeerId,
+        /// Whether there was no room for it.
+        full: bool,
         /// Why, for a person.
         why: String,
     },

@@ -8,7 +8,9 @@ use keel_wire::{
     record::Loaded,
 };
 
-use super::{Answer, Ask, AskId, ConnId, Ctx, LoadFailure, Node, Output, Outputs, conn::Phase};
+use super::{
+    Answer, Ask, AskId, ConnId, Ctx, LoadFailure, MediaOrder, Node, Output, Outputs, conn::Phase,
+};
 use crate::{Instant, Now, limits, session::Session};
 
 /// What waits for a session to be in memory.
@@ -122,7 +124,7 @@ impl Node {
             }
             self.sessions.remove(id);
             for peer in self.peers.take_of(id) {
-                out.push(Output::Media(super::MediaOrder::Close { peer }));
+                out.push(Output::Media(MediaOrder::Close { peer }));
             }
             return;
         }
@@ -180,7 +182,7 @@ impl Node {
             out.push(Output::KillRun { run });
         }
         for peer in self.peers.take_of(id) {
-            out.push(Output::Media(super::MediaOrder::Close { peer }));
+            out.push(Output::Media(MediaOrder::Close { peer }));
         }
         // What is being written is written: it is read back with that.
         let left = |n: &u64| {
@@ -194,8 +196,14 @@ impl Node {
         }
         // Connections that the step had closed are forgotten, so they are closed; who was answered is
         // not asked again.
-        let stands =
-            |output: &Output| matches!(output, Output::Close { .. } | Output::Reply { .. });
+        let stands = |output: &Output| {
+            matches!(
+                output,
+                Output::Close { .. }
+                    | Output::Reply { .. }
+                    | Output::Media(MediaOrder::Close { .. })
+            )
+        };
         out.extend(broken.into_iter().filter(stands));
         let again = panics.hopeless;
         for conn in session.connections() {
@@ -318,7 +326,13 @@ impl Node {
                 }
                 return self.settled(now, id, out);
             }
-            Ok(false) => self.mint.fault(now, Code::SessionNotFound, Origin::Server),
+            Ok(false) => {
+                // It may have panicked before it was ever written: its slot is nobody's.
+                for admission in self.admissions.values_mut() {
+                    admission.release(id, now.mono);
+                }
+                self.mint.fault(now, Code::SessionNotFound, Origin::Server)
+            }
             Err(failure) => {
                 if matches!(failure, LoadFailure::Busy { .. }) && owed {
                     // It may hold a turn without an owner: that is ended whether anybody asks or not.

@@ -180,7 +180,7 @@ impl Session {
             .participants
             .iter()
             .map(|view| {
-                let member = Member::absent(view.role, now);
+                let member = Member::absent(view.role, &view.subject, now);
                 (view.participant.clone(), member)
             })
             .collect();

@@ -13,7 +13,7 @@ use keel_wire::{
 };
 
 use super::{
-    Session,
+    Life, Session,
     commands::{Asker, Outcome},
 };
 use crate::{
@@ -218,6 +218,9 @@ impl Session {
     ) {
         if self.media_rule(ctx).is_none() {
             return self.refuse_media(id, "this backend takes no media", ctx);
+        }
+        if self.life != Life::Open {
+            return self.refuse_media(id, "the session is not open", ctx);
         }
         let own = |line: &MediaLine| {
             let of = line.participant.as_ref();
@@ -436,12 +439,16 @@ impl Session {
                     peer.restarted &= !reachable;
                 }
             }
-            MediaFact::Failed { peer, why } => self.media_failed(peer, &why, ctx),
+            MediaFact::Failed { peer, full, why } => self.media_failed(peer, full, &why, ctx),
             MediaFact::Published { stream, .. } => self.stream_is_there(stream, ctx),
             MediaFact::Flow { stream, flows, .. } => self.stream_flows(stream, flows, ctx),
             MediaFact::Unsupported { peer, .. } => {
                 if let Some(conn) = self.conn_of(peer) {
-                    self.refuse_media(conn, "a track's codec is not known to this client", ctx);
+                    self.refuse_media(
+                        conn,
+                        "a track is not sent to this client: it takes no line or no codec for it",
+                        ctx,
+                    );
                 }
             }
         }
@@ -499,13 +506,18 @@ impl Session {
     }
 
     /// The transport is no more: its client makes another.
-    fn media_failed(&mut self, id: PeerId, why: &str, ctx: &mut Ctx<'_>) {
+    fn media_failed(&mut self, id: PeerId, full: bool, why: &str, ctx: &mut Ctx<'_>) {
         let conn = self.conn_of(id);
         let Some((participant, peer)) = self.media.peer_of(id) else {
             return;
         };
+        let (code, origin) = if full {
+            (Code::AtCapacity, Origin::Server)
+        } else {
+            (Code::MediaFailed, Origin::Network)
+        };
         let fault = ctx
-            .fault_of(Code::MediaFailed, Origin::Network)
+            .fault_of(code, origin)
             .session(&self.id)
             .leg(Leg::Media)
             .detail("peer", peer.number)
@@ -524,6 +536,8 @@ impl Session {
         };
         if let Some(track) = self.media.tracks.get_mut(&key) {
             track.is_there = true;
+            // Whatever it was before, it begins anew.
+            track.stalled = None;
             if track.muted {
                 ctx.order(MediaOrder::Mute {
                     stream,
@@ -537,6 +551,7 @@ impl Session {
                 ctx.order(MediaOrder::Subscribe { peer, stream });
             }
         }
+        self.tell_status(ctx);
     }
 
     /// Connected is not flowing: a track that falls silent is told at once, whatever its transport says.
@@ -554,7 +569,8 @@ impl Session {
             (ctx.now.mono, Box::new(fault))
         });
         if let Some(track) = self.media.tracks.get_mut(&key) {
-            track.stalled = stalled;
+            // One that was muted meanwhile is silent on purpose.
+            track.stalled = stalled.filter(|_| !track.muted);
         }
         if flows && let Some(peer) = self.media.peers.get_mut(&key.0) {
             peer.restarted = false;

@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) role: Role,
+    /// Whose token it came with.
+    subject: Box<str>,
     /// Counts its attachments. Forgotten with the process: a key then says it.
     pub(super) incarnation: u64,
     pub(crate) conn: Option<ConnId>,
@@ -32,9 +34,10 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(super) const fn absent(role: Role, now: Instant) -> Self {
+    pub(super) fn absent(role: Role, subject: &str, now: Instant) -> Self {
         Self {
             role,
+            subject: subject.into(),
             incarnation: 0,
             conn: None,
             instance: None,
@@ -235,9 +238,9 @@ impl Session {
             .grant
             .as_ref()
             .map_or_else(String::new, |grant| grant.subject.clone());
-        let ghost = self.unwelcomed(hello, ctx);
+        let ghost = self.unwelcomed(hello, &subject, ctx);
         let participant = ParticipantId::from_bits(ctx.mint.bits());
-        let mut member = Member::absent(hello.role, ctx.now.mono);
+        let mut member = Member::absent(hello.role, &subject, ctx.now.mono);
         member.conn = Some(id);
         member.away_since = None;
         member.incarnation = 1;
@@ -274,7 +277,14 @@ impl Session {
     /// A participant of this instance that it never heard of, or cannot prove to be: it would stay
     /// behind as a ghost. The command stream tells it, too: a page that was reloaded before it heard
     /// of its participant keeps its stream, but is another instance.
-    fn unwelcomed(&mut self, hello: &Hello, ctx: &mut Ctx<'_>) -> Option<ParticipantId> {
+    ///
+    /// Neither id is a secret, so it must be of the same subject.
+    fn unwelcomed(
+        &mut self,
+        hello: &Hello,
+        subject: &str,
+        ctx: &mut Ctx<'_>,
+    ) -> Option<ParticipantId> {
         let streams_owner = self
             .streams
             .get(&hello.stream.id)
@@ -282,7 +292,7 @@ impl Session {
         let of = |who: &ParticipantId, member: &Member| {
             let instance = member.instance.as_ref().map(|(instance, _)| instance);
             let owner = streams_owner == Some(who) && member.conn.is_none();
-            instance == Some(&hello.instance) || owner
+            (instance == Some(&hello.instance) || owner) && *member.subject == *subject
         };
         let (ghost, member) = self
             .members

@@ -121,9 +121,13 @@ impl Session {
         }
         if self.life == Life::Queued {
             self.life = Life::Open;
+            let waited_ms = self.queued_at.map_or(0, |at| ctx.now.mono.ms_since(at));
+            if self.stands_again() {
+                // It has been open: a slot that nobody claims does not end it.
+                self.queued_at = None;
+            }
             self.row.slot = Some(SlotRow::Held);
             self.stage_row();
-            let waited_ms = self.queued_at.map_or(0, |at| ctx.now.mono.ms_since(at));
             self.journal(None, Fact::Granted { waited_ms }, ctx);
             for conn in self.connections() {
                 self.after_commit(Effect::Welcome { conn });
@@ -147,6 +151,14 @@ impl Session {
                 self.release_slot(ctx);
             }
             Life::Open if self.row.slot.is_some() && !holds => self.release_slot(ctx),
+            // It was granted, and the grant did not come to be written.
+            Life::Open
+                if self.row.slot.is_none()
+                    && holds
+                    && self.slot_kind(ctx) == Some(SlotKind::Session) =>
+            {
+                self.release_slot(ctx);
+            }
             Life::Queued | Life::Open | Life::Ended { .. } => {}
         }
     }

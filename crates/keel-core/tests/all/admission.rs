@@ -497,6 +497,29 @@ fn a_place_that_is_given_up_ends_no_session_that_was_open_before_m9() {
 }
 
 #[test]
+fn a_session_that_was_open_before_outlives_a_slot_that_nobody_claims_e14() {
+    for restart in [false, true] {
+        let mut world = limited(SlotKind::Session, 1);
+        let (_, old) = left_alone(&mut world);
+        let owner = world.connect(&Tab::new(2));
+        let mut tab = Tab::new(3).of(&old.session);
+        tab.hello.admission = Admission::Wait { max_ms: None };
+        let conn = world.connect(&tab);
+        world.reset(conn);
+        world.command(owner, 1, keel_wire::EndSession {});
+        assert_eq!(world.row(&old.session).slot, Some(SlotRow::Held));
+        if restart {
+            world.crash();
+        }
+        live_on(&mut world, &[], if restart { 200 } else { 30 });
+        let row = world.row(&old.session);
+        assert_eq!((row.ended, row.slot), (false, None));
+        let conn = world.connect(&Tab::new(4).of(&old.session));
+        world.welcome(conn);
+    }
+}
+
+#[test]
 fn a_slot_that_nobody_claims_after_a_restart_is_given_back_and_ends_nothing_e14() {
     let mut world = limited(SlotKind::Session, 1);
     let mut tab = Tab::new(1);

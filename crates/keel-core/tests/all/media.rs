@@ -260,10 +260,49 @@ fn a_transport_that_failed_is_told_and_can_be_made_anew() {
     let mut world = world(Some(MediaRule::Passthrough));
     let (conn, _, peer, _) = publisher(&mut world);
     let why = "no datagram came through".to_owned();
-    told(&mut world, MediaFact::Failed { peer, why });
+    let full = false;
+    told(&mut world, MediaFact::Failed { peer, full, why });
     assert_eq!(world.faults(conn)[0].code, Code::MediaFailed);
     offer(&mut world, conn, 2, &["camera"]);
     assert_ne!(opened(&world).0, peer);
+}
+
+#[test]
+fn a_full_plane_is_told_as_such() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, _) = publisher(&mut world);
+    let (full, why) = (true, "there are too many transports".to_owned());
+    told(&mut world, MediaFact::Failed { peer, full, why });
+    let fault = &world.faults(conn)[0];
+    assert_eq!(fault.code, Code::AtCapacity);
+    assert_eq!(fault.leg, Some(Leg::Media));
+    assert!(matches!(fault.retry, keel_wire::Retry::After { .. }));
+}
+
+#[test]
+fn silence_ends_with_the_stream_that_was_silent_and_is_none_while_muted_v11() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, _, stream) = publisher(&mut world);
+    told(&mut world, stalls(stream, false));
+    assert_eq!(media_leg(&world, conn).unwrap().0, State::Degraded);
+    let kind = TrackKind::Video;
+    told(&mut world, MediaFact::Published { stream, kind });
+    assert_eq!(media_leg(&world, conn).unwrap().0, State::Live);
+    let track = "camera".parse().unwrap();
+    world.command(conn, 2, MuteTrack { track, muted: true });
+    told(&mut world, stalls(stream, false));
+    assert_eq!(media_leg(&world, conn).unwrap().0, State::Live);
+}
+
+#[test]
+fn a_session_that_is_over_opens_no_transport() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let conn = world.connect(&Tab::new(1));
+    world.mood = crate::world::StoreMood::Holds;
+    world.command(conn, 1, keel_wire::EndSession {});
+    offer(&mut world, conn, 1, &[]);
+    world.release();
+    assert_eq!(world.orders, []);
 }
 
 #[test]

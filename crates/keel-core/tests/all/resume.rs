@@ -545,6 +545,28 @@ fn turns_that_come_and_go_send_no_burst_of_beats() {
 
 /// Found by `keel-sim` (seed 629, failures have a cause): it was refused as a thief of its own stream.
 #[test]
+fn nobody_is_put_out_by_another_who_names_its_ids_a07() {
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.reset(conn);
+    world.grant.subject = "eve".into();
+    world.grant.session = Some(welcome.session.clone());
+    let mut eve = Tab::new(2).of(&welcome.session);
+    eve.hello.stream.id = tab.hello.stream.id.clone();
+    let refused = world.connect(&eve);
+    assert_eq!(world.faults(refused)[0].code, Code::InvalidRequest);
+    let mut eve = Tab::new(3).of(&welcome.session);
+    eve.hello.instance = tab.hello.instance.clone();
+    let let_in = world.connect(&eve);
+    assert_ne!(world.welcome(let_in).participant, welcome.participant);
+    world.grant.subject = "ada".into();
+    let back = world.connect(&tab.again(&welcome, 0));
+    assert_eq!(world.welcome(back).participant, welcome.participant);
+}
+
+#[test]
 fn a_page_reloaded_before_its_welcome_is_let_in_anew() {
     let mut world = World::new();
     let owner = world.connect(&Tab::new(1));

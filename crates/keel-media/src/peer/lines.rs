@@ -95,8 +95,10 @@ impl Lines {
             .map(|(mid, _)| *mid)
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.table.len()
+    /// Lines on which video is sent at present.
+    pub(crate) fn videos(&self) -> usize {
+        let flows = |sent: &&Sent| sent.kind == Kind::Video && sent.track.is_some() && !sent.paused;
+        self.table.values().filter(flows).count()
     }
 
     /// What was negotiated may have changed.

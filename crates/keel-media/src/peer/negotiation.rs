@@ -74,6 +74,13 @@ struct Offered {
     since: Instant,
 }
 
+/// What came of an answer.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// Kinds of the lines that were offered and not taken.
+    pub(crate) declined: Vec<Kind>,
+}
+
 /// How far the agreement is.
 #[derive(Debug)]
 pub(super) struct Negotiation {
@@ -81,6 +88,8 @@ pub(super) struct Negotiation {
     state: State,
     /// The other side's fingerprint, once it is known.
     fingerprint: Option<String>,
+    /// The m-lines that there are.
+    lines: usize,
     /// Candidates that the other side has named, and those that came before its description.
     candidates: usize,
     early: Vec<Candidate>,
@@ -92,6 +101,7 @@ impl Negotiation {
             end,
             state: State::Stable,
             fingerprint: None,
+            lines: 0,
             candidates: 0,
             early: Vec::new(),
         }
@@ -125,6 +135,11 @@ impl Peer {
 
     pub(crate) fn offer_expires(&self) -> Option<Instant> {
         self.negotiation.offer_expires()
+    }
+
+    /// Whether an offer of ours that waits for its answer restarts ICE.
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.negotiation.offered_fragment().is_some()
     }
 
     /// Takes back an offer that is not answered: nothing of it has happened. True if it would have
@@ -163,6 +178,7 @@ impl Peer {
         let answer = self.rtc.sdp_api().accept_offer(offer);
         let answer = answer.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
         self.negotiation.fingerprint = fingerprint(&sdp).map(str::to_owned);
+        self.negotiation.lines = lines_of(&sdp);
         self.publish(tracks);
         self.note_lines(&sdp);
         self.described();
@@ -170,7 +186,10 @@ impl Peer {
     }
 
     /// The other side answers an offer of ours.
-    pub(crate) fn take_answer(&mut self, now: Instant, sdp: &str) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// When it is refused. One that str0m refuses has used the offer up: it is to be made again.
+    pub(crate) fn take_answer(&mut self, now: Instant, sdp: &str) -> Result<Agreed, Refusal> {
         if !self.is_offering() {
             return Err(Refusal::NoOffer);
         }
@@ -185,14 +204,18 @@ impl Peer {
         let accepted = self.rtc.sdp_api().accept_answer(offered.pending, answer);
         accepted.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
         self.negotiation.fingerprint = fingerprint(&sdp).map(str::to_owned);
+        let mut declined = Vec::new();
         for (mid, kind) in offered.adds {
             let media = self.rtc.media(mid);
             if media.is_some_and(|media| media.direction().is_sending()) {
                 self.lines.add(mid, kind);
+            } else {
+                declined.push(kind);
             }
         }
+        self.negotiation.lines = lines_of(&sdp);
         self.described();
-        Ok(())
+        Ok(Agreed { declined })
     }
 
     /// Offers what is missing: lines to send these kinds on, a restart of ICE. `None` when nothing is,
@@ -215,7 +238,8 @@ impl Peer {
         }
         let mut changes = self.rtc.sdp_api();
         let mut adds = Vec::new();
-        for kind in sends {
+        let room = limits::LINES_MAX.saturating_sub(self.negotiation.lines);
+        for kind in sends.iter().take(room) {
             let media = translate::media_kind(*kind);
             let mid = changes.add_media(media, Direction::SendOnly, None, None, None);
             adds.push((mid, *kind));
@@ -286,7 +310,7 @@ impl Peer {
 
     /// What the other side publishes from here on.
     fn publish(&mut self, tracks: &[(String, TrackId)]) {
-        let before = std::mem::take(&mut self.publishes);
+        self.publishes.clear();
         for (mid, track) in tracks.iter().take(limits::LINES_MAX) {
             let mid = Mid::from(mid.as_str());
             let Some(media) = self.rtc.media(mid) else {
@@ -296,7 +320,7 @@ impl Peer {
             let published = Published {
                 track: *track,
                 kind: translate::kind(media.kind()),
-                rids: before.get(&mid).map(|b| b.rids.clone()).unwrap_or_default(),
+                rids: self.rids.get(&mid).cloned().unwrap_or_default(),
             };
             self.publishes.insert(mid, published);
         }
@@ -309,7 +333,7 @@ impl Peer {
         if sdp.len() > limits::SDP_BYTES_MAX {
             return too_large(limits::SDP_BYTES_MAX, "bytes");
         }
-        if sdp.lines().filter(|line| line.starts_with("m=")).count() > limits::LINES_MAX {
+        if lines_of(sdp) > limits::LINES_MAX {
             return too_large(limits::LINES_MAX, "m-lines");
         }
         let strong = |line: &str| {
@@ -336,6 +360,10 @@ impl Peer {
             .filter(|line| keeps_candidates || !line.starts_with("a=candidate:"));
         Ok(kept.flat_map(|line| [line, "\r\n"]).collect())
     }
+}
+
+fn lines_of(sdp: &str) -> usize {
+    sdp.lines().filter(|line| line.starts_with("m=")).count()
 }
 
 fn fingerprint(sdp: &str) -> Option<&str> {

@@ -206,7 +206,7 @@ pub enum Output {
         /// What was found.
         finding: Finding,
     },
-    /// A peer cannot be sent a track: it does not know its codec. Told once.
+    /// A peer cannot be sent a track: it knows no codec of it, or took no line for it. Told once.
     Unsupported {
         /// Who.
         peer: PeerId,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Output, Outputs, PeerId, Plane, Signal, TrackId, track::Track};
 use crate::{
     layers::Layer,
+    limits,
     packet::Kind,
     peer::{Answered, Refusal},
 };
@@ -71,7 +72,26 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return Ok(());
         };
-        entry.peer.take_answer(now, sdp)?;
+        let restarts = entry.peer.is_restarting();
+        let agreed = match entry.peer.take_answer(now, sdp) {
+            Ok(agreed) => agreed,
+            Err(refusal) => {
+                if restarts || !entry.wants.is_empty() {
+                    entry.again_at = Some(now + limits::ANSWER_WITHIN);
+                }
+                entry.restart |= restarts && !entry.peer.is_offering();
+                return Err(refusal);
+            }
+        };
+        for kind in agreed.declined {
+            // Not offered again: it would be declined again.
+            let tracks = &self.tracks;
+            let is_of = |want: &TrackId| tracks.get(want).is_some_and(|of| of.kind == kind);
+            if let Some(at) = entry.wants.iter().position(is_of) {
+                let track = entry.wants.remove(at);
+                out.push(Output::Unsupported { peer: id, track });
+            }
+        }
         self.rename(id);
         self.drain(now, id, out);
         if self.place_wants(now, id) {

@@ -55,6 +55,8 @@ pub(crate) struct Client {
     pub(crate) said: Vec<Signal>,
     /// Offers of the server's.
     pub(crate) offers_heard: u32,
+    /// Takes nothing on any line.
+    pub(crate) declines: bool,
 }
 
 impl Client {
@@ -76,6 +78,7 @@ impl Client {
             deadline: now,
             said: Vec::new(),
             offers_heard: 0,
+            declines: false,
         }
     }
 
@@ -138,7 +141,10 @@ impl Client {
                 self.name(lines);
                 let offer = SdpOffer::from_sdp_string(&sdp).unwrap();
                 let answer = self.rtc.sdp_api().accept_offer(offer).unwrap();
-                let sdp = answer.to_sdp_string();
+                let mut sdp = answer.to_sdp_string();
+                if self.declines {
+                    sdp = sdp.replace("a=recvonly", "a=inactive");
+                }
                 let lines = Vec::new();
                 self.said.push(Signal::Answer { sdp, lines });
             }

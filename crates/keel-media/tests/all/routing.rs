@@ -95,6 +95,42 @@ fn a_viewer_without_a_free_line_is_offered_one() {
 }
 
 #[test]
+fn a_line_that_is_declined_is_told_once_and_not_offered_again() {
+    let mut world = passthrough(12);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    world.subscribe(viewer, CAMERA);
+    world.clients[viewer].declines = true;
+    world.join(&[TrackId(2)], 0);
+    world.run(S);
+    world.subscribe(viewer, TrackId(2));
+    world.run(30 * S);
+    assert_eq!(world.clients[viewer].offers_heard, 1);
+    let declined = Output::Unsupported {
+        peer: peer(viewer),
+        track: TrackId(2),
+    };
+    let told = world.told.iter().filter(|(_, told)| *told == declined);
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_transport_that_the_other_side_closes_is_told_once_and_at_once() {
+    let mut world = passthrough(13);
+    let viewer = world.join(&[], 1);
+    world.run_until(S, |world| world.clients[viewer].connected_at.is_some());
+    let closed = world.now;
+    world.clients[viewer].rtc.close().unwrap();
+    world.clients[viewer].deadline = closed;
+    world.run(20 * S);
+    let is_end =
+        |told: &Output| matches!(told, Output::Failed { peer: of, .. } if *of == peer(viewer));
+    let told = world.told.iter().filter(|(_, told)| is_end(told));
+    assert_eq!(told.count(), 1);
+    assert!(world.told_after(closed, is_end).unwrap() < S);
+}
+
+#[test]
 fn a_line_is_used_again_without_a_seam() {
     let mut world = passthrough(5);
     world.join(&[TrackId(2)], 0);

@@ -3,12 +3,14 @@
 use std::{collections::HashMap, sync::RwLock};
 
 use keel_wire::UnixMillis;
+use tokio::sync::watch;
 
 use crate::clock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Revoked {
     until: RwLock<HashMap<String, UnixMillis>>,
+    changed: watch::Sender<()>,
 }
 
 impl Revoked {
@@ -20,6 +22,11 @@ impl Revoked {
         until.contains_key(token_id)
     }
 
+    /// Tells when there are more.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Adds some, and forgets those that have expired.
     pub(crate) fn add(&self, more: impl IntoIterator<Item = (String, UnixMillis)>) {
         let now = clock::wall();
@@ -29,5 +36,7 @@ impl Revoked {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         until.extend(more);
         until.retain(|_, until| *until > now);
+        drop(until);
+        self.changed.send_replace(());
     }
 }

@@ -19,7 +19,10 @@ use keel_wire::{
     record::{SessionRow, StoredEvent},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::sleep,
+};
 
 use super::{
     access::{self, Asked, Bearer, Target},
@@ -189,7 +192,9 @@ struct Sse {
     epoch: Epoch,
     after: Seq,
     tail: Tail,
+    token_id: Option<String>,
     expires: u64,
+    revoked: watch::Receiver<()>,
     over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -210,14 +215,16 @@ fn stream_of(
     };
     let (session, epoch) = (row.session, row.epoch);
     let tail = shared.tails.wait_for(&session);
-    let expires = grant.expires;
+    let revoked = shared.tokens.revoked().watch();
     let sse = Sse {
         shared,
         session,
         epoch,
         after,
         tail,
-        expires,
+        token_id: grant.token_id,
+        expires: grant.expires,
+        revoked,
         over: false,
         _permit: permit,
     };
@@ -269,6 +276,9 @@ impl Sse {
             if row.epoch != self.epoch {
                 return Some(self.last(Code::LogRewound));
             }
+            if let Err(code) = self.is_allowed() {
+                return Some(self.last(code));
+            }
             if !page.is_empty() {
                 return Some(self.write(page));
             }
@@ -280,6 +290,7 @@ impl Sse {
             let closing = self.shared.closing.clone();
             tokio::select! {
                 () = self.tail.grown() => {}
+                Ok(()) = self.revoked.changed() => {}
                 () = sleep(ALIVE_EVERY.min(ttl)) => {
                     if ttl <= ALIVE_EVERY {
                         return Some(self.last(Code::TokenExpired));
@@ -289,6 +300,18 @@ impl Sse {
                 () = closing.cancelled() => return None,
             }
         }
+    }
+
+    /// Whether the token that it came with is still good.
+    fn is_allowed(&self) -> Result<(), Code> {
+        let revoked = self.shared.tokens.revoked();
+        if (self.token_id.as_ref()).is_some_and(|token_id| revoked.has(token_id)) {
+            return Err(Code::Unauthenticated);
+        }
+        if self.expires <= clock::wall() {
+            return Err(Code::TokenExpired);
+        }
+        Ok(())
     }
 
     /// The last word: why nothing more comes.

@@ -4,7 +4,7 @@ use keel_core::node::{
     MediaFact, MediaOrder,
     media::{self, StreamId},
 };
-use keel_media::{Finding, Input, Kind, Line, Output, PeerId, Signal, TrackId};
+use keel_media::{Failure, Finding, Input, Kind, Line, Output, PeerId, Signal, TrackId};
 use keel_wire::TrackKind;
 
 pub(super) fn input(order: MediaOrder) -> Input {
@@ -58,6 +58,7 @@ pub(super) fn fact(output: Output) -> Option<MediaFact> {
         },
         Output::Failed { peer, failure } => MediaFact::Failed {
             peer: back(peer),
+            full: failure == Failure::TooManyPeers,
             why: failure.to_string(),
         },
         Output::Published { track, kind, .. } => MediaFact::Published {

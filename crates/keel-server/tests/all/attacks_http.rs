@@ -6,7 +6,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use keel_server::{Claims, config::StoreKind, config::WebOrigin};
 use keel_wire::Role;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{Answer, Host, Wire, hello};
 
@@ -628,7 +631,21 @@ async fn revoked_tokens_are_refused_and_their_connections_closed_a09() {
     let token = host.running.tokens().mint(&claims);
     let mut wire = host.dial().await;
     wire.send(hello(&token)).await;
-    wire.until(|frame| frame["type"] == "welcome").await;
+    let welcome = wire.until(|frame| frame["type"] == "welcome").await;
+    let id = welcome.last().and_then(|frame| frame["session"].as_str());
+    let id = id.expect("an id");
+    let mut stream = TcpStream::connect(host.address())
+        .await
+        .expect("a connection");
+    let request = format!(
+        "GET /v1/sessions/{id}/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+         accept: text/event-stream\r\nconnection: close\r\n\r\n",
+        host.address()
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut piece = [0; 4096];
+    let read = stream.read(&mut piece).await.expect("an answer");
+    assert!(piece[..read].starts_with(b"HTTP/1.1 200"));
 
     let body = json!({ "token_id": claims.jti });
     let answer = host
@@ -644,5 +661,8 @@ async fn revoked_tokens_are_refused_and_their_connections_closed_a09() {
     let (code, frames) = wire.closed().await;
     assert!([4401, 4403].contains(&code), "{frames:#?}");
     assert_eq!(host.get("/v1/sessions", &token).await.status, 401);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.expect("its end");
+    assert!(rest.contains("\"code\":\"unauthenticated\""), "{rest}");
     host.close().await;
 }
