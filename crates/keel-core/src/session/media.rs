@@ -4,12 +4,14 @@
 //! signaling is lost and found again, media goes on. What a session is served by says who is sent
 //! what ([`MediaRule`]); the plane does the sending.
 
+mod told;
+
 use std::collections::BTreeMap;
 
 use keel_wire::{
-    AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, LinesFrame, MediaLine,
-    MuteTrack, OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, ServerFrame,
-    TrackKind, TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
+    AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, TrackKind, TrackMuted, TrackName,
+    TrackPublished, TrackUnpublished, UnpublishTrack,
 };
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     Instant, limits,
     node::{
-        ConnId, Ctx, MediaFact, MediaOrder, MediaRule, Output,
+        ConnId, Ctx, MediaOrder, MediaRule, Output,
         media::{self, Line, PeerId, Signal},
     },
 };
@@ -413,187 +415,6 @@ impl Session {
             Some(MediaRule::Passthrough) => true,
             Some(MediaRule::Room) => from != to,
             None => false,
-        }
-    }
-
-    // What the plane tells.
-
-    pub(crate) fn media_fact(&mut self, fact: MediaFact, ctx: &mut Ctx<'_>) {
-        match fact {
-            MediaFact::Signal { peer, signal } => self.tell_signal(peer, signal, ctx),
-            MediaFact::Refused { peer, why } => {
-                if let Some(conn) = self.conn_of(peer) {
-                    self.refuse_media(conn, &why, ctx);
-                }
-            }
-            MediaFact::Connected { peer, .. } => {
-                if let Some(peer) = self.peer_mut(peer) {
-                    peer.connected = true;
-                }
-                self.tell_status(ctx);
-            }
-            MediaFact::Reachable { peer, reachable } => {
-                let now = ctx.now.mono;
-                if let Some(peer) = self.peer_mut(peer) {
-                    peer.lost_since = (!reachable).then_some(now);
-                    peer.restarted &= !reachable;
-                }
-            }
-            MediaFact::Failed { peer, full, why } => self.media_failed(peer, full, &why, ctx),
-            MediaFact::Published { stream, .. } => self.stream_is_there(stream, ctx),
-            MediaFact::Flow { stream, flows, .. } => self.stream_flows(stream, flows, ctx),
-            MediaFact::Unsupported { peer, .. } => {
-                if let Some(conn) = self.conn_of(peer) {
-                    self.refuse_media(
-                        conn,
-                        "a track is not sent to this client: it takes no line or no codec for it",
-                        ctx,
-                    );
-                }
-            }
-        }
-    }
-
-    fn peer_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.media.peers.values_mut().find(|peer| peer.id == id)
-    }
-
-    fn conn_of(&self, id: PeerId) -> Option<ConnId> {
-        let (participant, _) = self.media.peer_of(id)?;
-        self.members.get(participant)?.conn
-    }
-
-    fn tell_signal(&self, id: PeerId, signal: Signal, ctx: &mut Ctx<'_>) {
-        let Some((participant, peer)) = self.media.peer_of(id) else {
-            return;
-        };
-        let member = self.members.get(participant);
-        // Whoever is away is told when it is back.
-        let Some(conn) = member.and_then(|member| member.conn) else {
-            return;
-        };
-        if !ctx.conns.is_welcomed(conn) {
-            return;
-        }
-        let named = |lines: Vec<Line>| -> Vec<MediaLine> {
-            let named = lines.into_iter().filter_map(|line| {
-                let (participant, track) = self.media.track_of(line.stream)?.clone();
-                Some(MediaLine {
-                    mid: line.mid,
-                    participant: Some(participant),
-                    track,
-                })
-            });
-            named.collect()
-        };
-        let peer = peer.number;
-        let frame: ServerFrame = match signal {
-            Signal::Offer { sdp, lines } => {
-                let lines = named(lines);
-                OfferFrame { peer, sdp, lines }.into()
-            }
-            Signal::Answer { sdp, lines } => {
-                let lines = named(lines);
-                AnswerFrame { peer, sdp, lines }.into()
-            }
-            Signal::Candidate { candidate } => CandidateFrame { peer, candidate }.into(),
-            Signal::Lines { lines } => {
-                let lines = named(lines);
-                LinesFrame { peer, lines }.into()
-            }
-        };
-        ctx.conns.tell(conn, &frame, ctx.out);
-    }
-
-    /// The transport is no more: its client makes another.
-    fn media_failed(&mut self, id: PeerId, full: bool, why: &str, ctx: &mut Ctx<'_>) {
-        let conn = self.conn_of(id);
-        let Some((participant, peer)) = self.media.peer_of(id) else {
-            return;
-        };
-        let (code, origin) = if full {
-            (Code::AtCapacity, Origin::Server)
-        } else {
-            (Code::MediaFailed, Origin::Network)
-        };
-        let fault = ctx
-            .fault_of(code, origin)
-            .session(&self.id)
-            .leg(Leg::Media)
-            .detail("peer", peer.number)
-            .message(why);
-        let participant = participant.clone();
-        self.close_peer(&participant, ctx);
-        if let Some(conn) = conn {
-            ctx.conns.tell(conn, &FaultFrame { fault }.into(), ctx.out);
-        }
-        self.tell_status(ctx);
-    }
-
-    fn stream_is_there(&mut self, stream: media::StreamId, ctx: &mut Ctx<'_>) {
-        let Some(key) = self.media.track_of(stream).cloned() else {
-            return;
-        };
-        if let Some(track) = self.media.tracks.get_mut(&key) {
-            track.is_there = true;
-            // Whatever it was before, it begins anew.
-            track.stalled = None;
-            if track.muted {
-                ctx.order(MediaOrder::Mute {
-                    stream,
-                    muted: true,
-                });
-            }
-        }
-        for (to, peer) in &self.media.peers {
-            if self.sends(&key.0, to, ctx) {
-                let peer = peer.id;
-                ctx.order(MediaOrder::Subscribe { peer, stream });
-            }
-        }
-        self.tell_status(ctx);
-    }
-
-    /// Connected is not flowing: a track that falls silent is told at once, whatever its transport says.
-    fn stream_flows(&mut self, stream: media::StreamId, flows: bool, ctx: &mut Ctx<'_>) {
-        let Some(key) = self.media.track_of(stream).cloned() else {
-            return;
-        };
-        let stalled = (!flows).then(|| {
-            let fault = ctx
-                .fault_of(Code::MediaStalled, Origin::Network)
-                .session(&self.id)
-                .leg(Leg::Media)
-                .detail("participant", key.0.to_string())
-                .detail("track", key.1.to_string());
-            (ctx.now.mono, Box::new(fault))
-        });
-        if let Some(track) = self.media.tracks.get_mut(&key) {
-            // One that was muted meanwhile is silent on purpose.
-            track.stalled = stalled.filter(|_| !track.muted);
-        }
-        if flows && let Some(peer) = self.media.peers.get_mut(&key.0) {
-            peer.restarted = false;
-        }
-        self.tell_status(ctx);
-    }
-
-    /// Restarts ICE where silence has lasted for long enough. Whoever has no connection is told
-    /// when it has one, and is waited for until then.
-    pub(super) fn restart_media(&mut self, ctx: &mut Ctx<'_>) {
-        let now = ctx.now.mono;
-        let due: Vec<ParticipantId> = self
-            .media
-            .restarts()
-            .filter(|(at, _)| *at <= now)
-            .map(|(_, participant)| participant.clone())
-            .collect();
-        for participant in due {
-            if let Some(peer) = self.media.peers.get_mut(&participant) {
-                peer.restarted = true;
-                let peer = peer.id;
-                ctx.order(MediaOrder::Restart { peer });
-            }
         }
     }
 }
