@@ -33,6 +33,10 @@ impl Client {
         }
         if outcome.ask == Ask::Token && self.can_refresh() {
             self.token = None;
+            if self.attempt.as_ref().is_some_and(|a| !a.said_hello()) {
+                // It would say hello without one.
+                self.drop_attempt(cx);
+            }
         }
         match &mut self.life {
             Life::Standing => self.begin_recovery(cx, &path, outcome),

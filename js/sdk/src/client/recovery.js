@@ -37,7 +37,11 @@ export function currentLost(client, cx, path, { fault, ask }) {
   if (byOurselves) ask = { kind: 'fast' };
   const outcome = { fault, ask };
   if (path.trust === 'trusted') countLoss(client, cx, path, ask);
-  if (ask.kind === 'token' && canRefresh(client)) client.token = null;
+  if (ask.kind === 'token' && canRefresh(client)) {
+    client.token = null;
+    // It would say hello without one.
+    if (!saidHello(client)) dropAttempt(client, cx);
+  }
   const { life } = client;
   switch (life.kind) {
     case 'standing': return beginRecovery(client, cx, path, outcome);

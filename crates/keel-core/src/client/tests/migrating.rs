@@ -60,6 +60,25 @@ pub(super) fn a_loss_during_a_move_is_a_loss_m14() {
 }
 
 #[test]
+pub(super) fn a_token_that_expires_during_a_move_is_fetched_before_the_next_hello_m42() {
+    let mut rig = Rig::new(Config::new("wss://a", TokenSource::Fetched));
+    rig.input(Input::Connect);
+    rig.input(Input::Token(Ok("first".into())));
+    rig.answer(Joined::Created, 0, 0);
+    rig.frame(ConnId(1), goaway(Some("wss://b")));
+    rig.frame(ConnId(1), fault_frame(Code::TokenExpired));
+    rig.closed(ConnId(1), close(4402));
+    rig.pass(Duration::from_millis(200));
+    rig.input(Input::Token(Ok("second".into())));
+    let (conn, address) = rig.dials().last().cloned().expect("a dial");
+    assert_eq!((conn, address.as_str()), (ConnId(3), "wss://b"));
+    rig.opened(conn);
+    assert_eq!(rig.hello(conn).token, "second");
+    rig.welcomed(conn, welcome(Joined::Rejoined, 0, 0));
+    assert_eq!((rig.lost().len(), rig.state()), (1, &State::Live));
+}
+
+#[test]
 pub(super) fn a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17() {
     let mut rig = Rig::live();
     rig.frame(ConnId(1), goaway(Some("wss://b")));

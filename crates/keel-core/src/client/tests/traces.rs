@@ -201,6 +201,7 @@ traces! {
         a_move_keeps_the_old_path_until_the_new_welcome_m17
         an_old_path_superseded_by_the_move_is_no_loss_m17_m20
         a_loss_during_a_move_is_a_loss_m14
+        a_token_that_expires_during_a_move_is_fetched_before_the_next_hello_m42
         a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17
         a_goaway_during_recovery_is_honoured_e9_m14
         a_goaway_without_a_target_names_the_cause_of_the_close
