@@ -61,8 +61,8 @@ pub(crate) struct Peer {
     lines: Lines,
     /// What it publishes, by m-line.
     publishes: BTreeMap<Mid, Published>,
-    /// The layers of its lines, smallest first, whether it publishes on them at present or not: they
-    /// are named once a line.
+    /// The rids of its lines' layers, smallest first, whether it publishes on them at present or not:
+    /// they are named once a line. None without simulcast.
     rids: BTreeMap<Mid, Vec<Rid>>,
     /// Paths that were proven, over its life.
     learned: usize,
@@ -78,8 +78,6 @@ pub(crate) struct Peer {
 pub(crate) struct Published {
     pub(crate) track: TrackId,
     pub(crate) kind: Kind,
-    /// The rids of its layers, smallest first; empty without simulcast.
-    rids: Vec<Rid>,
 }
 
 impl Peer {
@@ -218,10 +216,11 @@ impl Peer {
 
     /// Asks the other side for a keyframe of a track that it publishes.
     pub(crate) fn request_keyframe(&mut self, now: Instant, mid: Mid, layer: crate::Layer) {
-        let rid = self.publishes.get(&mid).and_then(|published| {
-            let rid = published.rids.get(usize::from(layer.0));
-            rid.copied()
-        });
+        let rids = self
+            .rids
+            .get(&mid)
+            .filter(|_| self.publishes.contains_key(&mid));
+        let rid = rids.and_then(|rids| rids.get(usize::from(layer.0)).copied());
         let mut api = self.rtc.direct_api();
         if let Some(stream) = api.stream_rx_by_mid(mid, rid) {
             stream.request_keyframe(KeyframeRequestKind::Pli);
@@ -288,9 +287,6 @@ impl Peer {
                 let layers = added.simulcast.map(|layers| layers.recv);
                 let rids: Vec<Rid> = layers.into_iter().flatten().map(|l| l.rid).collect();
                 if !rids.is_empty() {
-                    if let Some(published) = self.publishes.get_mut(&added.mid) {
-                        published.rids.clone_from(&rids);
-                    }
                     self.rids.insert(added.mid, rids);
                 }
             }
@@ -321,10 +317,11 @@ impl Peer {
             return;
         };
         let (mid, rid) = (stream.mid(), stream.rid());
-        let Some(published) = self.publishes.get(&mid) else {
+        if !self.publishes.contains_key(&mid) {
             return;
-        };
-        let layer = rid.and_then(|rid| published.rids.iter().position(|known| *known == rid));
+        }
+        let rids = self.rids.get(&mid);
+        let layer = rid.and_then(|rid| rids?.iter().position(|known| *known == rid));
         let layer = crate::Layer(u8::try_from(layer.unwrap_or(0)).unwrap_or(u8::MAX));
         let params = self
             .rtc

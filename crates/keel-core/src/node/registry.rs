@@ -163,15 +163,7 @@ impl Node {
         let fact = Fact::Panicked {
             fault: Box::new(fault.clone()),
         };
-        let entry = JournalEntry {
-            at: now.wall,
-            participant: None,
-            fact,
-        };
-        out.push(Output::Journal {
-            session: id.clone(),
-            entry: Box::new(entry),
-        });
+        journal(now, id, fact, out);
         // The shell has heard of no run that the step began: no end of it will come.
         for output in &broken {
             if let Output::Run { run, .. } = output {
@@ -391,15 +383,7 @@ impl Node {
         let fact = Fact::StoreFailed {
             fault: Box::new(fault.clone()),
         };
-        let entry = JournalEntry {
-            at: now.wall,
-            participant: None,
-            fact,
-        };
-        out.push(Output::Journal {
-            session: id.clone(),
-            entry: Box::new(entry),
-        });
+        journal(now, id, fact, out);
         fault
     }
 
@@ -529,19 +513,24 @@ impl Node {
         {
             self.timers.remove(&(at, id.clone()));
         }
-        let entry = JournalEntry {
-            at: now.wall,
-            participant: None,
-            fact: Fact::Hibernated,
-        };
-        out.push(Output::Journal {
-            session: id.clone(),
-            entry: Box::new(entry),
-        });
+        journal(now, id, Fact::Hibernated, out);
     }
 }
 
 /// Whether a grant lets its bearer into a session that exists.
 pub(super) fn may_enter(session: &Session, grant: &keel_wire::Grant) -> bool {
     grant.may_enter(session.row())
+}
+
+/// Writes down what happened to a session as a whole.
+fn journal(now: Now, id: &SessionId, fact: Fact, out: &mut Outputs) {
+    let entry = JournalEntry {
+        at: now.wall,
+        participant: None,
+        fact,
+    };
+    out.push(Output::Journal {
+        session: id.clone(),
+        entry: Box::new(entry),
+    });
 }

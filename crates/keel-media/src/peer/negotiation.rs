@@ -320,7 +320,6 @@ impl Peer {
             let published = Published {
                 track: *track,
                 kind: translate::kind(media.kind()),
-                rids: self.rids.get(&mid).cloned().unwrap_or_default(),
             };
             self.publishes.insert(mid, published);
         }
