@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Event::Joined(_)
             | Event::Gap { .. }
             | Event::Ephemeral(_)
-            | Event::Media(_)
+            | Event::MediaLost { .. }
+            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -23,6 +23,7 @@ mod io;
 mod joining;
 mod ladder;
 mod liveness;
+mod media;
 mod outbox;
 mod outcome;
 mod path;
@@ -44,6 +45,7 @@ pub use io::{
     Because, CommandOutcome, ConnEnd, ConnId, DialFailure, Event, Input, LogEvent, Membership,
     Notice, Output, Simulate, TlsFailure,
 };
+pub use media::{LineSample, MediaInput, MediaOrder, TransportState};
 pub use planner::{Ask, Failures, Situation, Step, Why, plan};
 
 use self::{
@@ -51,6 +53,7 @@ use self::{
     attempt::Attempt,
     ladder::{Ledger, Recovery},
     liveness::Clock,
+    media::Media,
     outbox::Outbox,
     path::Path,
     show::Wait,
@@ -94,6 +97,7 @@ pub struct Client {
     status: Status,
     clock: Clock,
     wait: Option<Wait>,
+    media: Media,
     unknown_frames: u32,
 }
 
@@ -196,6 +200,7 @@ impl Client {
             status: show::before_connect(),
             clock: Clock::default(),
             wait: None,
+            media: Media::default(),
             unknown_frames: 0,
             config,
         }
@@ -303,7 +308,7 @@ impl Client {
                 command,
                 ttl,
             } => self.command(cx, local, &command, ttl),
-            Input::Media(signal) => self.signal(cx, signal),
+            Input::Media(input) => self.media(cx, input),
             Input::Token(token) => self.token(cx, token),
             Input::Network { online } => self.network(cx, online),
             Input::Probe => self.probe(cx),
@@ -316,16 +321,6 @@ impl Client {
             ),
             Input::Simulate(simulate) => self.simulate(cx, simulate),
             Input::Tick => {}
-        }
-    }
-
-    /// To the connection that carries the session, if one does.
-    fn signal(&self, cx: &mut Cx<'_>, signal: keel_wire::MediaSignal) {
-        let path = self.current.as_ref();
-        let path =
-            path.filter(|path| matches!(path.stage, path::Stage::Replaying | path::Stage::Joined));
-        if let (Some(path), Some(frame)) = (path, signal.into_client_frame()) {
-            cx.send(path, frame.encode());
         }
     }
 

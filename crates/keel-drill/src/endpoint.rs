@@ -213,8 +213,11 @@ fn seen(event: Event) -> Seen {
             kind: told.kind,
             data: raw(told.data.get()),
         },
-        Event::Media(_) => Seen::Note {
-            text: "media".to_owned(),
+        Event::MediaLost { fault } => Seen::Note {
+            text: format!("media lost: {}", fault.code),
+        },
+        Event::MediaRecovered { .. } => Seen::Note {
+            text: "media recovered".to_owned(),
         },
         Event::Fault(fault) => Seen::Fault {
             code: fault.code.to_string(),

@@ -129,6 +129,7 @@ impl World {
 
     fn client_puts_out(&mut self, client: usize, output: Output) {
         match output {
+            Output::Media(_) => {}
             Output::FetchToken => self.fetch_token(client),
             Output::Dial { conn, address } => {
                 self.note(format_args!(

@@ -72,7 +72,8 @@ impl World {
             Event::Failed(fault) => self.check_failed(client, &fault),
             Event::StillWaiting { because, .. } => self.note_waiting(client, because),
             Event::Ephemeral(_)
-            | Event::Media(_)
+            | Event::MediaLost { .. }
+            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    AnswerFrame, BusyPolicy, CandidateFrame, Cursor, EndReason, Fault, InstanceId, LinesFrame,
-    OfferFrame, ParticipantId, Range, Role, Seq, SessionId, Snapshot, Status, Strategy, StreamId,
-    TurnId, UnixMillis, tagged::tagged,
+    AnswerFrame, BusyPolicy, CandidateFrame, Cursor, EndReason, Fault, IceServersFrame, InstanceId,
+    LinesFrame, OfferFrame, ParticipantId, Range, RefreshFrame, Role, Seq, SessionId, Snapshot,
+    Status, Strategy, StreamId, TurnId, UnixMillis, tagged::tagged,
 };
 
 /// JSON that is passed on as it came.
@@ -86,6 +86,8 @@ tagged! {
         "answer" => Answer(AnswerFrame),
         /// Where the client's end may be reached.
         "candidate" => Candidate(CandidateFrame),
+        /// What is sent on some lines does not arrive.
+        "refresh" => Refresh(RefreshFrame),
     }
 }
 
@@ -124,6 +126,8 @@ tagged! {
         "candidate" => Candidate(CandidateFrame),
         /// What is sent on which line.
         "lines" => Lines(LinesFrame),
+        /// STUN and TURN servers, with fresh credentials.
+        "ice_servers" => IceServers(IceServersFrame),
     }
 }
 
@@ -351,6 +355,9 @@ pub struct Welcome {
     /// The attachment's transport that this server still has, by its number; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
+    /// STUN and TURN servers that a transport for media may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<crate::IceServer>,
 }
 
 /// `queued`.

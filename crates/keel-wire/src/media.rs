@@ -120,6 +120,46 @@ pub struct LinesFrame {
     pub lines: Vec<MediaLine>,
 }
 
+/// `refresh`, from a client: what it is sent on these lines does not arrive, or cannot be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefreshFrame {
+    /// Of which transport.
+    pub peer: u32,
+    /// The lines' mids.
+    pub mids: Vec<String>,
+    /// A keyframe was not enough: what is sent there is to begin anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anew: bool,
+}
+
+/// A STUN or TURN server that a transport may use (RFC 7064, RFC 7065), as a browser takes it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IceServer {
+    /// Its addresses, as `turn:turn.example.org:3478?transport=udp`.
+    pub urls: Vec<String>,
+    /// Who one is to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The proof of that: good for a while only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `ice_servers`, from a server: those of the welcome with credentials that are good for longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IceServersFrame {
+    /// All of them.
+    pub ice_servers: Vec<IceServer>,
+}
+
 /// `track.publish`: a participant will send a track. Publishing one again changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishTrack {
@@ -201,6 +241,8 @@ pub enum MediaSignal {
     Candidate(CandidateFrame),
     /// What is sent on which line; from a server only.
     Lines(LinesFrame),
+    /// What is sent on some lines does not arrive; from a client only.
+    Refresh(RefreshFrame),
 }
 
 impl MediaSignal {
@@ -212,6 +254,19 @@ impl MediaSignal {
             Self::Answer(_) => "answer",
             Self::Candidate(_) => "candidate",
             Self::Lines(_) => "lines",
+            Self::Refresh(_) => "refresh",
+        }
+    }
+
+    /// Of which transport it speaks.
+    #[must_use]
+    pub const fn peer(&self) -> u32 {
+        match self {
+            Self::Offer(offer) => offer.peer,
+            Self::Answer(answer) => answer.peer,
+            Self::Candidate(candidate) => candidate.peer,
+            Self::Lines(lines) => lines.peer,
+            Self::Refresh(refresh) => refresh.peer,
         }
     }
 
@@ -222,6 +277,7 @@ impl MediaSignal {
             Self::Offer(offer) => Some(offer.into()),
             Self::Answer(answer) => Some(answer.into()),
             Self::Candidate(candidate) => Some(candidate.into()),
+            Self::Refresh(refresh) => Some(refresh.into()),
             Self::Lines(_) => None,
         }
     }

@@ -215,7 +215,8 @@ impl Talk {
             Event::Log { .. }
             | Event::Joined(_)
             | Event::Ephemeral(_)
-            | Event::Media(_)
+            | Event::MediaLost { .. }
+            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::ConnectionLost { .. }
             | Event::AttemptFailed { .. }

@@ -14,6 +14,8 @@ impl Driver {
         let mut broken = Vec::new();
         for output in std::mem::take(&mut self.out) {
             match output {
+                // Nothing here has asked for media.
+                Output::Media(_) => {}
                 Output::FetchToken => self.fetch_token(),
                 Output::Dial { conn, address } => self.dial(conn, &address),
                 Output::Send { conn, bytes } => {
@@ -70,7 +72,8 @@ impl Driver {
             Event::Log { .. }
             | Event::Gap { .. }
             | Event::Ephemeral(_)
-            | Event::Media(_)
+            | Event::MediaLost { .. }
+            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::ConnectionLost { .. }
             | Event::AttemptFailed { .. }

@@ -114,7 +114,8 @@ impl Client {
             | ServerFrame::Offer(_)
             | ServerFrame::Answer(_)
             | ServerFrame::Candidate(_)
-            | ServerFrame::Lines(_) => {
+            | ServerFrame::Lines(_)
+            | ServerFrame::IceServers(_) => {
                 let message = format!("{} came before welcome", frame.name());
                 self.break_off(cx, Slot::Attempt, message);
             }
@@ -134,14 +135,15 @@ impl Client {
             // In line, too, a token may expire.
             ServerFrame::Ephemeral(ephemeral) => self.ephemeral(cx, ephemeral),
             ServerFrame::Status(frame) => self.server = Some(Box::new(frame.status)),
-            ServerFrame::Offer(offer) if !waits => cx.tell(Event::Media(MediaSignal::Offer(offer))),
+            ServerFrame::Offer(offer) if !waits => self.hear_media(cx, MediaSignal::Offer(offer)),
             ServerFrame::Answer(answer) if !waits => {
-                cx.tell(Event::Media(MediaSignal::Answer(answer)));
+                self.hear_media(cx, MediaSignal::Answer(answer));
             }
             ServerFrame::Candidate(candidate) if !waits => {
-                cx.tell(Event::Media(MediaSignal::Candidate(candidate)));
+                self.hear_media(cx, MediaSignal::Candidate(candidate));
             }
-            ServerFrame::Lines(lines) if !waits => cx.tell(Event::Media(MediaSignal::Lines(lines))),
+            ServerFrame::Lines(lines) if !waits => self.hear_media(cx, MediaSignal::Lines(lines)),
+            ServerFrame::IceServers(frame) => self.ice_servers(frame.ice_servers),
             ServerFrame::Beat(beat) => self.beat(cx, beat),
             ServerFrame::Goaway(goaway) => self.goaway(cx, Slot::Current, goaway),
             ServerFrame::Ended(ended) => self.finish(

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use keel_wire::{
-    CloseCode, Command, Cursor, EndReason, Ephemeral, Fault, Joined, MediaSignal, ParticipantId,
-    Phase, Range, RawData, ReceiptBody, Role, Seq, SessionId, Snapshot, Status, Strategy,
-    WaitingFor,
+    CloseCode, Command, Cursor, EndReason, Ephemeral, Fault, Joined, ParticipantId, Phase, Range,
+    RawData, ReceiptBody, Role, Seq, SessionId, Snapshot, Status, Strategy, WaitingFor,
 };
 use serde_json::Value;
+
+use super::media::{MediaInput, MediaOrder};
 
 /// A transport, named by the client when it asks for it; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,9 +50,8 @@ pub enum Input {
         /// Not to be run later than this.
         ttl: Option<Duration>,
     },
-    /// Say something about the transport for media; forgotten where no connection stands, since what
-    /// was being agreed on is agreed on anew after each recovery.
-    Media(MediaSignal),
+    /// Something about the transport for media.
+    Media(MediaInput),
     /// A token, asked for by [`Output::FetchToken`] or fresh; or why there is none.
     Token(Result<String, String>),
     /// The system says whether there is a network.
@@ -192,6 +192,8 @@ pub enum Output {
         /// With this close code, where one is worth sending.
         code: Option<CloseCode>,
     },
+    /// Do something about media.
+    Media(MediaOrder),
     /// What became of a command.
     Receipt {
         /// The caller's name for it.
@@ -240,8 +242,20 @@ pub enum Event {
     },
     /// Told without a sequence.
     Ephemeral(Ephemeral),
-    /// The server says something about the transport for media.
-    Media(MediaSignal),
+    /// Media is lost, or something of it is; what is done about it is in the status.
+    MediaLost {
+        /// The first cause.
+        fault: Box<Fault>,
+    },
+    /// Everything that is expected flows again.
+    MediaRecovered {
+        /// What had to be rebuilt: `fast` the way, if anything, `rejoin` the transport.
+        strategy: Strategy,
+        /// Steps taken meanwhile; it may have come back without any of them.
+        attempts: u32,
+        /// Milliseconds from being told.
+        lost_ms: u64,
+    },
     /// Something is wrong, and the connection goes on.
     Fault(Box<Fault>),
     /// The connection is lost, or suspected to be; what is done about it is in the status.

@@ -114,6 +114,7 @@ impl Client {
                 params_version: welcome.params_version,
             })));
         }
+        self.welcomed_media(cx, welcome.peer, welcome.ice_servers);
     }
 
     /// The participation that these were said in is given up, and with it what became of them.

@@ -104,6 +104,7 @@ pub(super) fn welcome(how: Joined, head: u64, consumed: u64) -> Welcome {
         params_version: Seq::ZERO,
         status: live(),
         peer: None,
+        ice_servers: Vec::new(),
     }
 }
 

@@ -46,6 +46,7 @@ impl Session {
             ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),
             ClientFrame::Answer(answer) => self.media_answer(participant, answer, ctx),
             ClientFrame::Candidate(frame) => self.media_candidate(participant, frame, ctx),
+            ClientFrame::Refresh(_) => {}
             ClientFrame::Hello(_)
             | ClientFrame::Auth(_)
             | ClientFrame::Beat(_)

@@ -116,6 +116,7 @@ impl Session {
             params: self.fold.params.clone(),
             params_version: self.fold.params_version,
             status: self.status(),
+            ice_servers: Vec::new(),
             peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();

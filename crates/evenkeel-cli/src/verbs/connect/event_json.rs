@@ -51,7 +51,14 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Ephemeral(told) => json!({
             "event": "ephemeral", "kind": told.kind, "data": raw(told.data.get()),
         }),
-        Event::Media(signal) => json!({ "event": "media", "type": signal.name() }),
+        Event::MediaLost { fault } => json!({ "event": "media_lost", "fault": fault }),
+        Event::MediaRecovered {
+            strategy,
+            attempts,
+            lost_ms,
+        } => json!({
+            "event": "media_recovered", "strategy": strategy, "attempts": attempts, "lost_ms": lost_ms,
+        }),
         Event::Fault(fault) => json!({ "event": "fault", "fault": fault }),
         Event::ConnectionLost { conn, fault } => json!({
             "event": "connection_lost", "connection": conn.0, "fault": fault,

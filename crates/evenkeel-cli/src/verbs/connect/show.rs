@@ -56,7 +56,11 @@ impl Show {
                 );
                 self.note(Tone::Bad, &line);
             }
-            Event::Ephemeral(_) | Event::Media(_) => {}
+            Event::Ephemeral(_) => {}
+            Event::MediaLost { fault } => self.note(Tone::Bad, &format!("media lost: {fault}")),
+            Event::MediaRecovered { lost_ms, .. } => {
+                self.note(Tone::Good, &format!("media flows again after {lost_ms} ms"));
+            }
             Event::Fault(fault) => self.note(Tone::Bad, &format!("fault: {fault}")),
             Event::ConnectionLost { fault, .. } => {
                 self.note(Tone::Bad, &format!("connection lost: {fault}"));

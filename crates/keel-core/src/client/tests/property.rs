@@ -145,6 +145,7 @@ impl Laws {
         }
         assert!(!self.over, "after the end: {output:?}");
         match output {
+            Output::Media(_) => {}
             Output::Dial { conn, .. } => assert!(self.dialed.insert(*conn), "dialed twice"),
             Output::Hangup { conn, .. } => {
                 assert!(self.dialed.contains(conn), "hung up on a stranger");
@@ -186,7 +187,8 @@ impl Laws {
             }
             Event::Gap { .. }
             | Event::Ephemeral(_)
-            | Event::Media(_)
+            | Event::MediaLost { .. }
+            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }

@@ -82,7 +82,7 @@ pub(super) fn input(input: &Input) -> Value {
             "json": command.encode_data(),
             "ttl_ms": ttl.map(ms),
         })),
-        Input::Media(said) => json!({ "type": "media", "signal": signal(said) }),
+        Input::Media(said) => json!({ "type": "media", "media": media_input(said) }),
         Input::Token(Ok(token)) => json!({ "type": "token", "token": token }),
         Input::Token(Err(error)) => json!({ "type": "token", "error": error }),
         Input::Network { online } => json!({ "type": "network", "online": online }),
@@ -160,6 +160,7 @@ pub(super) fn output(output: &Output) -> Value {
             };
             json!({ "type": "receipt", "local": local, "outcome": outcome })
         }
+        Output::Media(order) => json!({ "type": "media", "media": media_order(order) }),
         Output::Event(event) => json!({ "type": "event", "event": told(event) }),
         Output::Status(status) => json!({ "type": "status", "status": status }),
     }
@@ -197,7 +198,14 @@ fn told(event: &Event) -> Value {
         Event::Ephemeral(said) => {
             json!({ "type": "ephemeral", "kind": said.kind, "data": parsed(said.data.get()) })
         }
-        Event::Media(said) => json!({ "type": "media", "signal": signal(said) }),
+        Event::MediaLost { fault } => json!({ "type": "media_lost", "fault": fault }),
+        Event::MediaRecovered {
+            strategy,
+            attempts,
+            lost_ms,
+        } => json!({
+            "type": "media_recovered", "strategy": strategy, "attempts": attempts, "lost_ms": lost_ms,
+        }),
         Event::Fault(fault) => json!({ "type": "fault", "fault": fault }),
         Event::ConnectionLost { conn, fault } => {
             json!({ "type": "connection_lost", "conn": conn.0, "fault": fault })
@@ -256,6 +264,48 @@ fn told(event: &Event) -> Value {
     }
 }
 
+fn media_input(input: &MediaInput) -> Value {
+    match input {
+        MediaInput::Want(wanted) => json!({ "type": "want", "wanted": wanted }),
+        MediaInput::Say(said) => json!({ "type": "say", "signal": signal(said) }),
+        MediaInput::Transport { peer, state } => {
+            let state = match state {
+                TransportState::Connected => "connected",
+                TransportState::Disconnected => "disconnected",
+                TransportState::Failed => "failed",
+            };
+            json!({ "type": "transport", "peer": peer, "state": state })
+        }
+        MediaInput::Sampled { peer, lines } => {
+            let lines: Vec<Value> = lines
+                .iter()
+                .map(|line| {
+                    object(json!({
+                        "mid": line.mid, "packets": line.packets, "frames": line.frames,
+                    }))
+                })
+                .collect();
+            json!({ "type": "sampled", "peer": peer, "lines": lines })
+        }
+        MediaInput::Retry => json!({ "type": "retry" }),
+    }
+}
+
+fn media_order(order: &MediaOrder) -> Value {
+    match order {
+        MediaOrder::Open { peer, ice_servers } => {
+            json!({ "type": "open", "peer": peer, "ice_servers": ice_servers })
+        }
+        MediaOrder::Hear(said) => json!({ "type": "hear", "signal": signal(said) }),
+        MediaOrder::Restart { peer, ice_servers } => {
+            json!({ "type": "restart", "peer": peer, "ice_servers": ice_servers })
+        }
+        MediaOrder::Resume { peer } => json!({ "type": "resume", "peer": peer }),
+        MediaOrder::Sample { peer } => json!({ "type": "sample", "peer": peer }),
+        MediaOrder::Close { peer } => json!({ "type": "close", "peer": peer }),
+    }
+}
+
 /// What is said of a transport, as its frame.
 fn signal(said: &MediaSignal) -> Value {
     let mut frame = match said {
@@ -263,6 +313,7 @@ fn signal(said: &MediaSignal) -> Value {
         MediaSignal::Answer(answer) => json!(answer),
         MediaSignal::Candidate(candidate) => json!(candidate),
         MediaSignal::Lines(lines) => json!(lines),
+        MediaSignal::Refresh(refresh) => json!(refresh),
     };
     frame["type"] = json!(said.name());
     frame
