@@ -173,7 +173,7 @@ test('a_refused_offer_is_made_again_with_what_is_certain_and_not_for_ever', asyn
   await parts.session.close();
 });
 
-test('candidates_wait_for_the_description_and_are_bounded_both_ways_a46', async () => {
+test('candidates_wait_for_the_description_and_are_bounded_both_ways', async () => {
   const parts = await withMedia();
   const { socket, made } = parts;
   parts.media.publish(new ModelTrack()).catch(() => {});
@@ -401,7 +401,7 @@ test('figures_for_people_are_named_by_track', async () => {
   await parts.session.close();
 });
 
-test('a_camera_that_is_not_given_is_a_typed_fault_p07', async () => {
+test('a_camera_that_is_not_given_is_a_typed_fault', async () => {
   const refusing = (name) => ({ getUserMedia: async () => { throw Object.assign(new Error(name), { name }); } });
   for (const [name, code] of [['NotAllowedError', 'permission_denied'], ['NotFoundError', 'invalid_request'], ['NotReadableError', 'media_failed'], ['TypeError', 'media_failed']]) {
     await assert.rejects(fromCamera({ video: true }, { devices: refusing(name) }), { code });
