@@ -148,6 +148,7 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
         layer,
         codec,
         format,
+        source: *rtp.header.ssrc,
         seq: *rtp.seq_no,
         time: rtp.header.timestamp,
         clock: spec.clock_rate.get(),
