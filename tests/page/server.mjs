@@ -43,7 +43,7 @@ export class Server {
     return `
 [server]
 listen = "127.0.0.1:${this.port}"
-probe_page = true
+playground = true
 allowed_origins = ${JSON.stringify(this.origins)}
 [store]
 path = "${this.dir}/data"
