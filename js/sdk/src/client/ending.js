@@ -37,6 +37,7 @@ export function finish(client, cx, life) {
     const outcome = entry.n === undefined ? { refused: fault } : { unknown: fault };
     cx.out.push({ type: 'receipt', local: entry.local, outcome });
   }
+  client.media?.finish(cx);
   client.life = life;
   client.wait = undefined;
   show(client, cx);

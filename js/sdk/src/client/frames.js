@@ -85,7 +85,7 @@ function frameOnAttempt(client, cx, said) {
     }
     // What is told before welcome is not of the session.
     case 'status': case 'ephemeral': return undefined;
-    case 'receipt': case 'event': case 'gap': case 'replayed': case 'offer': case 'answer': case 'candidate': case 'lines': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
+    case 'receipt': case 'event': case 'gap': case 'replayed': case 'offer': case 'answer': case 'candidate': case 'lines': case 'ice_servers': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
   }
 }
 
@@ -106,7 +106,10 @@ function frameOnCurrent(client, cx, said) {
       client.server = said.status;
       return undefined;
     case 'offer': case 'answer': case 'candidate': case 'lines':
-      return waits ? outOfTurn() : tell(cx, { type: 'media', signal: said });
+      return waits ? outOfTurn() : client.media?.hear(cx, said);
+    case 'ice_servers':
+      if (client.media) client.media.iceServers = said.ice_servers;
+      return undefined;
     case 'beat': return beat(client, cx, said);
     case 'goaway': return goaway(client, cx, 'current', said);
     case 'ended': return finish(client, cx, { kind: 'ended', reason: said.reason });

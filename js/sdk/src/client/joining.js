@@ -64,6 +64,7 @@ export function welcomed(client, cx, welcome) {
   client.outbox.welcomed(welcome.consumed);
   client.seat = { session, participant, key: welcome.resume_key, windowMs: welcome.resume_window_ms };
   client.server = welcome.status;
+  client.media?.welcomed(client, cx, welcome);
   if (client.toldJoined) return;
   client.toldJoined = true;
   tell(cx, { type: 'joined', session, participant, role, how, cursor, params, params_version });
