@@ -2,6 +2,7 @@
 // together: who connects, what is drawn when, and what the buttons do.
 
 import { connect } from '/sdk/index.js';
+import { media } from '/sdk/media.js';
 import { drawChaos, setUpChaos } from './chaos.js';
 import { drawChat } from './chat.js';
 import { $, keyed, make, put } from './dom.js';
@@ -46,8 +47,13 @@ class Peer extends RTCPeerConnection {
   }
 }
 
-/** Opens a session. @param {import('./link.js').Wish} wish @param {number} [began] */
-async function open(wish, began = performance.now()) {
+/**
+ * Opens a session.
+ * @param {import('./link.js').Wish} wish
+ * @param {number} [began] when it was asked for
+ * @param {Promise<unknown>} [looked] until what the server offers is known
+ */
+async function open(wish, began = performance.now(), looked = undefined) {
   if (page.session) return;
   page.wish = wish;
   page.model = new Model();
@@ -69,20 +75,18 @@ async function open(wish, began = performance.now()) {
       keep: KEPT,
       sdk: 'evenkeel-playground/0.1.0',
       busy: { policy: 'queue', max: 8 },
-      ...mediaOptions(),
+      media: media({ peerConnection: Peer }),
     });
     page.session = session;
     page.model.follow(session);
     if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
     read(session);
-    await whenIn(session);
+    await Promise.all([whenIn(session), looked]);
     await begin(session, wish, began);
   } catch (error) {
     failed(error);
   }
 }
-
-const mediaOptions = () => ({ media: { RTCPeerConnection: Peer } });
 
 /** A place in line is no session yet. */
 function whenIn(session) {
@@ -100,7 +104,7 @@ function whenIn(session) {
 async function begin(session, wish, began) {
   if (page.session !== session) return;
   remember(true);
-  if (!isMedia() || !session.media) return changed();
+  if (!isMedia()) return changed();
   page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
   if (mayPublish && wish.source !== 'none') await source(wish.source ?? 'pattern');
@@ -226,6 +230,7 @@ function draw() {
   const stands = ['live', 'degraded', 'recovering'].includes(model.status.state) && Boolean(session);
   drawHealth(model, { id: session?.id });
   drawLog(model);
+  put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
   drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
   drawChat(model, {
     participant: session?.participant,
@@ -412,11 +417,11 @@ async function boot() {
   if (isNew) sessionStorage.removeItem(`evenkeel.${KEPT}`);
   const looked = look(wish.token);
   if (!isNew && wish.on === false) return void looked.catch(failed);
-  // A session that is named needs no choice; whether it has a picture is known when it is joined.
   try {
-    const offer = await looked;
-    const claimed = claims(wish.token);
-    await open({ ...wish, session: wish.session ?? claimed.session, role: wish.role ?? claimed.role ?? offer.role, backend: wish.backend ?? preferred(offer) }, 0);
+    const claimed = claims(wish.token), named = { ...wish, session: wish.session ?? claimed.session, role: wish.role ?? claimed.role };
+    // What is named needs no choice.
+    const backend = named.session || named.backend ? named.backend : preferred(await looked);
+    await open({ ...named, backend }, 0, looked);
   } catch (error) {
     failed(error.fault ? error : { fault: { code: error.code ?? 'internal', message: error.message, retry: { when: 'never' } } });
   }

@@ -1,7 +1,7 @@
 // Draws how the session is: the state in a sentence, each leg, the fault in words, the last outage.
 
 import { $, keyed, make, put, span } from './dom.js';
-import { comeBack, explain, LEGS, legWords, sentence, title } from './words.js';
+import { comeBack, explain, inOrder, LEGS, legWords, sentence, title } from './words.js';
 
 let explained, announced;
 
@@ -52,7 +52,7 @@ function drawFault({ status, fault: final }) {
     const meant = injected || simulated ? ' It was broken on purpose.' : '';
     put($('fault-message'), `${fault.message}${full}${meant}`);
     const first = fault.cause?.at(-1);
-    put($('fault-next'), `${final ? comeBack(fault) : 'It is being repaired; there is nothing that you have to do.'}${first ? ` It began with ${first.code}: ${first.message}` : ''}`);
+    put($('fault-next'), `${final ? comeBack(fault) : status.state === 'recovering' ? 'It is being repaired; there is nothing that you have to do.' : 'It is being looked after; what else works goes on.'}${first ? ` It began with ${first.code}: ${first.message}` : ''}`);
     $('again').hidden = !final;
     if (explained !== fault.code) {
       explained = fault.code;
@@ -68,7 +68,7 @@ function drawFault({ status, fault: final }) {
 }
 
 function drawLegs({ status }) {
-  const legs = status.legs ?? [];
+  const legs = inOrder(status.legs ?? []);
   if (legs.length === 0) {
     keyed($('legs'), [status.state], String, () => make('li', { kind: 'empty' }), (node) => put(node, status.state === 'idle' ? 'No session yet.' : status.state === 'connecting' ? 'Not known yet.' : 'Nothing any more.'));
     return;

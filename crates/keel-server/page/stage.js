@@ -39,6 +39,12 @@ export class Stage {
     media.on('track', place, { signal });
     media.on('track_replaced', place, { signal });
     media.on('track_removed', (event) => this.#remove(event), { signal });
+    media.on('publication_ended', () => note('source', 'The device has ended; nothing is sent.', 'warn'), { signal });
+    media.on('publication_lost', ({ fault }) => {
+      this.publication = undefined;
+      note('not restored', fault.message, 'bad');
+    }, { signal });
+    media.on('fault', ({ fault }) => note('media', `${fault.code}: ${fault.message}`, 'warn'), { signal });
     media.receive(true);
   }
 

@@ -41,12 +41,13 @@ export function draw() {
     paint.fillText(LEGS[leg], 0, y + 5);
     paint.fillStyle = colour('--line');
     paint.fillRect(label, y + 4, width - label, 2);
-    for (const { at, legs } of samples) {
-      const x = xOf(at);
-      if (!legs[leg] || x < label) continue;
+    samples.forEach(({ at, legs }, n) => {
+      // To where the next begins: a page that is busy looks late.
+      const x = xOf(at), to = samples[n + 1] ? xOf(samples[n + 1].at) : x + step;
+      if (!legs[leg] || x < label) return;
       paint.fillStyle = health[legs[leg]] ?? colour('--line');
-      paint.fillRect(x, y, step + 0.5, 10);
-    }
+      paint.fillRect(x, y, to - x + 0.5, 10);
+    });
   });
   if (hasFrames) {
     const top = rows.length * row + 6, room = height - top - 2;

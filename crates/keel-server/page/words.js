@@ -5,6 +5,9 @@ import { CODES } from '/sdk/index.js';
 
 export const LEGS = { signaling: 'Signaling', media: 'Media', backend: 'Backend', upstream: 'Upstream', store: 'Store' };
 
+/** The legs, from what everything needs to what the least does. */
+export const inOrder = (legs) => Object.keys(LEGS).flatMap((name) => legs.filter(({ leg }) => leg === name)).concat(legs.filter(({ leg }) => !LEGS[leg]));
+
 const ENDS = {
   detached: 'You left. The session goes on without you.',
   ended: 'The session was ended.',
