@@ -416,6 +416,7 @@ async function boot() {
   // Who asks for something new does not go on in what this tab had before.
   if (isNew) sessionStorage.removeItem(`evenkeel.${KEPT}`);
   const looked = look(wish.token);
+  looked.catch(() => {}); // Whoever waits for it says so.
   if (!isNew && wish.on === false) return void looked.catch(failed);
   try {
     const claimed = claims(wish.token), named = { ...wish, session: wish.session ?? claimed.session, role: wish.role ?? claimed.role };
