@@ -162,6 +162,11 @@ async function leave() {
 async function retry() {
   const { session, wish } = page;
   if (!session) return open(wish);
+  // Only its media was given up.
+  if (session.status.state !== 'failed') {
+    page.model.note('trying again', 'media');
+    return session.media.retry();
+  }
   page.model.note('trying again');
   try {
     const done = session.reconnect();

@@ -40,7 +40,9 @@ export function drawCountdown({ status, statusAt }) {
   }
 }
 
-function drawFault({ status, fault: final }) {
+function drawFault({ status, fault: over }) {
+  // What is given up stays so until somebody tries again: the session, or one leg of it.
+  const final = over ?? status.legs?.find(({ health }) => health === 'down')?.fault;
   const fault = final ?? (['degraded', 'recovering', 'connecting'].includes(status.state) ? status.fault : undefined);
   const box = $('fault');
   if (fault) {

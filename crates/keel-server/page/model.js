@@ -105,7 +105,7 @@ export class Model extends EventTarget {
       last.backMs = now - last.began;
       // Lost frames are counted by the first that comes after them.
       last.settleAt = now + 1_000;
-    } else if (isOpen && (status.state === 'failed' || status.state === 'ended')) {
+    } else if (isOpen && (status.legs.some(({ health }) => health === 'down') || status.state === 'failed' || status.state === 'ended')) {
       last.failed = true;
     }
   }
