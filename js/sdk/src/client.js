@@ -131,6 +131,7 @@ export class Client {
       attemptDeadline(this.attempt),
       command !== undefined && { at: command, why: 'command' },
       wait && { at: wait.tellAt, why: 'still waiting' },
+      ...(this.media?.deadlines() ?? []),
     ]);
   }
 

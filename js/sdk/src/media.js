@@ -19,7 +19,7 @@ export { fromCamera } from './media/devices.js';
 
 /**
  * @typedef {import('./driver.js').Driver} Driver
- * @typedef {import('./client/io.js').MediaOrder} MediaOrder
+ * @typedef {import('./client/media/io.js').MediaOrder} MediaOrder
  * @typedef {import('./client/io.js').Event} Event
  * @typedef {import('./media/streams.js').Received} Received
  * @typedef {import('./media/stats.js').TrackStats} TrackStats
@@ -207,8 +207,7 @@ export class Media {
         return this.#streams.settle(this.#driver.machine.fold.snapshot);
       case 'recovered': return this.#restore();
       case 'fault':
-        if (event.fault.code === 'media_refused') for (const transport of this.#transports.values()) transport.refused();
-        return;
+        return event.fault.code === 'media_refused' ? this.#refused(event.fault.detail?.peer) : undefined;
       // Nothing is left open; what is published is taken up again, if the session is.
       case 'failed': return this.#retire(Infinity);
     }
@@ -238,7 +237,7 @@ export class Media {
     if (!this.#closed) this.#listeners.tell(type, event);
   }
 
-  /** @param {import('./client/io.js').MediaInput} media */
+  /** @param {import('./client/media/io.js').MediaInput} media */
   #input(media) {
     if (!this.#closed) this.#driver.input({ type: 'media', media });
   }
@@ -288,12 +287,17 @@ export class Media {
     this.#streams.settle(this.#driver.machine.fold.snapshot);
   }
 
-  /** @param {Transport} transport @param {import('./client/io.js').TransportState} state */
+  /** @param {Transport} transport @param {import('./client/media/io.js').TransportState} state */
   #state(transport, state) {
     if (this.#closed) return;
     // Make before break: the ones before have served.
     if (state === 'connected') this.#retire(transport.peer - 1);
     this.#input({ type: 'transport', peer: transport.peer, state });
+  }
+
+  /** The server says no to something that was said of a transport, if it says of which. @param {unknown} peer */
+  #refused(peer) {
+    for (const transport of this.#transports.values()) if (peer === undefined || peer === transport.peer) transport.refused();
   }
 
   /** Closes every transport up to that number. @param {number} last */

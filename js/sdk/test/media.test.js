@@ -137,15 +137,16 @@ test('of_several_offers_only_the_last_ones_answer_counts', async () => {
 test('an_offer_that_nobody_answers_is_taken_back_and_made_again', async () => {
   const parts = await withMedia();
   const { socket, time } = parts;
-  parts.media.publish(new ModelTrack()).catch(() => {});
+  await published(parts);
+  parts.made[0].becomes('connected');
+  parts.media.publish(new ModelTrack('audio')).catch(() => {});
   await settled();
-  socket.say(receipt(1));
-  assert.equal(socket.got('offer').length, 1);
+  assert.equal(socket.got('offer').length, 2);
   for (let passed = 0; passed < 10_000; passed += 2_000) {
     socket.say({ type: 'beat', n: passed + 1, seq: 0 });
     await time.pass(2_000);
   }
-  assert.equal(socket.got('offer').length, 2);
+  assert.equal(socket.got('offer').length, 3);
   await agreed(parts);
   assert.equal(parts.made[0].signalingState, 'stable');
   await parts.session.close();
@@ -153,22 +154,25 @@ test('an_offer_that_nobody_answers_is_taken_back_and_made_again', async () => {
 
 test('a_refused_offer_is_made_again_with_what_is_certain_and_not_for_ever', async () => {
   const parts = await withMedia();
-  const { socket } = parts;
-  parts.media.publish(new ModelTrack()).catch(() => {});
+  const { socket, made } = parts;
+  await published(parts);
+  made[0].becomes('connected');
+  parts.media.publish(new ModelTrack('audio')).catch(() => {});
   await settled();
-  const refused = () => socket.say(fault('media_refused', { when: 'never' }, 'attachment'));
-  assert.deepEqual(socket.got('offer')[0].lines, [{ mid: '0', track: 'camera' }]);
-  refused();
-  socket.say({ type: 'beat', n: 1, seq: 0 });
+  const refused = (peer) => socket.say({ type: 'fault', fault: { ...fault('media_refused', { when: 'never' }, 'attachment').fault, leg: 'media', detail: { peer } } }, { type: 'beat', n: 1, seq: 0 });
+  const camera = { mid: '0', track: 'camera' };
+  assert.deepEqual(socket.got('offer')[1].lines, [camera, { mid: '1', track: 'microphone' }]);
+  refused(7);
   await settled();
-  assert.deepEqual(socket.got('offer')[1].lines, [], 'the server has not said that it has the track');
-  socket.say(receipt(1));
-  for (let n = 0; n < 5; n += 1) {
-    refused();
-    socket.say({ type: 'beat', n: n + 2, seq: 0 });
+  assert.equal(socket.got('offer').length, 2, 'that was another');
+  refused(1);
+  await settled();
+  assert.deepEqual(socket.got('offer')[2].lines, [camera], 'the server has not said that it has the other');
+  for (let n = 0; n < 3; n += 1) {
+    refused(1);
     await settled();
   }
-  assert.equal(socket.got('offer').length, 4);
+  assert.equal(socket.got('offer').filter(({ peer }) => peer === 1).length, 6, 'the last of them restarts ICE, as the machine wants');
   assert.deepEqual(parts.faults.map(({ code }) => code), ['media_failed']);
   await parts.session.close();
 });
@@ -205,7 +209,9 @@ test('a_description_that_the_server_would_not_take_is_a_fault_and_is_not_said', 
   parts.media.publish(new ModelTrack()).catch(() => {});
   await settled();
   assert.equal(parts.socket.got('offer').length, 0);
-  assert.deepEqual(parts.faults.map(({ code, detail }) => [code, detail.peer]), [['media_failed', 1]]);
+  assert.deepEqual([parts.faults[0].code, parts.faults[0].detail.peer], ['media_failed', 1]);
+  assert.match(parts.faults[0].message, /70000 characters/);
+  assert.notEqual(parts.session.status.state, 'live');
   await parts.session.close();
 });
 

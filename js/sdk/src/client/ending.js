@@ -28,6 +28,7 @@ const over = (client, cx) =>
  * @param {Extract<Life, { kind: 'ended' | 'failed' }>} life
  */
 export function finish(client, cx, life) {
+  client.media?.close(cx);
   dropAttempt(client, cx);
   const path = client.current;
   client.current = undefined;
@@ -37,7 +38,6 @@ export function finish(client, cx, life) {
     const outcome = entry.n === undefined ? { refused: fault } : { unknown: fault };
     cx.out.push({ type: 'receipt', local: entry.local, outcome });
   }
-  client.media?.finish(cx);
   client.life = life;
   client.wait = undefined;
   show(client, cx);
@@ -59,7 +59,8 @@ export function handleWhenOver(client, cx, input) {
     case 'network':
       client.online = input.online;
       return undefined;
-    case 'opened': case 'frame': case 'closed': case 'media': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
+    case 'media': return client.media?.whenOver(input.media);
+    case 'opened': case 'frame': case 'closed': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
   }
 }
 

@@ -226,6 +226,7 @@ function goaway(client, cx, slot, { reason, deadline_ms, target }) {
 
 /** @param {Client} client @param {Cx} cx @param {Slot} slot @param {import('../wire/types.js').Fault} said */
 function fault(client, cx, slot, said) {
+  if (slot === 'current' && client.media?.fault(client, cx, said)) return;
   if (slot === 'current' && !mayEndConnection(said)) return tell(cx, { type: 'fault', fault: said });
   if (slot === 'current') releaseFault(client, cx);
   const path = pathAt(client, slot);

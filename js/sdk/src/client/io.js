@@ -10,8 +10,6 @@
  * @typedef {import('../wire/types.js').Strategy} Strategy
  * @typedef {import('../wire/types.js').WaitingFor} WaitingFor
  * @typedef {import('../wire/types.js').EventData} EventData
- * @typedef {import('../wire/types.js').MediaSignal} MediaSignal
- * @typedef {import('../wire/types.js').IceServer} IceServer
  */
 
 /** @typedef {'refused' | 'timeout' | 'dns' | 'tls' | 'other' | 'not_websocket'} DialFailure */
@@ -27,35 +25,10 @@
  *   | { type: 'frame', conn: number, data: string | Uint8Array }
  *   | { type: 'closed', conn: number, end: ConnEnd }
  *   | { type: 'command', local: number, name: string, json: string, ttl_ms?: number }
- *   | { type: 'media', media: MediaInput }
+ *   | { type: 'media', media: import('./media/io.js').MediaInput }
  *   | { type: 'token', token: string } | { type: 'token', error: string }
  *   | { type: 'network', online: boolean }
  *   | { type: 'simulate', simulate: Simulate }} Input
- */
-
-/** How a transport is by its own account: no proof that anything flows. @typedef {'connected' | 'disconnected' | 'failed'} TransportState */
-/**
- * What has come on a line since its transport was opened: RTP packets, and pictures that were decoded
- * where that is known.
- * @typedef {{ mid: string, packets: number, frames?: number }} LineSample
- */
-/**
- * What the shell tells of media: whether a transport is wanted; something to be said to the server,
- * forgotten where no connection stands; how a transport is; the answer to `sample`; and `retry`, after
- * the leg was given up.
- * @typedef {{ type: 'want', wanted: boolean }
- *   | { type: 'say', signal: MediaSignal }
- *   | { type: 'transport', peer: number, state: TransportState }
- *   | { type: 'sampled', peer: number, lines: LineSample[] }
- *   | { type: 'retry' }} MediaInput
- */
-/**
- * What the shell is to do about media: open a transport and offer it (the one before is closed when this
- * one is connected, or by `close`); hear the server; offer a restart of ICE; say again what may have been
- * lost with a connection; say what has come; close a transport and forget it.
- * @typedef {{ type: 'open' | 'restart', peer: number, ice_servers: IceServer[] }
- *   | { type: 'hear', signal: MediaSignal }
- *   | { type: 'resume' | 'sample' | 'close', peer: number }} MediaOrder
  */
 
 /** @typedef {{ answered: import('../wire/types.js').ReceiptBody } | { refused: Fault } | { unknown: Fault }} CommandOutcome */
@@ -67,7 +40,7 @@
  *   | { type: 'send', conn: number, text: string }
  *   | { type: 'hangup', conn: number, code?: number }
  *   | { type: 'receipt', local: number, outcome: CommandOutcome }
- *   | { type: 'media', media: MediaOrder }
+ *   | { type: 'media', media: import('./media/io.js').MediaOrder }
  *   | { type: 'event', event: Event }
  *   | { type: 'status', status: Status }} Output
  */

@@ -5,10 +5,10 @@
 /**
  * What has come on each line, since the transport was opened.
  * @param {RTCStatsReport} report
- * @returns {import('../client/io.js').LineSample[]}
+ * @returns {import('../client/media/io.js').LineSample[]}
  */
 export function samples(report) {
-  /** @type {import('../client/io.js').LineSample[]} */
+  /** @type {import('../client/media/io.js').LineSample[]} */
   const lines = [];
   report.forEach((stat) => {
     if (stat.type !== 'inbound-rtp' || typeof stat.mid !== 'string') return;

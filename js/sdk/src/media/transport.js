@@ -13,8 +13,8 @@ import * as limits from './limits.js';
  * @typedef {import('../wire/types.js').MediaSignal} MediaSignal
  * @typedef {import('../wire/types.js').MediaLine} MediaLine
  * @typedef {import('../wire/types.js').IceServer} IceServer
- * @typedef {import('../client/io.js').TransportState} TransportState
- * @typedef {import('../client/io.js').LineSample} LineSample
+ * @typedef {import('../client/media/io.js').TransportState} TransportState
+ * @typedef {import('../client/media/io.js').LineSample} LineSample
  */
 
 /**
