@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use str0m::{
     Event, IceConnectionState, Input, Output, Rtc, RtcError,
-    bwe::BweKind,
+    bwe::{Bitrate, BweKind},
     media::{Direction, KeyframeRequestKind, Mid, Rid},
     net::Receive,
     rtp::{RtpPacket, RtpWrite},
@@ -212,6 +212,12 @@ impl Peer {
         stream.write_rtp(rtp);
         self.deadline = now;
         true
+    }
+
+    /// The way should carry so much: whether it does is looked for by probes.
+    pub(crate) fn desire(&mut self, now: Instant, bps: u64) {
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bps));
+        self.deadline = now;
     }
 
     /// Asks the other side for a keyframe of a track that it publishes.

@@ -19,7 +19,8 @@ pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
-    layers, limits,
+    layers::Wishes,
+    limits,
     packet::Packet,
     path::Path,
     peer::{Happening, Peer},
@@ -56,10 +57,10 @@ struct Entry {
     wants: Vec<TrackId>,
     /// ICE is to be restarted as soon as nothing else is being agreed.
     restart: bool,
-    /// When what it lacks is offered again, after an answer that was of no use.
-    again_at: Option<Instant>,
     /// What its way is believed to carry.
     estimate_bps: u64,
+    /// What it would carry if it could.
+    wishes: Wishes,
     /// The path that the other side uses, and when it was last heard on it.
     path: Option<(Path, Instant)>,
     armed: Option<Instant>,
@@ -232,8 +233,8 @@ impl Plane {
             was_connected: false,
             wants: Vec::new(),
             restart: false,
-            again_at: None,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
+            wishes: Wishes::default(),
             path: None,
             armed: None,
         };
@@ -288,6 +289,7 @@ impl Plane {
         for (subscriber, tail) in track.tails() {
             if let Some(entry) = self.peers.get_mut(&subscriber) {
                 entry.peer.lines_mut().free(id, tail);
+                entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
             }
         }
@@ -471,12 +473,8 @@ impl Plane {
             out.push(Output::Failed { peer: id, failure });
             return self.forget(id);
         }
-        let expired = entry.peer.offer_expires().is_some_and(|at| at <= now);
-        if expired {
-            entry.restart |= entry.peer.withdraw_offer();
-        }
-        if expired || entry.again_at.take_if(|at| *at <= now).is_some() {
-            self.negotiate(now, id, out);
+        if entry.peer.offer_expires().is_some_and(|at| at <= now) {
+            self.repeat_offer(now, id, out);
         }
         self.drain(now, id, out);
     }
@@ -490,14 +488,18 @@ impl Plane {
             out.push(Output::Cadence { track: id, finding });
         }
         if track.wants_look(now) {
-            let budgets: BTreeMap<PeerId, u64> = track
-                .subscribers()
-                .filter_map(|peer| {
-                    let entry = self.peers.get(&peer)?;
-                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().videos());
-                    Some((peer, share))
-                })
-                .collect();
+            let mut budgets = BTreeMap::new();
+            for (peer, wish) in track.wishes(now) {
+                let Some(entry) = self.peers.get_mut(&peer) else {
+                    continue;
+                };
+                entry.wishes.set(id, wish);
+                budgets.insert(peer, entry.wishes.share(id, entry.estimate_bps));
+                if let Some(bps) = entry.wishes.take_news() {
+                    entry.peer.desire(now, bps);
+                    self.dirty.insert(peer);
+                }
+            }
             track.look_at_layers(now, &budgets);
         }
         self.ask_keyframes(now, id);
@@ -509,12 +511,8 @@ impl Plane {
         };
         let connect_by = entry.peer.opened() + limits::CONNECT_WITHIN;
         let connect_by = (!entry.was_connected && entry.peer.is_described()).then_some(connect_by);
-        let wanted = [
-            Some(entry.peer.deadline()),
-            connect_by,
-            entry.peer.offer_expires(),
-            entry.again_at,
-        ];
+        let (due, expires) = (entry.peer.deadline(), entry.peer.offer_expires());
+        let wanted = [Some(due), connect_by, expires];
         let next = wanted.into_iter().flatten().min();
         if entry.armed != next {
             if let Some(at) = entry.armed {

@@ -95,12 +95,6 @@ impl Lines {
             .map(|(mid, _)| *mid)
     }
 
-    /// Lines on which video is sent at present.
-    pub(crate) fn videos(&self) -> usize {
-        let flows = |sent: &&Sent| sent.kind == Kind::Video && sent.track.is_some() && !sent.paused;
-        self.table.values().filter(flows).count()
-    }
-
     /// What was negotiated may have changed.
     pub(super) fn forget_payload_types(&mut self) {
         for sent in self.table.values_mut() {

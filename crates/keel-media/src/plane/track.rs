@@ -188,8 +188,16 @@ impl Track {
     }
 
     fn look_at(&self) -> Option<Instant> {
-        let has_choice = self.streams.len() > 1 && !self.subscriptions.is_empty();
-        has_choice.then(|| self.looked + layers::LOOK_EVERY)
+        let looks = self.kind == Kind::Video && !self.streams.is_empty();
+        let looks = looks && !self.subscriptions.is_empty();
+        looks.then(|| self.looked + layers::LOOK_EVERY)
+    }
+
+    /// What each subscriber would like to be sent of it, in bits a second.
+    pub(super) fn wishes(&self, now: Instant) -> Vec<(PeerId, u64)> {
+        let rates = self.rates(now);
+        let sent = self.subscriptions.iter().filter(|s| s.mid.is_some());
+        sent.map(|s| (s.peer, s.choice.wish(&rates))).collect()
     }
 
     /// Chooses each subscriber's layer anew.

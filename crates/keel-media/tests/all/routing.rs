@@ -114,6 +114,48 @@ fn a_line_that_is_declined_is_told_once_and_not_offered_again() {
     assert_eq!(told.count(), 1);
 }
 
+/// Somebody who is about to be offered a second line.
+fn about_to_be_offered(seed: u64) -> (World, usize) {
+    let mut world = passthrough(seed);
+    world.join(&[TrackId(2)], 0);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    world.subscribe(viewer, CAMERA);
+    world.run(S);
+    (world, viewer)
+}
+
+#[test]
+fn an_answer_that_is_refused_is_told_and_the_offer_made_again() {
+    let (mut world, viewer) = about_to_be_offered(17);
+    world.clients[viewer].nonsense = 1;
+    let asked = world.now;
+    world.subscribe(viewer, TrackId(2));
+    world.run(S);
+    let is_refusal =
+        |told: &Output| matches!(told, Output::Refused { peer: of, .. } if *of == peer(viewer));
+    assert!(world.told_after(asked, is_refusal).is_some());
+    assert_eq!(world.clients[viewer].offers_heard, 1, "not at once");
+    world.run_until(15 * S, |world| {
+        world.clients[viewer].frames(TrackId(2)).len() > 10
+    });
+    assert_eq!(world.clients[viewer].offers_heard, 2);
+}
+
+#[test]
+fn an_answer_that_is_lost_with_its_connection_is_asked_for_again() {
+    let (mut world, viewer) = about_to_be_offered(18);
+    world.clients[viewer].loses = 1;
+    world.subscribe(viewer, TrackId(2));
+    world.run(S);
+    assert_eq!(world.clients[viewer].frames(TrackId(2)).len(), 0);
+    let peer = peer(viewer);
+    world.tell(Input::Resume { peer });
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(TrackId(2)).len() > 10
+    });
+}
+
 #[test]
 fn a_transport_that_the_other_side_closes_is_told_once_and_at_once() {
     let mut world = passthrough(13);
