@@ -412,15 +412,19 @@ impl Plane {
         let found = track.packet(now, packet);
         let late = track.is_armed_late();
         for nth in 0..track.audience() {
-            let Some((subscriber, mid, placed)) = track.place(nth, packet) else {
+            let Some((subscriber, mid)) = track.subscriber(nth) else {
                 continue;
             };
             let Some(entry) = self.peers.get_mut(&subscriber) else {
                 continue;
             };
             if !entry.reachable {
+                track.interrupt(nth);
                 continue;
             }
+            let Some(placed) = track.place(nth, packet) else {
+                continue;
+            };
             if entry.peer.write(now, mid, packet, placed) {
                 self.dirty.insert(subscriber);
             } else if track.note_unsupported(subscriber) {
@@ -490,7 +494,8 @@ impl Plane {
         if track.wants_look(now) {
             let mut budgets = BTreeMap::new();
             for (peer, wish) in track.wishes(now) {
-                let Some(entry) = self.peers.get_mut(&peer) else {
+                let entry = self.peers.get_mut(&peer);
+                let Some(entry) = entry.filter(|entry| entry.reachable) else {
                     continue;
                 };
                 entry.wishes.set(id, wish);

@@ -178,7 +178,7 @@ impl Plane {
             let Some(line) = entry.peer.lines_mut().take(track.kind, *want) else {
                 return true;
             };
-            track.put_on(id, line, now);
+            track.put_on(id, line, entry.reachable, now);
             placed.push(*want);
             false
         });

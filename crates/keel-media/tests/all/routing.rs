@@ -6,7 +6,7 @@ use keel_media::{End, Input, Output, TrackId};
 
 use crate::{
     client::FRAME,
-    world::{World, peer},
+    world::{Link, World, peer},
 };
 
 const CAMERA: TrackId = TrackId(1);
@@ -64,16 +64,22 @@ fn ice_lite_connects_too() {
 fn viewers_join_late_and_see_a_keyframe_at_once() {
     let mut world = passthrough(3);
     world.run(20 * S);
+    let asked = world.clients[0].cameras[0].keyframes;
     let viewer = world.join(&[], 1);
-    let joined = world.now;
     world.subscribe(viewer, CAMERA);
+    // Signaling is there first.
+    world.links[viewer] = Link::DOWN;
+    world.run(Duration::from_millis(200));
+    world.links[viewer] = Link::default();
     world.run_until(2 * S, |world| {
         world.clients[viewer].frames(CAMERA).len() > 10
     });
     let frames = world.clients[viewer].frames(CAMERA);
     assert!(frames[0].is_key);
-    let after = frames[0].at - joined;
-    assert!(after < Duration::from_millis(500), "{after:?}");
+    let after = frames[0].at - world.clients[viewer].connected_at.unwrap();
+    assert!(after < Duration::from_millis(100), "{after:?}");
+    let asked = world.clients[0].cameras[0].keyframes - asked;
+    assert_eq!(asked, 1, "when it can be shown, and not before");
     assert!(frames.iter().skip(1).all(|frame| frame.contiguous));
 }
 
@@ -236,7 +242,7 @@ fn loss_reordering_and_doubles_are_repaired_v05_v06() {
     }
     world.run(20 * S);
     for client in [0, viewer] {
-        world.links[client] = crate::world::Link::default();
+        world.links[client] = Link::default();
     }
     world.run(2 * S);
     let frames = world.clients[viewer].frames(CAMERA);
