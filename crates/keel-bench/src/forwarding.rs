@@ -25,6 +25,8 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(4);
 const SETTLED: Duration = Duration::from_secs(2);
 const JOINS: usize = 40;
+/// Between two joins: longer than a publisher is spared a second keyframe.
+const JOIN_APART: Duration = Duration::from_millis(600);
 /// Pairs whose memory is measured, and those that come before.
 const PAIRS: usize = 40;
 const PAIRS_BEFORE: usize = 10;
@@ -216,6 +218,7 @@ async fn joins(bench: &Bench<'_>) -> Result<Measured> {
     let mut samples = Samples::default();
     (bench.told)("viewers that join");
     for _ in 0..bench.samples(JOINS) {
+        tokio::time::sleep(JOIN_APART).await;
         let one = Order::View {
             count: 1,
             whole: true,
@@ -230,9 +233,10 @@ async fn joins(bench: &Bench<'_>) -> Result<Measured> {
         .target(format!("p50 at most {JOIN_P50_MAX_MS} ms"), holds)
         .method(format!(
             "from a viewer's TCP connect, upgrade, hello, offer, ICE and DTLS to the first packet of a keyframe \
-             of a publisher of {} frames a second, decrypted; one after the other, over loopback, all of \
-             them staying; {}",
+             of a publisher of {} frames a second, decrypted; one after the other, {} ms apart, over loopback, all \
+             of them staying; {}",
             PER_S / 4,
+            JOIN_APART.as_millis(),
             bench.build()
         )))
 }

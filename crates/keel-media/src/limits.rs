@@ -48,6 +48,15 @@ pub const STALL_GAPS: u32 = 4;
 /// A track that was announced and never came is stalled after this.
 pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 
+// Retransmission.
+
+/// What was sent longer ago is not sent again: nobody waits for it. It is held until then.
+pub const RESEND_WITHIN: Duration = ms(1_000);
+/// Packets of a line that are held to be sent again.
+pub const RESENDS_MAX: usize = 512;
+/// What of a line's bytes may be sent again, of a thousand.
+pub const RESENDS_PER_MILLE: u16 = 150;
+
 // Keyframes.
 
 /// Between two requests for one stream; wants in between are one.

@@ -162,7 +162,11 @@ impl Plane {
     }
 
     fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8], out: &mut Outputs) {
-        let Sighting { owner, in_use } = self.demux.sight(path, bytes);
+        let Sighting {
+            owner,
+            in_use,
+            is_check,
+        } = self.demux.sight(path, bytes);
         let id = match owner {
             Owner::Bound(peer) => Some(peer),
             Owner::Claims(peer) => {
@@ -189,6 +193,13 @@ impl Plane {
                 entry.peer.learn(now, path);
             }
             self.drain(now, id, out);
+        } else if is_check
+            && self
+                .peers
+                .get(&id)
+                .is_some_and(|entry| entry.peer.accepts(now, path, bytes))
+        {
+            self.demux.bind(id, path);
         }
         if in_use {
             self.note_path(now, id, path, out);
@@ -256,11 +267,11 @@ impl Plane {
             entry.peer.close(now);
             self.drain(now, id, out);
         }
-        self.forget(id);
+        self.forget(id, out);
     }
 
     /// A peer is gone, with everything that it published or was sent.
-    fn forget(&mut self, id: PeerId) {
+    fn forget(&mut self, id: PeerId, out: &mut Outputs) {
         let Some(entry) = self.peers.remove(&id) else {
             return;
         };
@@ -271,15 +282,15 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track);
+            self.unpublish(track, out);
         }
         for track in self.tracks.values_mut() {
             track.leave(id);
         }
     }
 
-    /// A track is no more; its lines are free.
-    fn unpublish(&mut self, id: TrackId) {
+    /// A track is no more; its lines are free, and whoever it was sent to is told.
+    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -288,9 +299,14 @@ impl Plane {
         }
         for (subscriber, tail) in track.tails() {
             if let Some(entry) = self.peers.get_mut(&subscriber) {
-                entry.peer.lines_mut().free(id, tail);
+                let freed = entry.peer.lines_mut().free(id, tail);
                 entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
+                if freed {
+                    let (peer, lines) = (subscriber, entry.peer.lines().named());
+                    let signal = Signal::Lines { lines };
+                    out.push(Output::Signal { peer, signal });
+                }
             }
         }
     }
@@ -336,7 +352,7 @@ impl Plane {
             Happening::Closed => {
                 let failure = Failure::Closed;
                 out.push(Output::Failed { peer: id, failure });
-                self.forget(id);
+                self.forget(id, out);
             }
         }
     }
@@ -470,12 +486,12 @@ impl Plane {
         if !entry.was_connected && late && entry.peer.is_described() {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
         if !entry.peer.is_alive() {
             let failure = Failure::Closed;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
         if entry.peer.offer_expires().is_some_and(|at| at <= now) {
             self.repeat_offer(now, id, out);

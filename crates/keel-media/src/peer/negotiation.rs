@@ -214,7 +214,7 @@ impl Peer {
         for (mid, kind) in offered.adds {
             let media = self.rtc.media(mid);
             if media.is_some_and(|media| media.direction().is_sending()) {
-                self.lines.add(mid, kind);
+                self.add_line(mid, kind);
             } else {
                 declined.push(kind);
             }
@@ -310,7 +310,7 @@ impl Peer {
             if let Some(media) = self.rtc.media(mid)
                 && media.direction().is_sending()
             {
-                self.lines.add(mid, translate::kind(media.kind()));
+                self.add_line(mid, translate::kind(media.kind()));
             }
         }
     }

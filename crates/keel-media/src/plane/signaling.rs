@@ -112,7 +112,7 @@ impl Plane {
             .map(|(track, _)| *track)
             .collect();
         for track in gone {
-            self.unpublish(track);
+            self.unpublish(track, out);
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {
