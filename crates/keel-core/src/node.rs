@@ -9,6 +9,7 @@ mod config;
 mod conn;
 mod ctx;
 mod handshake;
+mod ice;
 mod injection;
 mod io;
 pub mod media;
@@ -24,6 +25,7 @@ pub use io::{
 };
 pub use pressure::Load;
 
+pub use ice::{HandOut, IceClient, IceServers};
 pub use media::{MediaFact, MediaOrder};
 
 pub(crate) use conn::{Conn, Delivery, Phase, ms};
@@ -306,6 +308,14 @@ impl Node {
                 let kind = "token.expiring".to_owned();
                 if self.conns.is_welcomed(id) {
                     self.conns.tell(id, &Ephemeral { kind, data }.into(), out);
+                }
+            }
+            Due::IceServers => {
+                let participant = self.conns.participant(id);
+                if let (Some(session), Some(participant)) = (self.session_of(id), participant) {
+                    self.with(now, &session, out, |_, ctx| {
+                        ctx.tell_ice_servers(id, &participant);
+                    });
                 }
             }
             Due::Expired => {

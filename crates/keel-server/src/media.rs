@@ -156,6 +156,7 @@ impl Task {
             MediaOrder::Open { peer } => _ = self.open.insert(*peer),
             MediaOrder::Close { peer } => _ = self.open.remove(peer),
             MediaOrder::Signal { .. }
+            | MediaOrder::Settle { .. }
             | MediaOrder::Subscribe { .. }
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }

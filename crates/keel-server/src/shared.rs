@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::Tokens, driver::Event, edge::Edge, health::Health, http::Idempotency, meter::Meter,
-    tails::Tails, tickets::Tickets, tls::Tls,
+    tails::Tails, tickets::Tickets, tls::Tls, whip::Resources,
 };
 
 pub(crate) struct Shared {
@@ -28,6 +28,9 @@ pub(crate) struct Shared {
     pub(crate) conns: AtomicU64,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) idempotency: Idempotency,
+    pub(crate) whip: Arc<Resources>,
+    /// What serves sessions that are opened by WHIP; absent where there is none that takes media.
+    pub(crate) media_backend: Option<String>,
     pub(crate) request_within: std::time::Duration,
     pub(crate) faults: bool,
     pub(crate) probe_page: bool,

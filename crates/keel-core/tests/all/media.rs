@@ -37,7 +37,14 @@ fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     });
     let lines = lines.collect();
     let sdp = "v=0".to_owned();
-    world.send(conn, OfferFrame { peer, sdp, lines });
+    let settled = false;
+    let frame = OfferFrame {
+        peer,
+        sdp,
+        lines,
+        settled,
+    };
+    world.send(conn, frame);
 }
 
 fn told(world: &mut World, fact: MediaFact) {
