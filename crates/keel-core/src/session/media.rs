@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, TrackKind, TrackMuted, TrackName,
-    TrackPublished, TrackUnpublished, UnpublishTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, Role, TrackKind, TrackMuted,
+    TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
 
 use super::{
@@ -245,6 +245,9 @@ impl Session {
         if !offer.lines.iter().all(own) {
             return self.refuse_media(id, "a line carries a track that is not published", ctx);
         }
+        if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
+            return self.refuse_media(id, "who views sends nothing", ctx);
+        }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
             Some(number) if offer.peer == number => {}
@@ -373,6 +376,12 @@ impl Session {
                 ctx.peers.end(stream);
             }
         }
+    }
+
+    /// A participant's transport ends; its tracks stay published, for when it comes back.
+    pub(crate) fn stop_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        self.tell_status(ctx);
     }
 
     /// Who leaves takes its transport and its tracks along.

@@ -130,7 +130,11 @@ impl Camera {
 async fn participants(host: &Host, session: &str) -> usize {
     let path = format!("/v1/sessions/{session}");
     let answer = host.get(&path, &host.admin()).await;
-    answer.json()["participants"].as_array().map_or(0, Vec::len)
+    let body = answer.json();
+    let all = body["participants"].as_array();
+    let here =
+        |all: &Vec<serde_json::Value>| all.iter().filter(|one| one["connected"] == true).count();
+    all.map_or(0, here)
 }
 
 async fn falls_to(host: &Host, session: &str, wanted: usize, within: Duration) -> bool {
