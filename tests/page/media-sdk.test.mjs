@@ -93,12 +93,12 @@ ${this.relay ? `advertise = "127.0.0.1:${this.relay.port}"` : ''}
 /** One whose media goes by a way that can be broken. */
 class RelayedServer extends MediaServer {
   async prepare() {
-    this.relay = await Relay.to(this.port);
+    this.relay = await Relay.start(this.port);
   }
 
   async stop() {
     await super.stop();
-    await this.relay.close();
+    this.relay.close();
   }
 }
 
@@ -279,7 +279,7 @@ for (const [name, holeMs] of [['a_short_black_hole', 1_300], ['a_black_hole_that
       await framesOver(tab, 'own/camera', 60);
       await before_(tab);
       const begun = await tab.evaluate(() => performance.now());
-      own.relay.hole = true;
+      own.relay.block();
       const end = sleep(holeMs);
       await until(tab, () => seen.lost.length > 0);
       const lost = await tab.evaluate(() => seen.lost[0]);
@@ -287,7 +287,7 @@ for (const [name, holeMs] of [['a_short_black_hole', 1_300], ['a_black_hole_that
       assert.notEqual(await tab.evaluate(() => session.status.state), 'live');
       assert.equal(await tab.evaluate(() => session.status.legs.find(({ leg }) => leg === 'signaling').health), 'up');
       const healed = await tab.evaluate(() => performance.now());
-      own.relay.hole = false;
+      own.relay.open();
       await until(tab, () => seen.back.length > 0);
       await flows(tab);
       const [back, picture] = await tab.evaluate((healed) => [seen.back[0], seen.at['own/camera'].find((at) => at > healed) - healed], healed);
