@@ -208,7 +208,9 @@ export class Media {
         return this.#streams.settle(this.#driver.machine.fold.snapshot);
       case 'recovered': return this.#restore();
       case 'fault':
-        return event.fault.code === 'media_refused' ? this.#refused(event.fault.detail?.peer) : undefined;
+        // One that names no transport is about something else.
+        if (event.fault.code === 'media_refused') this.#transports.get(event.fault.detail?.peer)?.refused();
+        return undefined;
       // Nothing is left open; what is published is taken up again, if the session is.
       case 'failed': return this.#retire(Infinity);
     }
@@ -261,6 +263,7 @@ export class Media {
         publications: () => [...this.#publications.values()],
         isNamed: (publication, isCautious) => (isCautious ? publication.confirmed : this.#isAnnounced(publication)),
         receives: () => (this.#receives ? this.#expected() : undefined),
+        isSignaled: () => this.#driver.machine.media?.isSignaled(this.#driver.machine) ?? false,
         lines: (transport, lines) => this.#lines(transport, lines),
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),
@@ -294,11 +297,6 @@ export class Media {
     // Make before break: the ones before have served.
     if (state === 'connected') this.#retire(transport.peer - 1);
     this.#input({ type: 'transport', peer: transport.peer, state });
-  }
-
-  /** The server says no to something that was said of a transport, if it says of which. @param {unknown} peer */
-  #refused(peer) {
-    for (const transport of this.#transports.values()) if (peer === undefined || peer === transport.peer) transport.refused();
   }
 
   /** Closes every transport up to that number. @param {number} last */

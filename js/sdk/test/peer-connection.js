@@ -53,7 +53,10 @@ export class ModelStream {
 
 class Transceiver {
   mid = null;
-  stopped = false;
+
+  stop() {
+    this.direction = 'stopped';
+  }
 
   constructor(kind, direction, track, encodings) {
     this.direction = direction;
@@ -79,10 +82,13 @@ export function peerConnections() {
     report = new Map();
     fragment = 1;
     refuses = undefined;
+    /** What each line is described with. */
+    codecs = '';
     #lines = [];
     #stable = [];
     #mids = 0;
     #restarts = false;
+    #offersRestart = false;
 
     constructor(config) {
       if (ModelConnection.refuses) throw new Error(ModelConnection.refuses);
@@ -131,9 +137,14 @@ export function peerConnections() {
         if (this.signalingState === 'stable') this.#stable = this.#lines.map((line) => line.mid);
         for (const line of this.#lines) line.mid ??= `${(this.#mids += 1) - 1}`;
         if (this.#restarts) this.fragment += 1;
+        this.#offersRestart = this.#restarts;
         this.signalingState = 'have-local-offer';
         this.localDescription = this.#describe('offer');
       }
+    }
+
+    async createAnswer() {
+      return this.#describe('answer');
     }
 
     async setRemoteDescription({ type, sdp }) {
@@ -143,7 +154,7 @@ export function peerConnections() {
       if (type === 'answer') {
         if (this.signalingState !== 'have-local-offer') throw wrong('an answer to nothing');
         const offered = this.#lines.map(({ mid }) => mid);
-        if (JSON.stringify(lines.map(({ mid }) => mid)) !== JSON.stringify(offered)) throw new Error('the m-lines are not those of the offer');
+        if (lines.map(({ mid }) => mid).join() !== offered.join()) throw new Error('the m-lines are not those of the offer');
         this.remoteDescription = { type, sdp };
         return this.#agree();
       }
@@ -201,7 +212,7 @@ export function peerConnections() {
     }
 
     #agree() {
-      this.#restarts = false;
+      if (this.#offersRestart) this.#restarts = false;
       this.signalingState = 'stable';
     }
 
@@ -211,8 +222,8 @@ export function peerConnections() {
     }
 
     #describe(type) {
-      const lines = this.#lines.filter(({ mid }) => mid !== null).map(({ mid, direction, receiver }) => ({ mid, kind: receiver.track.kind, direction }));
-      return { type, sdp: JSON.stringify([...lines.map((line) => ({ ...line, fragment: this.fragment }))]) };
+      const lines = this.#lines.filter(({ mid, direction }) => mid !== null && direction !== 'stopped').map(({ mid, direction, receiver }) => ({ mid, kind: receiver.track.kind, direction }));
+      return { type, sdp: JSON.stringify(lines.map((line) => ({ ...line, fragment: this.fragment, codecs: this.codecs }))) };
     }
   }
   return { ModelConnection, made };
