@@ -143,6 +143,7 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
             "--test",
             "tests/page/sdk.test.mjs",
             "tests/page/media.test.mjs",
+            "tests/page/media-sdk.test.mjs",
         ],
         &env,
     )

@@ -54,10 +54,6 @@ export class ModelStream {
 class Transceiver {
   mid = null;
 
-  stop() {
-    this.direction = 'stopped';
-  }
-
   constructor(kind, direction, track, encodings) {
     this.direction = direction;
     this.encodings = encodings;
@@ -89,6 +85,7 @@ export function peerConnections() {
     #mids = 0;
     #restarts = false;
     #offersRestart = false;
+    #before = [];
 
     constructor(config) {
       if (ModelConnection.refuses) throw new Error(ModelConnection.refuses);
@@ -150,6 +147,11 @@ export function peerConnections() {
     async setRemoteDescription({ type, sdp }) {
       this.#live();
       if (this.refuses) throw new Error(this.refuses);
+      if (type === 'rollback') {
+        if (this.signalingState !== 'have-remote-offer') throw wrong('nothing to roll back');
+        [this.#lines, this.remoteDescription, this.signalingState] = [...this.#before, 'stable'];
+        return;
+      }
       const lines = JSON.parse(sdp);
       if (type === 'answer') {
         if (this.signalingState !== 'have-local-offer') throw wrong('an answer to nothing');
@@ -159,6 +161,7 @@ export function peerConnections() {
         return this.#agree();
       }
       if (this.signalingState === 'have-local-offer') this.#rollBack();
+      this.#before = [[...this.#lines], this.remoteDescription];
       for (const [at, { mid, kind }] of lines.entries()) {
         const known = this.#lines.find((line) => line.mid === mid);
         if (known && this.#lines.filter((line) => line.mid !== null).indexOf(known) !== at) throw new Error('the order of m-lines');
@@ -222,7 +225,7 @@ export function peerConnections() {
     }
 
     #describe(type) {
-      const lines = this.#lines.filter(({ mid, direction }) => mid !== null && direction !== 'stopped').map(({ mid, direction, receiver }) => ({ mid, kind: receiver.track.kind, direction }));
+      const lines = this.#lines.filter(({ mid }) => mid !== null).map(({ mid, direction, receiver }) => ({ mid, kind: receiver.track.kind, direction }));
       return { type, sdp: JSON.stringify(lines.map((line) => ({ ...line, fragment: this.fragment, codecs: this.codecs }))) };
     }
   }

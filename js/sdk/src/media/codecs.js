@@ -2,7 +2,7 @@
 // each with their repair streams, is twice as long, and a description of a room is to fit into a frame.
 
 /** Repair by other means than retransmission, packets without fragmentation, and profiles that no camera has. */
-const IS_SPARE = /^video\/(?:red|ulpfec|flexfec)|packetization-mode=0|VP9 .*profile-id=[1-9]|AV1 .*profile=[1-9]/;
+const IS_SPARE = /^video\/(?:red|ulpfec|flexfec)|packetization-mode=0|profile-level-id=f4|VP9 .*profile-id=[1-9]|AV1 .*profile=[1-9]/;
 
 /**
  * The codecs to offer for a kind; undefined where the browser's own list stands.

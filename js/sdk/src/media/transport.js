@@ -45,6 +45,8 @@ export class Transport {
   #needed = true;
   /** Lines to receive on are to be brought along. */
   #brings = true;
+  /** No more lines are taken. */
+  #isFull = false;
   /** Offers of ours that will be answered. */
   #unanswered = 0;
   #refusals = 0;
@@ -210,7 +212,7 @@ export class Transport {
     const sdp = this.#pc.localDescription?.sdp;
     if (this.#closed || sdp === undefined) return;
     this.#unanswered += 1;
-    const isSettled = !this.#owner.receives();
+    const isSettled = this.#isFull || !this.#owner.receives();
     this.#owner.say({ type: 'offer', peer: this.peer, sdp, lines: this.#sends(), ...(isSettled && { settled: true }) });
     const { timers } = this.#owner;
     timers.clearTimeout(this.#timer);
@@ -244,20 +246,23 @@ export class Transport {
     const before = new Set(this.#transceivers());
     await pc.setRemoteDescription({ type: 'offer', sdp });
     await this.#described();
-    const added = this.#transceivers().filter((line) => !before.has(line));
-    for (const line of added) prefer(line);
+    for (const line of this.#transceivers()) if (!before.has(line)) prefer(line);
     if (!this.#owner.receives()) this.#receiveNothing();
     const large = this.#tooLarge((await pc.createAnswer()).sdp);
-    if (large !== undefined) {
-      // Declined: what there is room for goes on.
-      for (const line of added) line.stop();
-      this.#owner.fault(mediaFailed(large, { peer: this.peer }));
-    }
+    if (large !== undefined) return this.#takeNoMore(large);
     this.#carries(lines);
     await pc.setLocalDescription();
     const answer = pc.localDescription?.sdp;
     if (this.#closed || answer === undefined) return;
     this.#owner.say({ type: 'answer', peer: this.peer, sdp: answer, lines: this.#sends() });
+    return this.#offer();
+  }
+
+  /** There is no room for more lines: what there is goes on, and the server is told not to offer any. @param {string} why */
+  async #takeNoMore(why) {
+    await this.#pc.setRemoteDescription({ type: 'rollback' });
+    if (!this.#isFull) this.#owner.fault(mediaFailed(why, { peer: this.peer }));
+    this.#isFull = this.#needed = true;
     return this.#offer();
   }
 
