@@ -105,6 +105,12 @@ impl Forward {
         self.kind == Kind::Video && !is_there
     }
 
+    /// What is sent begins anew: with a keyframe, behind what was sent last.
+    pub(crate) fn begin_anew(&mut self) {
+        self.wanted = self.layer();
+        self.source = None;
+    }
+
     /// The layer that is sent, or is to be.
     pub(crate) fn layer(&self) -> Option<Layer> {
         self.wanted

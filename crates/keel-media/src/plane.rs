@@ -16,6 +16,8 @@ use std::{
 
 pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 
+use str0m::media::Mid;
+
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
@@ -141,6 +143,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -255,11 +258,11 @@ impl Plane {
             entry.peer.close(now);
             self.drain(now, id, out);
         }
-        self.forget(id);
+        self.forget(id, out);
     }
 
     /// A peer is gone, with everything that it published or was sent.
-    fn forget(&mut self, id: PeerId) {
+    fn forget(&mut self, id: PeerId, out: &mut Outputs) {
         let Some(entry) = self.peers.remove(&id) else {
             return;
         };
@@ -270,15 +273,15 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track);
+            self.unpublish(track, out);
         }
         for track in self.tracks.values_mut() {
             track.leave(id);
         }
     }
 
-    /// A track is no more; its lines are free.
-    fn unpublish(&mut self, id: TrackId) {
+    /// A track is no more; its lines are free, and whoever was sent it is told so.
+    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -286,9 +289,15 @@ impl Plane {
             self.timers.remove(&(at, Timer::Track(id)));
         }
         for (subscriber, tail) in track.tails() {
-            if let Some(entry) = self.peers.get_mut(&subscriber) {
-                entry.peer.lines_mut().free(id, tail);
-                entry.wants.retain(|want| *want != id);
+            let Some(entry) = self.peers.get_mut(&subscriber) else {
+                continue;
+            };
+            entry.wants.retain(|want| *want != id);
+            if entry.peer.lines_mut().free(id, tail) {
+                let lines = self.lines_of(subscriber);
+                let signal = Signal::Lines { lines };
+                let peer = subscriber;
+                out.push(Output::Signal { peer, signal });
             }
         }
     }
@@ -334,7 +343,7 @@ impl Plane {
             Happening::Closed => {
                 let failure = Failure::Closed;
                 out.push(Output::Failed { peer: id, failure });
-                self.forget(id);
+                self.forget(id, out);
             }
         }
     }
@@ -377,6 +386,24 @@ impl Plane {
             .collect();
         for track in concerned {
             self.want_keyframe(now, track, None);
+        }
+    }
+
+    /// A peer has no use of what it is sent on some lines.
+    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
+        for mid in mids.iter().take(limits::LINES_MAX) {
+            let mid = Mid::from(mid.as_str());
+            let Some(entry) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(track) = entry.peer.lines().track(mid) else {
+                continue;
+            };
+            if anew && let Some(of) = self.tracks.get_mut(&track) {
+                entry.peer.lines_mut().forget_payload_type(mid);
+                of.begin_anew(id, now);
+            }
+            self.want_keyframe(now, track, Some(id));
         }
     }
 
@@ -467,12 +494,12 @@ impl Plane {
         if !entry.was_connected && late && entry.peer.is_described() {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
         if !entry.peer.is_alive() {
             let failure = Failure::Closed;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
         let expired = entry.peer.offer_expires().is_some_and(|at| at <= now);
         if expired {

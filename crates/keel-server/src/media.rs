@@ -160,6 +160,7 @@ impl Task {
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }
             | MediaOrder::Restart { .. }
+            | MediaOrder::Refresh { .. }
             | MediaOrder::Resume { .. } => {}
         }
         let input = translate::input(order);

@@ -101,6 +101,13 @@ impl Lines {
         self.table.values().filter(flows).count()
     }
 
+    /// What is sent on a line begins anew.
+    pub(crate) fn forget_payload_type(&mut self, mid: Mid) {
+        if let Some(sent) = self.table.get_mut(&mid) {
+            sent.pt = None;
+        }
+    }
+
     /// What was negotiated may have changed.
     pub(super) fn forget_payload_types(&mut self) {
         for sent in self.table.values_mut() {

@@ -123,7 +123,7 @@ impl Plane {
             .map(|(track, _)| *track)
             .collect();
         for track in gone {
-            self.unpublish(track);
+            self.unpublish(track, out);
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {
@@ -198,7 +198,7 @@ impl Plane {
         !placed.is_empty()
     }
 
-    fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
+    pub(super) fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
         let entry = self.peers.get(&id);
         entry
             .map(|entry| entry.peer.lines().named())
