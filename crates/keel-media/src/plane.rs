@@ -16,6 +16,8 @@ use std::{
 
 pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 
+use str0m::media::Mid;
+
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
@@ -149,6 +151,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -403,6 +406,24 @@ impl Plane {
             .collect();
         for track in concerned {
             self.want_keyframe(now, track, None);
+        }
+    }
+
+    /// A peer has no use of what it is sent on some lines.
+    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
+        for mid in mids.iter().take(limits::LINES_MAX) {
+            let mid = Mid::from(mid.as_str());
+            let Some(entry) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(track) = entry.peer.lines().track(mid) else {
+                continue;
+            };
+            if anew && let Some(of) = self.tracks.get_mut(&track) {
+                entry.peer.lines_mut().forget_payload_type(mid);
+                of.begin_anew(id, now);
+            }
+            self.want_keyframe(now, track, Some(id));
         }
     }
 

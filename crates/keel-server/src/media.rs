@@ -80,6 +80,7 @@ impl Orders {
             | MediaOrder::Unsubscribe { peer, .. }
             | MediaOrder::Restart { peer }
             | MediaOrder::Resume { peer }
+            | MediaOrder::Refresh { peer, .. }
             | MediaOrder::Settle { peer } => peer,
         };
         tracing::warn!("the media plane is behind: a transport is given up");
@@ -205,6 +206,7 @@ impl Task {
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }
             | MediaOrder::Restart { .. }
+            | MediaOrder::Refresh { .. }
             | MediaOrder::Resume { .. } => {}
         }
         let input = translate::input(order);

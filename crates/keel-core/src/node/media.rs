@@ -105,6 +105,15 @@ pub enum MediaOrder {
         /// About which.
         peer: PeerId,
     },
+    /// What is sent to a peer on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// To whom.
+        peer: PeerId,
+        /// The lines' mids.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there is to begin anew.
+        anew: bool,
+    },
     /// Close a transport.
     Close {
         /// Which.

@@ -46,7 +46,7 @@ impl Session {
             ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),
             ClientFrame::Answer(answer) => self.media_answer(participant, answer, ctx),
             ClientFrame::Candidate(frame) => self.media_candidate(participant, frame, ctx),
-            ClientFrame::Refresh(_) => {}
+            ClientFrame::Refresh(frame) => self.media_refresh(id, participant, frame, ctx),
             ClientFrame::Hello(_)
             | ClientFrame::Auth(_)
             | ClientFrame::Beat(_)

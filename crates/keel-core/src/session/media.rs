@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, Role, TrackKind, TrackMuted,
-    TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, RefreshFrame, Role, TrackKind,
+    TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
+
+use serde_json::{Value, json};
 
 use super::{
     Life, Session,
@@ -66,6 +68,11 @@ impl Media {
         self.peers.is_empty()
     }
 
+    /// Whether media may flow.
+    pub(super) fn is_connected(&self) -> bool {
+        self.peers.values().any(|peer| peer.connected)
+    }
+
     /// The number by which a participant knows its transport.
     pub(super) fn number(&self, participant: &ParticipantId) -> Option<u32> {
         Some(self.peers.get(participant)?.number)
@@ -76,16 +83,21 @@ impl Media {
         if self.peers.is_empty() {
             return None;
         }
-        let stalled = self
-            .tracks
-            .values()
-            .find_map(|track| track.stalled.as_ref());
-        Some(match stalled {
-            Some((_, fault)) => LegState::Degraded {
-                fault: fault.clone(),
-            },
-            None => LegState::Up,
-        })
+        let mut stalled = self.tracks.iter().filter_map(|(key, track)| {
+            let (since, fault) = track.stalled.as_ref()?;
+            Some((*since, key, fault))
+        });
+        let Some((_, _, first)) = stalled.clone().min_by_key(|(since, ..)| *since) else {
+            return Some(LegState::Up);
+        };
+        let named = stalled.by_ref().take(limits::STALLED_NAMED_MAX);
+        let named: Vec<Value> = named
+            .map(|(_, (participant, track), _)| {
+                json!({ "participant": participant, "track": track })
+            })
+            .collect();
+        let fault = Box::new(first.as_ref().clone().detail("stalled", named));
+        Some(LegState::Degraded { fault })
     }
 
     fn peer_of(&self, id: PeerId) -> Option<(&ParticipantId, &Peer)> {
@@ -229,10 +241,10 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) {
         if self.media_rule(ctx).is_none() {
-            return self.refuse_media(id, "this backend takes no media", ctx);
+            return self.refuse_offer(id, &offer, "this backend takes no media", ctx);
         }
         if self.life != Life::Open {
-            return self.refuse_media(id, "the session is not open", ctx);
+            return self.refuse_offer(id, &offer, "the session is not open", ctx);
         }
         let own = |line: &MediaLine| {
             let of = line.participant.as_ref();
@@ -243,10 +255,11 @@ impl Session {
                     .contains_key(&(participant.clone(), line.track.clone()))
         };
         if !offer.lines.iter().all(own) {
-            return self.refuse_media(id, "a line carries a track that is not published", ctx);
+            let why = "a line carries a track that is not published";
+            return self.refuse_offer(id, &offer, why, ctx);
         }
         if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
-            return self.refuse_media(id, "who views sends nothing", ctx);
+            return self.refuse_offer(id, &offer, "who views sends nothing", ctx);
         }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
@@ -305,6 +318,25 @@ impl Session {
         );
     }
 
+    /// What a participant is sent does not arrive, or cannot be shown. The plane asks publishers for
+    /// keyframes no oftener for it than it does anyway.
+    pub(super) fn media_refresh(
+        &self,
+        id: ConnId,
+        participant: &ParticipantId,
+        frame: RefreshFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if frame.mids.len() > limits::REFRESH_LINES_MAX {
+            return self.refuse_media(id, "a refresh names too many lines", ctx);
+        }
+        let peer = self.media.peers.get(participant);
+        if let Some(peer) = peer.filter(|peer| peer.number == frame.peer) {
+            let (peer, mids, anew) = (peer.id, frame.mids, frame.anew);
+            ctx.order(MediaOrder::Refresh { peer, mids, anew });
+        }
+    }
+
     /// To the transport that is meant, if it still is the participant's.
     fn pass_signal(
         &self,
@@ -322,13 +354,22 @@ impl Session {
         }
     }
 
+    /// What the session does not take, it does not take the next time: the transport is named.
+    fn refuse_offer(&self, id: ConnId, offer: &OfferFrame, why: &str, ctx: &mut Ctx<'_>) {
+        let fault = self.media_refusal(why, ctx).detail("peer", offer.peer);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
     fn refuse_media(&self, id: ConnId, why: &str, ctx: &mut Ctx<'_>) {
-        let fault = ctx
-            .fault_of(Code::MediaRefused, Origin::Client)
+        let fault = self.media_refusal(why, ctx);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
+    fn media_refusal(&self, why: &str, ctx: &mut Ctx<'_>) -> Fault {
+        ctx.fault_of(Code::MediaRefused, Origin::Client)
             .session(&self.id)
             .leg(Leg::Media)
-            .message(why);
-        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+            .message(why)
     }
 
     // Transports.
@@ -368,6 +409,7 @@ impl Session {
         };
         ctx.peers.close(peer.id);
         ctx.order(MediaOrder::Close { peer: peer.id });
+        self.plan_beats(ctx);
         for ((of, _), track) in &mut self.media.tracks {
             if of == participant
                 && let Some(stream) = track.stream.take()

@@ -124,7 +124,7 @@ impl Session {
             peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();
-        let busy = self.is_busy();
+        let busy = self.is_watched();
         let now = ctx.now.mono;
         let Some(conn) = ctx.conns.get_mut(id) else {
             return;
@@ -164,7 +164,7 @@ impl Session {
     }
 
     pub(super) fn beat_plan(&self) -> BeatPlan {
-        let (every, suspect) = if self.is_busy() {
+        let (every, suspect) = if self.is_watched() {
             (limits::BEAT_BUSY, limits::SUSPECT_BUSY)
         } else {
             (limits::BEAT_IDLE, limits::SUSPECT_IDLE)

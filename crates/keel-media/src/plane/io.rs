@@ -109,6 +109,16 @@ pub enum Input {
         /// Of this track.
         track: TrackId,
     },
+    /// What a peer is sent on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// Who.
+        peer: PeerId,
+        /// The lines' mids; those that carry nothing are passed over.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there begins anew with one, and with what was
+        /// negotiated looked up again.
+        anew: bool,
+    },
     /// A transport is no longer wanted.
     Close {
         /// Which.

@@ -188,7 +188,7 @@ impl Plane {
         !placed.is_empty()
     }
 
-    fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
+    pub(super) fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
         let entry = self.peers.get(&id);
         entry
             .map(|entry| entry.peer.lines().named())

@@ -30,6 +30,11 @@ pub(super) fn input(order: MediaOrder) -> Input {
         },
         MediaOrder::Restart { peer } => Input::Restart { peer: of(peer) },
         MediaOrder::Resume { peer } => Input::Resume { peer: of(peer) },
+        MediaOrder::Refresh { peer, mids, anew } => Input::Refresh {
+            peer: of(peer),
+            mids,
+            anew,
+        },
         MediaOrder::Close { peer } => Input::Close { peer: of(peer) },
     }
 }

@@ -24,6 +24,7 @@ impl Session {
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.connected = true;
                 }
+                self.plan_beats(ctx);
                 self.tell_status(ctx);
             }
             MediaFact::Reachable { peer, reachable } => {
