@@ -343,6 +343,11 @@ function setUpButtons() {
   $('use-camera').addEventListener('click', () => source('camera'));
   $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.publication.muted).then(changed, (error) => put($('source-note'), error.message)));
   $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
+  $('speak').addEventListener('click', () => page.stage?.speak().then(changed, (error) => put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message)));
+  $('hear').addEventListener('click', () => {
+    page.stage?.hear(!page.stage.isHeard);
+    changed();
+  });
   $('say').addEventListener('submit', (event) => {
     event.preventDefault();
     const text = $('text').value;
