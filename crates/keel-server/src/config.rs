@@ -3,6 +3,7 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod advertised;
 mod backend;
 mod error;
 mod load;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use advertised::Advertised;
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
 pub use load::Source;
@@ -244,8 +246,9 @@ pub struct Faults {
 pub struct Media {
     /// Address and port of media (UDP). Absent means that this server takes no media.
     pub listen: Option<SocketAddr>,
-    /// The address that clients are told, where it is another one: behind NAT, in a container.
-    pub advertise: Option<IpAddr>,
+    /// The address, and the port if need be, that clients are told where it is another one: behind
+    /// NAT, in a container.
+    pub advertise: Option<Advertised>,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.
     pub ice_lite: bool,
