@@ -250,7 +250,9 @@ impl Task {
             Some((line.mid, (participant, line.track)))
         });
         transport.names = named.collect();
-        let waiting = std::mem::take(&mut transport.unnamed);
+        // A picture that waited begins with its keyframe: what is before it is of another track, which
+        // was on the line until now.
+        let waiting = transport.take_named();
         for frame in waiting {
             self.came(peer, frame);
         }

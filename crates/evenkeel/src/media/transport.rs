@@ -9,7 +9,7 @@ use std::{
 };
 
 use keel_media::{
-    Path, Protocol,
+    Kind, Path, Protocol,
     client::{Client, Frame, Output, SourceId},
 };
 use keel_wire::{ParticipantId, TrackName};
@@ -119,6 +119,24 @@ impl Transport {
             self.unnamed.pop_front();
         }
         fits
+    }
+
+    /// Frames whose line has a name by now, each line's from its last keyframe on.
+    pub(super) fn take_named(&mut self) -> Vec<Frame> {
+        let (named, unnamed): (Vec<_>, _) = std::mem::take(&mut self.unnamed)
+            .into_iter()
+            .partition(|frame| self.names.contains_key(&frame.mid));
+        self.unnamed = unnamed.into();
+        let from_key = |nth: usize, frame: &Frame| {
+            let rest = named.get(nth..).unwrap_or_default();
+            let mut later = rest.iter().skip(1).filter(|of| of.mid == frame.mid);
+            let mut before = named.iter().take(nth + 1).filter(|of| of.mid == frame.mid);
+            let is_sound = frame.kind == Kind::Audio;
+            is_sound || (before.any(|of| of.key) && !later.any(|of| of.key))
+        };
+        let kept = named.iter().enumerate();
+        let kept = kept.filter(|(nth, frame)| from_key(*nth, frame));
+        kept.map(|(_, frame)| frame.clone()).collect()
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
