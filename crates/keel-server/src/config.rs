@@ -70,8 +70,8 @@ pub struct Listen {
     pub per_address: usize,
     /// Connections at once that have not shown a token; further upgrades are answered 503.
     pub max_unauthenticated: usize,
-    /// Serves the probe page at `/`.
-    pub probe_page: bool,
+    /// Serves the playground at `/`: a page that connects.
+    pub playground: bool,
     /// How long a shutdown may take until what is left is cut off.
     pub drain_within_s: u64,
     /// Ends the process when its runtime has stood still for so long, so that a supervisor can
@@ -114,7 +114,7 @@ impl Default for Listen {
             max_connections: 20_000,
             per_address: 1_024,
             max_unauthenticated: limits::HANDSHAKES_MAX,
-            probe_page: false,
+            playground: false,
             drain_within_s: 30,
             abort_after_s: None,
             tls: None,

@@ -44,7 +44,7 @@ use crate::{
     watchdog::Watchdog,
 };
 
-use assemble::{node_config, providers};
+use assemble::{node_config, offered, providers};
 
 /// How long a drain may take beyond what it was given.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -260,7 +260,10 @@ impl Server {
             idempotency: http::Idempotency::default(),
             request_within: self.config.request_within(),
             faults: self.config.faults.enabled,
-            probe_page: listen_config.probe_page,
+            playground: listen_config.playground,
+            backends: offered(&self.config),
+            default_backend: self.config.default_backend(),
+            takes_media: self.media.is_some(),
             fence: store.fence(),
             tls: self.tls,
         });
