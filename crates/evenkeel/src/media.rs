@@ -109,7 +109,8 @@ pub struct Stats {
     pub transports: Vec<TransportStats>,
     /// Transports that were opened so far.
     pub opened: u32,
-    /// Frames that came over a transport after another had taken over, and were dropped.
+    /// Frames that came over a transport after another had taken over, or on a line that another track had
+    /// been put on, and were dropped.
     pub superseded: u64,
     /// Frames that came on lines of which the server had not said what is on them, and were dropped.
     pub unnamed: u64,

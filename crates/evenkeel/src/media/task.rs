@@ -249,10 +249,7 @@ impl Task {
             let participant = line.participant.or_else(|| me.clone())?;
             Some((line.mid, (participant, line.track)))
         });
-        transport.names = named.collect();
-        // A picture that waited begins with its keyframe: what is before it is of another track, which
-        // was on the line until now.
-        let waiting = transport.take_named();
+        let waiting = transport.name(named.collect());
         for frame in waiting {
             self.came(peer, frame);
         }
@@ -360,6 +357,10 @@ impl Task {
             }
             return;
         };
+        if !transport.begins(&frame) {
+            self.stats.superseded += 1;
+            return;
+        }
         let received = Received {
             participant,
             track,
