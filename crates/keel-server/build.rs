@@ -50,7 +50,9 @@ fn is_module(path: &Path) -> bool {
 fn files(folder: &Path, served: &str) -> Vec<(String, PathBuf)> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut entries: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     entries.sort();
     let mut found = Vec::new();
     for path in entries {
@@ -73,12 +75,18 @@ fn read(path: &Path) -> String {
 
 /// What `docs/faults.md` says of each code: what happened, what is done about it, what one can do.
 fn faults(text: &str) -> String {
-    let parts = ["**What happened.**", "**What Evenkeel does.**", "**What you can do.**"];
+    let parts = [
+        "**What happened.**",
+        "**What Evenkeel does.**",
+        "**What you can do.**",
+    ];
     let mut sections = Vec::new();
     for section in text.split("\n### `").skip(1) {
         let (code, rest) = section.split_once('`').expect("a code ends");
         let said = parts.map(|part| {
-            let from = rest.find(part).unwrap_or_else(|| panic!("{code}: no {part}"));
+            let from = rest
+                .find(part)
+                .unwrap_or_else(|| panic!("{code}: no {part}"));
             let from = rest.get(from + part.len()..).expect("text follows");
             let to = from.find("\n- ").unwrap_or(from.len());
             let words = from.get(..to).expect("found there").split_whitespace();

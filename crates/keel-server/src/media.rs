@@ -176,11 +176,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(
-        mut self,
-        mut orders: mpsc::Receiver<MediaOrder>,
-        closing: CancellationToken,
-    ) {
+    async fn run(mut self, mut orders: mpsc::Receiver<MediaOrder>, closing: CancellationToken) {
         loop {
             let due = self.plane.deadline().map(|deadline| deadline.at);
             tokio::select! {

@@ -9,8 +9,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Tokens, driver::Event, edge::Edge, health::Health, http::{Idempotency, Offered}, meter::Meter,
-    tails::Tails, tickets::Tickets, tls::Tls,
+    auth::Tokens,
+    driver::Event,
+    edge::Edge,
+    health::Health,
+    http::{Idempotency, Offered},
+    meter::Meter,
+    tails::Tails,
+    tickets::Tickets,
+    tls::Tls,
 };
 
 pub(crate) struct Shared {

@@ -85,9 +85,18 @@ mod tests {
     /// Whatever a module imports is another that is served.
     #[test]
     fn no_module_imports_what_is_not_served() {
-        for (path, text) in ASSETS.iter().filter(|(path, _)| kind(path).contains("script")) {
-            for (_, rest) in text.match_indices("from '").map(|(at, _)| text.split_at(at + 6)) {
-                let Some(target) = rest.split('\'').next().filter(|to| to.starts_with(['.', '/']))
+        for (path, text) in ASSETS
+            .iter()
+            .filter(|(path, _)| kind(path).contains("script"))
+        {
+            for (_, rest) in text
+                .match_indices("from '")
+                .map(|(at, _)| text.split_at(at + 6))
+            {
+                let Some(target) = rest
+                    .split('\'')
+                    .next()
+                    .filter(|to| to.starts_with(['.', '/']))
                 else {
                     continue;
                 };
@@ -117,7 +126,9 @@ mod tests {
         let words: serde_json::Value = serde_json::from_str(text).expect("JSON");
         for code in Code::ALL {
             let said = words[code.name()].as_array().expect(code.name());
-            let whole = said.iter().all(|part| part.as_str().is_some_and(|s| s.len() > 10));
+            let whole = said
+                .iter()
+                .all(|part| part.as_str().is_some_and(|s| s.len() > 10));
             assert!(said.len() == 3 && whole, "{code}: {said:?}");
         }
     }
@@ -125,17 +136,23 @@ mod tests {
     /// A page without a line of script or style of its own can have a policy that allows none.
     #[test]
     fn the_page_has_nothing_inline_a21() {
-        let (_, html) = ASSETS.iter().find(|(path, _)| *path == "/").expect("the page");
+        let (_, html) = ASSETS
+            .iter()
+            .find(|(path, _)| *path == "/")
+            .expect("the page");
         for inline in ["<style", "style=", " on", "javascript:"] {
             let found = html.match_indices(inline).any(|(at, _)| {
-                inline != " on" || html.get(at + 3..).is_some_and(|rest| {
-                    rest.split('=').next().is_some_and(|name| {
-                        name.len() < 16 && name.chars().all(|c| c.is_ascii_lowercase())
+                inline != " on"
+                    || html.get(at + 3..).is_some_and(|rest| {
+                        rest.split('=').next().is_some_and(|name| {
+                            name.len() < 16 && name.chars().all(|c| c.is_ascii_lowercase())
+                        })
                     })
-                })
             });
             assert!(!found, "{inline:?} in the page");
         }
-        assert!(html.matches("<script").count() == html.matches("<script type=\"module\" src=").count());
+        assert!(
+            html.matches("<script").count() == html.matches("<script type=\"module\" src=").count()
+        );
     }
 }
