@@ -27,6 +27,9 @@ def free_port():
 class Server:
     """Started with `with`; its process is ended with it."""
 
+    def __init__(self, more=""):
+        self.more = more
+
     def __enter__(self):
         assert BINARY.exists(), f"there is no {BINARY}: build it, or set EVENKEEL_BIN"
         self.folder = tempfile.TemporaryDirectory(prefix="evenkeel-media-")
@@ -51,6 +54,7 @@ file = "{folder}/key"
 kind = "passthrough"
 [backends.room]
 kind = "room"
+{self.more}
 """)
         env = {name: value for name, value in os.environ.items() if not name.startswith("EVENKEEL_")}
         self.log = open(folder / "server.log", "ab")

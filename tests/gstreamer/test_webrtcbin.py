@@ -2,7 +2,10 @@
 
 import ctypes
 import os
+import re
+import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -28,7 +31,8 @@ PUBLISHES = (
     "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 "
     f"! vp8enc deadline=1 keyframe-max-dist=60 ! rtpvp8pay ! {CAPS} ! rtc."
 )
-PLAYS = "webrtcbin name=rtc bundle-policy=max-bundle"
+# With one element alone there would be no pipeline around it.
+PLAYS = "webrtcbin name=rtc bundle-policy=max-bundle fakesrc num-buffers=1 ! fakesink"
 
 
 def allow_loopback(rtc):
@@ -38,6 +42,28 @@ def allow_loopback(rtc):
     gobject.g_object_get(ctypes.c_void_p(hash(rtc)), b"ice-agent", ctypes.byref(agent), None)
     gobject.g_signal_emit_by_name(agent, b"add-local-ip-address", b"127.0.0.1", ctypes.byref(done))
     assert done.value, "loopback is not taken"
+
+
+def elements(of):
+    iterator, all_of = of.iterate_recurse(), []
+    while True:
+        result, element = iterator.next()
+        if result != Gst.IteratorResult.OK:
+            return all_of
+        all_of.append(element)
+
+
+def certificate():
+    """A certificate with a key of ECDSA, as PEM."""
+    command = "openssl req -x509 -nodes -days 2 -subj /CN=test -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+    with tempfile.NamedTemporaryFile() as key:
+        made = subprocess.run([*command.split(), "-keyout", key.name], capture_output=True, check=True)
+        return made.stdout.decode() + Path(key.name).read_text()
+
+
+def fingerprint(pem):
+    told = subprocess.run("openssl x509 -noout -fingerprint -sha256".split(), input=pem, capture_output=True, check=True, text=True)
+    return told.stdout.strip().split("=")[1]
 
 
 class Pipeline:
@@ -68,15 +94,34 @@ class Pipeline:
         """The offer once ICE has gathered everything."""
         # A source must have caps before there is anything to offer.
         self.pipeline.get_state(int(PATIENCE * Gst.SECOND))
-        promise = Gst.Promise.new()
-        self.rtc.emit("create-offer", None, promise)
-        promise.wait()
-        reply = promise.get_reply()  # it owns the offer
+        # The first makes the transports, whose certificates are of RSA; the server takes those of
+        # ECDSA alone, as browsers make them.
+        self.create_offer()
+        pem, name = certificate(), f"ecdsa-{id(self)}"
+        for element in elements(self.rtc):
+            factory = element.get_factory()
+            if factory and factory.get_name() == "dtlssrtpdec":
+                # It listens to its connection from when it begins.
+                element.set_state(Gst.State.NULL)
+                element.set_property("pem", pem)
+                element.set_property("connection-id", name)
+                element.sync_state_with_parent()
+            if factory and factory.get_name() == "dtlssrtpenc":
+                element.set_property("connection-id", name)
+        reply = self.create_offer()  # it owns the offer
         offer = reply.get_value("offer")
         self.rtc.emit("set-local-description", offer, Gst.Promise.new())
         gathered = GstWebRTC.WebRTCICEGatheringState.COMPLETE
         self.until(lambda: self.rtc.get_property("ice-gathering-state") == gathered, "candidates")
-        return self.rtc.get_property("local-description").sdp.as_text()
+        # It still names the certificate that it made itself.
+        sdp = self.rtc.get_property("local-description").sdp.as_text()
+        return re.sub(r"a=fingerprint:\S+ \S+", f"a=fingerprint:sha-256 {fingerprint(pem)}", sdp)
+
+    def create_offer(self):
+        promise = Gst.Promise.new()
+        self.rtc.emit("create-offer", None, promise)
+        promise.wait()
+        return promise.get_reply()
 
     def answered(self, sdp):
         _, message = GstSdp.SDPMessage.new_from_text(sdp)

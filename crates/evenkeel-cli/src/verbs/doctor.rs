@@ -142,6 +142,6 @@ fn show(report: &Report, json: bool) {
         let next = finding.next.as_ref();
         let next = next.map_or_else(String::new, |next| format!("; {next}"));
         let says = terminal::plain(&format!("{}{next}", finding.says));
-        terminal::say_as(tone, &format!("{word}  {:<14} {says}", finding.check));
+        terminal::print_as(tone, &format!("{word}  {:<14} {says}", finding.check));
     }
 }

@@ -31,7 +31,10 @@ pub(super) fn examine(config: &Config, report: &mut Report) {
 
 fn data(path: &Path, report: &mut Report) {
     // What is not there yet is made where the nearest directory above it is.
-    let Some(there) = path.ancestors().find(|dir| dir.exists() || dir.as_os_str().is_empty()) else {
+    let Some(there) = path
+        .ancestors()
+        .find(|dir| dir.exists() || dir.as_os_str().is_empty())
+    else {
         return report.ok("data", format!("{} will be made", path.display()));
     };
     let there = if there.as_os_str().is_empty() {
@@ -66,7 +69,10 @@ fn data(path: &Path, report: &mut Report) {
         );
     } else {
         let there = path.display();
-        report.ok("data", format!("{there} can be written, {mib} MiB are free"));
+        report.ok(
+            "data",
+            format!("{there} can be written, {mib} MiB are free"),
+        );
     }
 }
 
@@ -85,10 +91,7 @@ fn keys(config: &Config, report: &mut Report) {
         sound &= secret("keys", path, report);
     }
     if sound && dir.exists() {
-        report.ok(
-            "keys",
-            format!("{} is its owner's alone", dir.display()),
-        );
+        report.ok("keys", format!("{} is its owner's alone", dir.display()));
     }
     for key in &config.auth.keys {
         if fs::metadata(&key.file).is_err() {

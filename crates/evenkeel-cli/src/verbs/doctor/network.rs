@@ -53,7 +53,9 @@ async fn http(config: &Config, report: &mut Report) -> bool {
             "http",
             format!("{address} cannot be listened on: {error}"),
             match error.kind() {
-                io::ErrorKind::PermissionDenied => "take a port above 1023, or give CAP_NET_BIND_SERVICE",
+                io::ErrorKind::PermissionDenied => {
+                    "take a port above 1023, or give CAP_NET_BIND_SERVICE"
+                }
                 _ => "set `server.listen` to an address of this machine",
             },
         ),
@@ -71,7 +73,9 @@ async fn answers(address: SocketAddr) -> bool {
         let bytes = stream.read(&mut answer).await?;
         Ok::<_, io::Error>(answer[..bytes].starts_with(b"HTTP/1.1 200"))
     };
-    timeout(WITHIN, asked).await.is_ok_and(|is| is.unwrap_or(false))
+    timeout(WITHIN, asked)
+        .await
+        .is_ok_and(|is| is.unwrap_or(false))
 }
 
 /// An address by which a listener on any address is reached from here.
@@ -93,7 +97,10 @@ fn media_ports(listen: SocketAddr, runs: bool, report: &mut Report) {
         match bound {
             Ok(()) => report.ok("media", format!("{listen} is free ({protocol})")),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && runs => {
-                report.ok("media", format!("{listen} is in use by the server ({protocol})"));
+                report.ok(
+                    "media",
+                    format!("{listen} is in use by the server ({protocol})"),
+                );
             }
             Err(error) if protocol == "tcp" => report.warn(
                 "media",
@@ -141,7 +148,9 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
         return report.warn(
             "address",
             format!("{advertised} is no address of this machine"),
-            format!("see that UDP port {port} of {advertised} is forwarded to this one, port for port"),
+            format!(
+                "see that UDP port {port} of {advertised} is forwarded to this one, port for port"
+            ),
         );
     }
     if is_private(advertised) {
@@ -152,14 +161,19 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
         );
     }
     if config.media.ice_lite {
-        report.ok("address", format!("{advertised} is public, as ICE-lite wants it"));
+        report.ok(
+            "address",
+            format!("{advertised} is public, as ICE-lite wants it"),
+        );
     } else {
         report.ok("address", format!("{advertised} is public"));
     }
 }
 
 fn is_contained() -> bool {
-    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| Path::new(path).exists());
+    let marked = ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|path| Path::new(path).exists());
     marked || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
@@ -176,7 +190,10 @@ fn is_private(ip: IpAddr) -> bool {
 /// A datagram of this machine to itself, by the address that media takes.
 async fn round_trip(ip: IpAddr, report: &mut Report) {
     let sent = async {
-        let (from, to) = (UdpSocket::bind((ip, 0)).await?, UdpSocket::bind((ip, 0)).await?);
+        let (from, to) = (
+            UdpSocket::bind((ip, 0)).await?,
+            UdpSocket::bind((ip, 0)).await?,
+        );
         let token = b"evenkeel doctor";
         from.send_to(token, reachable(to.local_addr()?)).await?;
         let mut got = [0; 64];
@@ -186,8 +203,16 @@ async fn round_trip(ip: IpAddr, report: &mut Report) {
     match timeout(WITHIN, sent).await {
         Ok(Ok(true)) => report.ok("udp", "a datagram comes back to this machine"),
         Ok(Ok(false)) => report.warn("udp", "something else came", "run it again"),
-        Ok(Err(error)) => report.fail("udp", format!("datagrams cannot be sent: {error}"), "set `media.listen` to an address of this machine"),
-        Err(_) => report.fail("udp", "a datagram to this machine itself was lost", "let the firewall pass UDP"),
+        Ok(Err(error)) => report.fail(
+            "udp",
+            format!("datagrams cannot be sent: {error}"),
+            "set `media.listen` to an address of this machine",
+        ),
+        Err(_) => report.fail(
+            "udp",
+            "a datagram to this machine itself was lost",
+            "let the firewall pass UDP",
+        ),
     }
 }
 
@@ -202,6 +227,9 @@ fn browsers(config: &Config, report: &mut Report) {
             "configure `[server.tls]`, or put a proxy that ends TLS in front and list it in `server.trusted_proxies`",
         );
     } else {
-        report.ok("browsers", "cameras are given to pages of this machine, and of https");
+        report.ok(
+            "browsers",
+            "cameras are given to pages of this machine, and of https",
+        );
     }
 }

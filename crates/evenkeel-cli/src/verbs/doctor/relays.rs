@@ -23,7 +23,11 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
     if config.media.listen.is_none() {
         return;
     }
-    let fixed = config.media.ice_servers.iter().flat_map(|server| &server.urls);
+    let fixed = config
+        .media
+        .ice_servers
+        .iter()
+        .flat_map(|server| &server.urls);
     let turn = config.turn.iter().flat_map(|turn| &turn.urls);
     let urls: Vec<&IceUrl> = fixed.chain(turn).collect();
     if !urls.iter().any(|url| url.is_turn()) {
@@ -37,7 +41,11 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
         let name = url.as_str();
         match timeout(WITHIN, asked(url)).await {
             Ok(Ok(())) => report.ok("turn", format!("{name} answers")),
-            Ok(Err(error)) => report.fail("turn", format!("{name}: {error}"), "see that it runs and that the address is right"),
+            Ok(Err(error)) => report.fail(
+                "turn",
+                format!("{name}: {error}"),
+                "see that it runs and that the address is right",
+            ),
             Err(_) => report.fail(
                 "turn",
                 format!("{name} does not answer within {} s", WITHIN.as_secs()),
@@ -50,11 +58,17 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
 async fn asked(url: &IceUrl) -> io::Result<()> {
     let address = lookup_host(url.host_and_port()).await?.next();
     let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
-    let over_tcp = url.as_str().starts_with("turns:") || url.as_str().starts_with("stuns:") || url.as_str().ends_with("transport=tcp");
+    let over_tcp = url.as_str().starts_with("turns:")
+        || url.as_str().starts_with("stuns:")
+        || url.as_str().ends_with("transport=tcp");
     if over_tcp {
         return TcpStream::connect(address).await.map(drop);
     }
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
     let mut request = Vec::from(BINDING_REQUEST);
