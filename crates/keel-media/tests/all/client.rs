@@ -48,8 +48,19 @@ pub(crate) struct Camera {
     pub(crate) keyframes: u32,
 }
 
+/// A microphone that says how loud it is.
+#[derive(Debug)]
+pub(crate) struct Microphone {
+    mid: Mid,
+    due: Instant,
+    sent: u64,
+    /// In -dBov.
+    pub(crate) level: i8,
+}
+
 pub(crate) struct Client {
     pub(crate) rtc: Rtc,
+    pub(crate) microphone: Option<Microphone>,
     pub(crate) addr: SocketAddr,
     pending: Option<SdpPendingOffer>,
     pub(crate) cameras: Vec<Camera>,
@@ -80,6 +91,7 @@ impl Client {
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
         Self {
             rtc,
+            microphone: None,
             addr,
             pending: None,
             cameras: Vec::new(),
@@ -141,6 +153,27 @@ impl Client {
         self.pending = Some(pending);
         let sdp = offer.to_sdp_string();
         self.said.push(Signal::Offer { sdp, lines: named });
+        self.deadline = now;
+    }
+
+    /// Offers a microphone, which hears nothing yet.
+    pub(crate) fn offer_microphone(&mut self, now: Instant, track: TrackId) {
+        let mut changes = self.rtc.sdp_api();
+        let mid = changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let lines = vec![Line {
+            mid: mid.to_string(),
+            track,
+        }];
+        let sdp = offer.to_sdp_string();
+        self.said.push(Signal::Offer { sdp, lines });
+        self.microphone = Some(Microphone {
+            mid,
+            due: now,
+            sent: 0,
+            level: -127,
+        });
         self.deadline = now;
     }
 
@@ -245,11 +278,37 @@ impl Client {
                 self.drain(now, &mut sent);
             }
         }
+        while self.microphone.as_ref().is_some_and(|mic| mic.due <= now) {
+            self.talk(now);
+            self.drain(now, &mut sent);
+        }
         sent
+    }
+
+    /// One packet of sound.
+    fn talk(&mut self, now: Instant) {
+        let mic = self.microphone.as_mut().unwrap();
+        mic.due += Duration::from_millis(20);
+        mic.sent += 1;
+        let (mid, level) = (mic.mid, mic.level);
+        let time = MediaTime::new(mic.sent * 960, Frequency::FORTY_EIGHT_KHZ);
+        if self.connected_at.is_none() {
+            return;
+        }
+        let Some(writer) = self.rtc.writer(mid) else {
+            return;
+        };
+        let Some(pt) = writer.payload_params().next().map(|p| p.pt()) else {
+            return;
+        };
+        let writer = writer.audio_level(level, true);
+        writer.write(pt, now, time, vec![7; 80]).unwrap();
     }
 
     pub(crate) fn wakes_at(&self) -> Instant {
         let cameras = self.cameras.iter().map(|camera| camera.due);
+        let microphone = self.microphone.iter().map(|mic| mic.due);
+        let cameras = cameras.chain(microphone);
         cameras.fold(self.deadline, Instant::min)
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use keel_media::{
-    Address, Certificate, Config, End, Input, Output, Path, PeerId, Plane, Protocol, Signal,
-    TrackId,
+    Address, Certificate, Config, End, GroupId, Input, Output, Path, PeerId, Plane, Protocol,
+    Signal, TrackId,
 };
 
 use crate::client::Client;
@@ -119,14 +119,27 @@ impl World {
         self.join_with(cameras, 0, true)
     }
 
+    /// A client with a microphone and nothing else.
+    pub(crate) fn join_speaking(&mut self, microphone: TrackId) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let now = self.now;
+        self.clients[nth].offer_microphone(now, microphone);
+        nth
+    }
+
     fn join_with(&mut self, cameras: &[TrackId], receives: usize, simulcast: bool) -> usize {
         let nth = self.clients.len();
         let last = u8::try_from(nth + 1).unwrap();
         let mut client = Client::new(SocketAddr::from(([10, 0, 1, last], 5_000)), self.now);
-        client.offer_of(self.now, cameras, receives, simulcast);
+        if !cameras.is_empty() || receives > 0 {
+            client.offer_of(self.now, cameras, receives, simulcast);
+        }
         self.clients.push(client);
         self.links.push(Link::default());
-        self.tell(Input::Open { peer: peer(nth) });
+        self.tell(Input::Open {
+            peer: peer(nth),
+            group: GroupId(1),
+        });
         nth
     }
 
