@@ -36,13 +36,15 @@ pub(crate) struct Got {
 #[derive(Debug)]
 pub(crate) struct Camera {
     pub(crate) mid: Mid,
-    next: u32,
+    pub(crate) next: u32,
     due: Instant,
     started: Instant,
     /// The layers of which a keyframe is wanted.
     wants_key: Vec<u8>,
     /// Sends [`LAYERS`].
     simulcast: bool,
+    /// Of a frame, without layers.
+    pub(crate) bytes: usize,
     /// Nothing is sent while it is set.
     pub(crate) stopped: bool,
     pub(crate) keyframes: u32,
@@ -79,6 +81,8 @@ pub(crate) struct Client {
     pub(crate) nonsense: u32,
     /// So many answers are lost on their way.
     pub(crate) loses: u32,
+    /// Says nothing of when packets come (transport-wide congestion control).
+    pub(crate) is_plain: bool,
 }
 
 impl Client {
@@ -104,6 +108,7 @@ impl Client {
             declines: false,
             nonsense: 0,
             loses: 0,
+            is_plain: false,
         }
     }
 
@@ -142,6 +147,7 @@ impl Client {
                 started: now,
                 wants_key: vec![0, 1, 2],
                 simulcast,
+                bytes: 2_500,
                 stopped: false,
                 keyframes: 0,
             });
@@ -151,7 +157,11 @@ impl Client {
         }
         let (offer, pending) = changes.apply().unwrap();
         self.pending = Some(pending);
-        let sdp = offer.to_sdp_string();
+        let mut sdp = offer.to_sdp_string();
+        if self.is_plain {
+            let lines = sdp.split_inclusive("\r\n");
+            sdp = lines.filter(|line| !line.contains("transport-")).collect();
+        }
         self.said.push(Signal::Offer { sdp, lines: named });
         self.deadline = now;
     }
@@ -331,7 +341,7 @@ impl Client {
                 .map(|(rid, bytes)| (Some(rid.into()), bytes))
                 .collect()
         } else {
-            vec![(None, 2_500)]
+            vec![(None, camera.bytes)]
         };
         let mid = camera.mid;
         let wanted = std::mem::take(&mut camera.wants_key);

@@ -256,3 +256,16 @@ fn loss_reordering_and_doubles_are_repaired_v05_v06() {
         "{share} % of the frames came through 10 % loss"
     );
 }
+
+#[test]
+fn a_viewer_without_congestion_control_is_not_held_back() {
+    let mut world = passthrough(19);
+    let viewer = world.join_plain();
+    world.subscribe(viewer, CAMERA);
+    // More than a way is believed to carry before anything was measured.
+    world.clients[0].cameras[0].bytes = 12_000;
+    world.run(20 * S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
+    assert!(behind <= 5, "{behind} frames behind");
+}

@@ -114,6 +114,15 @@ impl World {
         self.join_with(cameras, receives, false)
     }
 
+    /// A client that has one line, and no congestion control.
+    pub(crate) fn join_plain(&mut self) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        self.clients[nth].is_plain = true;
+        let now = self.now;
+        self.clients[nth].offer(now, &[], 1);
+        nth
+    }
+
     /// A client that publishes these in several layers.
     pub(crate) fn join_simulcast(&mut self, cameras: &[TrackId]) -> usize {
         self.join_with(cameras, 0, true)
