@@ -12,7 +12,7 @@ use str0m::{
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     format::{Codec, CodecExtra},
     media::{Direction, Frequency, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer},
-    net::{Protocol, Receive},
+    net::{Protocol, Receive, TcpType},
 };
 
 /// Between two frames of a camera.
@@ -64,6 +64,7 @@ pub(crate) struct Client {
     pub(crate) rtc: Rtc,
     pub(crate) microphone: Option<Microphone>,
     pub(crate) addr: SocketAddr,
+    pub(crate) tcp: bool,
     pending: Option<SdpPendingOffer>,
     pub(crate) cameras: Vec<Camera>,
     /// What came on each line.
@@ -93,7 +94,23 @@ impl Client {
             .enable_opus(true, false)
             .build(now);
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self::of(rtc, addr, false, now)
+    }
+
+    /// One that connects by TCP, and has nothing else (RFC 6544).
+    pub(crate) fn over_tcp(addr: SocketAddr, now: Instant) -> Self {
+        let mut rtc = Rtc::builder().clear_codecs().enable_vp8(true).build(now);
+        let active = Candidate::builder()
+            .tcp()
+            .host(addr)
+            .tcptype(TcpType::Active);
+        rtc.add_local_candidate(active.build().unwrap());
+        Self::of(rtc, addr, true, now)
+    }
+
+    fn of(rtc: Rtc, addr: SocketAddr, tcp: bool, now: Instant) -> Self {
         Self {
+            tcp,
             rtc,
             microphone: None,
             addr,
@@ -263,7 +280,11 @@ impl Client {
             return;
         };
         let received = Receive {
-            proto: Protocol::Udp,
+            proto: if self.tcp {
+                Protocol::Tcp
+            } else {
+                Protocol::Udp
+            },
             source: from,
             destination: self.addr,
             contents,

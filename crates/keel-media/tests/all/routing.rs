@@ -269,3 +269,17 @@ fn a_viewer_without_congestion_control_is_not_held_back() {
     let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
     assert!(behind <= 5, "{behind} frames behind");
 }
+
+#[test]
+fn a_network_without_udp_is_served_over_tcp_v01() {
+    let mut world = World::new(20);
+    world.join_tcp(&[CAMERA], 1);
+    world.run_until(S, is_published);
+    world.subscribe(0, CAMERA);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(3 * S, |world| {
+        let seen = |nth: usize| world.clients[nth].frames(CAMERA).len() > 10;
+        seen(0) && seen(viewer)
+    });
+}

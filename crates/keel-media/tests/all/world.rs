@@ -79,11 +79,13 @@ pub(crate) fn config(end: End, addr: SocketAddr) -> Config {
     Config {
         end,
         certificate: Certificate::generate(),
-        addresses: vec![Address {
-            protocol: Protocol::Udp,
-            local: addr,
-            advertised: addr,
-        }],
+        addresses: [Protocol::Udp, Protocol::Tcp]
+            .map(|protocol| Address {
+                protocol,
+                local: addr,
+                advertised: addr,
+            })
+            .to_vec(),
     }
 }
 
@@ -112,6 +114,15 @@ impl World {
     /// A client that publishes these, and has lines to receive so many.
     pub(crate) fn join(&mut self, cameras: &[TrackId], receives: usize) -> usize {
         self.join_with(cameras, receives, false)
+    }
+
+    /// A client in a network without UDP.
+    pub(crate) fn join_tcp(&mut self, cameras: &[TrackId], receives: usize) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let (addr, now) = (self.clients[nth].addr, self.now);
+        self.clients[nth] = Client::over_tcp(addr, now);
+        self.clients[nth].offer(now, cameras, receives);
+        nth
     }
 
     /// A client that has one line, and no congestion control.
@@ -179,6 +190,7 @@ impl World {
     }
 
     fn transmit_down(&mut self, path: Path, bytes: Vec<u8>) {
+        assert_eq!(path.protocol, self.protocol_of(path.remote));
         let seen = |nth: usize| self.seen_at.get(&nth).copied();
         let mut known = 0..self.clients.len();
         let nth = known.find(|nth| seen(*nth).unwrap_or(self.clients[*nth].addr) == path.remote);
@@ -257,7 +269,7 @@ impl World {
             match to {
                 To::Server => {
                     let path = Path {
-                        protocol: Protocol::Udp,
+                        protocol: self.protocol_of(from),
                         local: server(),
                         remote: from,
                     };
@@ -275,6 +287,12 @@ impl World {
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
         self.perform(out);
+    }
+
+    /// What the client at an address speaks.
+    fn protocol_of(&self, addr: SocketAddr) -> Protocol {
+        let tcp = self.clients.iter().any(|c| c.addr == addr && c.tcp);
+        if tcp { Protocol::Tcp } else { Protocol::Udp }
     }
 
     fn drive(&mut self, nth: usize) {
