@@ -164,6 +164,7 @@ impl Session {
             | Command::CancelTurn(_)
             | Command::PublishTrack(_)
             | Command::UnpublishTrack(_)
+            | Command::SubscribeTrack(_)
             | Command::MuteTrack(_)
             | Command::EndSession(_)
             | Command::InjectFault(_) => None,
@@ -199,7 +200,7 @@ impl Session {
             | Command::UnpublishTrack(_)
             | Command::MuteTrack(_) => Role::Publisher,
             Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
-            Command::InjectFault(_) => Role::Viewer,
+            Command::SubscribeTrack(_) | Command::InjectFault(_) => Role::Viewer,
         };
         if asker.role < needs {
             let why = format!("that takes the role {needs:?}").to_lowercase();
@@ -224,6 +225,7 @@ impl Session {
             Command::PublishTrack(publish) => self.publish_track(asker, publish, ctx),
             Command::UnpublishTrack(unpublish) => self.unpublish_track(asker, unpublish, ctx),
             Command::MuteTrack(mute) => self.mute_track(asker, mute, ctx),
+            Command::SubscribeTrack(wish) => self.subscribe_track(asker, wish, ctx),
             Command::EndSession(_) => {
                 self.end(EndReason::Ended, None, ctx);
                 Ok(ReceiptBody::ok())

@@ -5,6 +5,7 @@
 //! what ([`MediaRule`]); the plane does the sending.
 
 mod told;
+mod wishes;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use keel_wire::{
 };
 
 use serde_json::{Value, json};
+use wishes::Wish;
 
 use super::{
     Life, Session,
@@ -24,7 +26,7 @@ use crate::{
     Instant, limits,
     node::{
         ConnId, Ctx, MediaOrder, MediaRule, Output,
-        media::{self, Line, PeerId, Signal},
+        media::{self, GroupId, Line, PeerId, Signal},
     },
 };
 
@@ -61,6 +63,11 @@ struct Track {
 pub(super) struct Media {
     peers: BTreeMap<ParticipantId, Peer>,
     tracks: BTreeMap<(ParticipantId, TrackName), Track>,
+    /// What each participant has said of others' tracks.
+    wishes: BTreeMap<ParticipantId, BTreeMap<(ParticipantId, TrackName), Wish>>,
+    /// Its transports, while there are any; and whose voice is heard.
+    group: Option<GroupId>,
+    speaks: Option<(ParticipantId, TrackName)>,
 }
 
 impl Media {
@@ -200,6 +207,7 @@ impl Session {
         if let Some(stream) = track.stream {
             self.unsend(stream, ctx);
         }
+        self.forget_wishes_for(&key);
         let (participant, track) = key;
         self.stage_event(TrackUnpublished { participant, track });
         self.tell_status(ctx);
@@ -389,16 +397,20 @@ impl Session {
                 settled: false,
             },
         );
-        ctx.order(MediaOrder::Open { peer: id });
-        let there: Vec<media::StreamId> = self
+        let group = *self
+            .media
+            .group
+            .get_or_insert_with(|| ctx.peers.group(&self.id));
+        ctx.order(MediaOrder::Open { peer: id, group });
+        let there: Vec<(ParticipantId, TrackName)> = self
             .media
             .tracks
             .iter()
-            .filter(|((of, _), track)| track.is_there && self.sends(of, participant, ctx))
-            .filter_map(|(_, track)| track.stream)
+            .filter(|(_, track)| track.is_there)
+            .map(|(key, _)| key.clone())
             .collect();
-        for stream in there {
-            ctx.order(MediaOrder::Subscribe { peer: id, stream });
+        for key in there {
+            self.send_as_wished(&key, participant, ctx);
         }
     }
 
@@ -418,6 +430,12 @@ impl Session {
                 ctx.peers.end(stream);
             }
         }
+        if self.media.peers.is_empty()
+            && let Some(group) = self.media.group.take()
+        {
+            ctx.peers.disband(group);
+            self.media.speaks = None;
+        }
     }
 
     /// A participant's transport ends; its tracks stay published, for when it comes back.
@@ -430,6 +448,7 @@ impl Session {
     pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
+        self.forget_wishes_of(participant);
     }
 
     /// The session is over.

@@ -156,6 +156,7 @@ impl Session {
         self.queued_at = None;
         self.tell_receipts(id, ctx);
         self.resume_media(&participant, ctx);
+        self.tell_wishes(id, &participant, arrival.how, ctx);
         self.tell_presence(&participant, true, ctx);
         if let Some(code) = arrival.gap {
             self.pass_over(id, code, ctx);

@@ -16,7 +16,7 @@ use keel_wire::{
 
 use crate::world::{Tab, World, seq};
 
-fn world(rule: Option<MediaRule>) -> World {
+pub(crate) fn world(rule: Option<MediaRule>) -> World {
     World::with(|config| {
         let backend = Backend {
             media: rule,
@@ -26,13 +26,13 @@ fn world(rule: Option<MediaRule>) -> World {
     })
 }
 
-fn publish(world: &mut World, conn: ConnId, n: u64) {
+pub(crate) fn publish(world: &mut World, conn: ConnId, n: u64) {
     let track = "camera".parse().unwrap();
     let kind = TrackKind::Video;
     world.command(conn, n, PublishTrack { track, kind });
 }
 
-fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
+pub(crate) fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     let lines = tracks.iter().zip(0..).map(|(track, mid)| MediaLine {
         mid: i32::to_string(&mid),
         participant: None,
@@ -50,15 +50,15 @@ fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     world.send(conn, frame);
 }
 
-fn told(world: &mut World, fact: MediaFact) {
+pub(crate) fn told(world: &mut World, fact: MediaFact) {
     world.input(Input::Media(fact));
 }
 
 /// The last transport that was opened, and the stream that was offered on it.
-fn opened(world: &World) -> (PeerId, Option<StreamId>) {
+pub(crate) fn opened(world: &World) -> (PeerId, Option<StreamId>) {
     let mut orders = world.orders.iter().rev();
     let opened = orders.find_map(|order| match order {
-        MediaOrder::Open { peer } => Some(*peer),
+        MediaOrder::Open { peer, .. } => Some(*peer),
         _ => None,
     });
     let mut orders = world.orders.iter().rev();
@@ -77,12 +77,17 @@ fn acknowledge(world: &mut World, conn: ConnId) {
     world.send(conn, Ack { seq: seq(1) });
 }
 
-fn count(world: &World, wanted: &MediaOrder) -> usize {
+pub(crate) fn sends(peer: PeerId, stream: StreamId) -> MediaOrder {
+    let max = None;
+    MediaOrder::Subscribe { peer, stream, max }
+}
+
+pub(crate) fn count(world: &World, wanted: &MediaOrder) -> usize {
     world.orders.iter().filter(|order| *order == wanted).count()
 }
 
 /// An owner whose camera flows.
-fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
+pub(crate) fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
     let conn = world.connect(&Tab::new(1));
     let welcome = world.welcome(conn);
     publish(world, conn, 1);
@@ -95,7 +100,7 @@ fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
     (conn, welcome, peer, stream)
 }
 
-fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
+pub(crate) fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
     let tab = Tab::new(n).of(&welcome.session).role(Role::Viewer);
     let conn = world.connect(&tab);
     world.welcome(conn);
@@ -136,23 +141,19 @@ fn media_leg(world: &World, conn: ConnId) -> Option<(State, LegState)> {
 fn a_camera_is_sent_back_and_to_viewers_where_that_is_the_rule() {
     let mut world = world(Some(MediaRule::Passthrough));
     let (_, welcome, peer, stream) = publisher(&mut world);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+    assert_eq!(count(&world, &sends(peer, stream)), 1);
     // Who comes later is sent what is there.
     let (_, peer) = viewer(&mut world, 2, &welcome);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+    assert_eq!(count(&world, &sends(peer, stream)), 1);
 }
 
 #[test]
 fn in_a_room_everybody_is_sent_everybody_elses() {
     let mut world = world(Some(MediaRule::Room));
     let (_, welcome, peer, stream) = publisher(&mut world);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 0);
+    assert_eq!(count(&world, &sends(peer, stream)), 0);
     let (_, other) = viewer(&mut world, 2, &welcome);
-    let to_other = MediaOrder::Subscribe {
-        peer: other,
-        stream,
-    };
-    assert_eq!(count(&world, &to_other), 1);
+    assert_eq!(count(&world, &sends(other, stream)), 1);
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Plane {
             .collect();
         for track in gone {
             self.unpublish(track, out);
+            self.silence(now, id, track);
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {

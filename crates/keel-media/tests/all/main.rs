@@ -12,4 +12,5 @@ mod hostile;
 mod layers;
 mod outages;
 mod routing;
+mod voices;
 mod world;
