@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core';
 import { Relay } from './relay.mjs';
 import { Server, patience } from './server.mjs';
 import { serveSdk } from './site.mjs';
-import { flags } from './tabs.mjs';
+import { Tabs, flags } from './tabs.mjs';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const needs = existsSync(executablePath) ? false : 'needs: chromium';
@@ -102,12 +102,13 @@ class RelayedServer extends MediaServer {
   }
 }
 
+const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
+const hiddenMs = process.env.FULL ? 75_000 : 15_000;
 let browser, server, site;
 before(async () => {
   if (needs) return;
   site = await serveSdk(PAGE);
   server = await MediaServer.start({ origins: [site.url] });
-  const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
   browser = await chromium.launch({ executablePath, args: [...flags, '--headless=new', ...media] });
 });
 after(async () => {
@@ -173,7 +174,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', optio
   const before = await tab.evaluate(() => count());
   await tab.evaluate(() => {
     window.recovered = new Promise((done) => session.on('recovered', done));
-    session.simulate('drop_transport');
+    session.inject({ kind: 'drop_connection' }).catch(() => {});
   });
   const { lost_ms } = await tab.evaluate(() => recovered);
   await flows(tab);
@@ -303,3 +304,33 @@ for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_bla
     }
   });
 }
+
+test('a_tab_that_is_hidden_is_never_told_that_its_media_is_lost_p05_v11', { ...options, timeout: 240_000 }, async (context) => {
+  const window = new Tabs(executablePath, 5, media);
+  try {
+    const tab = await window.open(`${site.url}/sdk/page.html`);
+    const poll = async (text) => {
+      for (const end = Date.now() + patience; !(await tab.evaluate(text)); await sleep(50)) assert.ok(Date.now() < end, `never: ${text}`);
+    };
+    await poll(`window.ready`);
+    await tab.evaluate(`open_(${JSON.stringify({ url: server.url, token: server.token(), backend: 'passthrough' })}).then(camera).then((track) => session.media.publish(track)).then(() => 0)`);
+    await poll(`seen.frames['own/camera'] > 30`);
+    await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
+    await window.open('about:blank'); // in front of it
+    await poll(`document.visibilityState === 'hidden'`);
+    await tab.evaluate(`window.ran = 0; 0`);
+    await sleep(hiddenMs);
+    const [ran, state, lost, faults] = await tab.evaluate(`[ran, session.status.state, seen.lost, seen.faults]`);
+    context.diagnostic(`hidden for ${hiddenMs / 1_000} s: a timer of 100 ms ran ${ran} times`);
+    assert.ok(ran < hiddenMs / 500, `the tab's timers are throttled: ${ran} of ${hiddenMs / 100}`);
+    assert.deepEqual([state, lost, faults], ['live', [], []]);
+    await tab.front();
+    await poll(`document.visibilityState === 'visible'`);
+    await sleep(1_500);
+    assert.deepEqual(await tab.evaluate(`[session.status.state, seen.lost]`), ['live', []], 'and not when it is looked at again');
+    const before = await tab.evaluate(`seen.frames['own/camera']`);
+    await poll(`seen.frames['own/camera'] > ${before + 30}`);
+  } finally {
+    await window.close();
+  }
+});
