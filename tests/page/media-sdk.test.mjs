@@ -254,6 +254,31 @@ test('three_participants_of_a_room_see_each_other_come_mute_and_go', options, as
   }
 });
 
+test('layers_are_sent_by_their_names_and_a_smaller_one_is_had_for_the_asking_v16', options, async (context) => {
+  const tab = await open({ receive: false });
+  await tab.evaluate(async () => void (window.publication = await session.media.publish(await camera(), {
+    encodings: [{ rid: 'low', scaleResolutionDownBy: 4, maxBitrate: 80_000 }, { rid: 'high', maxBitrate: 600_000 }],
+  })));
+  const viewer = await open({ session: await tab.evaluate(() => session.id), role: 'viewer' });
+  const who = await tab.evaluate(() => session.participant);
+  await framesOver(viewer, `${who}/camera`, 30);
+  const layers = () => tab.evaluate(async () => {
+    const sent = {};
+    (await transports.at(-1).getStats()).forEach((stat) => stat.type === 'outbound-rtp' && (sent[stat.rid] = stat.packetsSent));
+    return sent;
+  });
+  const sent = await layers();
+  assert.deepEqual(Object.keys(sent).sort(), ['high', 'low'], JSON.stringify(sent));
+  await viewer.evaluate((who) => session.media.subscribe(who, 'camera', { max: 'low' }), who);
+  const width = () => viewer.evaluate(async () => (await session.media.stats()).find(({ direction }) => direction === 'received').width);
+  for (const end = Date.now() + patience; (await width()) !== 160; await sleep(100)) assert.ok(Date.now() < end, `never small: ${await width()}`);
+  context.diagnostic(`sent ${JSON.stringify(await layers())}; the viewer's picture is ${await width()} wide`);
+  await flows(viewer, `${who}/camera`);
+  assert.deepEqual([await faults(tab), await faults(viewer)], [[], []]);
+  await tab.context().close();
+  await viewer.context().close();
+});
+
 test('after_close_nothing_goes_out_m30', options, async () => {
   const tab = await open();
   await publish(tab);
