@@ -49,11 +49,12 @@ export class Pattern {
     this.stream = this.#canvas.captureStream(0);
     [this.track] = this.stream.getVideoTracks();
     this.track.contentHint = 'motion';
-    // Firefox has the method on the track that a canvas gives, too.
+    // In Firefox the stream is asked, and not the track.
+    const capture = this.track.requestFrame ? this.track : this.stream;
     this.#beats.onmessage = () => {
       if (this.frozen) return;
       this.#draw();
-      this.track.requestFrame?.();
+      capture.requestFrame();
     };
     this.#beats.postMessage(1_000 / PER_S);
   }
