@@ -198,6 +198,11 @@ export class Returned {
     this.delayMs = sent === undefined ? undefined : now - sent;
   }
 
+  /** Whether what comes now is the test picture. */
+  get isNumbered() {
+    return this.number !== undefined && this.at - this.readAt < 1_000;
+  }
+
   /** Pictures in the last second. */
   rate() {
     const from = performance.now() - 1_000;

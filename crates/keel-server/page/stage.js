@@ -214,8 +214,8 @@ export class Stage {
     const seen = returned?.returned;
     put($('fig-frames'), seen ? `${seen.frames}` : '–');
     put($('fig-rate'), seen ? `${seen.rate()} / s` : '–');
-    put($('fig-delay'), seen?.delayMs === undefined ? '–' : span(seen.delayMs));
-    put($('fig-lost'), seen && seen.number !== undefined ? `${seen.lost}` : '–');
+    put($('fig-delay'), !seen?.isNumbered || seen.delayMs === undefined ? '–' : span(seen.delayMs));
+    put($('fig-lost'), seen?.isNumbered ? `${seen.lost}` : '–');
     put($('fig-first'), this.firstMs === undefined ? '–' : span(this.firstMs));
   }
 }
@@ -261,8 +261,8 @@ export class Tile {
     const media = status.legs?.find(({ leg }) => leg === 'media');
     const trouble = media && media.health !== 'up' ? 'The picture stands still; it is being repaired' : 'The picture stands still';
     put(this.veil, isMuted ? 'Muted' : returned.at === 0 ? 'Waiting for a picture' : trouble);
-    const number = returned.number === undefined ? '' : `frame ${returned.number}`;
-    put(this.facts, [number, returned.at > 0 ? `${returned.rate()} / s` : '', returned.delayMs === undefined ? '' : span(returned.delayMs)].filter(Boolean).join(' · '));
+    const number = returned.isNumbered ? `frame ${returned.number}` : '';
+    put(this.facts, [number, returned.at > 0 ? `${returned.rate()} / s` : '', returned.delayMs === undefined || !returned.isNumbered ? '' : span(returned.delayMs)].filter(Boolean).join(' · '));
   }
 
   close() {
