@@ -9,6 +9,8 @@ const BLOCKS = 32, SIDE = WIDTH / BLOCKS;
 const NUMBERS = 1 << 16;
 /** Frames whose time of sending is remembered. */
 const REMEMBERED = 4_096;
+/** The first pictures may be old ones: what was sent while nobody was there yet is not lost. */
+const SETTLED = 10;
 
 const check = (number, source) => {
   let sum = 9;
@@ -191,7 +193,7 @@ export class Returned {
     const { number, source } = read;
     if (this.number !== undefined && this.source === source) {
       const ahead = (number - this.number + NUMBERS) % NUMBERS;
-      if (ahead > 1 && ahead < NUMBERS / 2) this.lost += ahead - 1;
+      if (this.frames > SETTLED && ahead > 1 && ahead < NUMBERS / 2) this.lost += ahead - 1;
     }
     Object.assign(this, { number, source, readAt: now });
     const sent = pattern?.source === source ? pattern.sentAt(number) : undefined;
