@@ -57,6 +57,8 @@ struct Entry {
     wants: Vec<TrackId>,
     /// ICE is to be restarted as soon as nothing else is being agreed.
     restart: bool,
+    /// Its client takes no offers.
+    settled: bool,
     /// What its way is believed to carry.
     estimate_bps: u64,
     /// What it would carry if it could.
@@ -125,6 +127,11 @@ impl Plane {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
         match input {
             Input::Open { peer } => self.open(now, peer, out),
+            Input::Settle { peer } => {
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.settled = true;
+                }
+            }
             Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
             Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
             Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
@@ -244,6 +251,7 @@ impl Plane {
             was_connected: false,
             wants: Vec::new(),
             restart: false,
+            settled: false,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
             wishes: Wishes::default(),
             path: None,

@@ -12,9 +12,11 @@ mod faults;
 mod idempotency;
 mod node;
 mod page;
+mod problem;
 pub(crate) mod reply;
 mod sessions;
 mod tokens;
+mod whip;
 
 use std::{
     net::SocketAddr,
@@ -65,6 +67,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(node::healthz))
         .route("/readyz", get(node::readyz))
         .route("/metrics", get(node::metrics));
+    if shared.media_backend.is_some() {
+        router = router
+            .route("/whip", any(whip::anew))
+            .route("/whip/{session}", any(whip::publish))
+            .route("/whip/{session}/{resource}", any(whip::published))
+            .route("/whep/{session}", any(whip::play))
+            .route("/whep/{session}/{resource}", any(whip::played));
+    }
     if shared.faults {
         router = router.route("/v1/debug/faults", any(faults::inject));
     }

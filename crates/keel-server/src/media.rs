@@ -79,7 +79,8 @@ impl Orders {
             | MediaOrder::Subscribe { peer, .. }
             | MediaOrder::Unsubscribe { peer, .. }
             | MediaOrder::Restart { peer }
-            | MediaOrder::Resume { peer } => peer,
+            | MediaOrder::Resume { peer }
+            | MediaOrder::Settle { peer } => peer,
         };
         tracing::warn!("the media plane is behind: a transport is given up");
         let why = "the media plane is behind".to_owned();
@@ -199,6 +200,7 @@ impl Task {
             MediaOrder::Open { peer } => _ = self.open.insert(*peer),
             MediaOrder::Close { peer } => _ = self.open.remove(peer),
             MediaOrder::Signal { .. }
+            | MediaOrder::Settle { .. }
             | MediaOrder::Subscribe { .. }
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }

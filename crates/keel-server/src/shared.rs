@@ -18,6 +18,7 @@ use crate::{
     tails::Tails,
     tickets::Tickets,
     tls::Tls,
+    whip::Resources,
 };
 
 pub(crate) struct Shared {
@@ -35,6 +36,9 @@ pub(crate) struct Shared {
     pub(crate) conns: AtomicU64,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) idempotency: Idempotency,
+    pub(crate) whip: Arc<Resources>,
+    /// What serves sessions that are opened by WHIP; absent where there is none that takes media.
+    pub(crate) media_backend: Option<String>,
     pub(crate) request_within: std::time::Duration,
     pub(crate) faults: bool,
     pub(crate) playground: bool,

@@ -200,7 +200,7 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return;
         };
-        if !entry.peer.is_described() || entry.peer.is_offering() {
+        if !entry.peer.is_described() || entry.peer.is_offering() || entry.settled {
             return;
         }
         let kinds: Vec<Kind> = entry

@@ -13,7 +13,12 @@ use crate::{
     http::Offered,
 };
 
-pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) -> node::Config {
+pub(super) fn node_config(
+    config: &Config,
+    store: &dyn Store,
+    secret: [u8; 32],
+    ice: Option<Arc<dyn node::HandOut>>,
+) -> node::Config {
     let fence = store.fence();
     // A memory store begins anew with each process, so its logs must not pass for older ones.
     let epoch = match config.store.kind {
@@ -34,6 +39,7 @@ pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) 
         retain_events: config.session.retain_events,
         frames_per_s: config.limits.frames_per_s,
         faults: config.faults.enabled,
+        ice,
     }
 }
 
