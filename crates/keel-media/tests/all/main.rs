@@ -9,6 +9,7 @@
 mod client;
 mod hostile;
 mod layers;
+mod native;
 mod outages;
 mod routing;
 mod world;
