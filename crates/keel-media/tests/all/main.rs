@@ -6,10 +6,12 @@
     reason = "a test that meets what it does not expect is to fail"
 )]
 
+mod abuse;
 mod client;
 mod hostile;
 mod layers;
 mod native;
 mod outages;
 mod routing;
+mod voices;
 mod world;

@@ -8,6 +8,7 @@
 // A client is made with a leg or without one, so that who wants no media loads none of this; one without
 // hears nothing of media, and shows what the server says of it.
 
+import { MEDIA_CODES } from '../codes-media.js';
 import * as limits from '../limits.js';
 import { since } from '../time.js';
 import { encodeFrame } from '../wire/frame.js';
@@ -68,7 +69,7 @@ export class Leg {
     switch (input.type) {
       case 'want':
         this.wanted = input.wanted;
-        return undefined;
+        return input.wanted ? undefined : this.close(cx);
       case 'say': return this.transport(input.signal.peer) && this.say(client, cx, input.signal);
       case 'transport': return this.#transportIs(client, cx, input.peer, input.state);
       case 'sampled': return this.transport(input.peer)?.sampled(now, input.lines, client.fold.snapshot);
@@ -229,7 +230,7 @@ export class Leg {
    * @returns {Fault}
    */
   trouble(client, cx, code, message) {
-    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' } }), leg: 'media' };
+    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }), leg: 'media' };
   }
 
   /** @param {Cx} cx */
