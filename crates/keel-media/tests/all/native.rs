@@ -9,7 +9,7 @@ use std::{
 };
 
 use keel_media::{
-    Codec, End, Input, Kind, Line, Output, Path, PeerId, Plane, Protocol, Signal, TrackId,
+    Codec, End, GroupId, Input, Kind, Line, Output, Path, PeerId, Plane, Protocol, Signal, TrackId,
     client::{self, Client, Frame, Source, SourceId},
 };
 
@@ -69,7 +69,14 @@ impl Pair {
     fn new(receives: usize, sources: &[SourceId]) -> Self {
         let now = Instant::now();
         let mut plane = Plane::new(config(End::Server { lite: false }, server()));
-        plane.handle(now, Input::Open { peer: PEER }, &mut Vec::new());
+        plane.handle(
+            now,
+            Input::Open {
+                peer: PEER,
+                group: GroupId(1),
+            },
+            &mut Vec::new(),
+        );
         let mut client = Client::new(now, 0, receives);
         for source in sources {
             client.publish(*source, video(Codec::Vp8));
