@@ -163,6 +163,7 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     for file in [
         "playground",
         "playground-media",
+        "firefox",
         "sdk",
         "media",
         "media-sdk",

@@ -10,6 +10,7 @@ mod abuse;
 mod client;
 mod hostile;
 mod layers;
+mod native;
 mod outages;
 mod routing;
 mod voices;
