@@ -346,7 +346,7 @@ fn offers_that_cross_come_through_both_v13() {
 }
 
 #[test]
-fn what_was_said_into_a_lost_connection_is_said_again_v14() {
+fn what_was_said_into_a_lost_connection_is_said_again() {
     for (said, heard) in [(1, 0), (0, 1)] {
         let mut pair = flowing();
         (pair.lose_said, pair.lose_heard) = (said, heard);
