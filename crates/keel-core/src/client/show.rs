@@ -26,7 +26,6 @@ enum WaitKind {
     Connecting,
     Queued,
     Recovering,
-    Media,
 }
 
 /// What is shown before [`super::Input::Connect`].
@@ -93,7 +92,7 @@ impl Client {
                 }
                 Stage::Joined => self
                     .media_waits_for()
-                    .map(|waiting_for| (WaitKind::Media, Because::Recovering(waiting_for))),
+                    .map(|waiting_for| (WaitKind::Recovering, Because::Recovering(waiting_for))),
                 Stage::Dialing | Stage::Greeting => None,
             },
             Life::Recovering(_) => {

@@ -405,6 +405,7 @@ impl Session {
     pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
+        self.tell_status(ctx);
     }
 
     /// The session is over.

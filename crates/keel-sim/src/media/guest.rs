@@ -59,6 +59,8 @@ pub(crate) struct Transport {
 pub(crate) struct Guest {
     pub(crate) wants: bool,
     pub(crate) transports: BTreeMap<u32, Transport>,
+    /// Those that the shell closed, when the one after was connected.
+    pub(crate) replaced: std::collections::BTreeSet<u32>,
     /// The highest number that there was.
     pub(crate) last: u32,
     pub(crate) up_blocked_until: u64,
@@ -375,7 +377,13 @@ impl World {
         });
         if let Some(peer) = connected {
             // The shell closes the one before.
-            guest.transports.retain(|open, _| *open == peer);
+            let Guest {
+                transports,
+                replaced,
+                ..
+            } = guest;
+            replaced.extend(transports.keys().filter(|open| **open != peer));
+            transports.retain(|open, _| *open == peer);
         }
         if asleep {
             guest.seen_since = now;

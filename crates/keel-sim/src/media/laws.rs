@@ -15,7 +15,9 @@ impl World {
         let over = self.actors[client].view.over.is_some();
         let guest = self.guest(client);
         let (last, open) = (guest.last, guest.transports.len());
-        let is_open = |peer: &u32| guest.transports.contains_key(peer);
+        // The machine hears a moment later that the shell has closed one.
+        let is_open =
+            |peer: &u32| guest.transports.contains_key(peer) || guest.replaced.contains(peer);
         let wrong = match order {
             MediaOrder::Open { peer, .. } if *peer <= last => Some("a number is used twice"),
             MediaOrder::Open { .. } if open >= 2 => Some("two transports are open already"),
