@@ -9,5 +9,6 @@
 mod client;
 mod hostile;
 mod outages;
+mod recorded;
 mod routing;
 mod world;

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) links: Vec<Link>,
     pub(crate) told: Vec<(Instant, Output)>,
+    /// The same with what was said to clients, in order.
+    pub(crate) said: Vec<Output>,
     /// The address that the server sees a client at, where that is another one.
     pub(crate) seen_at: BTreeMap<usize, SocketAddr>,
     flying: BinaryHeap<Reverse<Flight>>,
@@ -93,6 +95,7 @@ impl World {
             clients: Vec::new(),
             links: Vec::new(),
             told: Vec::new(),
+            said: Vec::new(),
             seen_at: BTreeMap::new(),
             flying: BinaryHeap::new(),
             sent: 0,
@@ -125,6 +128,9 @@ impl World {
 
     fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
+            if !matches!(output, Output::Transmit { .. }) {
+                self.said.push(output.clone());
+            }
             match output {
                 Output::Transmit { path, bytes } => self.transmit_down(path, bytes),
                 Output::Signal { peer, signal } => {
