@@ -4,6 +4,7 @@ mod bench;
 mod connect;
 mod demo_agent;
 mod dev;
+mod doctor;
 mod drill;
 mod serve;
 mod sessions;
@@ -22,6 +23,8 @@ pub(crate) enum Verb {
     Dev(dev::Args),
     /// Runs a server
     Serve(serve::Args),
+    /// Says what will not work with this configuration on this machine, and what to do about it
+    Doctor(doctor::Args),
     /// Joins a session: prints what it says, and what becomes of the connection
     Connect(connect::Args),
     /// Makes and revokes tokens
@@ -51,6 +54,9 @@ pub(crate) enum Verb {
     /// The many clients of a benchmark
     #[command(hide = true)]
     BenchSwarm(bench::Swarm),
+    /// The participants with media of a benchmark
+    #[command(hide = true)]
+    BenchCalls(bench::Calls),
     /// Answers a prompt on stdin with text on stdout: the program behind `dev`'s backend `process`
     #[command(hide = true)]
     DemoAgent(demo_agent::Args),
@@ -61,6 +67,7 @@ impl Verb {
         match self {
             Self::Dev(args) => dev::run(args).await,
             Self::Serve(args) => serve::run(args).await,
+            Self::Doctor(args) => doctor::run(args).await,
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
@@ -69,6 +76,7 @@ impl Verb {
             Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::BenchBaseline => bench::baseline().await,
             Self::BenchSwarm(args) => bench::swarm(args).await,
+            Self::BenchCalls(args) => bench::calls(args).await,
             Self::DrillClient(args) => drill::client(args).await,
             Self::DrillServer(args) => drill::server(args).await,
             Self::DrillAgent(args) => drill::agent(args),

@@ -4,25 +4,29 @@
 //! one object whatever becomes of the transports below it: over a restart of ICE, a rejoin and a move to
 //! another server it goes on where it was.
 
+pub mod file;
 mod frames;
 pub mod pattern;
 mod publisher;
 mod sources;
 mod task;
+mod tone;
 mod transport;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use keel_wire::{ParticipantId, TrackName};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 pub use frames::{FRAMES_BYTES_MAX, FRAMES_MAX, Frames, Received};
 pub use keel_media::{Codec, Kind};
 pub use publisher::{Counts, Dropped, Publisher};
+pub use tone::Tone;
 
 use crate::CommandError;
 
@@ -30,6 +34,7 @@ pub(crate) use task::{Order, Parts, Task};
 
 use frames::Queue;
 use publisher::Shared;
+use task::Handles;
 
 /// Frames that wait to be sent, of all sources; then the next is dropped.
 const OUTGOING_MAX: usize = 256;
@@ -37,7 +42,7 @@ const OUTGOING_MAX: usize = 256;
 const ASKS_MAX: usize = 64;
 
 /// A frame that is sent, or has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// H.264 as Annex B (RFC 6184 takes it apart), VP8 and Opus as they are.
     pub data: Arc<[u8]>,
@@ -45,6 +50,16 @@ pub struct Frame {
     pub timestamp: Duration,
     /// A decoder can start here.
     pub key: bool,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("bytes", &self.data.len())
+            .field("timestamp", &self.timestamp)
+            .field("key", &self.key)
+            .finish()
+    }
 }
 
 /// What is to be published.
@@ -96,7 +111,8 @@ pub struct Stats {
     pub transports: Vec<TransportStats>,
     /// Transports that were opened so far.
     pub opened: u32,
-    /// Frames that came over a transport after another had taken over, and were dropped.
+    /// Frames that came over a transport after another had taken over, or on a line that another track had
+    /// been put on, and were dropped.
     pub superseded: u64,
     /// Frames that came on lines of which the server had not said what is on them, and were dropped.
     pub unnamed: u64,
@@ -144,6 +160,7 @@ pub struct Media {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     pub(crate) wake: Arc<Notify>,
+    connected: watch::Receiver<Option<u32>>,
 }
 
 /// What handles ask of the task.
@@ -189,15 +206,23 @@ impl Beginning {
             let (asks, asked) = mpsc::channel(ASKS_MAX);
             let (outgoing, taken) = mpsc::channel(OUTGOING_MAX);
             let wake = Arc::new(Notify::new());
+            let (connected, connected_seen) = watch::channel(None);
             let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(parts) = { parts }.take() {
-                let task = Task::new(parts, asked, taken, Arc::clone(&wake));
+                let handles = Handles {
+                    asks: asked,
+                    outgoing: taken,
+                    wake: Arc::clone(&wake),
+                    connected,
+                };
+                let task = Task::new(parts, handles);
                 tracker.spawn(Box::pin(task.run()));
             }
             Media {
                 asks,
                 outgoing,
                 wake,
+                connected: connected_seen,
             }
         };
         self.begun.get_or_init(begin).clone()
@@ -246,6 +271,13 @@ impl Media {
             queue.end();
         }
         Frames::new(queue, Arc::clone(&self.wake))
+    }
+
+    /// The number of the transport that stands, while one does. That it stands is no proof that anything
+    /// flows: see the session's status, and [`crate::Event::MediaLost`].
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<Option<u32>> {
+        self.connected.clone()
     }
 
     /// How the transports are; `None` when the session is over.

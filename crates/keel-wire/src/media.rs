@@ -88,6 +88,10 @@ pub struct OfferFrame {
     /// What its maker sends on which line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<MediaLine>,
+    /// From a client: it takes no offers. What finds no line is not sent to it, it restarts ICE itself,
+    /// and a way to it that is gone for longer than the resume window ends its transport.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
 }
 
 /// `answer`, both ways.
@@ -183,6 +187,36 @@ pub struct MuteTrack {
     pub track: TrackName,
     /// Whether it is.
     pub muted: bool,
+}
+
+/// `track.subscribe`: whether a track of another's is wanted, and how large. What was not said is wanted as
+/// large as the way allows. Kept as long as the track and the participant are there, whatever becomes of
+/// connections and transports; after a welcome that resumes, what is kept is told as `subscriptions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubscribeTrack {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// Which.
+    pub track: TrackName,
+    /// Whether it is wanted at all.
+    pub wanted: bool,
+    /// The largest layer that is wanted of a track with several; absent means the best that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<LayerSize>,
+}
+
+/// A simulcast layer, by how large its picture is. Of a track with fewer, the next smaller one is meant.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerSize {
+    /// The smallest.
+    Low,
+    /// The second.
+    Medium,
+    /// The third.
+    High,
 }
 
 /// `track.published`.

@@ -129,6 +129,14 @@ impl Session {
         }
     }
 
+    /// What a participant is on a connection: what it joined as, and no more than its token of now allows.
+    pub(super) fn role_on(&self, id: ConnId, participant: &ParticipantId, ctx: &Ctx<'_>) -> Role {
+        let grant = ctx.conns.get(id).and_then(|conn| conn.grant.as_ref());
+        let granted = grant.map_or(Role::Viewer, |grant| grant.role);
+        let member = self.members.get(participant);
+        member.map_or(Role::Viewer, |member| member.role.min(granted))
+    }
+
     pub(super) fn no(&self, code: Code, why: &str, ctx: &mut Ctx<'_>) -> Box<Fault> {
         Box::new(ctx.fault(code).session(&self.id).message(why))
     }
@@ -156,6 +164,7 @@ impl Session {
             | Command::CancelTurn(_)
             | Command::PublishTrack(_)
             | Command::UnpublishTrack(_)
+            | Command::SubscribeTrack(_)
             | Command::MuteTrack(_)
             | Command::EndSession(_)
             | Command::InjectFault(_) => None,
@@ -191,7 +200,7 @@ impl Session {
             | Command::UnpublishTrack(_)
             | Command::MuteTrack(_) => Role::Publisher,
             Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
-            Command::InjectFault(_) => Role::Viewer,
+            Command::SubscribeTrack(_) | Command::InjectFault(_) => Role::Viewer,
         };
         if asker.role < needs {
             let why = format!("that takes the role {needs:?}").to_lowercase();
@@ -216,6 +225,7 @@ impl Session {
             Command::PublishTrack(publish) => self.publish_track(asker, publish, ctx),
             Command::UnpublishTrack(unpublish) => self.unpublish_track(asker, unpublish, ctx),
             Command::MuteTrack(mute) => self.mute_track(asker, mute, ctx),
+            Command::SubscribeTrack(wish) => self.subscribe_track(asker, wish, ctx),
             Command::EndSession(_) => {
                 self.end(EndReason::Ended, None, ctx);
                 Ok(ReceiptBody::ok())

@@ -5,16 +5,18 @@
 //! what ([`MediaRule`]); the plane does the sending.
 
 mod told;
+mod wishes;
 
 use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, RefreshFrame, TrackKind,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, RefreshFrame, Role, TrackKind,
     TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
 
 use serde_json::{Value, json};
+use wishes::Wish;
 
 use super::{
     Life, Session,
@@ -24,7 +26,7 @@ use crate::{
     Instant, limits,
     node::{
         ConnId, Ctx, MediaOrder, MediaRule, Output,
-        media::{self, Line, PeerId, Signal},
+        media::{self, GroupId, Line, PeerId, Signal},
     },
 };
 
@@ -39,6 +41,8 @@ struct Peer {
     lost_since: Option<Instant>,
     /// ICE was restarted for this loss.
     restarted: bool,
+    /// Its client takes no offers.
+    settled: bool,
 }
 
 /// A track, and what is known of its flow.
@@ -59,6 +63,11 @@ struct Track {
 pub(super) struct Media {
     peers: BTreeMap<ParticipantId, Peer>,
     tracks: BTreeMap<(ParticipantId, TrackName), Track>,
+    /// What each participant has said of others' tracks.
+    wishes: BTreeMap<ParticipantId, BTreeMap<(ParticipantId, TrackName), Wish>>,
+    /// Its transports, while there are any; and whose voice is heard.
+    group: Option<GroupId>,
+    speaks: Option<(ParticipantId, TrackName)>,
 }
 
 impl Media {
@@ -113,10 +122,18 @@ impl Media {
         self.restarts().map(|(at, _)| at).min()
     }
 
+    /// When the way to a client that takes no offers has been gone for so long that its transport ends.
+    pub(super) fn settled_ends_at(&self, window: std::time::Duration) -> Option<Instant> {
+        let lost = self.peers.values().filter(|peer| peer.settled);
+        let lost = lost.filter_map(|peer| peer.lost_since).min();
+        lost.map(|since| since + window)
+    }
+
     /// Whose ICE is to be restarted, and when: once for each time that everything of a participant
     /// falls silent. One track that is silent beside others that flow is its source's matter.
     fn restarts(&self) -> impl Iterator<Item = (Instant, &ParticipantId)> {
-        let waiting = self.peers.iter().filter(|(_, peer)| !peer.restarted);
+        let waiting = self.peers.iter();
+        let waiting = waiting.filter(|(_, peer)| !peer.restarted && !peer.settled);
         waiting.filter_map(|(participant, peer)| {
             let own = |(of, _): &&(ParticipantId, TrackName)| *of == *participant;
             let own = || self.tracks.iter().filter(move |(key, _)| own(key));
@@ -190,6 +207,7 @@ impl Session {
         if let Some(stream) = track.stream {
             self.unsend(stream, ctx);
         }
+        self.forget_wishes_for(&key);
         let (participant, track) = key;
         self.stage_event(TrackUnpublished { participant, track });
         self.tell_status(ctx);
@@ -248,14 +266,22 @@ impl Session {
             let why = "a line carries a track that is not published";
             return self.refuse_offer(id, &offer, why, ctx);
         }
+        if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
+            return self.refuse_offer(id, &offer, "who views sends nothing", ctx);
+        }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
             Some(number) if offer.peer == number => {}
             Some(_) | None => self.open_peer(participant, offer.peer, ctx),
         }
-        let Some(peer) = self.media.peers.get(participant).map(|peer| peer.id) else {
+        let Some(peer) = self.media.peers.get_mut(participant) else {
             return;
         };
+        let settles = offer.settled && !std::mem::replace(&mut peer.settled, offer.settled);
+        let peer = peer.id;
+        if settles {
+            ctx.order(MediaOrder::Settle { peer });
+        }
         let mut lines = Vec::new();
         for line in offer.lines {
             let key = (participant.clone(), line.track);
@@ -368,18 +394,23 @@ impl Session {
                 connected: false,
                 lost_since: None,
                 restarted: false,
+                settled: false,
             },
         );
-        ctx.order(MediaOrder::Open { peer: id });
-        let there: Vec<media::StreamId> = self
+        let group = *self
+            .media
+            .group
+            .get_or_insert_with(|| ctx.peers.group(&self.id));
+        ctx.order(MediaOrder::Open { peer: id, group });
+        let there: Vec<(ParticipantId, TrackName)> = self
             .media
             .tracks
             .iter()
-            .filter(|((of, _), track)| track.is_there && self.sends(of, participant, ctx))
-            .filter_map(|(_, track)| track.stream)
+            .filter(|(_, track)| track.is_there)
+            .map(|(key, _)| key.clone())
             .collect();
-        for stream in there {
-            ctx.order(MediaOrder::Subscribe { peer: id, stream });
+        for key in there {
+            self.send_as_wished(&key, participant, ctx);
         }
     }
 
@@ -399,12 +430,25 @@ impl Session {
                 ctx.peers.end(stream);
             }
         }
+        if self.media.peers.is_empty()
+            && let Some(group) = self.media.group.take()
+        {
+            ctx.peers.disband(group);
+            self.media.speaks = None;
+        }
+    }
+
+    /// A participant's transport ends; its tracks stay published, for when it comes back.
+    pub(crate) fn stop_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        self.tell_status(ctx);
     }
 
     /// Who leaves takes its transport and its tracks along.
     pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
+        self.forget_wishes_of(participant);
         self.tell_status(ctx);
     }
 

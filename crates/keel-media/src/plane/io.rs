@@ -12,6 +12,10 @@ pub struct PeerId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackId(pub u64);
 
+/// Peers that hear each other, as the caller numbers them: one of them speaks at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
+
 /// Which track is on which m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -57,6 +61,13 @@ pub enum Input {
     /// A transport is wanted.
     Open {
         /// Names it.
+        peer: PeerId,
+        /// Of these.
+        group: GroupId,
+    },
+    /// The other side takes no offers: none is made to it.
+    Settle {
+        /// Of which.
         peer: PeerId,
     },
     /// The other side says something about it.
@@ -215,6 +226,13 @@ pub enum Output {
         track: TrackId,
         /// What was found.
         finding: Finding,
+    },
+    /// Somebody else of a group speaks, or nobody.
+    Speaking {
+        /// Which.
+        group: GroupId,
+        /// Whose voice it is; absent means nobody's.
+        track: Option<TrackId>,
     },
     /// A peer cannot be sent a track: it knows no codec of it, or took no line for it. Told once.
     Unsupported {

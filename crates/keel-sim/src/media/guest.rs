@@ -257,6 +257,7 @@ impl World {
             peer,
             sdp: format!("{client} {life} {}", transport.round),
             lines: (0..).zip(own).map(line).collect(),
+            settled: false,
         };
         self.say_media(client, MediaInput::Say(MediaSignal::Offer(offer)));
     }

@@ -76,11 +76,11 @@ impl Plane {
     pub(crate) fn take(&mut self, now: u64, order: MediaOrder) -> Vec<MediaFact> {
         let mut facts = Vec::new();
         match order {
-            MediaOrder::Open { peer } if now < self.full_until => {
+            MediaOrder::Open { peer, .. } if now < self.full_until => {
                 let (full, why) = (true, "there are too many transports".to_owned());
                 facts.push(MediaFact::Failed { peer, full, why });
             }
-            MediaOrder::Open { peer } => {
+            MediaOrder::Open { peer, .. } => {
                 let fresh = Peer {
                     opened_at: now,
                     described: false,
@@ -95,7 +95,7 @@ impl Plane {
                 self.peers.insert(peer, fresh);
             }
             MediaOrder::Signal { peer, signal } => self.signal(now, peer, signal, &mut facts),
-            MediaOrder::Subscribe { peer, stream } => {
+            MediaOrder::Subscribe { peer, stream, .. } => {
                 let there = self.streams.contains_key(&stream);
                 if let Some(to) = self.peers.get_mut(&peer).filter(|_| there) {
                     let known = to.lines.values().any(|of| *of == stream);
@@ -126,7 +126,8 @@ impl Plane {
                     facts.push(to.tell_lines(peer));
                 }
             }
-            MediaOrder::Refresh { .. } => {}
+            // No client here is one that takes no offers.
+            MediaOrder::Refresh { .. } | MediaOrder::Settle { .. } => {}
             MediaOrder::Close { peer } => self.forget(peer, &mut facts),
         }
         facts
@@ -153,6 +154,7 @@ impl Plane {
         let life = self.life;
         for stream in gone {
             self.unpublish(stream, facts);
+            facts.push(MediaFact::Unpublished { stream });
         }
         for line in lines {
             let stream = line.stream;

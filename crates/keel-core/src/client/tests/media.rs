@@ -343,6 +343,7 @@ pub(super) fn offer(peer: u32) -> MediaInput {
         peer,
         sdp: "v=0".into(),
         lines: Vec::new(),
+        settled: false,
     }))
 }
 

@@ -53,6 +53,7 @@ pub(super) fn some_input(kind: u8, peer: u32, n: u64) -> MediaInput {
             peer,
             sdp: "v=0".into(),
             lines: Vec::new(),
+            settled: false,
         })),
         _ => MediaInput::Sampled {
             peer,
