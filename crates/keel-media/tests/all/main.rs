@@ -12,6 +12,7 @@ mod hostile;
 mod layers;
 mod native;
 mod outages;
+mod recorded;
 mod routing;
 mod voices;
 mod world;

@@ -256,10 +256,9 @@ impl Client {
             return;
         }
         let is_there = |of: &TrackKey| shown.lines.iter().any(|line| line.of == *of);
-        let missing = loss
-            .owed
-            .iter()
-            .filter(|of| transport::is_expected(snapshot, of) && !is_there(of));
+        // On the same transport the server has taken back what is not there any more.
+        let owed = loss.owed.iter().filter(|_| loss.rejoins > 0);
+        let missing = owed.filter(|of| transport::is_expected(snapshot, of) && !is_there(of));
         let missing: Vec<Value> = missing
             .map(|(participant, track)| json!({ "participant": participant, "track": track }))
             .collect();
