@@ -154,6 +154,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Gone { path } => self.path_gone(now, path, out),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -241,6 +242,17 @@ impl Plane {
                 self.drain(now, id, out);
             }
             None => entry.path = Some((path, now)),
+        }
+    }
+
+    fn path_gone(&mut self, now: Instant, path: Path, out: &mut Outputs) {
+        let Some(id) = self.demux.unbind(path) else {
+            return;
+        };
+        if let Some(entry) = self.peers.get_mut(&id) {
+            entry.path.take_if(|(known, _)| *known == path);
+            entry.peer.forsake(now, path);
+            self.drain(now, id, out);
         }
     }
 

@@ -6,6 +6,7 @@
 mod backend;
 mod error;
 mod load;
+mod media;
 mod origin;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
 pub use load::Source;
+pub use media::{Advertised, Media};
 pub use origin::{HostName, WebOrigin};
 
 use keel_core::limits;
@@ -236,19 +238,6 @@ pub struct Auth {
 pub struct Faults {
     /// `true` lets those break things whose token allows it. Nothing but `true` switches it on.
     pub enabled: bool,
-}
-
-/// `[media]`: transports for media. Without an address there are none.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Media {
-    /// Address and port of media (UDP). Absent means that this server takes no media.
-    pub listen: Option<SocketAddr>,
-    /// The address that clients are told, where it is another one: behind NAT, in a container.
-    pub advertise: Option<IpAddr>,
-    /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
-    /// address.
-    pub ice_lite: bool,
 }
 
 /// How a log line is written.

@@ -110,6 +110,11 @@ pub enum Input {
         /// Of this track.
         track: TrackId,
     },
+    /// A way is no more, as a connection that ended: what goes to it takes another at once.
+    Gone {
+        /// Which.
+        path: Path,
+    },
     /// A transport is no longer wanted.
     Close {
         /// Which.
