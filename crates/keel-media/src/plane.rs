@@ -18,6 +18,8 @@ use std::{
 
 pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 
+use str0m::media::Mid;
+
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
@@ -63,6 +65,8 @@ struct Entry {
     wants: Vec<TrackId>,
     /// ICE is to be restarted as soon as nothing else is being agreed.
     restart: bool,
+    /// Its client takes no offers.
+    settled: bool,
     /// What its way is believed to carry.
     estimate_bps: u64,
     /// What it would carry if it could.
@@ -134,6 +138,11 @@ impl Plane {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
         match input {
             Input::Open { peer, group } => self.open(now, peer, group, out),
+            Input::Settle { peer } => {
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.settled = true;
+                }
+            }
             Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
             Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
             Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
@@ -156,6 +165,7 @@ impl Plane {
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
             Input::Gone { path } => self.path_gone(now, path, out),
+            Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -238,6 +248,7 @@ impl Plane {
             was_connected: false,
             wants: Vec::new(),
             restart: false,
+            settled: false,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
             wishes: Wishes::default(),
             path: None,
@@ -398,6 +409,24 @@ impl Plane {
         }
     }
 
+    /// A peer has no use of what it is sent on some lines.
+    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
+        for mid in mids.iter().take(limits::LINES_MAX) {
+            let mid = Mid::from(mid.as_str());
+            let Some(entry) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(track) = entry.peer.lines().track(mid) else {
+                continue;
+            };
+            if anew && let Some(of) = self.tracks.get_mut(&track) {
+                entry.peer.lines_mut().forget_payload_type(mid);
+                of.begin_anew(id, now);
+            }
+            self.want_keyframe(now, track, Some(id));
+        }
+    }
+
     fn want_keyframe(&mut self, now: Instant, id: TrackId, of: Option<PeerId>) {
         if let Some(track) = self.tracks.get_mut(&id) {
             track.want_keyframe(now, of);
@@ -427,6 +456,7 @@ impl Plane {
         };
         let found = track.packet(now, packet);
         let late = track.is_armed_late();
+        let anew = track.begins_anew(packet);
         for nth in 0..track.audience() {
             let Some((subscriber, mid)) = track.subscriber(nth) else {
                 continue;
@@ -450,6 +480,8 @@ impl Plane {
         }
         if let Some(finding) = found {
             out.push(Output::Cadence { track: id, finding });
+        }
+        if found.is_some() || anew {
             self.want_keyframe(now, id, None);
         }
         if late {

@@ -3,8 +3,10 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod advertise;
 mod backend;
 mod error;
+mod ice;
 mod load;
 mod media;
 mod origin;
@@ -16,10 +18,12 @@ use std::{
     time::Duration,
 };
 
+pub use advertise::Advertise;
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
+pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;
-pub use media::{Advertised, Media};
+pub use media::Media;
 pub use origin::{HostName, WebOrigin};
 
 use keel_core::limits;
@@ -43,6 +47,8 @@ pub struct Config {
     pub faults: Faults,
     /// Transports for media.
     pub media: Media,
+    /// TURN servers with short-lived credentials.
+    pub turn: Option<Turn>,
     /// What is logged, and how.
     pub log: Log,
     /// What serves sessions, by name. With none configured there is one named `echo`.
@@ -70,8 +76,8 @@ pub struct Listen {
     pub per_address: usize,
     /// Connections at once that have not shown a token; further upgrades are answered 503.
     pub max_unauthenticated: usize,
-    /// Serves the probe page at `/`.
-    pub probe_page: bool,
+    /// Serves the playground at `/`: a page that connects.
+    pub playground: bool,
     /// How long a shutdown may take until what is left is cut off.
     pub drain_within_s: u64,
     /// Ends the process when its runtime has stood still for so long, so that a supervisor can
@@ -114,7 +120,7 @@ impl Default for Listen {
             max_connections: 20_000,
             per_address: 1_024,
             max_unauthenticated: limits::HANDSHAKES_MAX,
-            probe_page: false,
+            playground: false,
             drain_within_s: 30,
             abort_after_s: None,
             tls: None,
@@ -288,6 +294,17 @@ impl Config {
         };
         let named = self.session.default_backend.clone();
         named.or_else(only).unwrap_or_else(|| "echo".to_owned())
+    }
+
+    /// What serves sessions that are opened by WHIP: the default, if it takes media, else the first
+    /// by name that does.
+    pub(crate) fn media_backend(&self) -> Option<String> {
+        let takes = |name: &String| {
+            let backend = self.backends.get(name);
+            backend.is_some_and(|backend| backend.for_node().media.is_some())
+        };
+        let default = Some(self.default_backend()).filter(takes);
+        default.or_else(|| self.backends.keys().find(|name| takes(name)).cloned())
     }
 
     pub(crate) fn request_within(&self) -> Duration {

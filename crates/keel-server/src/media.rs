@@ -85,7 +85,9 @@ impl Orders {
             | MediaOrder::Subscribe { peer, .. }
             | MediaOrder::Unsubscribe { peer, .. }
             | MediaOrder::Restart { peer }
-            | MediaOrder::Resume { peer } => peer,
+            | MediaOrder::Resume { peer }
+            | MediaOrder::Refresh { peer, .. }
+            | MediaOrder::Settle { peer } => peer,
         };
         tracing::warn!("the media plane is behind: a transport is given up");
         let why = "the media plane is behind".to_owned();
@@ -226,10 +228,12 @@ impl Task {
             MediaOrder::Open { peer, .. } => _ = self.open.insert(*peer),
             MediaOrder::Close { peer } => _ = self.open.remove(peer),
             MediaOrder::Signal { .. }
+            | MediaOrder::Settle { .. }
             | MediaOrder::Subscribe { .. }
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }
             | MediaOrder::Restart { .. }
+            | MediaOrder::Refresh { .. }
             | MediaOrder::Resume { .. } => {}
         }
         let input = translate::input(order);

@@ -68,6 +68,11 @@ pub enum MediaOrder {
         /// One of those of whom one speaks at a time.
         group: GroupId,
     },
+    /// A transport's client takes no offers: none is made to it.
+    Settle {
+        /// Of which.
+        peer: PeerId,
+    },
     /// The client says something about a transport.
     Signal {
         /// Which.
@@ -107,6 +112,15 @@ pub enum MediaOrder {
     Resume {
         /// About which.
         peer: PeerId,
+    },
+    /// What is sent to a peer on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// To whom.
+        peer: PeerId,
+        /// The lines' mids.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there is to begin anew.
+        anew: bool,
     },
     /// Close a transport.
     Close {

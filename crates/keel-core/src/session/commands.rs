@@ -46,7 +46,7 @@ impl Session {
             ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),
             ClientFrame::Answer(answer) => self.media_answer(participant, answer, ctx),
             ClientFrame::Candidate(frame) => self.media_candidate(participant, frame, ctx),
-            ClientFrame::Refresh(_) => {}
+            ClientFrame::Refresh(frame) => self.media_refresh(id, participant, frame, ctx),
             ClientFrame::Hello(_)
             | ClientFrame::Auth(_)
             | ClientFrame::Beat(_)
@@ -127,6 +127,14 @@ impl Session {
                 ctx.conns.tell(id, &receipt.into(), ctx.out);
             }
         }
+    }
+
+    /// What a participant is on a connection: what it joined as, and no more than its token of now allows.
+    pub(super) fn role_on(&self, id: ConnId, participant: &ParticipantId, ctx: &Ctx<'_>) -> Role {
+        let grant = ctx.conns.get(id).and_then(|conn| conn.grant.as_ref());
+        let granted = grant.map_or(Role::Viewer, |grant| grant.role);
+        let member = self.members.get(participant);
+        member.map_or(Role::Viewer, |member| member.role.min(granted))
     }
 
     pub(super) fn no(&self, code: Code, why: &str, ctx: &mut Ctx<'_>) -> Box<Fault> {

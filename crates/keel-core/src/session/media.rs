@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, TrackKind, TrackMuted, TrackName,
-    TrackPublished, TrackUnpublished, UnpublishTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, RefreshFrame, Role, TrackKind,
+    TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
 
+use serde_json::{Value, json};
 use wishes::Wish;
 
 use super::{
@@ -40,6 +41,8 @@ struct Peer {
     lost_since: Option<Instant>,
     /// ICE was restarted for this loss.
     restarted: bool,
+    /// Its client takes no offers.
+    settled: bool,
 }
 
 /// A track, and what is known of its flow.
@@ -72,6 +75,11 @@ impl Media {
         self.peers.is_empty()
     }
 
+    /// Whether media may flow.
+    pub(super) fn is_connected(&self) -> bool {
+        self.peers.values().any(|peer| peer.connected)
+    }
+
     /// The number by which a participant knows its transport.
     pub(super) fn number(&self, participant: &ParticipantId) -> Option<u32> {
         Some(self.peers.get(participant)?.number)
@@ -82,16 +90,21 @@ impl Media {
         if self.peers.is_empty() {
             return None;
         }
-        let stalled = self
-            .tracks
-            .values()
-            .find_map(|track| track.stalled.as_ref());
-        Some(match stalled {
-            Some((_, fault)) => LegState::Degraded {
-                fault: fault.clone(),
-            },
-            None => LegState::Up,
-        })
+        let mut stalled = self.tracks.iter().filter_map(|(key, track)| {
+            let (since, fault) = track.stalled.as_ref()?;
+            Some((*since, key, fault))
+        });
+        let Some((_, _, first)) = stalled.clone().min_by_key(|(since, ..)| *since) else {
+            return Some(LegState::Up);
+        };
+        let named = stalled.by_ref().take(limits::STALLED_NAMED_MAX);
+        let named: Vec<Value> = named
+            .map(|(_, (participant, track), _)| {
+                json!({ "participant": participant, "track": track })
+            })
+            .collect();
+        let fault = Box::new(first.as_ref().clone().detail("stalled", named));
+        Some(LegState::Degraded { fault })
     }
 
     fn peer_of(&self, id: PeerId) -> Option<(&ParticipantId, &Peer)> {
@@ -109,10 +122,18 @@ impl Media {
         self.restarts().map(|(at, _)| at).min()
     }
 
+    /// When the way to a client that takes no offers has been gone for so long that its transport ends.
+    pub(super) fn settled_ends_at(&self, window: std::time::Duration) -> Option<Instant> {
+        let lost = self.peers.values().filter(|peer| peer.settled);
+        let lost = lost.filter_map(|peer| peer.lost_since).min();
+        lost.map(|since| since + window)
+    }
+
     /// Whose ICE is to be restarted, and when: once for each time that everything of a participant
     /// falls silent. One track that is silent beside others that flow is its source's matter.
     fn restarts(&self) -> impl Iterator<Item = (Instant, &ParticipantId)> {
-        let waiting = self.peers.iter().filter(|(_, peer)| !peer.restarted);
+        let waiting = self.peers.iter();
+        let waiting = waiting.filter(|(_, peer)| !peer.restarted && !peer.settled);
         waiting.filter_map(|(participant, peer)| {
             let own = |(of, _): &&(ParticipantId, TrackName)| *of == *participant;
             let own = || self.tracks.iter().filter(move |(key, _)| own(key));
@@ -228,10 +249,10 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) {
         if self.media_rule(ctx).is_none() {
-            return self.refuse_media(id, "this backend takes no media", ctx);
+            return self.refuse_offer(id, &offer, "this backend takes no media", ctx);
         }
         if self.life != Life::Open {
-            return self.refuse_media(id, "the session is not open", ctx);
+            return self.refuse_offer(id, &offer, "the session is not open", ctx);
         }
         let own = |line: &MediaLine| {
             let of = line.participant.as_ref();
@@ -242,16 +263,25 @@ impl Session {
                     .contains_key(&(participant.clone(), line.track.clone()))
         };
         if !offer.lines.iter().all(own) {
-            return self.refuse_media(id, "a line carries a track that is not published", ctx);
+            let why = "a line carries a track that is not published";
+            return self.refuse_offer(id, &offer, why, ctx);
+        }
+        if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
+            return self.refuse_offer(id, &offer, "who views sends nothing", ctx);
         }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
             Some(number) if offer.peer == number => {}
             Some(_) | None => self.open_peer(participant, offer.peer, ctx),
         }
-        let Some(peer) = self.media.peers.get(participant).map(|peer| peer.id) else {
+        let Some(peer) = self.media.peers.get_mut(participant) else {
             return;
         };
+        let settles = offer.settled && !std::mem::replace(&mut peer.settled, offer.settled);
+        let peer = peer.id;
+        if settles {
+            ctx.order(MediaOrder::Settle { peer });
+        }
         let mut lines = Vec::new();
         for line in offer.lines {
             let key = (participant.clone(), line.track);
@@ -296,6 +326,25 @@ impl Session {
         );
     }
 
+    /// What a participant is sent does not arrive, or cannot be shown. The plane asks publishers for
+    /// keyframes no oftener for it than it does anyway.
+    pub(super) fn media_refresh(
+        &self,
+        id: ConnId,
+        participant: &ParticipantId,
+        frame: RefreshFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if frame.mids.len() > limits::REFRESH_LINES_MAX {
+            return self.refuse_media(id, "a refresh names too many lines", ctx);
+        }
+        let peer = self.media.peers.get(participant);
+        if let Some(peer) = peer.filter(|peer| peer.number == frame.peer) {
+            let (peer, mids, anew) = (peer.id, frame.mids, frame.anew);
+            ctx.order(MediaOrder::Refresh { peer, mids, anew });
+        }
+    }
+
     /// To the transport that is meant, if it still is the participant's.
     fn pass_signal(
         &self,
@@ -313,13 +362,22 @@ impl Session {
         }
     }
 
+    /// What the session does not take, it does not take the next time: the transport is named.
+    fn refuse_offer(&self, id: ConnId, offer: &OfferFrame, why: &str, ctx: &mut Ctx<'_>) {
+        let fault = self.media_refusal(why, ctx).detail("peer", offer.peer);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
     fn refuse_media(&self, id: ConnId, why: &str, ctx: &mut Ctx<'_>) {
-        let fault = ctx
-            .fault_of(Code::MediaRefused, Origin::Client)
+        let fault = self.media_refusal(why, ctx);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
+    fn media_refusal(&self, why: &str, ctx: &mut Ctx<'_>) -> Fault {
+        ctx.fault_of(Code::MediaRefused, Origin::Client)
             .session(&self.id)
             .leg(Leg::Media)
-            .message(why);
-        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+            .message(why)
     }
 
     // Transports.
@@ -336,6 +394,7 @@ impl Session {
                 connected: false,
                 lost_since: None,
                 restarted: false,
+                settled: false,
             },
         );
         let group = *self
@@ -362,6 +421,7 @@ impl Session {
         };
         ctx.peers.close(peer.id);
         ctx.order(MediaOrder::Close { peer: peer.id });
+        self.plan_beats(ctx);
         for ((of, _), track) in &mut self.media.tracks {
             if of == participant
                 && let Some(stream) = track.stream.take()
@@ -376,6 +436,12 @@ impl Session {
             ctx.peers.disband(group);
             self.media.speaks = None;
         }
+    }
+
+    /// A participant's transport ends; its tracks stay published, for when it comes back.
+    pub(crate) fn stop_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        self.tell_status(ctx);
     }
 
     /// Who leaves takes its transport and its tracks along.

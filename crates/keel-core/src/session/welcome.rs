@@ -86,6 +86,10 @@ impl Session {
         let Some(participant) = ctx.conns.participant(id) else {
             return;
         };
+        let ice_servers = match self.media_rule(ctx) {
+            Some(_) => ctx.ice_servers(id, &participant),
+            None => Vec::new(),
+        };
         let Some(member) = self.members.get(&participant) else {
             return;
         };
@@ -116,11 +120,11 @@ impl Session {
             params: self.fold.params.clone(),
             params_version: self.fold.params_version,
             status: self.status(),
-            ice_servers: Vec::new(),
+            ice_servers,
             peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();
-        let busy = self.is_busy();
+        let busy = self.is_watched();
         let now = ctx.now.mono;
         let Some(conn) = ctx.conns.get_mut(id) else {
             return;
@@ -161,7 +165,7 @@ impl Session {
     }
 
     pub(super) fn beat_plan(&self) -> BeatPlan {
-        let (every, suspect) = if self.is_busy() {
+        let (every, suspect) = if self.is_watched() {
             (limits::BEAT_BUSY, limits::SUSPECT_BUSY)
         } else {
             (limits::BEAT_IDLE, limits::SUSPECT_IDLE)

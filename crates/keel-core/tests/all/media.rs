@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use keel_core::node::{
-    Backend, ConnId, Input, MediaFact, MediaOrder, MediaRule,
-    media::{Line, PeerId, Signal, StreamId},
+use keel_core::{
+    limits,
+    node::{
+        Backend, ConnId, HandOut, IceClient, IceServers, Input, MediaFact, MediaOrder, MediaRule,
+        media::{Line, PeerId, Signal, StreamId},
+    },
 };
 use keel_wire::{
-    Code, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack, ReceiptBody, Role,
-    ServerFrame, State, TrackKind, Welcome,
+    Ack, Code, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack,
+    ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome,
 };
 
 use crate::world::{Tab, World, seq};
@@ -37,7 +40,14 @@ pub(crate) fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str])
     });
     let lines = lines.collect();
     let sdp = "v=0".to_owned();
-    world.send(conn, OfferFrame { peer, sdp, lines });
+    let settled = false;
+    let frame = OfferFrame {
+        peer,
+        sdp,
+        lines,
+        settled,
+    };
+    world.send(conn, frame);
 }
 
 pub(crate) fn told(world: &mut World, fact: MediaFact) {
@@ -60,6 +70,11 @@ pub(crate) fn opened(world: &World) -> (PeerId, Option<StreamId>) {
         _ => None,
     });
     (opened.unwrap(), stream)
+}
+
+/// Says something, as whoever is watched closely does.
+fn acknowledge(world: &mut World, conn: ConnId) {
+    world.send(conn, Ack { seq: seq(1) });
 }
 
 pub(crate) fn sends(peer: PeerId, stream: StreamId) -> MediaOrder {
@@ -91,6 +106,15 @@ pub(crate) fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, 
     world.welcome(conn);
     offer(world, conn, 1, &[]);
     (conn, opened(world).0)
+}
+
+/// Time passes for a client that answers beats.
+fn live(world: &mut World, conn: ConnId, s: u64) {
+    for _ in 0..s {
+        world.pass(Duration::from_secs(1));
+        let ack = Ack { seq: seq(0) };
+        world.send(conn, ack);
+    }
 }
 
 fn stalls(stream: StreamId, flows: bool) -> MediaFact {
@@ -216,8 +240,10 @@ fn silence_is_told_at_once_and_restarts_ice_once_v02_v11_m36() {
     assert_eq!(count(&world, &restart), 0, "it may come back by itself");
     world.pass(Duration::from_secs(2));
     assert_eq!(count(&world, &restart), 1);
+    acknowledge(&mut world, conn);
     world.pass(Duration::from_secs(1));
     assert_eq!(count(&world, &restart), 1);
+    acknowledge(&mut world, conn);
     told(&mut world, stalls(stream, true));
     assert_eq!(
         media_leg(&world, conn).unwrap(),
@@ -322,4 +348,220 @@ fn tracks_are_facts_of_the_log_and_survive_a_restart_s01() {
     offer(&mut world, conn, 2, &["camera"]);
     assert!(opened(&world).1.is_some());
     assert_eq!(world.welcome(conn).consumed, seq(1));
+}
+
+/// A token that narrows takes the right to send along; one that is revoked or expires takes the media.
+#[test]
+fn a_token_that_is_gone_takes_its_media_along_a09_p12() {
+    let mut world = world(Some(MediaRule::Room));
+    world.grant.token_id = Some("owners".to_owned());
+    let (_, welcome, peer, _) = publisher(&mut world);
+    world.grant.token_id = Some("viewers".to_owned());
+    let (_, viewer_peer) = viewer(&mut world, 2, &welcome);
+    let token_id = "viewers".to_owned();
+    world.input(Input::Revoked { token_id });
+    let closed = MediaOrder::Close { peer: viewer_peer };
+    assert_eq!(count(&world, &closed), 1, "what it is sent ends with it");
+    assert_eq!(
+        count(&world, &MediaOrder::Close { peer }),
+        0,
+        "and nobody else's"
+    );
+    let token_id = "owners".to_owned();
+    world.input(Input::Revoked { token_id });
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
+}
+
+#[derive(Debug)]
+struct Relays;
+
+impl HandOut for Relays {
+    fn servers(&self, client: IceClient<'_>, now: UnixMillis) -> IceServers {
+        let until = (now + 60_000).min(client.expires);
+        let server = IceServer {
+            urls: vec!["turn:127.0.0.1:3478".to_owned()],
+            username: Some(format!("{until}:{}", client.participant)),
+            credential: Some("proof".to_owned()),
+        };
+        IceServers {
+            servers: vec![server],
+            until: Some(until),
+        }
+    }
+}
+
+#[test]
+fn turn_credentials_are_handed_out_and_refreshed_before_they_expire_a54() {
+    let mut world = World::with(|config| {
+        let backend = Backend {
+            media: Some(MediaRule::Room),
+            ..Backend::default()
+        };
+        config.backends.insert("echo".into(), backend);
+        config.ice = Some(std::sync::Arc::new(Relays));
+    });
+    let conn = world.connect(&Tab::new(1));
+    let welcome = world.welcome(conn);
+    let until = |server: &IceServer| -> u64 {
+        let name = server.username.as_ref().unwrap();
+        let (until, of) = name.split_once(':').unwrap();
+        assert_eq!(of, welcome.participant.as_str(), "nobody else's");
+        until.parse().unwrap()
+    };
+    let mut last = until(&welcome.ice_servers[0]);
+    let refreshed = |world: &World| -> Vec<IceServer> {
+        let frames = world.lines[&conn].frames.iter();
+        let fresh = frames.filter_map(|frame| match frame {
+            ServerFrame::IceServers(fresh) => Some(fresh.ice_servers[0].clone()),
+            _ => None,
+        });
+        fresh.collect()
+    };
+    for nth in 1..=3 {
+        live(&mut world, conn, 50);
+        let all = refreshed(&world);
+        assert_eq!(all.len(), nth, "one before each end");
+        let next = until(&all[nth - 1]);
+        assert!(
+            next > last + 40_000 && next < last + 60_000,
+            "{last} {next}"
+        );
+        last = next;
+    }
+    let mut text = World::with(|config| config.ice = Some(std::sync::Arc::new(Relays)));
+    let conn = text.connect(&Tab::new(1));
+    assert!(
+        text.welcome(conn).ice_servers.is_empty(),
+        "no media, no relays"
+    );
+}
+
+#[test]
+fn who_takes_no_offers_is_never_restarted_and_ends_after_the_window() {
+    let mut world = world(Some(MediaRule::Room));
+    let conn = world.connect(&Tab::new(1));
+    world.welcome(conn);
+    publish(&mut world, conn, 1);
+    let line = MediaLine {
+        mid: "0".to_owned(),
+        participant: None,
+        track: "camera".parse().unwrap(),
+    };
+    let offer = OfferFrame {
+        peer: 1,
+        sdp: "v=0".to_owned(),
+        lines: vec![line],
+        settled: true,
+    };
+    world.send(conn, offer.clone());
+    world.send(conn, offer);
+    let (peer, stream) = opened(&world);
+    let stream = stream.unwrap();
+    assert_eq!(count(&world, &MediaOrder::Settle { peer }), 1, "told once");
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    let kind = TrackKind::Video;
+    told(&mut world, MediaFact::Published { stream, kind });
+    told(&mut world, stalls(stream, false));
+    let reachable = false;
+    told(&mut world, MediaFact::Reachable { peer, reachable });
+    live(&mut world, conn, 60);
+    assert_eq!(
+        count(&world, &MediaOrder::Restart { peer }),
+        0,
+        "it does it itself"
+    );
+    assert!(world.faults(conn).is_empty());
+    live(&mut world, conn, 120);
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
+    assert_eq!(world.faults(conn)[0].code, Code::MediaFailed);
+}
+
+#[test]
+fn what_does_not_arrive_is_asked_anew_within_bounds() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, _) = publisher(&mut world);
+    let refresh = |peer: u32, lines: usize| RefreshFrame {
+        peer,
+        mids: vec!["0".to_owned(); lines],
+        anew: true,
+    };
+    world.send(conn, refresh(1, 1));
+    let order = MediaOrder::Refresh {
+        peer,
+        mids: vec!["0".to_owned()],
+        anew: true,
+    };
+    assert_eq!(count(&world, &order), 1);
+    let orders = world.orders.len();
+    world.send(conn, refresh(2, 1));
+    world.send(conn, refresh(1, limits::REFRESH_LINES_MAX + 1));
+    assert_eq!(world.orders.len(), orders);
+    let faults = world.faults(conn);
+    assert_eq!(
+        faults.len(),
+        1,
+        "that of a transport that is gone is passed over"
+    );
+    assert_eq!(faults[0].code, Code::MediaRefused);
+    assert!(!faults[0].detail.contains_key("peer"), "media goes on");
+}
+
+#[test]
+fn every_track_that_is_silent_is_named_v11() {
+    let mut world = world(Some(MediaRule::Room));
+    let (conn, welcome, _, first) = publisher(&mut world);
+    let tab = Tab::new(2).of(&welcome.session).role(Role::Publisher);
+    let other = world.connect(&tab);
+    world.welcome(other);
+    publish(&mut world, other, 1);
+    offer(&mut world, other, 1, &["camera"]);
+    let (peer, second) = opened(&world);
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    let named = |world: &World| match media_leg(world, conn).unwrap().1 {
+        LegState::Degraded { fault } => fault.detail["stalled"].as_array().unwrap().len(),
+        leg => panic!("{leg:?}"),
+    };
+    told(&mut world, stalls(second.unwrap(), false));
+    assert_eq!(named(&world), 1);
+    world.pass(Duration::from_millis(100));
+    told(&mut world, stalls(first, false));
+    assert_eq!(named(&world), 2);
+    told(&mut world, stalls(second.unwrap(), true));
+    assert_eq!(named(&world), 1);
+}
+
+#[test]
+fn who_may_be_sent_media_is_watched_closely() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let conn = world.connect(&Tab::new(1));
+    let welcome = world.welcome(conn);
+    assert_eq!(welcome.beat.suspect_ms, 7_000);
+    publish(&mut world, conn, 1);
+    offer(&mut world, conn, 1, &["camera"]);
+    let (peer, _) = opened(&world);
+    let suspect = |world: &World| {
+        let mut frames = world.lines[&conn].frames.iter().rev();
+        frames.find_map(|frame| match frame {
+            ServerFrame::Beat(beat) => Some(beat.suspect_ms),
+            _ => None,
+        })
+    };
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    assert_eq!(suspect(&world), Some(Some(2_500)), "told at once");
+    let (full, why) = (false, String::new());
+    told(&mut world, MediaFact::Failed { peer, full, why });
+    world.pass(Duration::from_secs(4));
+    assert_eq!(suspect(&world), Some(Some(7_000)));
+}
+
+#[test]
+fn an_offer_that_the_session_does_not_take_names_its_transport() {
+    let mut world = world(None);
+    let conn = world.connect(&Tab::new(1));
+    world.welcome(conn);
+    offer(&mut world, conn, 3, &[]);
+    let fault = &world.faults(conn)[0];
+    assert_eq!(fault.code, Code::MediaRefused);
+    assert_eq!(fault.detail["peer"], 3);
+    assert_eq!(fault.leg, Some(Leg::Media));
 }

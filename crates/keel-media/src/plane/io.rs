@@ -65,6 +65,11 @@ pub enum Input {
         /// Of these.
         group: GroupId,
     },
+    /// The other side takes no offers: none is made to it.
+    Settle {
+        /// Of which.
+        peer: PeerId,
+    },
     /// The other side says something about it.
     Signal {
         /// Of which.
@@ -114,6 +119,16 @@ pub enum Input {
     Gone {
         /// Which.
         path: Path,
+    },
+    /// What a peer is sent on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// Who.
+        peer: PeerId,
+        /// The lines' mids; those that carry nothing are passed over.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there begins anew with one, and with what was
+        /// negotiated looked up again.
+        anew: bool,
     },
     /// A transport is no longer wanted.
     Close {

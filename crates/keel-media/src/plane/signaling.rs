@@ -189,7 +189,7 @@ impl Plane {
         !placed.is_empty()
     }
 
-    fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
+    pub(super) fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
         let entry = self.peers.get(&id);
         entry
             .map(|entry| entry.peer.lines().named())
@@ -201,7 +201,7 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return;
         };
-        if !entry.peer.is_described() || entry.peer.is_offering() {
+        if !entry.peer.is_described() || entry.peer.is_offering() || entry.settled {
             return;
         }
         let kinds: Vec<Kind> = entry

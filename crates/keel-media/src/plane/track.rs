@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 struct Stream {
     layer: Layer,
+    /// Who numbers its packets; absent before the first.
+    source: Option<u32>,
     rate: Rate,
     keyframes: Keyframes,
 }
@@ -30,6 +32,8 @@ struct Subscription {
     mid: Option<Mid>,
     forward: Forward,
     choice: Choice,
+    /// It does not begin anew before this.
+    anew_at: Option<Instant>,
     /// It was told that it cannot be sent this.
     unsupported: bool,
 }
@@ -84,6 +88,7 @@ impl Track {
             mid: None,
             forward: Forward::new(self.kind),
             choice: Choice::new(max),
+            anew_at: None,
             unsupported: false,
         });
     }
@@ -124,6 +129,19 @@ impl Track {
         }
     }
 
+    /// What a subscriber is sent begins anew, at most once for each request that its publisher may get.
+    pub(super) fn begin_anew(&mut self, peer: PeerId, now: Instant) {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        let Some(subscription) = subscriptions.find(|s| s.peer == peer) else {
+            return;
+        };
+        let anew_at = subscription.anew_at.unwrap_or(now);
+        if now >= anew_at {
+            subscription.anew_at = Some(now + limits::KEYFRAME_GAP);
+            subscription.forward.interrupt();
+        }
+    }
+
     /// A packet came: what it says of the track's cadence.
     pub(super) fn packet(&mut self, now: Instant, packet: &Packet) -> Option<Finding> {
         let stream = self.stream(packet.layer);
@@ -132,6 +150,12 @@ impl Track {
             stream.keyframes.came();
         }
         self.cadence.packet(now)
+    }
+
+    /// Whether a packet's publisher numbers its layer anew, and a decoder cannot begin with it.
+    pub(super) fn begins_anew(&mut self, packet: &Packet) -> bool {
+        let before = self.stream(packet.layer).source.replace(packet.source);
+        before.is_some_and(|before| before != packet.source) && !packet.starts_keyframe
     }
 
     /// How many are sent it.
@@ -270,6 +294,7 @@ impl Track {
             None => {
                 self.streams.push(Stream {
                     layer,
+                    source: None,
                     rate: Rate::default(),
                     keyframes: Keyframes::new(),
                 });

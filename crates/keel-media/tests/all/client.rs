@@ -10,6 +10,7 @@ use keel_media::{Line, Signal, TrackId};
 use str0m::{
     Candidate, Event, Input, Output, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    channel::ChannelId,
     format::{Codec, CodecExtra},
     media::{Direction, Frequency, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer},
     net::{Protocol, Receive, TcpType},
@@ -222,6 +223,18 @@ impl Client {
         let sdp = offer.to_sdp_string();
         self.said.push(Signal::Offer { sdp, lines });
         self.deadline = now;
+    }
+
+    /// Offers a data channel.
+    pub(crate) fn open_channel(&mut self, now: Instant) -> ChannelId {
+        let mut changes = self.rtc.sdp_api();
+        let channel = changes.add_channel("flood".to_owned());
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let (sdp, lines) = (offer.to_sdp_string(), Vec::new());
+        self.said.push(Signal::Offer { sdp, lines });
+        self.deadline = now;
+        channel
     }
 
     /// What the server says.

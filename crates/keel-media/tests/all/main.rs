@@ -6,6 +6,7 @@
     reason = "a test that meets what it does not expect is to fail"
 )]
 
+mod abuse;
 mod client;
 mod hostile;
 mod layers;

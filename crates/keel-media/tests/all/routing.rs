@@ -258,6 +258,19 @@ fn loss_reordering_and_doubles_are_repaired_v05_v06() {
 }
 
 #[test]
+fn who_was_sent_a_track_is_told_when_it_is_no_more() {
+    let mut world = passthrough(21);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(CAMERA).len() > 10
+    });
+    assert_eq!(world.clients[viewer].lines.len(), 1);
+    world.tell(Input::Close { peer: peer(0) });
+    assert_eq!(world.clients[viewer].lines.len(), 0);
+}
+
+#[test]
 fn a_viewer_without_congestion_control_is_not_held_back() {
     let mut world = passthrough(19);
     let viewer = world.join_plain();

@@ -174,7 +174,7 @@ impl World {
         self.tell(Input::Subscribe { peer, track, max });
     }
 
-    fn perform(&mut self, outputs: Vec<Output>) {
+    pub(crate) fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Transmit { path, bytes } => self.transmit_down(path, bytes),

@@ -1,8 +1,10 @@
 //! `[media]`: where transports for media are reached.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
+
+use super::{Advertise, IceServer};
 
 /// `[media]`: transports for media. Without an address there are none.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,12 +16,14 @@ pub struct Media {
     /// The addresses that clients are told, where they are others: behind NAT, in a container. With a
     /// port of its own, or that of `listen`. One, or several.
     #[serde(deserialize_with = "one_or_several")]
-    pub advertise: Vec<Advertised>,
+    pub advertise: Vec<Advertise>,
     /// Takes media over TCP, too, at the same port: for clients in networks without UDP.
     pub tcp: bool,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.
     pub ice_lite: bool,
+    /// STUN and TURN servers that clients are told of as they are here.
+    pub ice_servers: Vec<IceServer>,
 }
 
 impl Default for Media {
@@ -29,52 +33,24 @@ impl Default for Media {
             advertise: Vec::new(),
             tcp: true,
             ice_lite: false,
+            ice_servers: Vec::new(),
         }
     }
 }
 
 impl Media {
     /// What clients are told of a socket that is bound here. At least one.
-    pub(crate) fn advertised(&self, local: SocketAddr) -> Vec<SocketAddr> {
+    #[must_use]
+    pub fn advertised(&self, local: SocketAddr) -> Vec<SocketAddr> {
         if self.advertise.is_empty() {
             return vec![local];
         }
         let advertised = self.advertise.iter();
-        advertised
-            .map(|a| SocketAddr::new(a.ip, a.port.unwrap_or(local.port())))
-            .collect()
+        advertised.map(|advertise| advertise.of(local)).collect()
     }
 }
 
-/// An address that clients are told: `203.0.113.7`, `203.0.113.7:7081`, `2001:db8::7` or
-/// `[2001:db8::7]:7081`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Advertised {
-    ip: IpAddr,
-    port: Option<u16>,
-}
-
-impl TryFrom<String> for Advertised {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let of = |ip: IpAddr, port| {
-            let usable = !ip.is_unspecified() && !ip.is_multicast() && port != Some(0);
-            usable.then_some(Self { ip, port })
-        };
-        let whole = text.parse::<SocketAddr>();
-        let whole = whole.map(|addr| of(addr.ip(), Some(addr.port())));
-        let parsed = whole.or_else(|_| text.parse().map(|ip| of(ip, None)));
-        parsed.ok().flatten().ok_or_else(|| {
-            format!(
-                "{text:?} is nothing that a client can be told; want an address, or address:port"
-            )
-        })
-    }
-}
-
-fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Advertised>, D::Error> {
+fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Advertise>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
@@ -85,7 +61,7 @@ fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Adver
         Written::One(one) => vec![one],
         Written::Several(several) => several,
     };
-    let parsed = written.into_iter().map(Advertised::try_from);
+    let parsed = written.into_iter().map(Advertise::try_from);
     parsed
         .collect::<Result<_, _>>()
         .map_err(serde::de::Error::custom)

@@ -15,6 +15,7 @@ pub(super) fn input(order: MediaOrder) -> Input {
             peer: of(peer),
             group: GroupId(group.0),
         },
+        MediaOrder::Settle { peer } => Input::Settle { peer: of(peer) },
         MediaOrder::Signal { peer, signal } => Input::Signal {
             peer: of(peer),
             signal: said(signal),
@@ -38,6 +39,11 @@ pub(super) fn input(order: MediaOrder) -> Input {
         },
         MediaOrder::Restart { peer } => Input::Restart { peer: of(peer) },
         MediaOrder::Resume { peer } => Input::Resume { peer: of(peer) },
+        MediaOrder::Refresh { peer, mids, anew } => Input::Refresh {
+            peer: of(peer),
+            mids,
+            anew,
+        },
         MediaOrder::Close { peer } => Input::Close { peer: of(peer) },
     }
 }

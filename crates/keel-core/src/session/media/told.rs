@@ -25,6 +25,7 @@ impl Session {
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.connected = true;
                 }
+                self.plan_beats(ctx);
                 self.tell_status(ctx);
             }
             MediaFact::Reachable { peer, reachable } => {
@@ -87,7 +88,13 @@ impl Session {
         let frame: ServerFrame = match signal {
             Signal::Offer { sdp, lines } => {
                 let lines = named(lines);
-                OfferFrame { peer, sdp, lines }.into()
+                OfferFrame {
+                    peer,
+                    sdp,
+                    lines,
+                    settled: false,
+                }
+                .into()
             }
             Signal::Answer { sdp, lines } => {
                 let lines = named(lines);
@@ -197,6 +204,25 @@ impl Session {
             peer.restarted = false;
         }
         self.tell_status(ctx);
+    }
+
+    /// Ends transports of clients that take no offers, where the way has been gone for too long: no
+    /// server can bring them back.
+    pub(in crate::session) fn end_settled_media(&mut self, ctx: &mut Ctx<'_>) {
+        let (now, window) = (ctx.now.mono, ctx.config.resume_window);
+        let gone = |peer: &&Peer| {
+            peer.settled && peer.lost_since.is_some_and(|since| since + window <= now)
+        };
+        let due: Vec<PeerId> = self
+            .media
+            .peers
+            .values()
+            .filter(gone)
+            .map(|peer| peer.id)
+            .collect();
+        for peer in due {
+            self.media_failed(peer, false, "the way to it stayed gone", ctx);
+        }
     }
 
     /// Restarts ICE where silence has lasted for long enough. Whoever has no connection is told
