@@ -6,6 +6,7 @@
 //! what became of it.
 
 mod io;
+mod paths;
 mod signaling;
 mod track;
 mod voices;
@@ -163,6 +164,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Gone { path } => self.path_gone(now, path, out),
             Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
@@ -230,28 +232,6 @@ impl Plane {
             entry.peer.datagram(now, path, bytes);
         }
         self.drain(now, id, out);
-    }
-
-    /// The other side is heard on a path that it uses. After a change of its address (another network,
-    /// a NAT that forgot it) that is another one, and the old one leads nowhere: what is sent to it
-    /// follows at once, instead of when checks have failed for long enough.
-    fn note_path(&mut self, now: Instant, id: PeerId, path: Path, out: &mut Outputs) {
-        let Some(entry) = self.peers.get_mut(&id) else {
-            return;
-        };
-        match entry.path {
-            Some((known, _)) if known == path => entry.path = Some((path, now)),
-            Some((known, heard)) => {
-                if now.saturating_duration_since(heard) < limits::PATH_SILENT_AFTER {
-                    return;
-                }
-                entry.path = Some((path, now));
-                entry.peer.forsake(now, known);
-                out.push(Output::Moved { peer: id });
-                self.drain(now, id, out);
-            }
-            None => entry.path = Some((path, now)),
-        }
     }
 
     fn open(&mut self, now: Instant, id: PeerId, group: GroupId, out: &mut Outputs) {

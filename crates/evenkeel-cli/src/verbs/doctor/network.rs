@@ -26,11 +26,9 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
         return report.ok("media", "this server takes none (`media.listen` is absent)");
     };
     media_ports(listen, runs, report);
-    let advertise = config.media.advertise;
-    let advertised = advertise
-        .map_or(listen, |advertise| advertise.of(listen))
-        .ip();
-    addresses(config, listen, advertised, report);
+    for advertised in config.media.advertised(listen) {
+        addresses(config, listen, advertised.ip(), report);
+    }
     round_trip(listen.ip(), report).await;
 }
 
