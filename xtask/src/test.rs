@@ -159,14 +159,10 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     if full {
         env.push(("FULL", "1"));
     }
-    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)?;
-    shell::run_with(
-        "node",
-        &[
-            "--test",
-            "tests/page/sdk.test.mjs",
-            "tests/page/media.test.mjs",
-        ],
-        &env,
-    )
+    // One after the other: each wants the machine's attention for its times.
+    for file in ["playground", "playground-media", "sdk", "media"] {
+        let file = format!("tests/page/{file}.test.mjs");
+        shell::run_with("node", &["--test", &file], &env)?;
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ mod results;
 mod rig;
 mod rows;
 pub mod server;
+pub mod udp;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -14,13 +14,13 @@ pub const PEERS_MAX: usize = 4_096;
 pub const SDP_BYTES_MAX: usize = 64 * 1024;
 /// m-lines of a session description; then `invalid_request`.
 pub const LINES_MAX: usize = 64;
-/// Candidates that a peer may name, over its life; the rest are passed over, and counted.
+/// Candidates that a peer may name until it restarts ICE; more are refused.
 pub const CANDIDATES_MAX: usize = 20;
 /// Candidates that wait for the description that they belong to; likewise.
 pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
 /// Paths that a transport learns, over its life; then it ends, and its client makes another.
 pub const PATHS_LEARNED_MAX: usize = 256;
-/// From an offer of ours to its answer; then it is withdrawn and made anew.
+/// From an offer of ours to its answer; then it is made again, as it was.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From the first description to a connected transport; then `media_failed`.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -48,6 +48,20 @@ pub const STALL_GAPS: u32 = 4;
 /// A track that was announced and never came is stalled after this.
 pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 
+// A client's end.
+
+/// Packets of pictures that a gap is waited for; then what is behind it is told as not contiguous.
+pub const REORDERED_MAX: usize = 128;
+
+// Retransmission.
+
+/// What was sent longer ago is not sent again: nobody waits for it. It is held until then.
+pub const RESEND_WITHIN: Duration = ms(1_000);
+/// Packets of a line that are held to be sent again.
+pub const RESENDS_MAX: usize = 512;
+/// What of a line's bytes may be sent again, of a thousand.
+pub const RESENDS_PER_MILLE: u16 = 150;
+
 // Keyframes.
 
 /// Between two requests for one stream; wants in between are one.
@@ -56,6 +70,25 @@ pub const KEYFRAME_GAP: Duration = ms(500);
 pub const KEYFRAME_AGAIN: Duration = ms(1_000);
 /// See [`KEYFRAME_AGAIN`].
 pub const KEYFRAME_AGAIN_MAX: Duration = ms(8_000);
+
+// Voices.
+
+/// The span over which the loudness of a voice is smoothed.
+pub const VOICE_WINDOW: Duration = ms(200);
+/// The least loudness of a voice: -50 dBov.
+pub const VOICE_MIN: f64 = 77.;
+/// What is taken off where its maker says that it is no voice.
+pub const NOISE_PENALTY_DB: f64 = 10.;
+/// Who takes over is so much louder…
+pub const TAKEOVER_DB: f64 = 6.;
+/// …for so long.
+pub const TAKEOVER_AFTER: Duration = ms(300);
+/// Who speaks has ceased to after so much silence.
+pub const QUIET_AFTER: Duration = ms(1_500);
+/// Between two changes of the speaker.
+pub const SPEAKER_GAP: Duration = ms(500);
+/// How often it is looked at while anybody speaks.
+pub const SPEAKER_LOOK_EVERY: Duration = ms(100);
 
 // Layers.
 
@@ -67,5 +100,15 @@ pub const RATE_WINDOW: Duration = ms(1_000);
 pub const UP_HEADROOM_PERCENT: u64 = 120;
 /// …for so long.
 pub const UP_AFTER: Duration = Duration::from_secs(3);
+/// What a way should carry of what is wished of it, in percent: more than [`UP_HEADROOM_PERCENT`], or the
+/// last layer would never be taken. More room is looked for up to there, and no further.
+pub const DESIRED_PERCENT: u64 = 150;
+/// A wish that differs by less than this is no news, in percent.
+pub const DESIRED_NEWS_PERCENT: u64 = 10;
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;
+/// A subscriber that was sent something, and with which nothing can be measured within this, is not
+/// held to an estimate.
+pub const MEASURED_WITHIN: Duration = ms(500);
+/// What it is sent with at most, in bits a second: as fast as it comes.
+pub const UNPACED_BPS: u64 = 1_000_000_000;

@@ -6,20 +6,20 @@
 
 mod lines;
 mod negotiation;
-mod translate;
+pub(crate) mod translate;
 
 use std::{collections::BTreeMap, time::Instant};
 
 use str0m::{
     Event, IceConnectionState, Input, Output, Rtc, RtcError,
-    bwe::BweKind,
+    bwe::{Bitrate, BweKind},
     media::{Direction, KeyframeRequestKind, Mid, Rid},
     net::Receive,
     rtp::{RtpPacket, RtpWrite},
 };
 
-pub(crate) use negotiation::Answered;
 pub use negotiation::Refusal;
+pub(crate) use negotiation::{Answered, is_reachable};
 pub(crate) use translate::{Extensions, Format};
 
 use crate::{
@@ -66,11 +66,25 @@ pub(crate) struct Peer {
     rids: BTreeMap<Mid, Vec<Rid>>,
     /// Paths that were proven, over its life.
     learned: usize,
+    /// How what is sent to it is held to what its way carries.
+    pace: Pace,
     /// Its end was told.
     is_over: bool,
     /// When it wants to be driven.
     deadline: Instant,
     opened: Instant,
+}
+
+/// Whether the other side says when packets come (transport-wide congestion control). From one that
+/// does not nothing is ever learned: held to the first estimate, it would fall behind for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nothing was sent.
+    Unknown,
+    /// It may still turn out; since then.
+    Waits(Instant),
+    Measured,
+    Free,
 }
 
 /// A track that this peer publishes.
@@ -98,6 +112,7 @@ impl Peer {
             publishes: BTreeMap::new(),
             rids: BTreeMap::new(),
             learned: 0,
+            pace: Pace::Unknown,
             is_over: false,
             deadline: now,
             opened: now,
@@ -167,6 +182,18 @@ impl Peer {
         }
     }
 
+    /// A line is there to be sent on, or takes something again.
+    fn add_line(&mut self, mid: Mid, kind: Kind) {
+        if !self.lines.add(mid, kind) {
+            return;
+        }
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_tx_by_mid(mid, None) {
+            let share = f32::from(limits::RESENDS_PER_MILLE) / 1_000.;
+            stream.set_rtx_cache(limits::RESENDS_MAX, limits::RESEND_WITHIN, Some(share));
+        }
+    }
+
     /// Takes a datagram.
     pub(crate) fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         let Some(received) = receive(path, bytes) else {
@@ -211,7 +238,21 @@ impl Peer {
         }
         stream.write_rtp(rtp);
         self.deadline = now;
+        match self.pace {
+            Pace::Unknown => self.pace = Pace::Waits(now),
+            Pace::Waits(since) if now >= since + limits::MEASURED_WITHIN => {
+                self.pace = Pace::Free;
+                self.rtc.bwe().reset(Bitrate::bps(limits::UNPACED_BPS));
+            }
+            Pace::Waits(_) | Pace::Measured | Pace::Free => {}
+        }
         true
+    }
+
+    /// The way should carry so much: whether it does is looked for by probes.
+    pub(crate) fn desire(&mut self, now: Instant, bps: u64) {
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bps));
+        self.deadline = now;
     }
 
     /// Asks the other side for a keyframe of a track that it publishes.
@@ -282,7 +323,7 @@ impl Peer {
             Event::MediaAdded(added) => {
                 let kind = translate::kind(added.kind);
                 if added.direction.is_sending() {
-                    self.lines.add(added.mid, kind);
+                    self.add_line(added.mid, kind);
                 }
                 let layers = added.simulcast.map(|layers| layers.recv);
                 let rids: Vec<Rid> = layers.into_iter().flatten().map(|l| l.rid).collect();
@@ -294,7 +335,7 @@ impl Peer {
                 let sends = matches!(changed.direction, Direction::SendOnly | Direction::SendRecv);
                 let kind = self.rtc.media(changed.mid).map(|media| media.kind());
                 match kind {
-                    Some(kind) if sends => self.lines.add(changed.mid, translate::kind(kind)),
+                    Some(kind) if sends => self.add_line(changed.mid, translate::kind(kind)),
                     Some(_) | None => self.lines.pause(changed.mid),
                 }
             }
@@ -302,13 +343,31 @@ impl Peer {
             Event::KeyframeRequest(request) => {
                 happenings.push(Happening::KeyframeAsked { mid: request.mid });
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            Event::EgressBitrateEstimate(BweKind::Twcc {
+                estimate,
+                can_probe,
+            }) => self.measured(estimate.as_u64(), can_probe, happenings),
+            // The other side's own estimate, where ours has nothing to go by.
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })
+                if self.pace != Pace::Measured =>
+            {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
             }
             Event::Closed => self.over(happenings),
             _ => {}
         }
+    }
+
+    fn measured(&mut self, bps: u64, can_probe: bool, happenings: &mut Vec<Happening>) {
+        if !can_probe {
+            return;
+        }
+        if std::mem::replace(&mut self.pace, Pace::Measured) == Pace::Free {
+            let first = Bitrate::bps(limits::FIRST_ESTIMATE_BPS);
+            return self.rtc.bwe().reset(first);
+        }
+        happenings.push(Happening::Estimate { bps });
     }
 
     fn packet(&mut self, rtp: RtpPacket, happenings: &mut Vec<Happening>) {

@@ -8,24 +8,29 @@
 mod io;
 mod signaling;
 mod track;
+mod voices;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
-pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
+pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
+
+use str0m::media::Mid;
 
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
-    layers, limits,
+    layers::Wishes,
+    limits,
     packet::Packet,
     path::Path,
     peer::{Happening, Peer},
 };
 
 use track::Track;
+use voices::Group;
 
 /// When a plane wants to be called again, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +47,15 @@ enum Timer {
     Peer(PeerId),
     /// A track's cadence, its keyframes, the layers of its subscribers.
     Track(TrackId),
+    /// Who speaks.
+    Group(GroupId),
 }
 
 /// A peer, and what the plane knows of it.
 #[derive(Debug)]
 struct Entry {
     peer: Peer,
+    group: GroupId,
     /// Checks succeed: what is sent now arrives.
     reachable: bool,
     /// It was connected once.
@@ -58,10 +66,10 @@ struct Entry {
     restart: bool,
     /// Its client takes no offers.
     settled: bool,
-    /// When what it lacks is offered again, after an answer that was of no use.
-    again_at: Option<Instant>,
     /// What its way is believed to carry.
     estimate_bps: u64,
+    /// What it would carry if it could.
+    wishes: Wishes,
     /// The path that the other side uses, and when it was last heard on it.
     path: Option<(Path, Instant)>,
     armed: Option<Instant>,
@@ -73,6 +81,7 @@ pub struct Plane {
     config: Config,
     peers: BTreeMap<PeerId, Entry>,
     tracks: BTreeMap<TrackId, Track>,
+    groups: BTreeMap<GroupId, Group>,
     demux: Demux,
     timers: BTreeSet<(Instant, Timer)>,
     /// Peers that have something to be taken out.
@@ -90,6 +99,7 @@ impl Plane {
             config,
             peers: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            groups: BTreeMap::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -106,6 +116,7 @@ impl Plane {
             why: match timer {
                 Timer::Peer(_) => "peer",
                 Timer::Track(_) => "track",
+                Timer::Group(_) => "speaker",
             },
         })
     }
@@ -125,7 +136,7 @@ impl Plane {
     /// Takes one input. Total: what makes no sense is refused in an output, or has no effect.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
         match input {
-            Input::Open { peer } => self.open(now, peer, out),
+            Input::Open { peer, group } => self.open(now, peer, group, out),
             Input::Settle { peer } => {
                 if let Some(entry) = self.peers.get_mut(&peer) {
                     entry.settled = true;
@@ -137,6 +148,10 @@ impl Plane {
             Input::Mute { track, muted } => {
                 if let Some(of) = self.tracks.get_mut(&track) {
                     of.set_muted(muted, now);
+                    if muted {
+                        let publisher = of.publisher;
+                        self.silence(now, publisher, track);
+                    }
                 }
                 self.arm_track(track);
             }
@@ -148,6 +163,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -168,7 +184,11 @@ impl Plane {
     }
 
     fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8], out: &mut Outputs) {
-        let Sighting { owner, in_use } = self.demux.sight(path, bytes);
+        let Sighting {
+            owner,
+            in_use,
+            is_check,
+        } = self.demux.sight(path, bytes);
         let id = match owner {
             Owner::Bound(peer) => Some(peer),
             Owner::Claims(peer) => {
@@ -195,6 +215,13 @@ impl Plane {
                 entry.peer.learn(now, path);
             }
             self.drain(now, id, out);
+        } else if is_check
+            && self
+                .peers
+                .get(&id)
+                .is_some_and(|entry| entry.peer.accepts(now, path, bytes))
+        {
+            self.demux.bind(id, path);
         }
         if in_use {
             self.note_path(now, id, path, out);
@@ -227,21 +254,23 @@ impl Plane {
         }
     }
 
-    fn open(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+    fn open(&mut self, now: Instant, id: PeerId, group: GroupId, out: &mut Outputs) {
         if self.peers.len() >= limits::PEERS_MAX {
             let failure = Failure::TooManyPeers;
             return out.push(Output::Failed { peer: id, failure });
         }
         let peer = Peer::new(&self.config, now);
+        self.groups.entry(group).or_default().peers += 1;
         let entry = Entry {
             peer,
+            group,
             reachable: false,
             was_connected: false,
             wants: Vec::new(),
             restart: false,
             settled: false,
-            again_at: None,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
+            wishes: Wishes::default(),
             path: None,
             armed: None,
         };
@@ -263,11 +292,11 @@ impl Plane {
             entry.peer.close(now);
             self.drain(now, id, out);
         }
-        self.forget(id);
+        self.forget(now, id, out);
     }
 
     /// A peer is gone, with everything that it published or was sent.
-    fn forget(&mut self, id: PeerId) {
+    fn forget(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
         let Some(entry) = self.peers.remove(&id) else {
             return;
         };
@@ -278,15 +307,17 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track);
+            self.unpublish(track, out);
+            self.silence_in(now, entry.group, track);
         }
+        self.leave(entry.group);
         for track in self.tracks.values_mut() {
             track.leave(id);
         }
     }
 
-    /// A track is no more; its lines are free.
-    fn unpublish(&mut self, id: TrackId) {
+    /// A track is no more; its lines are free, and whoever it was sent to is told.
+    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -295,8 +326,14 @@ impl Plane {
         }
         for (subscriber, tail) in track.tails() {
             if let Some(entry) = self.peers.get_mut(&subscriber) {
-                entry.peer.lines_mut().free(id, tail);
+                let freed = entry.peer.lines_mut().free(id, tail);
+                entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
+                if freed {
+                    let (peer, lines) = (subscriber, entry.peer.lines().named());
+                    let signal = Signal::Lines { lines };
+                    out.push(Output::Signal { peer, signal });
+                }
             }
         }
     }
@@ -322,7 +359,11 @@ impl Plane {
             Happening::Packet { mid, packet } => {
                 let entry = self.peers.get(&id);
                 let published = entry.and_then(|entry| entry.peer.publishes().get(&mid));
+                let group = entry.map(|entry| entry.group);
                 if let Some(track) = published.map(|published| published.track) {
+                    if let (Some(level), Some(group)) = (packet.extensions.level(), group) {
+                        self.hear(now, group, track, level);
+                    }
                     self.forward(now, track, &packet, out);
                 }
             }
@@ -342,7 +383,7 @@ impl Plane {
             Happening::Closed => {
                 let failure = Failure::Closed;
                 out.push(Output::Failed { peer: id, failure });
-                self.forget(id);
+                self.forget(now, id, out);
             }
         }
     }
@@ -388,6 +429,24 @@ impl Plane {
         }
     }
 
+    /// A peer has no use of what it is sent on some lines.
+    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
+        for mid in mids.iter().take(limits::LINES_MAX) {
+            let mid = Mid::from(mid.as_str());
+            let Some(entry) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(track) = entry.peer.lines().track(mid) else {
+                continue;
+            };
+            if anew && let Some(of) = self.tracks.get_mut(&track) {
+                entry.peer.lines_mut().forget_payload_type(mid);
+                of.begin_anew(id, now);
+            }
+            self.want_keyframe(now, track, Some(id));
+        }
+    }
+
     fn want_keyframe(&mut self, now: Instant, id: TrackId, of: Option<PeerId>) {
         if let Some(track) = self.tracks.get_mut(&id) {
             track.want_keyframe(now, of);
@@ -417,16 +476,21 @@ impl Plane {
         };
         let found = track.packet(now, packet);
         let late = track.is_armed_late();
+        let anew = track.begins_anew(packet);
         for nth in 0..track.audience() {
-            let Some((subscriber, mid, placed)) = track.place(nth, packet) else {
+            let Some((subscriber, mid)) = track.subscriber(nth) else {
                 continue;
             };
             let Some(entry) = self.peers.get_mut(&subscriber) else {
                 continue;
             };
             if !entry.reachable {
+                track.interrupt(nth);
                 continue;
             }
+            let Some(placed) = track.place(nth, packet) else {
+                continue;
+            };
             if entry.peer.write(now, mid, packet, placed) {
                 self.dirty.insert(subscriber);
             } else if track.note_unsupported(subscriber) {
@@ -436,6 +500,8 @@ impl Plane {
         }
         if let Some(finding) = found {
             out.push(Output::Cadence { track: id, finding });
+        }
+        if found.is_some() || anew {
             self.want_keyframe(now, id, None);
         }
         if late {
@@ -456,6 +522,7 @@ impl Plane {
             match timer {
                 Timer::Peer(id) => self.peer_due(now, id, out),
                 Timer::Track(id) => self.track_due(now, id, out),
+                Timer::Group(id) => self.group_due(now, id, out),
             }
         }
         while let Some(id) = self.dirty.pop_first() {
@@ -472,19 +539,15 @@ impl Plane {
         if !entry.was_connected && late && entry.peer.is_described() {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(now, id, out);
         }
         if !entry.peer.is_alive() {
             let failure = Failure::Closed;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(now, id, out);
         }
-        let expired = entry.peer.offer_expires().is_some_and(|at| at <= now);
-        if expired {
-            entry.restart |= entry.peer.withdraw_offer();
-        }
-        if expired || entry.again_at.take_if(|at| *at <= now).is_some() {
-            self.negotiate(now, id, out);
+        if entry.peer.offer_expires().is_some_and(|at| at <= now) {
+            self.repeat_offer(now, id, out);
         }
         self.drain(now, id, out);
     }
@@ -498,14 +561,19 @@ impl Plane {
             out.push(Output::Cadence { track: id, finding });
         }
         if track.wants_look(now) {
-            let budgets: BTreeMap<PeerId, u64> = track
-                .subscribers()
-                .filter_map(|peer| {
-                    let entry = self.peers.get(&peer)?;
-                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().videos());
-                    Some((peer, share))
-                })
-                .collect();
+            let mut budgets = BTreeMap::new();
+            for (peer, wish) in track.wishes(now) {
+                let entry = self.peers.get_mut(&peer);
+                let Some(entry) = entry.filter(|entry| entry.reachable) else {
+                    continue;
+                };
+                entry.wishes.set(id, wish);
+                budgets.insert(peer, entry.wishes.share(id, entry.estimate_bps));
+                if let Some(bps) = entry.wishes.take_news() {
+                    entry.peer.desire(now, bps);
+                    self.dirty.insert(peer);
+                }
+            }
             track.look_at_layers(now, &budgets);
         }
         self.ask_keyframes(now, id);
@@ -517,12 +585,8 @@ impl Plane {
         };
         let connect_by = entry.peer.opened() + limits::CONNECT_WITHIN;
         let connect_by = (!entry.was_connected && entry.peer.is_described()).then_some(connect_by);
-        let wanted = [
-            Some(entry.peer.deadline()),
-            connect_by,
-            entry.peer.offer_expires(),
-            entry.again_at,
-        ];
+        let (due, expires) = (entry.peer.deadline(), entry.peer.offer_expires());
+        let wanted = [Some(due), connect_by, expires];
         let next = wanted.into_iter().flatten().min();
         if entry.armed != next {
             if let Some(at) = entry.armed {

@@ -3,6 +3,7 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod advertise;
 mod backend;
 mod error;
 mod ice;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+pub use advertise::Advertise;
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
 pub use ice::{IceServer, IceUrl, Ttl, Turn};
@@ -72,8 +74,8 @@ pub struct Listen {
     pub per_address: usize,
     /// Connections at once that have not shown a token; further upgrades are answered 503.
     pub max_unauthenticated: usize,
-    /// Serves the probe page at `/`.
-    pub probe_page: bool,
+    /// Serves the playground at `/`: a page that connects.
+    pub playground: bool,
     /// How long a shutdown may take until what is left is cut off.
     pub drain_within_s: u64,
     /// Ends the process when its runtime has stood still for so long, so that a supervisor can
@@ -116,7 +118,7 @@ impl Default for Listen {
             max_connections: 20_000,
             per_address: 1_024,
             max_unauthenticated: limits::HANDSHAKES_MAX,
-            probe_page: false,
+            playground: false,
             drain_within_s: 30,
             abort_after_s: None,
             tls: None,
@@ -248,8 +250,9 @@ pub struct Faults {
 pub struct Media {
     /// Address and port of media (UDP). Absent means that this server takes no media.
     pub listen: Option<SocketAddr>,
-    /// The address that clients are told, where it is another one: behind NAT, in a container.
-    pub advertise: Option<IpAddr>,
+    /// The address that clients are told, where it is another one: behind NAT, in a container. With a
+    /// port where that is another one, too.
+    pub advertise: Option<Advertise>,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.
     pub ice_lite: bool,

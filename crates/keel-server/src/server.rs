@@ -45,7 +45,7 @@ use crate::{
     watchdog::Watchdog,
 };
 
-use assemble::{node_config, providers};
+use assemble::{node_config, offered, providers};
 
 /// How long a drain may take beyond what it was given.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -266,7 +266,10 @@ impl Server {
             media_backend: self.config.media_backend(),
             request_within: self.config.request_within(),
             faults: self.config.faults.enabled,
-            probe_page: listen_config.probe_page,
+            playground: listen_config.playground,
+            backends: offered(&self.config),
+            default_backend: self.config.default_backend(),
+            takes_media: self.media.is_some(),
             fence: store.fence(),
             tls: self.tls,
         });

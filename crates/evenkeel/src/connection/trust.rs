@@ -78,5 +78,5 @@ mod with_tls {
 mod without_tls {
     /// There is nothing to believe.
     #[derive(Debug, Clone, Default)]
-    pub(crate) struct Trust;
+    pub(crate) struct Trust {}
 }

@@ -5,7 +5,7 @@ use str0m::{
     error::IceError,
     format::{
         Codec as RtcCodec, PayloadParams, detect_av1_keyframe, detect_h264_keyframe,
-        detect_vp8_keyframe, detect_vp9_keyframe,
+        detect_h264_nalu, detect_vp8_keyframe, detect_vp9_keyframe,
     },
     media::{ExtensionValues, MediaKind},
     net::{Protocol as RtcProtocol, TcpType, Transmit},
@@ -52,6 +52,11 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
+    /// How loud it is, in -dBov, and whether its maker takes it for a voice.
+    pub(crate) fn level(&self) -> Option<(i8, Option<bool>)> {
+        Some((self.level?, self.voice))
+    }
+
     fn read(values: &ExtensionValues) -> Self {
         Self {
             level: values.audio_level,
@@ -77,7 +82,7 @@ pub(super) fn protocol(protocol: Protocol) -> RtcProtocol {
     }
 }
 
-pub(super) fn kind(kind: MediaKind) -> Kind {
+pub(crate) fn kind(kind: MediaKind) -> Kind {
     if kind.is_audio() {
         Kind::Audio
     } else {
@@ -85,7 +90,7 @@ pub(super) fn kind(kind: MediaKind) -> Kind {
     }
 }
 
-pub(super) const fn media_kind(kind: Kind) -> MediaKind {
+pub(crate) const fn media_kind(kind: Kind) -> MediaKind {
     match kind {
         Kind::Audio => MediaKind::Audio,
         Kind::Video => MediaKind::Video,
@@ -126,20 +131,24 @@ pub(super) fn transmit(transmit: Transmit) -> Happening {
     clippy::wildcard_enum_match_arm,
     reason = "str0m's list grows: what we do not know is passed on untouched"
 )]
-pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
-    let spec = format.0.spec();
-    let codec = match spec.codec {
+pub(crate) fn codec(codec: RtcCodec) -> Codec {
+    match codec {
         RtcCodec::Opus => Codec::Opus,
         RtcCodec::Vp8 => Codec::Vp8,
         RtcCodec::Vp9 => Codec::Vp9,
         RtcCodec::H264 => Codec::H264,
         RtcCodec::Av1 => Codec::Av1,
         _ => Codec::Other,
-    };
+    }
+}
+
+pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
+    let spec = format.0.spec();
+    let codec = codec(spec.codec);
     let starts_keyframe = match codec {
         Codec::Vp8 => detect_vp8_keyframe(&rtp.payload),
         Codec::Vp9 => detect_vp9_keyframe(&rtp.payload),
-        Codec::H264 => detect_h264_keyframe(&rtp.payload),
+        Codec::H264 => starts_h264_keyframe(&rtp.payload),
         Codec::Av1 => detect_av1_keyframe(&rtp.payload),
         Codec::Opus | Codec::Other => false,
     };
@@ -148,6 +157,7 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
         layer,
         codec,
         format,
+        source: *rtp.header.ssrc,
         seq: *rtp.seq_no,
         time: rtp.header.timestamp,
         clock: spec.clock_rate.get(),
@@ -157,6 +167,13 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
         at: rtp.timestamp,
         starts_keyframe,
     }
+}
+
+/// The parameters that a keyframe is read by come in a packet before it (RFC 6184 §5.7.1): who is sent
+/// the keyframe without them can show nothing.
+fn starts_h264_keyframe(payload: &[u8]) -> bool {
+    const SEQUENCE_PARAMETERS: u8 = 7;
+    detect_h264_nalu(payload, SEQUENCE_PARAMETERS) || detect_h264_keyframe(payload)
 }
 
 #[cfg(test)]
@@ -197,7 +214,7 @@ mod tests {
             let starts = [
                 detect_vp8_keyframe(payload),
                 detect_vp9_keyframe(payload),
-                detect_h264_keyframe(payload),
+                starts_h264_keyframe(payload),
                 detect_av1_keyframe(payload),
             ];
             assert!(
@@ -205,5 +222,16 @@ mod tests {
                 "nothing starts nothing"
             );
         }
+    }
+
+    #[test]
+    fn a_keyframe_of_h264_begins_with_its_parameters() {
+        let parameters = [0x78, 0, 2, 0x67, 0x42, 0, 2, 0x68, 0xce];
+        assert!(starts_h264_keyframe(&parameters), "in one packet");
+        assert!(starts_h264_keyframe(&[0x67, 0x42]), "by themselves");
+        assert!(starts_h264_keyframe(&[0x65, 0x88]), "without any");
+        assert!(!starts_h264_keyframe(&[0x41, 0x9a]));
+        assert!(!starts_h264_keyframe(&[0x68, 0xce]), "of pictures only");
+        assert!(!starts_h264_keyframe(&[]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_media::{Input, Output, Path, Protocol, Refusal, Signal, TrackId};
+use keel_media::{GroupId, Input, Output, Path, Protocol, Refusal, Signal, TrackId};
 
 use crate::{
     routing::passthrough,
@@ -18,7 +18,8 @@ fn refusal_of(world: &mut World, sdp: &str) -> Option<Refusal> {
         lines: Vec::new(),
     };
     let peer = peer(nth + 100);
-    world.tell(Input::Open { peer });
+    let group = GroupId(1);
+    world.tell(Input::Open { peer, group });
     let from = world.told.len();
     world.tell(Input::Signal { peer, signal });
     world.tell(Input::Close { peer });
@@ -121,6 +122,37 @@ fn candidates_are_bounded_and_nothing_is_sent_to_them_a47() {
 }
 
 #[test]
+fn each_round_of_ice_has_its_own_candidates() {
+    let mut world = passthrough(25);
+    let peer = peer(0);
+    let name_some = |world: &mut World| {
+        for port in 0..15 {
+            let candidate = format!(
+                "candidate:1 1 udp 2130706431 10.0.1.9 {} typ host",
+                9_000 + port
+            );
+            let signal = Signal::Candidate { candidate };
+            world.tell(Input::Signal { peer, signal });
+        }
+    };
+    for _ in 0..3 {
+        name_some(&mut world);
+        let now = world.now;
+        world.clients[0].restart(now, &[CAMERA]);
+        world.run(Duration::from_secs(1));
+    }
+    let refused = |(_, told): &&(_, Output)| matches!(told, Output::Refused { .. });
+    assert_eq!(world.told.iter().find(refused), None);
+    name_some(&mut world);
+    name_some(&mut world);
+    assert_eq!(
+        world.told.iter().filter(refused).count(),
+        10,
+        "15 and 5 more of one round"
+    );
+}
+
+#[test]
 fn garbage_is_dropped_without_an_answer_and_harms_nobody_a42_a43_a45_a48_a49() {
     let mut world = passthrough(24);
     let mut chance = fastrand::Rng::with_seed(24);
@@ -176,4 +208,24 @@ fn a_replayed_packet_is_not_forwarded_twice_a48() {
     let frames = world.clients[0].frames(CAMERA);
     let numbers: Vec<u32> = frames.iter().map(|frame| frame.number).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] > pair[0]));
+}
+
+#[test]
+fn a_client_that_never_stops_moving_loses_its_transport_and_is_told_a47() {
+    let mut world = passthrough(26);
+    let ended = |world: &World| {
+        let mut told = world.told.iter();
+        told.any(|(_, told)| matches!(told, Output::Failed { .. }))
+    };
+    world.clients[0].cameras[0].stopped = true;
+    let mut moves = 0_u16;
+    while !ended(&world) {
+        moves += 1;
+        assert!(moves < 400, "it never ends");
+        let [a, b] = moves.to_be_bytes();
+        world.seen_at.insert(0, ([10, 9, a, b], 777).into());
+        world.run(Duration::from_secs(4));
+    }
+    assert!(moves > 200, "after {moves} addresses");
+    assert_eq!(world.plane.peers(), 0);
 }

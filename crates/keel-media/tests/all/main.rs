@@ -9,6 +9,8 @@
 mod abuse;
 mod client;
 mod hostile;
+mod layers;
 mod outages;
 mod routing;
+mod voices;
 mod world;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use keel_media::{
-    Address, Certificate, Config, End, Input, Output, Path, PeerId, Plane, Protocol, Signal,
-    TrackId,
+    Address, Certificate, Config, End, GroupId, Input, Output, Path, PeerId, Plane, Protocol,
+    Signal, TrackId,
 };
 
 use crate::client::Client;
@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) loss_percent: u8,
     pub(crate) twice_percent: u8,
     pub(crate) jitter: Duration,
+    /// What it carries to the client, in bits a second; absent means anything.
+    pub(crate) down_bps: Option<u64>,
 }
 
 impl Link {
@@ -31,11 +33,15 @@ impl Link {
         loss_percent: 0,
         twice_percent: 0,
         jitter: Duration::ZERO,
+        down_bps: None,
     };
 }
 
 /// One way.
 const DELAY: Duration = Duration::from_millis(5);
+
+/// What waits before a link that carries less is dropped beyond so long.
+const QUEUE_MAX: Duration = Duration::from_millis(300);
 
 /// When it arrives, a number that keeps the order, where, from where, what.
 type Flight = (Instant, u64, To, SocketAddr, Vec<u8>);
@@ -55,6 +61,8 @@ pub(crate) struct World {
     pub(crate) told: Vec<(Instant, Output)>,
     /// The address that the server sees a client at, where that is another one.
     pub(crate) seen_at: BTreeMap<usize, SocketAddr>,
+    /// Until when a link carries what waits before it.
+    busy: BTreeMap<usize, Instant>,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
     chance: fastrand::Rng,
@@ -71,11 +79,13 @@ pub(crate) fn config(end: End, addr: SocketAddr) -> Config {
     Config {
         end,
         certificate: Certificate::generate(),
-        addresses: vec![Address {
-            protocol: Protocol::Udp,
-            local: addr,
-            advertised: addr,
-        }],
+        addresses: [Protocol::Udp, Protocol::Tcp]
+            .map(|protocol| Address {
+                protocol,
+                local: addr,
+                advertised: addr,
+            })
+            .to_vec(),
     }
 }
 
@@ -94,6 +104,7 @@ impl World {
             links: Vec::new(),
             told: Vec::new(),
             seen_at: BTreeMap::new(),
+            busy: BTreeMap::new(),
             flying: BinaryHeap::new(),
             sent: 0,
             chance: fastrand::Rng::with_seed(seed),
@@ -102,13 +113,53 @@ impl World {
 
     /// A client that publishes these, and has lines to receive so many.
     pub(crate) fn join(&mut self, cameras: &[TrackId], receives: usize) -> usize {
+        self.join_with(cameras, receives, false)
+    }
+
+    /// A client in a network without UDP.
+    pub(crate) fn join_tcp(&mut self, cameras: &[TrackId], receives: usize) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let (addr, now) = (self.clients[nth].addr, self.now);
+        self.clients[nth] = Client::over_tcp(addr, now);
+        self.clients[nth].offer(now, cameras, receives);
+        nth
+    }
+
+    /// A client that has one line, and no congestion control.
+    pub(crate) fn join_plain(&mut self) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        self.clients[nth].is_plain = true;
+        let now = self.now;
+        self.clients[nth].offer(now, &[], 1);
+        nth
+    }
+
+    /// A client that publishes these in several layers.
+    pub(crate) fn join_simulcast(&mut self, cameras: &[TrackId]) -> usize {
+        self.join_with(cameras, 0, true)
+    }
+
+    /// A client with a microphone and nothing else.
+    pub(crate) fn join_speaking(&mut self, microphone: TrackId) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let now = self.now;
+        self.clients[nth].offer_microphone(now, microphone);
+        nth
+    }
+
+    fn join_with(&mut self, cameras: &[TrackId], receives: usize, simulcast: bool) -> usize {
         let nth = self.clients.len();
         let last = u8::try_from(nth + 1).unwrap();
         let mut client = Client::new(SocketAddr::from(([10, 0, 1, last], 5_000)), self.now);
-        client.offer(self.now, cameras, receives);
+        if !cameras.is_empty() || receives > 0 {
+            client.offer_of(self.now, cameras, receives, simulcast);
+        }
         self.clients.push(client);
         self.links.push(Link::default());
-        self.tell(Input::Open { peer: peer(nth) });
+        self.tell(Input::Open {
+            peer: peer(nth),
+            group: GroupId(1),
+        });
         nth
     }
 
@@ -139,6 +190,7 @@ impl World {
     }
 
     fn transmit_down(&mut self, path: Path, bytes: Vec<u8>) {
+        assert_eq!(path.protocol, self.protocol_of(path.remote));
         let seen = |nth: usize| self.seen_at.get(&nth).copied();
         let mut known = 0..self.clients.len();
         let nth = known.find(|nth| seen(*nth).unwrap_or(self.clients[*nth].addr) == path.remote);
@@ -152,12 +204,23 @@ impl World {
         if self.chance.u8(..100) < link.loss_percent {
             return;
         }
+        let mut waits = Duration::ZERO;
+        if let (To::Client(_), Some(bps)) = (to, link.down_bps) {
+            let busy = self.busy.get(&nth).map_or(self.now, |at| self.now.max(*at));
+            if busy - self.now > QUEUE_MAX {
+                return;
+            }
+            let bits = u64::try_from(bytes.len() * 8).unwrap();
+            let through = busy + Duration::from_micros(bits * 1_000_000 / bps);
+            self.busy.insert(nth, through);
+            waits = through - self.now;
+        }
         let copies = 1 + u8::from(self.chance.u8(..100) < link.twice_percent);
         for _ in 0..copies {
             let jitter = u64::try_from(link.jitter.as_micros()).unwrap();
             let jitter = Duration::from_micros(self.chance.u64(..=jitter));
             self.sent += 1;
-            let at = self.now + DELAY + jitter;
+            let at = self.now + waits + DELAY + jitter;
             let flight = (at, self.sent, to, from, bytes.clone());
             self.flying.push(Reverse(flight));
         }
@@ -206,7 +269,7 @@ impl World {
             match to {
                 To::Server => {
                     let path = Path {
-                        protocol: Protocol::Udp,
+                        protocol: self.protocol_of(from),
                         local: server(),
                         remote: from,
                     };
@@ -224,6 +287,12 @@ impl World {
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
         self.perform(out);
+    }
+
+    /// What the client at an address speaks.
+    fn protocol_of(&self, addr: SocketAddr) -> Protocol {
+        let tcp = self.clients.iter().any(|c| c.addr == addr && c.tcp);
+        if tcp { Protocol::Tcp } else { Protocol::Udp }
     }
 
     fn drive(&mut self, nth: usize) {

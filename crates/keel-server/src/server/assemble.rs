@@ -10,6 +10,7 @@ use keel_wire::{Epoch, Seq};
 use crate::{
     config::{Backend, BackendKind, Config, Framing, StoreKind},
     driver::Backends,
+    http::Offered,
 };
 
 pub(super) fn node_config(
@@ -71,4 +72,15 @@ fn command(backend: &Backend, owner: &str) -> process::Config {
         Framing::JsonLines => (process::Stdin::Dialogue, process::Stdout::JsonLines),
     };
     config
+}
+
+/// What whoever asks may choose from.
+pub(super) fn offered(config: &Config) -> Vec<Offered> {
+    let named = config.backends.iter();
+    named
+        .map(|(name, backend)| Offered {
+            name: name.clone(),
+            kind: backend.kind,
+        })
+        .collect()
 }

@@ -26,7 +26,10 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
         return report.ok("media", "this server takes none (`media.listen` is absent)");
     };
     media_ports(listen, runs, report);
-    let advertised = config.media.advertise.unwrap_or_else(|| listen.ip());
+    let advertise = config.media.advertise;
+    let advertised = advertise
+        .map_or(listen, |advertise| advertise.of(listen))
+        .ip();
     addresses(config, listen, advertised, report);
     round_trip(listen.ip(), report).await;
 }

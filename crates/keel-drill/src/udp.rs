@@ -1,0 +1,628 @@
+//! A UDP proxy that breaks the way of media: between a client that cannot tell it from the network and
+//! a server that cannot either.
+//!
+//! Each client address has a socket of its own towards the server, as behind a NAT. What is done to a
+//! datagram is a [`Way`], one each direction, and can be changed while it runs; chance comes from a seed.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// Client addresses that are known at once; the datagrams of more are dropped and counted.
+const FLOWS_MAX: usize = 64;
+/// Datagrams that are held back at once; more are dropped and counted.
+const HELD_MAX: usize = 8_192;
+/// Datagrams that were read and wait to be passed on.
+const READ_MAX: usize = 1_024;
+/// The largest datagram.
+const BYTES_MAX: usize = 2_048;
+
+/// What a datagram carries (RFC 7983: told by its first byte).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// A check of ICE.
+    Stun,
+    /// A record of DTLS.
+    Dtls,
+    /// RTP or RTCP, encrypted.
+    Rtp,
+    /// Nothing that is known.
+    Other,
+}
+
+impl Carries {
+    /// What these bytes are.
+    pub fn of(bytes: &[u8]) -> Self {
+        match bytes.first() {
+            Some(0..=3) => Self::Stun,
+            Some(20..=63) => Self::Dtls,
+            Some(128..=191) => Self::Rtp,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
+/// Which datagrams are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loss {
+    /// None.
+    #[default]
+    None,
+    /// All (M02, M03).
+    All,
+    /// So many in a thousand (M05).
+    PerMille(u32),
+    /// Those that are larger than so many bytes (M07).
+    Larger(usize),
+    /// Those that carry this (M09, M10).
+    Only(Carries),
+    /// The so manieth DTLS record, once: counted from when the way was set (M10).
+    NthDtls(u64),
+}
+
+/// What is done to the datagrams of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Way {
+    /// Which are lost.
+    pub loss: Loss,
+    /// How long each is held back.
+    pub delay: Duration,
+    /// By how much that differs, at most: what overtakes is reordered (M06).
+    pub jitter: Duration,
+    /// So many in a thousand come twice (M06).
+    pub twice_per_mille: u32,
+    /// So many in a thousand that carry DTLS have a bit turned over.
+    pub corrupt_dtls_per_mille: u32,
+}
+
+impl Way {
+    /// Nothing passes.
+    pub const DEAD: Self = Self {
+        loss: Loss::All,
+        ..Self::CLEAR
+    };
+    /// Everything passes as it is.
+    pub const CLEAR: Self = Self {
+        loss: Loss::None,
+        delay: Duration::ZERO,
+        jitter: Duration::ZERO,
+        twice_per_mille: 0,
+        corrupt_dtls_per_mille: 0,
+    };
+}
+
+/// One direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Toward {
+    /// What clients send.
+    Server,
+    /// What the server sends.
+    Client,
+}
+
+/// What became of the datagrams of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// They came.
+    pub came: u64,
+    /// They were passed on, each time counted.
+    pub passed: u64,
+    /// They were lost on purpose.
+    pub lost: u64,
+    /// They were lost since a bound was reached, or the system did not take them.
+    pub overrun: u64,
+}
+
+#[derive(Debug)]
+struct Lane {
+    way: Way,
+    /// DTLS records since the way was set.
+    dtls: u64,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+struct Shared {
+    lanes: [Lane; 2],
+    rng: fastrand::Rng,
+    target: SocketAddr,
+}
+
+impl Shared {
+    const fn lane(&mut self, toward: Toward) -> &mut Lane {
+        let [server, client] = &mut self.lanes;
+        match toward {
+            Toward::Server => server,
+            Toward::Client => client,
+        }
+    }
+
+    /// When a datagram is to be passed on, each time; its bytes may be changed.
+    fn fate(&mut self, toward: Toward, bytes: &mut [u8]) -> [Option<Duration>; 2] {
+        let Self { lanes, rng, .. } = self;
+        let [server, client] = lanes;
+        let lane = match toward {
+            Toward::Server => server,
+            Toward::Client => client,
+        };
+        let mut chance = |per_mille: u32| per_mille > 0 && rng.u32(0..1_000) < per_mille;
+        let carries = Carries::of(bytes);
+        lane.tally.came += 1;
+        lane.dtls += u64::from(carries == Carries::Dtls);
+        let way = lane.way;
+        let is_lost = match way.loss {
+            Loss::None => false,
+            Loss::All => true,
+            Loss::PerMille(of) => chance(of),
+            Loss::Larger(than) => bytes.len() > than,
+            Loss::Only(what) => carries == what,
+            Loss::NthDtls(nth) => carries == Carries::Dtls && lane.dtls == nth,
+        };
+        if is_lost {
+            lane.tally.lost += 1;
+            return [None, None];
+        }
+        if carries == Carries::Dtls && chance(way.corrupt_dtls_per_mille) {
+            // Past the record's header (RFC 6347 §4.1): what is in it is no longer what was said.
+            if let Some(byte) = bytes.last_mut() {
+                *byte ^= 0x10;
+            }
+        }
+        let twice = chance(way.twice_per_mille);
+        let jitter = u64::try_from(way.jitter.as_micros()).unwrap_or(u64::MAX);
+        let mut held = || way.delay + Duration::from_micros(rng.u64(0..=jitter));
+        [Some(held()), twice.then(held)]
+    }
+}
+
+/// A datagram on its way.
+#[derive(Debug)]
+struct Datagram {
+    flow: u64,
+    toward: Toward,
+    bytes: Vec<u8>,
+}
+
+enum Order {
+    Rebind,
+    Inject { toward: Toward, bytes: Vec<u8> },
+}
+
+/// A running proxy. Dropping it ends every flow through it.
+#[derive(Debug)]
+pub struct UdpProxy {
+    addr: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+    orders: mpsc::Sender<Order>,
+    _task: JoinSet<()>,
+}
+
+impl UdpProxy {
+    /// A proxy on a port of its own, to `target`.
+    pub async fn start(target: SocketAddr, seed: u64) -> Result<Self> {
+        let front = UdpSocket::bind("127.0.0.1:0").await?;
+        let addr = front.local_addr()?;
+        let lane = || Lane {
+            way: Way::CLEAR,
+            dtls: 0,
+            tally: Tally::default(),
+        };
+        let shared = Arc::new(Mutex::new(Shared {
+            lanes: [lane(), lane()],
+            rng: fastrand::Rng::with_seed(seed),
+            target,
+        }));
+        let (orders, taken) = mpsc::channel(16);
+        let mut task = JoinSet::new();
+        task.spawn(Relay::new(front, Arc::clone(&shared)).run(taken));
+        Ok(Self {
+            addr,
+            shared,
+            orders,
+            _task: task,
+        })
+    }
+
+    /// Where clients send to.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What is done from here on, in one direction.
+    pub fn set(&self, toward: Toward, way: Way) {
+        let mut shared = lock(&self.shared);
+        let lane = shared.lane(toward);
+        (lane.way, lane.dtls) = (way, 0);
+    }
+
+    /// The same, both ways.
+    pub fn set_both(&self, way: Way) {
+        self.set(Toward::Server, way);
+        self.set(Toward::Client, way);
+    }
+
+    /// Where the server is from here on; what flows already goes on to where it was, until it is rebound.
+    pub fn set_target(&self, target: SocketAddr) {
+        lock(&self.shared).target = target;
+    }
+
+    /// Every client has another address from here on, as the server sees it; what it sends to the old
+    /// one is lost (M08).
+    pub async fn rebind(&self) {
+        let _ = self.orders.send(Order::Rebind).await;
+    }
+
+    /// Says something in the name of the other end, to every flow.
+    pub async fn inject(&self, toward: Toward, bytes: Vec<u8>) {
+        let _ = self.orders.send(Order::Inject { toward, bytes }).await;
+    }
+
+    /// What became of everything in one direction so far.
+    pub fn tally(&self, toward: Toward) -> Tally {
+        lock(&self.shared).lane(toward).tally
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One client, and the socket that the server sees in its place.
+#[derive(Debug)]
+struct Flow {
+    client: SocketAddr,
+    back: Arc<UdpSocket>,
+    /// Ends when it is dropped.
+    _reader: JoinSet<()>,
+}
+
+struct Relay {
+    front: UdpSocket,
+    shared: Arc<Mutex<Shared>>,
+    flows: BTreeMap<u64, Flow>,
+    by_client: BTreeMap<SocketAddr, u64>,
+    last: u64,
+    held: BinaryHeap<Reverse<(Instant, u64)>>,
+    waiting: BTreeMap<u64, Datagram>,
+    numbered: u64,
+    read: mpsc::Sender<Datagram>,
+    arrived: mpsc::Receiver<Datagram>,
+}
+
+impl Relay {
+    fn new(front: UdpSocket, shared: Arc<Mutex<Shared>>) -> Self {
+        let (read, arrived) = mpsc::channel(READ_MAX);
+        Self {
+            front,
+            shared,
+            flows: BTreeMap::new(),
+            by_client: BTreeMap::new(),
+            last: 0,
+            held: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
+            numbered: 0,
+            read,
+            arrived,
+        }
+    }
+
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut buffer = vec![0; BYTES_MAX];
+        loop {
+            let due = self.held.peek().map(|Reverse((at, _))| *at);
+            tokio::select! {
+                read = self.front.recv_from(&mut buffer) => {
+                    // An ICMP answer is no datagram.
+                    let Ok((length, from)) = read else { continue };
+                    let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+                    match self.flow_of(from).await {
+                        Some(flow) => self.take(Datagram { flow, toward: Toward::Server, bytes }).await,
+                        None => lock(&self.shared).lane(Toward::Server).tally.overrun += 1,
+                    }
+                }
+                Some(datagram) = self.arrived.recv() => self.take(datagram).await,
+                () = until(due) => self.pass_due().await,
+                order = orders.recv() => match order {
+                    Some(Order::Rebind) => self.rebind().await,
+                    Some(Order::Inject { toward, bytes }) => {
+                        let flows: Vec<u64> = self.flows.keys().copied().collect();
+                        for flow in flows {
+                            self.pass(&Datagram { flow, toward, bytes: bytes.clone() }).await;
+                        }
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn flow_of(&mut self, client: SocketAddr) -> Option<u64> {
+        if let Some(flow) = self.by_client.get(&client) {
+            return Some(*flow);
+        }
+        if self.flows.len() >= FLOWS_MAX {
+            return None;
+        }
+        self.last += 1;
+        let flow = self.open(self.last, client).await.ok()?;
+        self.by_client.insert(client, self.last);
+        self.flows.insert(self.last, flow);
+        Some(self.last)
+    }
+
+    async fn open(&self, id: u64, client: SocketAddr) -> Result<Flow> {
+        let target = lock(&self.shared).target;
+        let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
+        back.connect(target).await?;
+        let mut reader = JoinSet::new();
+        reader.spawn(read(id, Arc::clone(&back), self.read.clone()));
+        Ok(Flow {
+            client,
+            back,
+            _reader: reader,
+        })
+    }
+
+    async fn rebind(&mut self) {
+        let clients: Vec<(u64, SocketAddr)> = self
+            .flows
+            .iter()
+            .map(|(id, flow)| (*id, flow.client))
+            .collect();
+        for (id, client) in clients {
+            if let Ok(flow) = self.open(id, client).await {
+                self.flows.insert(id, flow);
+            }
+        }
+    }
+
+    async fn take(&mut self, mut datagram: Datagram) {
+        let toward = datagram.toward;
+        let fates = lock(&self.shared).fate(toward, &mut datagram.bytes);
+        for after in fates.into_iter().flatten() {
+            let copy = Datagram {
+                bytes: datagram.bytes.clone(),
+                ..datagram
+            };
+            if after.is_zero() {
+                self.pass(&copy).await;
+            } else if self.held.len() < HELD_MAX {
+                self.numbered += 1;
+                self.held
+                    .push(Reverse((Instant::now() + after, self.numbered)));
+                self.waiting.insert(self.numbered, copy);
+            } else {
+                lock(&self.shared).lane(toward).tally.overrun += 1;
+            }
+        }
+    }
+
+    async fn pass_due(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((at, number))) = self.held.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.held.pop();
+            if let Some(datagram) = self.waiting.remove(&number) {
+                self.pass(&datagram).await;
+            }
+        }
+    }
+
+    async fn pass(&self, datagram: &Datagram) {
+        let Some(flow) = self.flows.get(&datagram.flow) else {
+            return;
+        };
+        let sent = match datagram.toward {
+            Toward::Server => flow.back.send(&datagram.bytes).await,
+            Toward::Client => self.front.send_to(&datagram.bytes, flow.client).await,
+        };
+        let mut shared = lock(&self.shared);
+        let tally = &mut shared.lane(datagram.toward).tally;
+        match sent {
+            Ok(_) => tally.passed += 1,
+            Err(_) => tally.overrun += 1,
+        }
+    }
+}
+
+/// Takes what the server sends to one flow, until the flow is dropped.
+async fn read(flow: u64, back: Arc<UdpSocket>, read: mpsc::Sender<Datagram>) {
+    let mut buffer = vec![0; BYTES_MAX];
+    loop {
+        // Nobody listens at the moment: that may change.
+        let Ok(length) = back.recv(&mut buffer).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+        let toward = Toward::Client;
+        if read
+            .send(Datagram {
+                flow,
+                toward,
+                bytes,
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    struct Pair {
+        proxy: UdpProxy,
+        server: UdpSocket,
+        client: UdpSocket,
+    }
+
+    async fn pair() -> Pair {
+        let server = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let target = server.local_addr().expect("bound");
+        let proxy = UdpProxy::start(target, 7).await.expect("a port");
+        client.connect(proxy.addr()).await.expect("connected");
+        Pair {
+            proxy,
+            server,
+            client,
+        }
+    }
+
+    async fn next(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 64];
+        let read = tokio::time::timeout(PATIENCE, socket.recv_from(&mut buffer)).await;
+        let (length, from) = read.expect("in time").expect("read");
+        (buffer[..length].to_vec(), from)
+    }
+
+    #[tokio::test]
+    async fn datagrams_pass_both_ways_and_one_way_dies_alone() {
+        let pair = pair().await;
+        pair.client.send(b"\x80one").await.expect("sent");
+        let (bytes, seen_as) = next(&pair.server).await;
+        assert_eq!(bytes, b"\x80one");
+        pair.server
+            .send_to(b"\x80two", seen_as)
+            .await
+            .expect("sent");
+        assert_eq!(next(&pair.client).await.0, b"\x80two");
+        pair.proxy.set(Toward::Client, Way::DEAD);
+        pair.server
+            .send_to(b"\x80lost", seen_as)
+            .await
+            .expect("sent");
+        pair.client.send(b"\x80three").await.expect("sent");
+        assert_eq!(next(&pair.server).await.0, b"\x80three");
+        pair.server
+            .send_to(b"\x80lost too", seen_as)
+            .await
+            .expect("sent");
+        while pair.proxy.tally(Toward::Client).lost < 2 {
+            tokio::task::yield_now().await;
+        }
+        pair.proxy.set(Toward::Client, Way::CLEAR);
+        pair.server
+            .send_to(b"\x80four", seen_as)
+            .await
+            .expect("sent");
+        assert_eq!(next(&pair.client).await.0, b"\x80four");
+        assert_eq!(pair.proxy.tally(Toward::Server).passed, 2);
+    }
+
+    #[tokio::test]
+    async fn a_rebound_client_has_another_address_and_the_old_one_is_dead() {
+        let pair = pair().await;
+        pair.client.send(b"\x80one").await.expect("sent");
+        let (_, before) = next(&pair.server).await;
+        pair.proxy.rebind().await;
+        // The order was taken when the next one has room; what is sent from now on shows it.
+        loop {
+            pair.client.send(b"\x80two").await.expect("sent");
+            let (_, seen_as) = next(&pair.server).await;
+            if seen_as != before {
+                let _ = pair.server.send_to(b"\x80old", before).await;
+                pair.server
+                    .send_to(b"\x80new", seen_as)
+                    .await
+                    .expect("sent");
+                break;
+            }
+        }
+        assert_eq!(next(&pair.client).await.0, b"\x80new");
+    }
+
+    #[test]
+    fn each_loss_takes_what_it_names_and_a_seed_repeats_itself() {
+        let shared = |seed| Shared {
+            lanes: [Toward::Server, Toward::Client].map(|_| Lane {
+                way: Way::CLEAR,
+                dtls: 0,
+                tally: Tally::default(),
+            }),
+            rng: fastrand::Rng::with_seed(seed),
+            target: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        let passes = |shared: &mut Shared, loss, bytes: &[u8]| {
+            shared.lane(Toward::Server).way.loss = loss;
+            let mut bytes = bytes.to_vec();
+            shared.fate(Toward::Server, &mut bytes)[0].is_some()
+        };
+        let mut one = shared(1);
+        assert!(!passes(&mut one, Loss::All, b"\x80"));
+        assert!(!passes(&mut one, Loss::Larger(2), b"\x80ab"));
+        assert!(passes(&mut one, Loss::Larger(3), b"\x80ab"));
+        assert!(!passes(&mut one, Loss::Only(Carries::Stun), b"\x00"));
+        assert!(passes(&mut one, Loss::Only(Carries::Stun), b"\x16"));
+        let mut counted = shared(1);
+        let dtls: Vec<bool> = (0..3)
+            .map(|_| passes(&mut counted, Loss::NthDtls(2), b"\x16\xfe"))
+            .collect();
+        assert_eq!(dtls, [true, false, true]);
+        let fates = |seed| -> Vec<bool> {
+            let mut shared = shared(seed);
+            let lost = |_| passes(&mut shared, Loss::PerMille(300), b"\x80");
+            (0..1_000).map(lost).collect()
+        };
+        assert_eq!(fates(3), fates(3));
+        let passed = fates(3).iter().filter(|passes| **passes).count();
+        assert!((600..800).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn what_is_twice_corrupt_or_late_is_so() {
+        let lane = || Lane {
+            way: Way {
+                delay: Duration::from_millis(20),
+                jitter: Duration::from_millis(10),
+                twice_per_mille: 1_000,
+                corrupt_dtls_per_mille: 1_000,
+                ..Way::CLEAR
+            },
+            dtls: 0,
+            tally: Tally::default(),
+        };
+        let mut shared = Shared {
+            lanes: [lane(), lane()],
+            rng: fastrand::Rng::with_seed(1),
+            target: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        let mut bytes = b"\x16\xfe\xfdrecord".to_vec();
+        let fates = shared.fate(Toward::Client, &mut bytes);
+        assert_ne!(bytes, b"\x16\xfe\xfdrecord");
+        for held in fates {
+            let held = held.expect("twice");
+            assert!((20..=30).contains(&held.as_millis()), "{held:?}");
+        }
+        let mut media = b"\x80media".to_vec();
+        shared.fate(Toward::Client, &mut media);
+        assert_eq!(media, b"\x80media");
+    }
+}
