@@ -12,5 +12,6 @@ mod hostile;
 mod layers;
 mod outages;
 mod routing;
+mod settled;
 mod voices;
 mod world;
