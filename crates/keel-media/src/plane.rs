@@ -145,7 +145,7 @@ impl Plane {
             }
             Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
             Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
-            Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
+            Input::Unsubscribe { peer, track } => self.unsubscribe(now, peer, track, out),
             Input::Mute { track, muted } => {
                 if let Some(of) = self.tracks.get_mut(&track) {
                     of.set_muted(muted, now);
@@ -287,7 +287,7 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track, out);
+            self.unpublish(now, track, out);
             self.silence_in(now, entry.group, track);
         }
         self.leave(entry.group);
@@ -297,7 +297,7 @@ impl Plane {
     }
 
     /// A track is no more; its lines are free, and whoever it was sent to is told.
-    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
+    fn unpublish(&mut self, now: Instant, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -310,9 +310,7 @@ impl Plane {
                 entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
                 if freed {
-                    let (peer, lines) = (subscriber, entry.peer.lines().named());
-                    let signal = Signal::Lines { lines };
-                    out.push(Output::Signal { peer, signal });
+                    self.line_is_free(now, subscriber, out);
                 }
             }
         }

@@ -14,5 +14,6 @@ mod native;
 mod outages;
 mod recorded;
 mod routing;
+mod settled;
 mod voices;
 mod world;
