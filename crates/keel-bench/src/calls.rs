@@ -107,7 +107,7 @@ pub async fn main(calls: Calls) -> Result<()> {
         let mut joins_ms = Vec::new();
         match serde_json::from_str(&order).context("an order that is none")? {
             Order::Publish => {
-                let (call, _) = enter(&shared, Part::Publisher).await?;
+                let (call, _) = Box::pin(enter(&shared, Part::Publisher)).await?;
                 session = call.session().to_owned();
                 running.spawn(call.run());
             }
@@ -123,7 +123,7 @@ pub async fn main(calls: Calls) -> Result<()> {
                     let session = session.clone();
                     entering.spawn(async move {
                         let _permit = gate.acquire().await?;
-                        enter(&shared, Part::Viewer { session, whole }).await
+                        Box::pin(enter(&shared, Part::Viewer { session, whole })).await
                     });
                 }
                 while let Some(entered) = entering.join_next().await {

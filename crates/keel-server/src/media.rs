@@ -376,7 +376,7 @@ async fn bind_both(listen: SocketAddr, tcp: bool) -> io::Result<(UdpSocket, Opti
 fn path_of(protocol: Protocol, advertised: &[SocketAddr], remote: SocketAddr) -> Path {
     let remote_ip = remote.ip().to_canonical();
     let fits = |addr: &&SocketAddr| addr.is_ipv4() == remote_ip.is_ipv4();
-    let local = advertised.iter().find(fits).or(advertised.first());
+    let local = advertised.iter().find(fits).or_else(|| advertised.first());
     Path {
         protocol,
         local: local.copied().unwrap_or(remote),
