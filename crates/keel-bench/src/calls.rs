@@ -158,11 +158,11 @@ pub async fn main(calls: Calls) -> Result<()> {
 async fn enter(shared: &Arc<Shared>, part: Part) -> Result<(Call, Duration)> {
     let dialled = Instant::now();
     let entering = async {
-        let mut call = Call::dial(Arc::clone(shared), part).await?;
+        let mut call = Box::pin(Call::dial(Arc::clone(shared), part)).await?;
         call.until_in().await?;
         Ok::<_, anyhow::Error>(call)
     };
-    let call = tokio::time::timeout(IN_WITHIN, entering);
+    let call = tokio::time::timeout(IN_WITHIN, Box::pin(entering));
     let call = call.await.context("a participant does not get in")??;
     Ok((call, dialled.elapsed()))
 }
