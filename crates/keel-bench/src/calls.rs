@@ -162,7 +162,7 @@ async fn enter(shared: &Arc<Shared>, part: Part) -> Result<(Call, Duration)> {
         call.until_in().await?;
         Ok::<_, anyhow::Error>(call)
     };
-    let call = tokio::time::timeout(IN_WITHIN, entering);
-    let call = Box::pin(call).await.context("a participant does not get in")??;
+    let call = tokio::time::timeout(IN_WITHIN, Box::pin(entering));
+    let call = call.await.context("a participant does not get in")??;
     Ok((call, dialled.elapsed()))
 }

@@ -258,14 +258,6 @@ impl Plane {
         self.dirty.insert(id);
     }
 
-    /// The fragments that a peer's checks are known by have changed.
-    fn rename(&mut self, id: PeerId) {
-        if let Some(entry) = self.peers.get_mut(&id) {
-            let fragments = entry.peer.fragments();
-            self.demux.name(id, fragments);
-        }
-    }
-
     fn close(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
         if let Some(entry) = self.peers.get_mut(&id) {
             entry.peer.close(now);

@@ -235,6 +235,14 @@ impl Plane {
         out.push(Output::Signal { peer: id, signal });
     }
 
+    /// The fragments that a peer's checks are known by have changed.
+    pub(super) fn rename(&mut self, id: PeerId) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            let fragments = entry.peer.fragments();
+            self.demux.name(id, fragments);
+        }
+    }
+
     /// An offer that has no answer yet is made again, as it was: whoever took the first, and whose
     /// answer was lost or refused, has its lines already.
     pub(super) fn repeat_offer(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
