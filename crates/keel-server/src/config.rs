@@ -3,6 +3,7 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod advertise;
 mod backend;
 mod error;
 mod load;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use advertise::Advertise;
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
 pub use load::Source;
@@ -244,8 +246,9 @@ pub struct Faults {
 pub struct Media {
     /// Address and port of media (UDP). Absent means that this server takes no media.
     pub listen: Option<SocketAddr>,
-    /// The address that clients are told, where it is another one: behind NAT, in a container.
-    pub advertise: Option<IpAddr>,
+    /// Where clients are told that media is, where that is another address, or another port: behind
+    /// NAT, in a container.
+    pub advertise: Option<Advertise>,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.
     pub ice_lite: bool,

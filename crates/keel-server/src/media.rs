@@ -57,7 +57,7 @@ impl Media {
         let local = socket.local_addr()?;
         let advertised = config
             .advertise
-            .map_or(local, |ip| SocketAddr::new(ip, local.port()));
+            .map_or(local, |advertise| advertise.of(local));
         let plane = Config {
             end: End::Server {
                 lite: config.ice_lite,
