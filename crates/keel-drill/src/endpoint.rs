@@ -65,7 +65,8 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
                     let state = serde_json::to_value(&status.state)?["state"].take();
                     let code = status.fault.as_ref().map(|fault| fault.code.to_string());
                     let state = state.as_str().unwrap_or_default().to_owned();
-                    voice.tell(Seen::Status { state, code });
+                    let media = leg(&status, wire::Leg::Media);
+                    voice.tell(Seen::Status { state, code, media });
                 }
             }
             line = input.next_line() => match line? {
@@ -77,6 +78,13 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     }
     session.close().await;
     Ok(())
+}
+
+/// How a leg is, in the word of the wire.
+fn leg(status: &wire::Status, of: wire::Leg) -> Option<String> {
+    let leg = status.legs.iter().find(|leg| leg.leg == of)?;
+    let told = serde_json::to_value(&leg.state).ok()?;
+    told["health"].as_str().map(str::to_owned)
 }
 
 /// Connects; `None` if it was told why not.
@@ -213,11 +221,16 @@ fn seen(event: Event) -> Seen {
             kind: told.kind,
             data: raw(told.data.get()),
         },
-        Event::MediaLost { fault } => Seen::Note {
-            text: format!("media lost: {}", fault.code),
+        Event::MediaLost { fault } => Seen::MediaLost {
+            code: fault.code.to_string(),
+            id: fault.id.to_string(),
+            detail: detail(&fault),
         },
-        Event::MediaRecovered { .. } => Seen::Note {
-            text: "media recovered".to_owned(),
+        Event::MediaRecovered {
+            strategy, lost_ms, ..
+        } => Seen::MediaRecovered {
+            how: format!("{strategy:?}").to_lowercase(),
+            lost_ms,
         },
         Event::Fault(fault) => Seen::Fault {
             code: fault.code.to_string(),

@@ -50,9 +50,11 @@ pub(super) fn dishonest(lines: &[Line]) -> Option<String> {
         Seen::Status {
             state,
             code: Some(code),
+            ..
         } if state == "live" => Some(format!("live with {code}")),
-        Seen::Status { state, code: None }
-            if ["degraded", "recovering", "failed"].contains(&state.as_str()) =>
+        Seen::Status {
+            state, code: None, ..
+        } if ["degraded", "recovering", "failed"].contains(&state.as_str()) =>
         {
             Some(format!("{state} without a cause"))
         }
@@ -71,8 +73,11 @@ pub(super) fn silences(lines: &[Line]) -> u64 {
             waiting_since = Some(line.t);
         }
         match line.what {
-            Seen::Lost { .. } => waiting_since = Some(line.t),
-            Seen::Recovered { .. } | Seen::Failed { .. } | Seen::Ended { .. } => {
+            Seen::Lost { .. } | Seen::MediaLost { .. } => waiting_since = Some(line.t),
+            Seen::Recovered { .. }
+            | Seen::MediaRecovered { .. }
+            | Seen::Failed { .. }
+            | Seen::Ended { .. } => {
                 waiting_since = None;
             }
             _ => {}
