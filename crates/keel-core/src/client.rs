@@ -248,6 +248,7 @@ impl Client {
             self.wait
                 .as_ref()
                 .map(|wait| (wait.tell_at, "still waiting")),
+            self.media.deadline().map(|next| (next.at, next.why)),
         ]
         .into_iter()
         .map(|deadline| deadline.map(of))

@@ -218,6 +218,42 @@ pub const TRACKS_MAX: usize = 64;
 /// From when every track of a participant is told as stalled to a restart of its ICE: together with
 /// the plane's own patience about two seconds of silence.
 pub const MEDIA_RESTART_AFTER: Duration = ms(1_400);
+/// Tracks that a fault names as stalled; the rest are stalled as well, and not named.
+pub const STALLED_NAMED_MAX: usize = 32;
+/// Lines that one `refresh` may name; then `media_refused`.
+pub const REFRESH_LINES_MAX: usize = 64;
+
+// Media, as the client does it.
+
+/// Lines of a transport that a client keeps account of; the rest are not watched.
+pub const MEDIA_LINES_MAX: usize = 64;
+/// Between two looks at what has come.
+pub const MEDIA_SAMPLE_EVERY: Duration = ms(250);
+/// What one look counts for at most, however late it was: who does not look has not seen silence.
+pub const MEDIA_SAMPLE_COUNTS_MAX: Duration = ms(500);
+/// Silence of a line that is told.
+pub const MEDIA_SILENT_AFTER: Duration = ms(1_000);
+/// The same, of a line that is slow by nature: so many of its usual gaps…
+pub const MEDIA_SILENT_GAPS: u32 = 3;
+/// …but never longer.
+pub const MEDIA_SILENT_MAX: Duration = s(5);
+/// The same, of a line on which nothing ever came: a camera takes its time.
+pub const MEDIA_FIRST_WITHIN: Duration = s(2);
+/// From a request for keyframes, or for lines to begin anew, to the next step, where nothing comes.
+pub const MEDIA_REFRESH_WITHIN: Duration = ms(500);
+/// Silence of every line that restarts ICE.
+pub const MEDIA_RESTART_SILENT: Duration = s(2);
+/// From a keyframe's request to the next step, where other lines flow.
+pub const MEDIA_LINE_KEYFRAME_WITHIN: Duration = s(1);
+/// From a line's new beginning to the next step, where other lines flow.
+pub const MEDIA_LINE_ANEW_WITHIN: Duration = s(2);
+/// From a restart of ICE to a new transport.
+pub const MEDIA_RESTART_WITHIN: Duration = s(5);
+/// From the order to open a transport to its connection; then it is given up.
+pub const MEDIA_CONNECT_WITHIN: Duration = s(5);
+/// How long a new transport is waited for to bring what the one before brought; then what it does not
+/// is named.
+pub const MEDIA_RESTORE_WITHIN: Duration = s(5);
 
 // Nodes.
 

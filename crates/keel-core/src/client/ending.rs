@@ -11,6 +11,7 @@ impl Client {
     /// Ends the session for this client. Every connection is dropped and every command answered
     /// first; the event is the last thing that is said.
     pub(super) fn finish(&mut self, cx: &mut Cx<'_>, over: Life) {
+        self.close_media(cx);
         self.drop_attempt(cx);
         if let Some(path) = self.current.take() {
             let code = path.stands().then_some(keel_wire::CloseCode::NORMAL);
@@ -76,10 +77,10 @@ impl Client {
             Input::Connect => self.connect_again(cx),
             Input::Token(Ok(token)) => self.token = Some(token),
             Input::Network { online } => self.online = online,
+            Input::Media(input) => self.media_when_over(&input),
             Input::Opened { .. }
             | Input::Frame { .. }
             | Input::Closed { .. }
-            | Input::Media(_)
             | Input::Token(Err(_))
             | Input::Probe
             | Input::Detach

@@ -380,6 +380,9 @@ impl Client {
 
     fn fault(&mut self, cx: &mut Cx<'_>, slot: Slot, fault: Fault) {
         let now = cx.now.mono;
+        if slot == Slot::Current && self.media_fault(cx, &fault) {
+            return;
+        }
         if slot == Slot::Current && !may_end_connection(&fault) {
             return cx.tell(Event::Fault(Box::new(fault)));
         }

@@ -125,6 +125,9 @@ impl Client {
         if self.attempt.is_none() && self.needs_a_path() {
             self.plan(cx);
         }
+        if !self.is_over() {
+            self.settle_media(cx);
+        }
     }
 
     fn needs_a_path(&self) -> bool {

@@ -108,6 +108,7 @@ impl Client {
         let span = slept.span;
         tracing::info!(slept_ms = span.as_millis(), "woke");
         self.outbox.slept(slept.unseen);
+        self.media.woke(now);
         let seen = span.saturating_sub(slept.unseen);
         let heard = match input {
             Input::Frame { conn, .. } => self.slot(*conn),
@@ -205,6 +206,7 @@ impl Client {
         }
         if !self.is_over() {
             self.run_command_timers(cx);
+            self.run_media_timers(cx);
         }
     }
 
@@ -352,6 +354,9 @@ impl Client {
 
     pub(super) fn network(&mut self, cx: &mut Cx<'_>, online: bool) {
         let was = std::mem::replace(&mut self.online, online);
+        if online {
+            self.media_online(cx.now.mono);
+        }
         if online && !was {
             self.probe(cx);
         }

@@ -193,9 +193,10 @@ impl Client {
         legs.extend(
             others
                 .iter()
-                .filter(|leg| leg.leg != Leg::Signaling)
+                .filter(|leg| !matches!(leg.leg, Leg::Signaling | Leg::Media))
                 .cloned(),
         );
+        legs.extend(self.compose_media(cx));
         let mut state = State::Live;
         let mut fault = None;
         for leg in &legs {
