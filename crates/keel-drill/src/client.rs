@@ -30,10 +30,8 @@ fn script() -> PathBuf {
 
 /// What this host lacks for a browser, if anything.
 pub(crate) fn lacks_browser() -> Option<String> {
-    let chromium = std::env::var_os("CHROMIUM").map_or_else(
-        || PathBuf::from("/usr/bin/chromium"),
-        PathBuf::from,
-    );
+    let chromium = std::env::var_os("CHROMIUM")
+        .map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has_node = std::env::split_paths(&path).any(|folder| folder.join("node").is_file());
     let driver = script().with_file_name("node_modules/playwright-core");

@@ -254,6 +254,19 @@ impl UdpProxy {
         self.set(Toward::Client, way);
     }
 
+    /// Breaks both ways later on, for a while.
+    pub(crate) fn break_later(&self, after: Duration, lasts: Duration) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            for (wait, way) in [(after, Way::DEAD), (lasts, Way::CLEAR)] {
+                tokio::time::sleep(wait).await;
+                for toward in [Toward::Server, Toward::Client] {
+                    lock(&shared).lane(toward).way = way;
+                }
+            }
+        });
+    }
+
     /// Where the server is from here on; what flows already goes on to where it was, until it is rebound.
     pub fn set_target(&self, target: SocketAddr) {
         lock(&self.shared).target = target;
