@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ConnectError, Session,
     connection::{Endpoint, Trust},
-    driver::{Driver, Parts, Shown},
+    driver::{Driver, Parts, REPORTS_MAX, Shown},
     error::{over, own_fault},
     feed::Feed,
     request::Control,
@@ -217,12 +217,26 @@ impl Builder {
         let (membership, membership_shown) = watch::channel(None);
         let feed = Arc::<Feed>::default();
         let (tracker, abort) = (TaskTracker::new(), CancellationToken::new());
+        let reports = mpsc::channel(REPORTS_MAX);
+        #[cfg(feature = "media")]
+        let (media_orders, media) = {
+            let (orders_to, taken) = mpsc::unbounded_channel();
+            let parts = crate::media::Parts {
+                orders: taken,
+                inputs: reports.0.clone(),
+                commands: orders.clone(),
+            };
+            (orders_to, crate::media::Beginning::new(parts))
+        };
         let driver = Driver::new(Parts {
             config: self.config,
             provider: self.provider,
             trust,
             orders: order_queue,
             controls: control_queue,
+            reports,
+            #[cfg(feature = "media")]
+            media: media_orders,
             feed: Arc::clone(&feed),
             shown: Shown {
                 status,
@@ -241,6 +255,8 @@ impl Builder {
             cursor: cursor_shown,
             membership: membership_shown,
             tracker,
+            #[cfg(feature = "media")]
+            media,
         }));
         match session.connect().await {
             Ok(()) => Ok(session),

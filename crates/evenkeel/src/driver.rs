@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Frames of all connections that wait for the machine.
-const REPORTS_MAX: usize = 32;
+pub(crate) const REPORTS_MAX: usize = 32;
 /// How long a reader of events may be waited for until the status tells of it, and until commands are
 /// refused, whose receipts would stand behind those events.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -69,6 +69,9 @@ pub(crate) struct Driver {
     /// Commands so far.
     locals: u64,
     verdict: Option<Verdict>,
+    /// To the task of the session's media.
+    #[cfg(feature = "media")]
+    media: mpsc::UnboundedSender<crate::media::Order>,
     feed: Arc<Feed>,
     shown: Shown,
     /// Since when a reader of events is waited for.
@@ -86,6 +89,9 @@ pub(crate) struct Parts {
     pub(crate) trust: Trust,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) controls: mpsc::Receiver<Control>,
+    pub(crate) reports: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    #[cfg(feature = "media")]
+    pub(crate) media: mpsc::UnboundedSender<crate::media::Order>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) shown: Shown,
     pub(crate) abort: CancellationToken,
@@ -95,7 +101,7 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         // The seed makes ids, and nothing that is a secret.
         let seed = u64::try_from(random() & u128::from(u64::MAX)).unwrap_or_default();
-        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        let (reporter, reports) = parts.reports;
         Self {
             machine: Client::new(parts.config, seed),
             clock: Clock::start(),
@@ -113,6 +119,8 @@ impl Driver {
             waiting: BTreeMap::new(),
             locals: 0,
             verdict: None,
+            #[cfg(feature = "media")]
+            media: parts.media,
             feed: parts.feed,
             shown: parts.shown,
             full_since: None,

@@ -49,6 +49,8 @@ mod connection;
 mod driver;
 mod error;
 mod feed;
+#[cfg(feature = "media")]
+pub mod media;
 mod receipt;
 mod request;
 mod session;

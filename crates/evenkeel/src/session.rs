@@ -2,23 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keel_core::client::{CommandOutcome, Membership, ResumeState, Simulate};
+use keel_core::client::{Membership, ResumeState, Simulate};
 use keel_wire::{
-    ActionId, Answer, CancelTurn, Code, Command, Cursor, EndReason, EndSession, Fault, InjectFault,
+    ActionId, Answer, CancelTurn, Command, Cursor, EndReason, EndSession, Fault, InjectFault,
     Injection, Say, Send, SessionId, SetParams, Snapshot, State, Status, TurnId,
 };
 use serde_json::Value;
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot, watch,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     ConnectError, Events, Receipt,
-    error::{over, own_fault},
+    error::over,
     feed::Feed,
-    request::{Control, Order},
+    request::{Control, Order, submit},
 };
 
 /// One participant's handle of a session. Cheap to clone; when the last one is dropped, the
@@ -39,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) cursor: watch::Receiver<Cursor>,
     pub(crate) membership: watch::Receiver<Option<Arc<Membership>>>,
     pub(crate) tracker: TaskTracker,
+    #[cfg(feature = "media")]
+    pub(crate) media: crate::media::Beginning,
 }
 
 impl Session {
@@ -129,19 +128,15 @@ impl Session {
     }
 
     fn submit(&self, command: Command, ttl: Option<Duration>) -> Receipt {
-        let (receipt, outcome) = oneshot::channel::<CommandOutcome>();
-        let order = Order {
-            command,
-            ttl,
-            receipt,
-        };
-        match self.0.orders.try_send(order) {
-            Ok(()) => Receipt::waiting(outcome),
-            Err(TrySendError::Full(_)) => {
-                Receipt::refused(own_fault(Code::OutboxFull, Code::OutboxFull.says()))
-            }
-            Err(TrySendError::Closed(_)) => Receipt::refused(over()),
-        }
+        submit(&self.0.orders, command, ttl)
+    }
+
+    /// The session's pictures and sound. The first call begins the task that carries them; before it
+    /// there is none.
+    #[cfg(feature = "media")]
+    #[must_use]
+    pub fn media(&self) -> crate::media::Media {
+        self.0.media.handle(&self.0.tracker)
     }
 
     /// The fold of every event up to [`Session::cursor`]; `None` when the session is over.

@@ -10,6 +10,9 @@ mod connecting;
 mod fake;
 #[path = "all/losing.rs"]
 mod losing;
+#[cfg(feature = "media")]
+#[path = "all/media.rs"]
+mod media;
 #[path = "all/reading.rs"]
 mod reading;
 #[path = "all/support.rs"]

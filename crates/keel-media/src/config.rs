@@ -103,6 +103,25 @@ impl Config {
     }
 }
 
+/// What a client's transport is made of: whole frames, and packets told of to be counted.
+pub(crate) fn client_rtc(now: Instant) -> str0m::Rtc {
+    let mut config = RtcConfig::new()
+        .set_crypto_provider(crypto())
+        .enable_raw_packets(true)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_vp8(true)
+        .enable_h264(true)
+        .enable_vp9(true)
+        .enable_av1(true)
+        .set_reordering_size_video(limits::REORDERED_MAX)
+        .set_sctp_max_message_size(limits::MESSAGE_BYTES_MAX)
+        .set_stats_interval(None);
+    config.set_initial_stun_rto(limits::STUN_RTO_FIRST);
+    config.set_max_stun_rto(limits::STUN_RTO_MAX);
+    config.build(now)
+}
+
 fn crypto() -> Arc<CryptoProvider> {
     Arc::new(str0m::crypto::from_feature_flags())
 }

@@ -12,6 +12,7 @@
 //! within a second when they stay away ([`Output::Cadence`]).
 
 mod cadence;
+pub mod client;
 mod config;
 mod demux;
 mod forward;

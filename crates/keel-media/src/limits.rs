@@ -48,6 +48,11 @@ pub const STALL_GAPS: u32 = 4;
 /// A track that was announced and never came is stalled after this.
 pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 
+// A client's end.
+
+/// Packets of pictures that a gap is waited for; then what is behind it is told as not contiguous.
+pub const REORDERED_MAX: usize = 128;
+
 // Keyframes.
 
 /// Between two requests for one stream; wants in between are one.

@@ -6,7 +6,7 @@
 
 mod lines;
 mod negotiation;
-mod translate;
+pub(crate) mod translate;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -18,8 +18,8 @@ use str0m::{
     rtp::{RtpPacket, RtpWrite},
 };
 
-pub(crate) use negotiation::Answered;
 pub use negotiation::Refusal;
+pub(crate) use negotiation::{Answered, is_reachable};
 pub(crate) use translate::{Extensions, Format};
 
 use crate::{

@@ -14,7 +14,10 @@ impl Driver {
         let mut broken = Vec::new();
         for output in std::mem::take(&mut self.out) {
             match output {
+                #[cfg(feature = "media")]
+                Output::Media(order) => self.media(order),
                 // Nothing here has asked for media.
+                #[cfg(not(feature = "media"))]
                 Output::Media(_) => {}
                 Output::FetchToken => self.fetch_token(),
                 Output::Dial { conn, address } => self.dial(conn, &address),
@@ -86,6 +89,22 @@ impl Driver {
         if is_over {
             self.feed.close();
         }
+    }
+
+    /// To whoever runs the transports, with what the session knows of this participant's tracks.
+    #[cfg(feature = "media")]
+    fn media(&self, order: keel_core::client::MediaOrder) {
+        let membership = self.shown.membership.borrow();
+        let me = membership.as_ref().map(|of| of.participant.clone());
+        let tracks = self.machine.snapshot().tracks.iter();
+        let own = tracks.filter(|view| Some(&view.participant) == me.as_ref());
+        let order = crate::media::Order {
+            order,
+            known: own.map(|view| view.track.clone()).collect(),
+            participant: me,
+        };
+        // Before anything asked for media there is no task, and nothing is ordered.
+        let _ = self.media.send(order);
     }
 
     fn judge(&mut self, verdict: Result<(), Box<Fault>>) {

@@ -373,7 +373,7 @@ fn fingerprint(sdp: &str) -> Option<&str> {
 }
 
 /// Whether anything is ever sent to a candidate's address.
-fn is_reachable(candidate: &Candidate) -> bool {
+pub(crate) fn is_reachable(candidate: &Candidate) -> bool {
     let addr = candidate.addr();
     let ip = addr.ip().to_canonical();
     let multicast = ip.is_multicast();

@@ -77,7 +77,7 @@ pub(super) fn protocol(protocol: Protocol) -> RtcProtocol {
     }
 }
 
-pub(super) fn kind(kind: MediaKind) -> Kind {
+pub(crate) fn kind(kind: MediaKind) -> Kind {
     if kind.is_audio() {
         Kind::Audio
     } else {
@@ -85,7 +85,7 @@ pub(super) fn kind(kind: MediaKind) -> Kind {
     }
 }
 
-pub(super) const fn media_kind(kind: Kind) -> MediaKind {
+pub(crate) const fn media_kind(kind: Kind) -> MediaKind {
     match kind {
         Kind::Audio => MediaKind::Audio,
         Kind::Video => MediaKind::Video,
@@ -126,16 +126,20 @@ pub(super) fn transmit(transmit: Transmit) -> Happening {
     clippy::wildcard_enum_match_arm,
     reason = "str0m's list grows: what we do not know is passed on untouched"
 )]
-pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
-    let spec = format.0.spec();
-    let codec = match spec.codec {
+pub(crate) fn codec(codec: RtcCodec) -> Codec {
+    match codec {
         RtcCodec::Opus => Codec::Opus,
         RtcCodec::Vp8 => Codec::Vp8,
         RtcCodec::Vp9 => Codec::Vp9,
         RtcCodec::H264 => Codec::H264,
         RtcCodec::Av1 => Codec::Av1,
         _ => Codec::Other,
-    };
+    }
+}
+
+pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
+    let spec = format.0.spec();
+    let codec = codec(spec.codec);
     let starts_keyframe = match codec {
         Codec::Vp8 => detect_vp8_keyframe(&rtp.payload),
         Codec::Vp9 => detect_vp9_keyframe(&rtp.payload),

@@ -1,0 +1,211 @@
+//! What is published, and what the session has been told of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures_util::stream::FuturesUnordered;
+use keel_media::{
+    Kind,
+    client::{Source, SourceId},
+};
+use keel_wire::{Command, MuteTrack, PublishTrack, TrackKind, TrackName, UnpublishTrack};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Publish, publisher::Shared};
+use crate::{CommandError, Receipt, request};
+
+type Done = oneshot::Sender<Result<(), CommandError>>;
+type Published = oneshot::Sender<Result<SourceId, CommandError>>;
+
+/// One published track.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: TrackName,
+    pub(super) what: Publish,
+    pub(super) shared: Arc<Shared>,
+    /// The session knows of it: it may be offered.
+    pub(super) is_known: bool,
+    muted: bool,
+}
+
+impl Entry {
+    pub(super) fn source(&self) -> Source {
+        Source {
+            kind: self.what.kind,
+            codec: self.what.codec,
+            layers: self.what.layers.clone(),
+        }
+    }
+}
+
+/// What a receipt is waited for.
+#[derive(Debug)]
+pub(super) enum After {
+    Published {
+        source: SourceId,
+        done: Option<Published>,
+    },
+    Told(Option<Done>),
+}
+
+/// A receipt that has come, and what it is of.
+pub(super) type Told = (Result<(), CommandError>, After);
+type Waiting = std::pin::Pin<Box<dyn Future<Output = Told> + Send>>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Sources {
+    table: BTreeMap<SourceId, Entry>,
+    last: u64,
+    orders: mpsc::Sender<request::Order>,
+    pub(super) receipts: FuturesUnordered<Waiting>,
+}
+
+impl Sources {
+    pub(super) fn new(orders: mpsc::Sender<request::Order>) -> Self {
+        Self {
+            table: BTreeMap::new(),
+            last: 0,
+            orders,
+            receipts: FuturesUnordered::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn get(&self, source: SourceId) -> Option<&Entry> {
+        self.table.get(&source)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceId, &Entry)> {
+        self.table.iter().map(|(source, entry)| (*source, entry))
+    }
+
+    /// Tells the session of a track.
+    pub(super) fn publish(
+        &mut self,
+        what: Publish,
+        name: TrackName,
+        shared: Arc<Shared>,
+        done: Published,
+    ) {
+        self.last += 1;
+        let source = SourceId(self.last);
+        let command = publish(&name, what.kind);
+        let entry = Entry {
+            name,
+            what,
+            shared,
+            is_known: false,
+            muted: false,
+        };
+        self.table.insert(source, entry);
+        let done = Some(done);
+        self.command(command, After::Published { source, done });
+    }
+
+    /// The session is another one's, or has forgotten: whatever it does not know is told anew.
+    pub(super) fn publish_anew(&mut self, known: &[TrackName]) {
+        let mut anew = Vec::new();
+        for (source, entry) in &mut self.table {
+            if entry.is_known && !known.contains(&entry.name) {
+                entry.is_known = false;
+                anew.push((*source, entry.name.clone(), entry.what.kind, entry.muted));
+            }
+        }
+        for (source, name, kind, muted) in anew {
+            let done = None;
+            self.command(publish(&name, kind), After::Published { source, done });
+            if muted {
+                let mute = MuteTrack { track: name, muted };
+                self.command(mute.into(), After::Told(None));
+            }
+        }
+    }
+
+    pub(super) fn mute(&mut self, source: SourceId, muted: bool, done: Done) {
+        let Some(entry) = self.table.get_mut(&source) else {
+            return;
+        };
+        entry.muted = muted;
+        let track = entry.name.clone();
+        let command = MuteTrack { track, muted };
+        self.command(command.into(), After::Told(Some(done)));
+    }
+
+    /// Forgets a source, and tells the session. True if there was one.
+    pub(super) fn unpublish(&mut self, source: SourceId, done: Option<Done>) -> bool {
+        let Some(entry) = self.table.remove(&source) else {
+            return false;
+        };
+        // Another handle may publish the same track.
+        let same = |other: &Entry| other.name == entry.name;
+        if self.table.values().any(same) {
+            if let Some(done) = done {
+                let _ = done.send(Ok(()));
+            }
+            return true;
+        }
+        let command = UnpublishTrack { track: entry.name };
+        self.command(command.into(), After::Told(done));
+        true
+    }
+
+    /// Sources whose handles are gone.
+    pub(super) fn abandoned(&self) -> Vec<SourceId> {
+        let gone = |entry: &Entry| entry.shared.gone.load(Ordering::Relaxed);
+        let table = self.table.iter();
+        table
+            .filter(|(_, entry)| gone(entry))
+            .map(|(source, _)| *source)
+            .collect()
+    }
+
+    /// Takes what became of a command. The source that may be offered from now on, if there is one.
+    pub(super) fn told(&mut self, (outcome, after): Told) -> Option<SourceId> {
+        match after {
+            After::Told(done) => {
+                if let Some(done) = done {
+                    let _ = done.send(outcome);
+                }
+                None
+            }
+            After::Published { source, done } => {
+                let entry = self.table.get_mut(&source)?;
+                entry.is_known = outcome.is_ok();
+                if let Err(error) = &outcome {
+                    tracing::warn!(%error, track = %entry.name, "a track is not published");
+                    if done.is_some() {
+                        self.table.remove(&source);
+                    }
+                }
+                let is_known = outcome.is_ok();
+                if let Some(done) = done {
+                    let _ = done.send(outcome.map(|()| source));
+                }
+                is_known.then_some(source)
+            }
+        }
+    }
+
+    fn command(&self, command: Command, after: After) {
+        let receipt: Receipt = request::submit(&self.orders, command, None);
+        self.receipts.push(Box::pin(async move {
+            let outcome = receipt.await.map(|_| ());
+            (outcome, after)
+        }));
+    }
+}
+
+fn publish(name: &TrackName, kind: Kind) -> Command {
+    let kind = match kind {
+        Kind::Audio => TrackKind::Audio,
+        Kind::Video => TrackKind::Video,
+    };
+    let track = name.clone();
+    PublishTrack { track, kind }.into()
+}
