@@ -1,8 +1,8 @@
 // A client of the drill in a real Chromium: it is told what to do by lines on standard input, and
 // writes what it sees as lines of a ledger on standard output (`crates/keel-drill/src/ledger.rs`).
 //
-// It publishes pictures with a number in each, and reads the numbers of those that it is shown. The
-// document is this program's own; everything else of the page goes through the network that is drilled.
+// It publishes pictures with a number in each, and reads the numbers of those that it is shown. Everything
+// goes through the network that is drilled.
 
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
@@ -28,9 +28,8 @@ process.on('SIGTERM', () => leave(0));
 const tab = await (await browser.newContext()).newPage();
 tab.on('pageerror', (error) => tell({ is: 'note', text: `error: ${error}` }));
 await tab.exposeBinding('tell', (_, line) => tell(line));
-const at = new URL(url.replace(/^ws/, 'http'));
-await tab.route(`${at.origin}/drill`, (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>drill</title>' }));
-await tab.goto(`${at.origin}/drill`);
+// Any document of the server will do: one that did not come from this host may not talk to it.
+await tab.goto(new URL('/healthz', url.replace(/^ws/, 'http')).href);
 await tab.evaluate(page, { url, token: process.env.EVENKEEL_TOKEN, session: session || undefined, role, backend, publishes: publish === 'yes' });
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -3,6 +3,7 @@
 //! It is told what to do by lines on standard input, and writes what it sees as lines of a ledger on
 //! standard output. It judges nothing.
 
+mod camera;
 mod voice;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use crate::{ledger::Seen, mutant::Mutant};
+use camera::{Camera, Trick};
 use voice::Voice;
 
 /// What a client process is to be.
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub role: wire::Role,
     /// What to do when there is no slot.
     pub wait: bool,
+    /// It has a camera and a screen, or only a screen if it may not publish.
+    pub camera: bool,
     /// How many clients of this kind the process is; one obeys its input, more only watch.
     pub crowd: u32,
     /// What is wrong on purpose with what the app is told.
@@ -53,6 +57,11 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     let mut status = session.status();
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut receipts = JoinSet::new();
+    let publishes = endpoint.role != wire::Role::Viewer;
+    let camera = match endpoint.camera {
+        true => Some(Camera::start(&session, &voice, publishes).await?),
+        false => None,
+    };
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -70,6 +79,7 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
                 }
             }
             line = input.next_line() => match line? {
+                Some(line) if trick(&session, camera.as_ref(), &line).await => {}
                 Some(line) => obey(&session, &line, &voice, &mut receipts).await?,
                 None => break,
             },
@@ -142,6 +152,23 @@ async fn crowd(endpoint: &Endpoint, voice: &Voice) -> Result<()> {
     leave.send_replace(true);
     while watching.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Does something to media; false if that is not what the line is about.
+async fn trick(session: &Session, camera: Option<&Camera>, line: &str) -> bool {
+    let Some(camera) = camera else {
+        return false;
+    };
+    let change = |change: fn(&mut Trick)| camera.trick.send_modify(change);
+    match line {
+        "freeze on" => change(|trick| trick.frozen = true),
+        "freeze off" => change(|trick| trick.frozen = false),
+        "keyless on" => change(|trick| trick.keyless = true),
+        "keyless off" => change(|trick| trick.keyless = false),
+        "retry" => session.media().retry().await,
+        _ => return false,
+    }
+    true
 }
 
 async fn obey(

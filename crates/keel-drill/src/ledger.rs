@@ -69,8 +69,6 @@ pub(crate) enum Seen {
         #[serde(default)]
         media: Option<String>,
     },
-    /// A picture with a number was published.
-    Sent { n: u64 },
     /// A picture of a track was shown, and this is the number in it.
     Frame { of: String, n: u64 },
     /// Media does not flow any more.
@@ -165,7 +163,6 @@ impl Account {
                 | Seen::StillWaiting { .. }
                 | Seen::Ended { .. }
                 | Seen::Failed { .. }
-                | Seen::Sent { .. }
                 | Seen::Frame { .. }
                 | Seen::MediaLost { .. }
                 | Seen::MediaRecovered { .. }

@@ -132,13 +132,8 @@ impl Client {
             (Some(loss), Flow::Source) => loss.of_source = true,
             (Some(loss), Flow::Line | Flow::All { .. } | Flow::Lost | Flow::Failed) => {
                 if std::mem::take(&mut loss.of_source) {
-                    // Another trouble than the one that was told.
+                    // It was not the source alone: what was told stands, and is repaired from here.
                     loss.begin_anew(cx.now.mono);
-                    let fault = self.fault_of_flow(cx, flow);
-                    if let Some(loss) = &mut self.media.loss {
-                        loss.fault = fault.clone();
-                    }
-                    cx.tell(Event::MediaLost { fault });
                 }
             }
         }
