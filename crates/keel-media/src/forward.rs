@@ -52,12 +52,20 @@ pub(crate) struct Forward {
 #[derive(Debug, Clone, Copy)]
 struct Source {
     layer: Layer,
+    /// Who numbers its packets.
+    ssrc: u32,
     /// The first that was sent of it.
     first_seq: u64,
     seq: u64,
     time: u32,
     picture: u16,
     tl0: u8,
+}
+
+impl Source {
+    fn is_of(&self, packet: &Packet) -> bool {
+        (self.layer, self.ssrc) == (packet.layer, packet.source)
+    }
 }
 
 /// The last packet that was sent on a line.
@@ -105,10 +113,18 @@ impl Forward {
 
     /// Finds a packet's place.
     pub(crate) fn place(&mut self, packet: &Packet) -> Verdict {
-        let switches = self.wanted == Some(packet.layer)
-            && (packet.starts_keyframe || self.kind == Kind::Audio || packet.codec == Codec::Other);
+        let can_begin =
+            packet.starts_keyframe || self.kind == Kind::Audio || packet.codec == Codec::Other;
+        let switches = self.wanted == Some(packet.layer) && can_begin;
         let source = match self.source {
-            Some(source) if source.layer == packet.layer => source,
+            Some(source) if source.is_of(packet) => source,
+            // Its publisher numbers it anew: what comes has nothing to do with what came.
+            Some(source) if source.layer == packet.layer && can_begin => {
+                let source = self.begin(packet);
+                self.source = Some(source);
+                source
+            }
+            Some(source) if source.layer == packet.layer => return Verdict::AwaitsKeyframe,
             _ if switches => {
                 let source = self.begin(packet);
                 (self.source, self.wanted) = (Some(source), None);
@@ -134,6 +150,7 @@ impl Forward {
         let Some(last) = self.last else {
             return Source {
                 layer: packet.layer,
+                ssrc: packet.source,
                 first_seq: packet.seq,
                 seq: FIRST_SEQ.wrapping_sub(packet.seq),
                 time: 0,
@@ -146,6 +163,7 @@ impl Forward {
         let ticks = u32::try_from(ticks).unwrap_or(u32::MAX).max(1);
         Source {
             layer: packet.layer,
+            ssrc: packet.source,
             first_seq: packet.seq,
             seq: (last.seq + 1).wrapping_sub(packet.seq),
             time: last.time.wrapping_add(ticks).wrapping_sub(packet.time),
@@ -222,6 +240,7 @@ mod tests {
             layer,
             codec: Codec::H264,
             format: Format::any(),
+            source: 7,
             seq,
             time,
             clock: 90_000,
@@ -331,6 +350,27 @@ mod tests {
         let after = sent(second.place(&video(SMALL, 77_777, 5, later, true)));
         assert_eq!(after.seq, before.seq + 1);
         assert_eq!(after.time.wrapping_sub(before.time), 90_000);
+    }
+
+    #[test]
+    fn a_publisher_that_numbers_anew_is_followed_from_its_next_keyframe_m16() {
+        let start = Instant::now();
+        let mut forward = Forward::new(Kind::Video);
+        forward.aim(SMALL);
+        let before = sent(forward.place(&video(SMALL, 70_000, 9_000, start, true)));
+        let later = start + Duration::from_millis(100);
+        let anew = |seq, key| Packet {
+            source: 8,
+            ..video(SMALL, seq, 5, later, key)
+        };
+        assert_eq!(forward.place(&anew(3, false)), Verdict::AwaitsKeyframe);
+        let key = sent(forward.place(&anew(4, true)));
+        assert_eq!(key.seq, before.seq + 1);
+        assert_eq!(key.time.wrapping_sub(before.time), 9_000);
+        assert_eq!(sent(forward.place(&anew(5, false))).seq, key.seq + 1);
+        // What is still under way of the one before is of no use to a decoder any more.
+        let late = video(SMALL, 70_001, 9_100, later, false);
+        assert_eq!(forward.place(&late), Verdict::AwaitsKeyframe);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const PEERS_MAX: usize = 4_096;
 pub const SDP_BYTES_MAX: usize = 64 * 1024;
 /// m-lines of a session description; then `invalid_request`.
 pub const LINES_MAX: usize = 64;
-/// Candidates that a peer may name, over its life; the rest are passed over, and counted.
+/// Candidates that a peer may name until it restarts ICE; more are refused.
 pub const CANDIDATES_MAX: usize = 20;
 /// Candidates that wait for the description that they belong to; likewise.
 pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;

@@ -40,6 +40,8 @@ pub(crate) struct Packet {
     pub(crate) layer: Layer,
     pub(crate) codec: Codec,
     pub(crate) format: Format,
+    /// Who numbers it (RFC 3550's SSRC): another one begins anew, wherever it was.
+    pub(crate) source: u32,
     /// Extended: it never wraps.
     pub(crate) seq: u64,
     /// In the codec's clock.

@@ -409,6 +409,7 @@ impl Plane {
         };
         let found = track.packet(now, packet);
         let late = track.is_armed_late();
+        let anew = track.begins_anew(packet);
         for nth in 0..track.audience() {
             let Some((subscriber, mid, placed)) = track.place(nth, packet) else {
                 continue;
@@ -428,6 +429,8 @@ impl Plane {
         }
         if let Some(finding) = found {
             out.push(Output::Cadence { track: id, finding });
+        }
+        if found.is_some() || anew {
             self.want_keyframe(now, id, None);
         }
         if late {

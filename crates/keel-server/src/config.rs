@@ -246,8 +246,8 @@ pub struct Faults {
 pub struct Media {
     /// Address and port of media (UDP). Absent means that this server takes no media.
     pub listen: Option<SocketAddr>,
-    /// Where clients are told that media is, where that is another address, or another port: behind
-    /// NAT, in a container.
+    /// The address that clients are told, where it is another one: behind NAT, in a container. With a
+    /// port where that is another one, too.
     pub advertise: Option<Advertise>,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.

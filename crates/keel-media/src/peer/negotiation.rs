@@ -90,7 +90,9 @@ pub(super) struct Negotiation {
     fingerprint: Option<String>,
     /// The m-lines that there are.
     lines: usize,
-    /// Candidates that the other side has named, and those that came before its description.
+    /// The other side's ICE fragment: another one begins another round of candidates.
+    fragment: Option<String>,
+    /// Candidates that the other side has named since, and those that came before its description.
     candidates: usize,
     early: Vec<Candidate>,
 }
@@ -102,6 +104,7 @@ impl Negotiation {
             state: State::Stable,
             fingerprint: None,
             lines: 0,
+            fragment: None,
             candidates: 0,
             early: Vec::new(),
         }
@@ -181,7 +184,7 @@ impl Peer {
         self.negotiation.lines = lines_of(&sdp);
         self.publish(tracks);
         self.note_lines(&sdp);
-        self.described();
+        self.described(&sdp);
         Ok(Answered::With(answer.to_sdp_string()))
     }
 
@@ -214,7 +217,7 @@ impl Peer {
             }
         }
         self.negotiation.lines = lines_of(&sdp);
-        self.described();
+        self.described(&sdp);
         Ok(Agreed { declined })
     }
 
@@ -288,7 +291,17 @@ impl Peer {
     }
 
     /// The other side has described itself: what came too early has its place now.
-    fn described(&mut self) {
+    fn described(&mut self, sdp: &str) {
+        let fragment = sdp
+            .lines()
+            .find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+        if self.negotiation.fragment.as_deref() != fragment {
+            // Those that came before the first description count as of its round.
+            if self.negotiation.fragment.is_some() {
+                self.negotiation.candidates = 0;
+            }
+            self.negotiation.fragment = fragment.map(str::to_owned);
+        }
         self.lines.forget_payload_types();
         for candidate in std::mem::take(&mut self.negotiation.early) {
             self.rtc.add_remote_candidate(candidate);

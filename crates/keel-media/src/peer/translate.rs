@@ -5,7 +5,7 @@ use str0m::{
     error::IceError,
     format::{
         Codec as RtcCodec, PayloadParams, detect_av1_keyframe, detect_h264_keyframe,
-        detect_vp8_keyframe, detect_vp9_keyframe,
+        detect_h264_nalu, detect_vp8_keyframe, detect_vp9_keyframe,
     },
     media::{ExtensionValues, MediaKind},
     net::{Protocol as RtcProtocol, TcpType, Transmit},
@@ -143,7 +143,7 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
     let starts_keyframe = match codec {
         Codec::Vp8 => detect_vp8_keyframe(&rtp.payload),
         Codec::Vp9 => detect_vp9_keyframe(&rtp.payload),
-        Codec::H264 => detect_h264_keyframe(&rtp.payload),
+        Codec::H264 => starts_h264_keyframe(&rtp.payload),
         Codec::Av1 => detect_av1_keyframe(&rtp.payload),
         Codec::Opus | Codec::Other => false,
     };
@@ -152,6 +152,7 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
         layer,
         codec,
         format,
+        source: *rtp.header.ssrc,
         seq: *rtp.seq_no,
         time: rtp.header.timestamp,
         clock: spec.clock_rate.get(),
@@ -160,5 +161,28 @@ pub(super) fn packet(rtp: RtpPacket, layer: Layer, format: Format) -> Packet {
         payload: rtp.payload,
         at: rtp.timestamp,
         starts_keyframe,
+    }
+}
+
+/// The parameters that a keyframe is read by come in a packet before it (RFC 6184 §5.7.1): who is sent
+/// the keyframe without them can show nothing.
+fn starts_h264_keyframe(payload: &[u8]) -> bool {
+    const SEQUENCE_PARAMETERS: u8 = 7;
+    detect_h264_nalu(payload, SEQUENCE_PARAMETERS) || detect_h264_keyframe(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyframe_of_h264_begins_with_its_parameters() {
+        let parameters = [0x78, 0, 2, 0x67, 0x42, 0, 2, 0x68, 0xce];
+        assert!(starts_h264_keyframe(&parameters), "in one packet");
+        assert!(starts_h264_keyframe(&[0x67, 0x42]), "by themselves");
+        assert!(starts_h264_keyframe(&[0x65, 0x88]), "without any");
+        assert!(!starts_h264_keyframe(&[0x41, 0x9a]));
+        assert!(!starts_h264_keyframe(&[0x68, 0xce]), "of pictures only");
+        assert!(!starts_h264_keyframe(&[]));
     }
 }

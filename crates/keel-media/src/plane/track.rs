@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 struct Stream {
     layer: Layer,
+    /// Who numbers its packets; absent before the first.
+    source: Option<u32>,
     rate: Rate,
     keyframes: Keyframes,
 }
@@ -125,6 +127,12 @@ impl Track {
             stream.keyframes.came();
         }
         self.cadence.packet(now)
+    }
+
+    /// Whether a packet's publisher numbers its layer anew, and a decoder cannot begin with it.
+    pub(super) fn begins_anew(&mut self, packet: &Packet) -> bool {
+        let before = self.stream(packet.layer).source.replace(packet.source);
+        before.is_some_and(|before| before != packet.source) && !packet.starts_keyframe
     }
 
     /// How many are sent it.
@@ -243,6 +251,7 @@ impl Track {
             None => {
                 self.streams.push(Stream {
                     layer,
+                    source: None,
                     rate: Rate::default(),
                     keyframes: Keyframes::new(),
                 });

@@ -121,6 +121,37 @@ fn candidates_are_bounded_and_nothing_is_sent_to_them_a47() {
 }
 
 #[test]
+fn each_round_of_ice_has_its_own_candidates() {
+    let mut world = passthrough(25);
+    let peer = peer(0);
+    let name_some = |world: &mut World| {
+        for port in 0..15 {
+            let candidate = format!(
+                "candidate:1 1 udp 2130706431 10.0.1.9 {} typ host",
+                9_000 + port
+            );
+            let signal = Signal::Candidate { candidate };
+            world.tell(Input::Signal { peer, signal });
+        }
+    };
+    for _ in 0..3 {
+        name_some(&mut world);
+        let now = world.now;
+        world.clients[0].restart(now, &[CAMERA]);
+        world.run(Duration::from_secs(1));
+    }
+    let refused = |(_, told): &&(_, Output)| matches!(told, Output::Refused { .. });
+    assert_eq!(world.told.iter().find(refused), None);
+    name_some(&mut world);
+    name_some(&mut world);
+    assert_eq!(
+        world.told.iter().filter(refused).count(),
+        10,
+        "15 and 5 more of one round"
+    );
+}
+
+#[test]
 fn garbage_is_dropped_without_an_answer_and_harms_nobody_a42_a43_a45_a48_a49() {
     let mut world = passthrough(24);
     let mut chance = fastrand::Rng::with_seed(24);

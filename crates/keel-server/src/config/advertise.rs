@@ -1,51 +1,54 @@
-//! Where clients are told that media is: an address, with a port where that is another one as well.
+//! Where clients are told that media is.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-/// As `203.0.113.7`, `203.0.113.7:3478` or `[2001:db8::7]:3478`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An address, with or without a port of its own: `203.0.113.5`, `203.0.113.5:7081`, `[2001:db8::1]:7081`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Advertise {
-    /// The address.
-    pub ip: IpAddr,
-    /// The port; absent means that of the socket.
-    pub port: Option<u16>,
+    ip: IpAddr,
+    /// Another one than that of `listen`, where it is mapped on the way.
+    port: Option<u16>,
 }
 
 impl Advertise {
-    /// What clients are told of a socket that listens there.
+    /// What clients are told, of a socket that listens here.
     #[must_use]
-    pub fn of(&self, local: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port.unwrap_or_else(|| local.port()))
+    pub fn of(self, listen: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(listen.port()))
     }
 }
 
-impl fmt::Display for Advertise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
-            None => self.ip.fmt(f),
+impl From<SocketAddr> for Advertise {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            ip: address.ip(),
+            port: Some(address.port()),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Advertise {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if let Ok(ip) = text.parse() {
-            return Ok(Self { ip, port: None });
+impl TryFrom<String> for Advertise {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = match text.parse::<SocketAddr>() {
+            Ok(address) => Self::from(address),
+            Err(_) => {
+                let bare = text
+                    .strip_prefix('[')
+                    .and_then(|bare| bare.strip_suffix(']'));
+                let ip = bare.unwrap_or(&text).parse();
+                let ip = ip.map_err(|_| format!("{text:?} is no address; want IP or IP:PORT"))?;
+                Self { ip, port: None }
+            }
+        };
+        if address.ip.is_unspecified() || address.port == Some(0) {
+            return Err(format!("{text:?}: nobody can send there"));
         }
-        let both: Option<SocketAddr> = text.parse().ok();
-        let both = both.filter(|addr| addr.port() != 0);
-        both.map(|addr| Self {
-            ip: addr.ip(),
-            port: Some(addr.port()),
-        })
-        .ok_or_else(|| de::Error::custom("want an address, or an address and a port"))
+        Ok(address)
     }
 }
 
@@ -53,27 +56,20 @@ impl<'de> Deserialize<'de> for Advertise {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Option<Advertise> {
-        serde_json::from_value(text.into()).ok()
-    }
-
     #[test]
-    fn an_address_keeps_the_sockets_port_and_one_with_a_port_has_its_own() {
-        let local = "0.0.0.0:7081".parse().expect("an address");
-        let told = |text| parsed(text).map(|advertise| advertise.of(local).to_string());
-        for (text, wanted) in [
-            ("203.0.113.7", Some("203.0.113.7:7081")),
-            ("203.0.113.7:40000", Some("203.0.113.7:40000")),
-            ("2001:db8::7", Some("[2001:db8::7]:7081")),
-            ("[2001:db8::7]:40000", Some("[2001:db8::7]:40000")),
-            ("203.0.113.7:0", None),
-            ("media.example.org", None),
-            ("", None),
-        ] {
-            assert_eq!(told(text).as_deref(), wanted, "{text}");
-            if let Some(parsed) = parsed(text) {
-                assert_eq!(parsed.to_string(), text);
-            }
+    fn an_address_with_or_without_a_port() {
+        let listen = SocketAddr::from(([0, 0, 0, 0], 7081));
+        let told = |text: &str| {
+            let address = Advertise::try_from(text.to_owned());
+            address.map(|address| address.of(listen).to_string())
+        };
+        assert_eq!(told("203.0.113.5"), Ok("203.0.113.5:7081".to_owned()));
+        assert_eq!(told("203.0.113.5:9"), Ok("203.0.113.5:9".to_owned()));
+        assert_eq!(told("2001:db8::1"), Ok("[2001:db8::1]:7081".to_owned()));
+        assert_eq!(told("[2001:db8::1]"), Ok("[2001:db8::1]:7081".to_owned()));
+        assert_eq!(told("[2001:db8::1]:9"), Ok("[2001:db8::1]:9".to_owned()));
+        for wrong in ["", "host", "0.0.0.0", "203.0.113.5:0", "203.0.113.5:x"] {
+            assert!(told(wrong).is_err(), "{wrong}");
         }
     }
 }
