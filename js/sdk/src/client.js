@@ -19,13 +19,11 @@ import { frame } from './client/frames.js';
 import { giveUpAt, newLedger, settle } from './client/ladder.js';
 import { closed, detach, network, probe, runTimers, simulate, slept, wake } from './client/liveness.js';
 import { Outbox } from './client/outbox.js';
-import { send } from './client/io.js';
-import { isWelcomed, pathDeadline } from './client/path.js';
+import { pathDeadline } from './client/path.js';
 import { beforeConnect, show } from './client/show.js';
 import { ms } from './limits.js';
 import { Mint } from './mint.js';
 import { earliest } from './time.js';
-import { encodeFrame } from './wire/frame.js';
 
 /**
  * @typedef {import('./wire/types.js').Fault} Fault
@@ -80,8 +78,9 @@ export class Client {
    * A client that waits for `connect`.
    * @param {import('./client/config.js').Config} config
    * @param {bigint} seed
+   * @param {import('./client/media.js').Leg} [media] the leg for media, where there is one
    */
-  constructor(config, seed) {
+  constructor(config, seed, media) {
     this.config = config;
     this.mint = new Mint(seed);
     this.instance = this.mint.id('i-');
@@ -91,6 +90,7 @@ export class Client {
     this.fold = new Fold(resume?.cursor, resume?.snapshot);
     if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
     this.token = config.token;
+    this.media = media;
     /** Where `current` leads, or led. */
     this.home = config.addresses[0] ?? '';
   }
@@ -131,6 +131,7 @@ export class Client {
       attemptDeadline(this.attempt),
       command !== undefined && { at: command, why: 'command' },
       wait && { at: wait.tellAt, why: 'still waiting' },
+      ...(this.media?.deadlines() ?? []),
     ]);
   }
 
@@ -155,7 +156,7 @@ function take(client, cx, input) {
     case 'frame': return frame(client, cx, input.conn, input.data);
     case 'closed': return closed(client, cx, input.conn, input.end);
     case 'command': return command(client, cx, input);
-    case 'media': return signal(client, cx, input.signal);
+    case 'media': return client.media?.input(client, cx, input.media);
     case 'token': return takeToken(client, cx, input);
     case 'network': return network(client, cx, input.online);
     case 'probe': return probe(client, cx);
@@ -164,17 +165,6 @@ function take(client, cx, input) {
     case 'simulate': return simulate(client, cx, input.simulate);
     case 'tick': return undefined;
   }
-}
-
-/**
- * To the connection that carries the session; forgotten where none stands, since what was being agreed
- * on is agreed on anew after each recovery.
- * @param {Client} client
- * @param {Cx} cx
- * @param {Extract<Input, { type: 'media' }>['signal']} said
- */
-function signal(client, cx, said) {
-  if (client.current && isWelcomed(client.current)) send(cx, client.current, encodeFrame(said));
 }
 
 /** @param {Client} client @param {Cx} cx @param {Extract<Input, { type: 'command' }>} input */

@@ -33,6 +33,7 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {number} [giveUpAfterMs] when a recovery is given up; by default the server's resume window; 0 means never
  * @property {number} [connectWithinMs] the longest that a first connect may take, a place in line excepted
  * @property {boolean} [retryFirstConnect] tries a server that cannot be reached again on a first connect, too
+ * @property {import('./media.js').MediaPart} [media] `media()` of `@evenkeel/client/media`, for `session.media`
  * @property {string} [sdk] name and version of the application, for the server's log
  * @property {import('./connection.js').TransportClass} [transport] in place of `WebSocket`
  * @property {import('./driver.js').Clock} [clock] in place of `performance.now` and `Date.now`
@@ -67,7 +68,7 @@ export async function connect(options) {
     throw signal.reason;
   }
   const driver = new Driver({
-    config, transport, tab,
+    config, transport, tab, media: options.media,
     fetchToken: typeof options.token === 'function' ? options.token : undefined,
     clock: options.clock ?? { mono: () => performance.now(), wall: () => Date.now() },
     timers: options.timers ?? { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },

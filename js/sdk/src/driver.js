@@ -3,8 +3,9 @@
 
 import { Client } from './client.js';
 import { Connection } from './connection.js';
-import { over, random, report } from './error.js';
+import { FaultError, over, ownFault, random, report } from './error.js';
 import { Feed } from './feed.js';
+import { Listeners } from './listeners.js';
 import { watch } from './surroundings.js';
 import { isTerminal } from './wire/status.js';
 
@@ -31,13 +32,13 @@ const LATE_US = 500_000;
  * @property {bigint} [seed]
  * @property {import('./surroundings.js').Surroundings} surroundings
  * @property {import('./tab.js').Tab} [tab]
+ * @property {import('./media.js').MediaPart} [media]
  */
 
 /** @typedef {{ type: 'receipt', local: number, name: string, outcome: CommandOutcome }} ReceiptEvent */
 
 export class Driver {
-  /** What listeners are told, by its type. @type {Map<string, Set<(event: any) => void>>} */
-  listeners = new Map();
+  listeners = new Listeners();
   /** @type {Map<number, { name: string, resolve: (outcome: CommandOutcome) => void }>} */
   #waiting = new Map();
   /** @type {Map<number, Connection>} */
@@ -66,9 +67,14 @@ export class Driver {
   /** @param {Parts} parts */
   constructor(parts) {
     this.#parts = parts;
-    this.machine = new Client(parts.config, parts.seed ?? random());
+    this.machine = new Client(parts.config, parts.seed ?? random(), parts.media?.leg());
     this.feed = new Feed(() => this.machine.fold);
     this.#unwatch = watch(parts.surroundings, (input) => this.input(input), () => this.#save());
+    this.media = parts.media?.open(this);
+  }
+
+  get timers() {
+    return this.#parts.timers;
   }
 
   /** @type {() => void} */
@@ -106,6 +112,28 @@ export class Driver {
       this.#waiting.set(local, { name, resolve });
       this.input({ type: 'command', local, name, json, ...(ttl_ms !== undefined && { ttl_ms }) });
     });
+  }
+
+  /**
+   * The same in an application's terms: any JSON, and what is not done is thrown.
+   * @param {string} name
+   * @param {unknown} data
+   * @param {number} [ttl_ms]
+   * @returns {Promise<import('./wire/types.js').Done>}
+   * @throws {FaultError}
+   */
+  async ask(name, data, ttl_ms) {
+    let json;
+    try {
+      json = JSON.stringify(data) ?? '{}';
+    } catch (error) {
+      throw new FaultError(ownFault('invalid_request', { scope: 'command', message: String(error) }), 'refused');
+    }
+    const outcome = await this.command(name, json, ttl_ms);
+    if ('refused' in outcome) throw new FaultError(outcome.refused, 'refused');
+    if ('unknown' in outcome) throw new FaultError(outcome.unknown, 'unknown');
+    if ('fault' in outcome.answered) throw new FaultError(outcome.answered.fault);
+    return outcome.answered.ok;
   }
 
   /** Connects, or connects again after a failure. Resolves with the fault it failed with. @returns {Promise<Fault | undefined>} */
@@ -146,9 +174,10 @@ export class Driver {
         const { name = '', resolve } = this.#waiting.get(local) ?? {};
         this.#waiting.delete(local);
         resolve?.(outcome);
-        return this.#tell('receipt', { type: 'receipt', local, name, outcome });
+        return this.listeners.tell('receipt', { type: 'receipt', local, name, outcome });
       }
-      case 'status': return this.#tell('status', output.status);
+      case 'status': return this.listeners.tell('status', output.status);
+      case 'media': return this.media?.order(output.media);
       case 'event': return this.#told(output.event);
     }
   }
@@ -157,10 +186,11 @@ export class Driver {
   #told(event) {
     if (this.feed.push(event, this.#chars)) {
       // Readers that fell behind get a gap when they read on; whoever listens hears of it now.
-      this.#tell('slow_consumer', { type: 'slow_consumer' });
+      this.listeners.tell('slow_consumer', { type: 'slow_consumer' });
     }
-    this.#tell(event.type, event);
-    if (event.type === 'log' && event.known) this.#tell(event.kind, event);
+    this.media?.told(event);
+    this.listeners.tell(event.type, event);
+    if (event.type === 'log' && event.known) this.listeners.tell(event.kind, event);
     if (event.type === 'joined' || event.type === 'queued') this.#judge(undefined);
     if (event.type !== 'ended' && event.type !== 'failed') return;
     this.feed.close();
@@ -174,17 +204,6 @@ export class Driver {
   /** @param {Fault | undefined} verdict */
   #judge(verdict) {
     for (const resolve of this.#verdicts.splice(0)) resolve(verdict);
-  }
-
-  /** @param {string} type @param {unknown} event */
-  #tell(type, event) {
-    for (const listener of [...(this.listeners.get(type) ?? [])]) {
-      try {
-        listener(event);
-      } catch (error) {
-        report(error);
-      }
-    }
   }
 
   /** @param {number} conn @param {string} address */
@@ -267,6 +286,7 @@ export class Driver {
   /** Nothing more is heard, and nothing is left. */
   #release() {
     this.#left = true;
+    this.media?.close();
     this.#unwatch();
     this.#fetching?.abort();
     this.#parts.tab?.close();

@@ -74,3 +74,28 @@ export const OUTBOX_BYTES_MAX = 1024 * 1024;
 /** A wait of this length has told somebody "still waiting, because"; again, at intervals that double up to the cap. */
 export const STILL_WAITING_AFTER = s(5);
 export const STILL_WAITING_CAP = s(60);
+
+/** Lines of a transport that a client keeps account of; the rest are not watched. */
+export const MEDIA_LINES_MAX = 64;
+/** Between two looks at what has come, and what one counts for at most, however late it was. */
+export const MEDIA_SAMPLE_EVERY = ms(250);
+export const MEDIA_SAMPLE_COUNTS_MAX = ms(500);
+/** Silence of a line that is told; of one that is slow by nature, so many of its usual gaps, but never longer. */
+export const MEDIA_SILENT_AFTER = ms(1_000);
+export const MEDIA_SILENT_GAPS = 3;
+export const MEDIA_SILENT_MAX = s(5);
+/** The same, of a line on which nothing ever came: a camera takes its time. */
+export const MEDIA_FIRST_WITHIN = s(2);
+/** From a request for keyframes, or for lines to begin anew, to the next step, where nothing comes. */
+export const MEDIA_REFRESH_WITHIN = ms(500);
+/** Silence of every line that restarts ICE. */
+export const MEDIA_RESTART_SILENT = s(2);
+/** From a keyframe's request to the next step, where other lines flow; from a line's new beginning. */
+export const MEDIA_LINE_KEYFRAME_WITHIN = s(1);
+export const MEDIA_LINE_ANEW_WITHIN = s(2);
+/** From a restart of ICE to a new transport. */
+export const MEDIA_RESTART_WITHIN = s(5);
+/** From the order to open a transport to its connection; then it is given up. */
+export const MEDIA_CONNECT_WITHIN = s(5);
+/** How long a new transport is waited for to bring what the one before brought; then what it does not is named. */
+export const MEDIA_RESTORE_WITHIN = s(5);

@@ -1,6 +1,7 @@
 // The handle of a session.
 
 import { FaultError, over, ownFault } from './error.js';
+import { until } from './until.js';
 
 /**
  * @typedef {import('./client/io.js').Events} MachineEvents
@@ -28,23 +29,6 @@ import { FaultError, over, ownFault } from './error.js';
  * `signal`: stop waiting for the receipt. That does not undo a command, which may be on its way.
  * @typedef {{ ttl?: number, signal?: AbortSignal }} CommandOptions
  */
-
-/**
- * Waits for no longer than until `signal` is aborted.
- * @template T
- * @param {Promise<T>} promise
- * @param {AbortSignal} [signal]
- * @returns {Promise<T>}
- */
-function until(promise, signal) {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener('abort', stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
-}
 
 /**
  * One participant's handle of a session.
@@ -84,6 +68,13 @@ export class Session {
     return this.#driver.machine.status;
   }
 
+  /** Publishes and receives: there is one where `connect` was given `media` (of `@evenkeel/client/media`). @returns {import('./media.js').Media} */
+  get media() {
+    const { media } = this.#driver;
+    if (media) return media;
+    throw new FaultError(ownFault('invalid_request', { message: 'this session has no media: connect({ media: media() }), from @evenkeel/client/media' }), 'refused');
+  }
+
   /** How far the log is applied. */
   get cursor() {
     return this.#driver.machine.fold.cursor;
@@ -103,19 +94,8 @@ export class Session {
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {() => void}
    */
-  on(type, listener, { signal } = {}) {
-    const { listeners } = this.#driver;
-    /** @param {SessionEvents[T]} event */
-    const entry = (event) => listener(event);
-    const off = () => {
-      listeners.get(type)?.delete(entry);
-      signal?.removeEventListener('abort', off);
-    };
-    if (signal?.aborted) return off;
-    if (!listeners.has(type)) listeners.set(type, new Set());
-    listeners.get(type)?.add(entry);
-    signal?.addEventListener('abort', off, { once: true });
-    return off;
+  on(type, listener, options) {
+    return this.#driver.listeners.on(type, listener, options);
   }
 
   /**
@@ -173,25 +153,10 @@ export class Session {
    * @returns {Promise<Done>}
    */
   command(name, data, { ttl, signal } = {}) {
-    const receipt = signal?.aborted ? Promise.reject(signal.reason) : this.#ask(name, data, ttl);
+    const receipt = signal?.aborted ? Promise.reject(signal.reason) : this.#driver.ask(name, data, ttl);
     const waited = until(receipt, signal);
     waited.catch(() => {}); // Told to `receipt` listeners in any case.
     return waited;
-  }
-
-  /** @param {string} name @param {unknown} data @param {number | undefined} ttl @returns {Promise<Done>} */
-  async #ask(name, data, ttl) {
-    let json;
-    try {
-      json = JSON.stringify(data) ?? '{}';
-    } catch (error) {
-      throw new FaultError(ownFault('invalid_request', { scope: 'command', message: String(error) }), 'refused');
-    }
-    const outcome = await this.#driver.command(name, json, ttl);
-    if ('refused' in outcome) throw new FaultError(outcome.refused, 'refused');
-    if ('unknown' in outcome) throw new FaultError(outcome.unknown, 'unknown');
-    if ('fault' in outcome.answered) throw new FaultError(outcome.answered.fault);
-    return outcome.answered.ok;
   }
 
   /**

@@ -1,7 +1,9 @@
 // The frames that a client sends, as a server reads them: for the golden vectors and scripted servers.
 
-import { decode, json, object, optional, or, seq, string, u64 } from '../src/wire/codec.js';
+import { boolean, decode, json, list, object, optional, or, seq, string, u32, u64 } from '../src/wire/codec.js';
 import { FRAME_IN_BYTES_MAX } from '../src/wire/limits.js';
+
+const lines = or(list(object({ mid: string, track: string })), () => []);
 
 const FRAMES = new Map(Object.entries({
   hello: {
@@ -14,6 +16,10 @@ const FRAMES = new Map(Object.entries({
   beat: { n: seq, seq, suspect_ms: optional(u64), pace_ms: optional(u64) },
   auth: { token: string },
   detach: {},
+  offer: { peer: u32, sdp: string, lines },
+  answer: { peer: u32, sdp: string, lines },
+  candidate: { peer: u32, candidate: string },
+  refresh: { peer: u32, mids: list(string), anew: or(boolean, () => false) },
 }));
 
 export const decodeClientFrame = (data) => decode(FRAMES, data, FRAME_IN_BYTES_MAX);

@@ -6,6 +6,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { Client } from '../src/client.js';
+import { Leg } from '../src/client/media.js';
 import { check } from '../src/wire/status.js';
 
 const folder = new URL('../../../spec/traces/', import.meta.url);
@@ -47,23 +48,28 @@ test('there_are_traces_of_every_kind_of_output', () => {
   assert.deepEqual(want.filter((kind) => !seen.has(kind)), []);
 });
 
-for (const file of files) {
-  test(`the_machine_does_as_recorded_in_${file.replace('.jsonl', '')}`, () => {
-    for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
-      const client = new Client(config, BigInt(seed));
-      const own = new Set(own_words);
-      for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
-        const { bytes, ...told } = input;
-        const got = client.handle({ mono, wall }, bytes ? { ...told, data: new Uint8Array(bytes) } : told);
-        const where = `${scenario}, client ${n}, step ${at}: ${JSON.stringify(input)}`;
-        assert.deepEqual(forgiving(got.map(plain), out, own), out, where);
-        const deadline = client.deadline();
-        assert.deepEqual(deadline ? [deadline.at, deadline.why] : null, next, where);
-        assert.equal(check(client.status), undefined, where);
-      }
-      const { cursor, duplicates, snapshot } = client.fold;
-      const last = { cursor, duplicates, resume: client.resumeState() ?? null, snapshot, status: client.status };
-      assert.deepEqual(forgiving(plain(last), end, own), end, scenario);
+/** @param {() => Leg | undefined} leg */
+function holds(file, leg) {
+  for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
+    const client = new Client(config, BigInt(seed), leg());
+    const own = new Set(own_words);
+    for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
+      const { bytes, ...told } = input;
+      const got = client.handle({ mono, wall }, bytes ? { ...told, data: new Uint8Array(bytes) } : told);
+      const where = `${scenario}, client ${n}, step ${at}: ${JSON.stringify(input)}`;
+      assert.deepEqual(forgiving(got.map(plain), out, own), out, where);
+      const deadline = client.deadline();
+      assert.deepEqual(deadline ? [deadline.at, deadline.why] : null, next, where);
+      assert.equal(check(client.status), undefined, where);
     }
-  });
+    const { cursor, duplicates, snapshot } = client.fold;
+    const last = { cursor, duplicates, resume: client.resumeState() ?? null, snapshot, status: client.status };
+    assert.deepEqual(forgiving(plain(last), end, own), end, scenario);
+  }
+}
+
+for (const file of files) {
+  const name = file.replace('.jsonl', '');
+  test(`the_machine_does_as_recorded_in_${name}`, () => holds(file, () => new Leg()));
+  if (!name.startsWith('media')) test(`without_media_the_machine_does_the_same_in_${name}`, () => holds(file, () => undefined));
 }

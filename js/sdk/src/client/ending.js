@@ -28,6 +28,7 @@ const over = (client, cx) =>
  * @param {Extract<Life, { kind: 'ended' | 'failed' }>} life
  */
 export function finish(client, cx, life) {
+  client.media?.close(cx);
   dropAttempt(client, cx);
   const path = client.current;
   client.current = undefined;
@@ -58,7 +59,8 @@ export function handleWhenOver(client, cx, input) {
     case 'network':
       client.online = input.online;
       return undefined;
-    case 'opened': case 'frame': case 'closed': case 'media': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
+    case 'media': return client.media?.whenOver(input.media);
+    case 'opened': case 'frame': case 'closed': case 'probe': case 'detach': case 'close': case 'simulate': case 'tick': return undefined;
   }
 }
 

@@ -85,7 +85,7 @@ function frameOnAttempt(client, cx, said) {
     }
     // What is told before welcome is not of the session.
     case 'status': case 'ephemeral': return undefined;
-    case 'receipt': case 'event': case 'gap': case 'replayed': case 'offer': case 'answer': case 'candidate': case 'lines': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
+    case 'receipt': case 'event': case 'gap': case 'replayed': case 'offer': case 'answer': case 'candidate': case 'lines': case 'ice_servers': return breakOff(client, cx, 'attempt', `${said.type} came before welcome`);
   }
 }
 
@@ -106,7 +106,10 @@ function frameOnCurrent(client, cx, said) {
       client.server = said.status;
       return undefined;
     case 'offer': case 'answer': case 'candidate': case 'lines':
-      return waits ? outOfTurn() : tell(cx, { type: 'media', signal: said });
+      return waits ? outOfTurn() : client.media?.hear(cx, said);
+    case 'ice_servers':
+      if (client.media) client.media.iceServers = said.ice_servers;
+      return undefined;
     case 'beat': return beat(client, cx, said);
     case 'goaway': return goaway(client, cx, 'current', said);
     case 'ended': return finish(client, cx, { kind: 'ended', reason: said.reason });
@@ -223,6 +226,7 @@ function goaway(client, cx, slot, { reason, deadline_ms, target }) {
 
 /** @param {Client} client @param {Cx} cx @param {Slot} slot @param {import('../wire/types.js').Fault} said */
 function fault(client, cx, slot, said) {
+  if (slot === 'current' && client.media?.fault(client, cx, said)) return;
   if (slot === 'current' && !mayEndConnection(said)) return tell(cx, { type: 'fault', fault: said });
   if (slot === 'current') releaseFault(client, cx);
   const path = pathAt(client, slot);

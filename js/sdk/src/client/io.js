@@ -25,7 +25,7 @@
  *   | { type: 'frame', conn: number, data: string | Uint8Array }
  *   | { type: 'closed', conn: number, end: ConnEnd }
  *   | { type: 'command', local: number, name: string, json: string, ttl_ms?: number }
- *   | { type: 'media', signal: Exclude<import('../wire/types.js').MediaSignal, { type: 'lines' }> }
+ *   | { type: 'media', media: import('./media/io.js').MediaInput }
  *   | { type: 'token', token: string } | { type: 'token', error: string }
  *   | { type: 'network', online: boolean }
  *   | { type: 'simulate', simulate: Simulate }} Input
@@ -40,6 +40,7 @@
  *   | { type: 'send', conn: number, text: string }
  *   | { type: 'hangup', conn: number, code?: number }
  *   | { type: 'receipt', local: number, outcome: CommandOutcome }
+ *   | { type: 'media', media: import('./media/io.js').MediaOrder }
  *   | { type: 'event', event: Event }
  *   | { type: 'status', status: Status }} Output
  */
@@ -61,7 +62,8 @@
  *   log: LogEvent,
  *   gap: { type: 'gap', from: number, to: number, fault?: Fault, snapshot: Snapshot },
  *   ephemeral: { type: 'ephemeral', kind: string, data: any },
- *   media: { type: 'media', signal: import('../wire/types.js').MediaSignal },
+ *   media_lost: { type: 'media_lost', fault: Fault },
+ *   media_recovered: { type: 'media_recovered', strategy: Strategy, attempts: number, lost_ms: number },
  *   fault: { type: 'fault', fault: Fault },
  *   connection_lost: { type: 'connection_lost', conn: number, fault: Fault },
  *   attempt_failed: { type: 'attempt_failed', strategy: Strategy, attempt: number, fault: Fault },

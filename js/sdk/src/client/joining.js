@@ -64,9 +64,11 @@ export function welcomed(client, cx, welcome) {
   client.outbox.welcomed(welcome.consumed);
   client.seat = { session, participant, key: welcome.resume_key, windowMs: welcome.resume_window_ms };
   client.server = welcome.status;
-  if (client.toldJoined) return;
-  client.toldJoined = true;
-  tell(cx, { type: 'joined', session, participant, role, how, cursor, params, params_version });
+  if (!client.toldJoined) {
+    client.toldJoined = true;
+    tell(cx, { type: 'joined', session, participant, role, how, cursor, params, params_version });
+  }
+  client.media?.welcomed(client, cx, welcome);
 }
 
 /** The participation that these were said in is given up, and with it what became of them. @param {Client} client @param {Cx} cx */

@@ -73,9 +73,11 @@ export function countFailure({ failures }, { kind }, strategy) {
 /** Looks at the world and does what is to be done now. @param {Client} client @param {Cx} cx */
 export function settle(client, cx) {
   flush(client, cx);
-  if (client.attempt || client.life.kind !== 'recovering') return;
-  const { recovery } = client.life;
-  if (recovery.kind === 'move' || !isGood(client.current)) plan(client, cx, recovery);
+  if (!client.attempt && client.life.kind === 'recovering') {
+    const { recovery } = client.life;
+    if (recovery.kind === 'move' || !isGood(client.current)) plan(client, cx, recovery);
+  }
+  if (!client.isOver()) client.media?.settle(client, cx);
 }
 
 /** @param {Client} client @param {Cx} cx @param {Recovery} recovery */

@@ -59,6 +59,7 @@ export const pathAt = (client, slot) => (slot === 'current' ? client.current : s
 export function wake(client, cx, input, { span, unseen }) {
   const now = cx.now.mono;
   client.outbox.slept(unseen);
+  client.media?.woke(now);
   const seen = since(span, unseen);
   const heard = input.type === 'frame' ? slotOf(client, input.conn) : undefined;
   const { life, attempt } = client;
@@ -95,7 +96,9 @@ export function runTimers(client, cx) {
   if (life.kind === 'recovering' && (giveUpAt(client, life.recovery) ?? Infinity) <= now) return giveUp(client, cx, 'deadline');
   runAttemptTimers(client, cx);
   if (!client.isOver()) runCurrentTimers(client, cx);
-  if (!client.isOver()) runCommandTimers(client, cx);
+  if (client.isOver()) return;
+  runCommandTimers(client, cx);
+  client.media?.runTimers(cx);
 }
 
 /** @param {Client} client @param {Cx} cx @param {import('../wire/types.js').Fault | undefined} last */
@@ -190,6 +193,7 @@ export function seal(client, cx, slot, hangUp) {
 export function network(client, cx, online) {
   const was = client.online;
   client.online = online;
+  if (online) client.media?.online(cx.now.mono);
   if (online && !was) probe(client, cx);
   const { attempt } = client;
   if (!online && attempt?.kind === 'waiting' && attempt.waitingFor !== 'server') {

@@ -78,13 +78,13 @@ function compose(client, cx) {
   switch (life.kind) {
     case 'idle': return { state: 'connecting', phase: 'token', legs: [], since };
     case 'connecting': return { state: 'connecting', phase: phase(client), ...(life.fault && { fault: life.fault }), legs: [], since };
-    case 'standing': return composeStanding(client, since);
+    case 'standing': return composeStanding(client, cx, since);
     // Leaving heals nothing: it is as it was until it is over.
     case 'detaching': return { ...client.status };
     case 'recovering': {
       const { recovery } = life;
       const own = recovery.kind === 'loss' ? recovering(client, cx, recovery) : degraded(recovery.cause);
-      return composeLegs(client, since, own);
+      return composeLegs(client, cx, since, own);
     }
     case 'ended': return { state: 'ended', reason: life.reason, legs: [], since };
     case 'failed': {
@@ -94,21 +94,24 @@ function compose(client, cx) {
   }
 }
 
-/** @param {Client} client @param {number} since @returns {Status} */
-function composeStanding(client, since) {
+/** @param {Client} client @param {Cx} cx @param {number} since @returns {Status} */
+function composeStanding(client, cx, since) {
   const path = client.current;
   if (path?.stage === 'queued') return { state: 'queued', ...path.place, legs: [], since };
   if (path?.stage === 'replaying' && !client.wasLive) return { state: 'connecting', phase: 'replay', legs: [], since };
-  return composeLegs(client, since, path?.goaway ? degraded(path.goaway) : { health: 'up' });
+  return composeLegs(client, cx, since, path?.goaway ? degraded(path.goaway) : { health: 'up' });
 }
 
 /** @param {Fault} fault @returns {LegState} */
 const degraded = (fault) => ({ health: 'degraded', fault });
 
-/** The state, from this leg and those that the server tells of. @param {Client} client @param {number} since @param {LegState} own @returns {Status} */
-function composeLegs({ server }, since, own) {
+/** The state, from this leg and those that the server tells of. @param {Client} client @param {Cx} cx @param {number} since @param {LegState} own @returns {Status} */
+function composeLegs(client, cx, since, own) {
+  const { server } = client;
+  const others = server?.legs ?? [];
+  const media = client.media ? client.media.compose(client, cx) : others.find(({ leg }) => leg === 'media');
   /** @type {LegStatus[]} */
-  const legs = [{ leg: 'signaling', ...own }, ...(server?.legs ?? []).filter(({ leg }) => leg !== 'signaling')];
+  const legs = [{ leg: 'signaling', ...own }, ...others.filter(({ leg }) => leg !== 'signaling' && leg !== 'media'), ...(media ? [media] : [])];
   /** @type {'live' | 'degraded' | 'recovering'} */
   let state = 'live';
   let fault;

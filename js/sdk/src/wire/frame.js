@@ -17,12 +17,14 @@ const seat = { session: id, participant: id, resume_key: string, beat };
 const done = object({ turn: optional(id), position: optional(u32), version: optional(seq) });
 
 const line = object({ mid: string, participant: optional(id), track: id });
+const iceServers = list(object({ urls: list(string), username: optional(string), credential: optional(string) }));
 const description = { peer: u32, sdp: string, lines: filled(list(line)) };
 
 const SERVER_FRAMES = new Map(Object.entries(/** @type {Record<string, import('./codec.js').Members>} */ ({
   welcome: {
     ...seat, role, how: word('created joined resumed rejoined'), resume_window_ms: u64, cursor, consumed: seq,
     limits: object({ frame_bytes: u64, commands: u32, frames_per_s: u32 }), params: json, params_version: seq, status: readStatus, peer: optional(u32),
+    ice_servers: filled(iceServers),
   },
   queued: { ...seat, position: u32, of: u32 },
   receipt: { n: seq, ok: optional(done), fault: optional(readFault) },
@@ -36,6 +38,7 @@ const SERVER_FRAMES = new Map(Object.entries(/** @type {Record<string, import('.
   answer: description,
   candidate: { peer: u32, candidate: string },
   lines: { peer: u32, lines: list(line) },
+  ice_servers: { ice_servers: iceServers },
   goaway: { reason: string, deadline_ms: u64, target: optional(string) },
   ended: { reason: endReason, at: u64 },
   fault: { fault: readFault },

@@ -94,22 +94,24 @@
 /** @typedef {{ turn?: string, position?: number, version?: number }} Done */
 /** @typedef {{ ok: Done } | { fault: Fault }} ReceiptBody */
 
-/** @typedef {{ type: 'welcome', session: string, participant: string, role: Role, how: How, resume_key: string, resume_window_ms: number, cursor: Cursor, consumed: number, beat: BeatPlan, limits: { frame_bytes: number, commands: number, frames_per_s: number }, params: any, params_version: number, status: Status, peer?: number }} Welcome */
+/** @typedef {{ type: 'welcome', session: string, participant: string, role: Role, how: How, resume_key: string, resume_window_ms: number, cursor: Cursor, consumed: number, beat: BeatPlan, limits: { frame_bytes: number, commands: number, frames_per_s: number }, params: any, params_version: number, status: Status, peer?: number, ice_servers?: IceServer[] }} Welcome */
 /** @typedef {{ type: 'queued', session: string, participant: string, resume_key: string, position: number, of: number, beat: BeatPlan }} Queued */
 /** @typedef {{ type: 'event', from: number, to: number, kind: string, data: any }} EventFrame */
 /** @typedef {{ type: 'gap', from: number, to: number, epoch: number, snapshot: Snapshot, fault?: Fault }} Gap */
 /** @typedef {{ type: 'beat', n: number, seq: number, suspect_ms?: number, pace_ms?: number }} Beat */
 /** @typedef {{ type: 'goaway', reason: string, deadline_ms: number, target?: string }} Goaway */
 /** @typedef {{ type: 'ephemeral', kind: string, data: any }} Ephemeral */
+/** A STUN or TURN server, as a browser takes it. @typedef {{ urls: string[], username?: string, credential?: string }} IceServer */
 /** @typedef {{ mid: string, participant?: string, track: string }} MediaLine */
 /**
- * The words of a media transport's signaling. `lines` only a server says.
+ * The words of a media transport's signaling. `lines` only a server says, `refresh` only a client.
  * @typedef {{ type: 'offer' | 'answer', peer: number, sdp: string, lines?: MediaLine[] }
  *   | { type: 'candidate', peer: number, candidate: string }
- *   | { type: 'lines', peer: number, lines: MediaLine[] }} MediaSignal
+ *   | { type: 'lines', peer: number, lines: MediaLine[] }
+ *   | { type: 'refresh', peer: number, mids: string[], anew?: boolean }} MediaSignal
  */
 /** @typedef {{ type: 'receipt', n: number } & ReceiptBody} Receipt */
-/** @typedef {Welcome | Queued | Receipt | EventFrame | Gap | { type: 'replayed', to: number } | Ephemeral | { type: 'status', status: Status } | Beat | Goaway | MediaSignal | { type: 'ended', reason: EndReason, at: number } | { type: 'fault', fault: Fault }} ServerFrame */
+/** @typedef {Welcome | Queued | Receipt | EventFrame | Gap | { type: 'replayed', to: number } | Ephemeral | { type: 'status', status: Status } | Beat | Goaway | Exclude<MediaSignal, { type: 'refresh' }> | { type: 'ice_servers', ice_servers: IceServer[] } | { type: 'ended', reason: EndReason, at: number } | { type: 'fault', fault: Fault }} ServerFrame */
 
 /** @typedef {{ id: string, next: number, receipts_ack: number }} StreamState */
 

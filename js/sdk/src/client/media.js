@@ -1,0 +1,269 @@
+// The media leg: the transport that stands beside the connection.
+//
+// It belongs to the attachment: while the connection is lost and found again, it goes on. What comes over
+// it is looked at, not believed; what does not come is told, and got back by the steps of the planner.
+// Level-triggered as the rest: inputs change what is known, `settle` looks at it and does what is to be
+// done now. A leg that is given up leaves the session standing.
+//
+// A client is made with a leg or without one, so that who wants no media loads none of this; one without
+// hears nothing of media, and shows what the server says of it.
+
+import * as limits from '../limits.js';
+import { since } from '../time.js';
+import { encodeFrame } from '../wire/frame.js';
+import { send } from './io.js';
+import { order } from './media/io.js';
+import { settle, transportFailed } from './media/ladder.js';
+import { beginAnew, tellLost } from './media/loss.js';
+import { compose } from './media/show.js';
+import { isGood, isWelcomed } from './path.js';
+
+/**
+ * @typedef {import('../client.js').Client} Client
+ * @typedef {import('./io.js').Cx} Cx
+ * @typedef {import('./media/io.js').MediaInput} MediaInput
+ * @typedef {import('./media/transport.js').Transport} Transport
+ * @typedef {import('../wire/types.js').Fault} Fault
+ * @typedef {import('../wire/types.js').MediaSignal} MediaSignal
+ * @typedef {import('../wire/types.js').IceServer} IceServer
+ */
+
+/** See above. */
+export class Leg {
+  wanted = false;
+  /** The number of the last transport. */
+  last = 0;
+  /** @type {IceServer[]} */
+  iceServers = [];
+  /** The transport that is, or was, connected. @type {Transport | undefined} */
+  shown = undefined;
+  /** The one that is to take its place. @type {Transport | undefined} */
+  next = undefined;
+  /** What was told as lost, until it is back. @type {import('./media/loss.js').Loss | undefined} */
+  loss = undefined;
+  /** It was given up, for this. @type {Fault | undefined} */
+  down = undefined;
+  /** Transports in a row that came to nothing. */
+  failures = 0;
+  /** The next is not opened before this. @type {number | undefined} */
+  openAt = undefined;
+  /** When transports were opened; as many as count. @type {number[]} */
+  opens = [];
+  /** Since when it is being tried, with descriptions that could pass. @type {number | undefined} */
+  triedFrom = undefined;
+  /** When what has come is looked at next. @type {number | undefined} */
+  sampleAt = undefined;
+  /** When to look at the whole again. @type {number | undefined} */
+  lookAt = undefined;
+
+  /** When something is to be done, whatever comes. @returns {(import('../time.js').Deadline | undefined)[]} */
+  deadlines() {
+    const { lookAt, sampleAt } = this;
+    return [lookAt === undefined ? undefined : { at: lookAt, why: 'media step' }, sampleAt === undefined ? undefined : { at: sampleAt, why: 'media sample' }];
+  }
+
+  /** @param {Client} client @param {Cx} cx @param {MediaInput} input @returns {void} */
+  input(client, cx, input) {
+    const now = cx.now.mono;
+    switch (input.type) {
+      case 'want':
+        this.wanted = input.wanted;
+        return undefined;
+      case 'say': return this.transport(input.signal.peer) && this.say(client, cx, input.signal);
+      case 'transport': return this.#transportIs(client, cx, input.peer, input.state);
+      case 'sampled': return this.transport(input.peer)?.sampled(now, input.lines, client.fold.snapshot);
+      case 'retry':
+        this.opens = [];
+        return this.#revive(now);
+    }
+  }
+
+  /** After the end, only what is wanted is kept, for the next session. @param {MediaInput} input */
+  whenOver(input) {
+    if (input.type === 'want') this.wanted = input.wanted;
+  }
+
+  /** @param {number} peer */
+  transport(peer) {
+    return [this.shown, this.next].find((transport) => transport?.peer === peer);
+  }
+
+  /** What was given up is tried again. @param {number} now */
+  #revive(now) {
+    this.failures = 0;
+    this.openAt = undefined;
+    if (!this.down) return;
+    this.down = this.triedFrom = undefined;
+    if (this.loss) beginAnew(this.loss, now);
+  }
+
+  /** There is a network: what was given up is tried again, what waits does not. @param {number} now */
+  online(now) {
+    this.#revive(now);
+  }
+
+  /** This machine slept: what is as old as the sleep says nothing. @param {number} now */
+  woke(now) {
+    for (const transport of [this.shown, this.next]) {
+      if (!transport) continue;
+      transport.notLooked(now);
+      transport.countedFrom = now;
+    }
+    if (this.triedFrom !== undefined) this.triedFrom = now;
+    if (this.loss) this.loss.stepAt = now;
+  }
+
+  /** @param {Client} client @param {Cx} cx @param {number} peer @param {import('./media/io.js').TransportState} state @returns {void} */
+  #transportIs(client, cx, peer, state) {
+    const now = cx.now.mono;
+    if (this.next?.peer === peer) {
+      if (state === 'connected') this.#nextConnected(this.next, now);
+      else if (state === 'failed') transportFailed(this, client, cx, peer, this.transportFault(client, cx, peer, 'ice_failed'));
+      return;
+    }
+    const { shown } = this;
+    if (shown?.peer !== peer) return;
+    if (state === 'connected') shown.way = { kind: 'up' };
+    else if (state === 'failed') shown.way = { kind: 'failed' };
+    else if (shown.way.kind !== 'lost' && shown.way.kind !== 'failed') shown.way = { kind: 'lost', since: now };
+  }
+
+  /** The transport that was opened is connected: the one before it is closed by the shell. @param {Transport} next @param {number} now */
+  #nextConnected(next, now) {
+    next.way = { kind: 'up' };
+    next.connectedAt = now;
+    this.shown = next;
+    this.next = undefined;
+    if (this.loss) beginAnew(this.loss, now);
+  }
+
+  /** What the server says of a transport that it has given up, or not taken. @param {Client} client @param {Cx} cx @param {Fault} fault @returns {boolean} whether it was that */
+  fault(client, cx, fault) {
+    const peer = fault.detail?.peer;
+    if (fault.leg !== 'media' || typeof peer !== 'number' || !this.transport(peer)) return false;
+    // What was refused is a change; what there is goes on.
+    if (fault.code === 'media_refused' && this.next?.peer !== peer) return false;
+    transportFailed(this, client, cx, peer, fault);
+    return true;
+  }
+
+  /**
+   * The server still has a transport of this attachment, or has none.
+   * @param {Client} client
+   * @param {Cx} cx
+   * @param {import('../wire/types.js').Welcome} welcome
+   */
+  welcomed(client, cx, { peer, ice_servers: iceServers = [] }) {
+    const now = cx.now.mono;
+    this.iceServers = iceServers;
+    this.last = Math.max(this.last, peer ?? 0);
+    if (peer !== undefined && this.transport(peer)) {
+      for (const transport of [this.shown, this.next]) {
+        if (!transport) continue;
+        transport.countedFrom = now;
+        order(cx, { type: 'resume', peer: transport.peer });
+      }
+      if (this.loss) this.loss.stepAt = now;
+      return;
+    }
+    this.#revive(now);
+    // What was being agreed on was agreed on with a server that has forgotten it.
+    this.closeNext(cx);
+    const moves = client.life.kind === 'recovering' && client.life.recovery.kind !== 'loss';
+    if (!this.shown) return;
+    this.shown.superseded = true;
+    if (!moves && !this.loss) tellLost(this, client, cx, this.transportFault(client, cx, this.shown.peer, 'peer_unknown'), false);
+  }
+
+  /** @param {Cx} cx @param {MediaSignal} signal */
+  hear(cx, signal) {
+    const transport = this.transport(signal.peer);
+    if (!transport) return;
+    if (signal.type === 'offer' || signal.type === 'answer' || signal.type === 'lines') transport.nameLines(cx.now.mono, signal.lines ?? []);
+    order(cx, { type: 'hear', signal });
+  }
+
+  /** Asks for a look, where it is time. @param {Cx} cx */
+  runTimers(cx) {
+    const now = cx.now.mono;
+    if (this.sampleAt === undefined || this.sampleAt > now) return;
+    if (this.shown) order(cx, { type: 'sample', peer: this.shown.peer });
+    this.sampleAt = now + limits.MEDIA_SAMPLE_EVERY;
+  }
+
+  /** @param {Client} client @param {Cx} cx */
+  settle(client, cx) {
+    settle(this, client, cx);
+  }
+
+  /** Looks are taken while something is expected. @param {Client} client @param {Cx} cx */
+  planSamples(client, cx) {
+    const { shown } = this;
+    if (shown && shown.expected(client.fold.snapshot).length > 0) {
+      if (this.sampleAt !== undefined) return;
+      this.sampleAt = cx.now.mono;
+      this.runTimers(cx);
+    } else {
+      if (this.sampleAt !== undefined) shown?.notLooked(cx.now.mono);
+      this.sampleAt = undefined;
+    }
+  }
+
+  /** The leg, if there is one. @param {Client} client @param {Cx} cx */
+  compose(client, cx) {
+    return compose(this, client, cx);
+  }
+
+  /** @param {Client} client @param {Cx} cx @param {number} peer @param {string} why */
+  transportFault(client, cx, peer, why) {
+    const fault = this.trouble(client, cx, 'media_failed');
+    return { ...fault, detail: { ...fault.detail, peer, why } };
+  }
+
+  /**
+   * A fault of the leg, as this end sees it.
+   * @param {Client} client
+   * @param {Cx} cx
+   * @param {'media_failed' | 'media_stalled' | 'rejoin_limit'} code
+   * @param {string} [message]
+   * @returns {Fault}
+   */
+  trouble(client, cx, code, message) {
+    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' } }), leg: 'media' };
+  }
+
+  /** @param {Cx} cx */
+  closeNext(cx) {
+    if (this.next) order(cx, { type: 'close', peer: this.next.peer });
+    this.next = undefined;
+  }
+
+  /** @param {Cx} cx */
+  closeShown(cx) {
+    if (this.shown) order(cx, { type: 'close', peer: this.shown.peer });
+    this.shown = undefined;
+  }
+
+  /** Closes everything, and forgets what was told: nobody wants it, or the session is over. @param {Cx} cx */
+  close(cx) {
+    this.closeShown(cx);
+    this.closeNext(cx);
+    this.loss = this.down = this.openAt = this.triedFrom = this.sampleAt = this.lookAt = undefined;
+    this.failures = 0;
+  }
+
+  /** Whether descriptions can pass. @param {Client} client @returns {boolean} */
+  isSignaled({ life, current }) {
+    return (life.kind === 'standing' || life.kind === 'recovering') && isGood(current) && current !== undefined && isWelcomed(current);
+  }
+
+  /** To the connection that carries the session, if one does. @param {Client} client @param {Cx} cx @param {MediaSignal} signal */
+  say({ current }, cx, signal) {
+    if (signal.type !== 'lines' && current && isWelcomed(current)) send(cx, current, encodeFrame(signal));
+  }
+
+  /** What is left to wait before the next transport. @param {number} now */
+  wait(now) {
+    return this.openAt === undefined ? 0 : since(this.openAt, now);
+  }
+}

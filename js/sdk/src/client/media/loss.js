@@ -1,0 +1,155 @@
+// From media that is told as lost to media that is seen to flow again.
+
+import * as limits from '../../limits.js';
+import { msSince, since } from '../../time.js';
+import { withDetail } from '../../wire/fault.js';
+import { isObject } from '../../wire/merge.js';
+import { tell } from '../io.js';
+import { isExpected, isSame } from './transport.js';
+import { serversFault } from './show.js';
+
+/**
+ * @typedef {import('../media.js').Leg} Leg
+ * @typedef {import('../../client.js').Client} Client
+ * @typedef {import('../io.js').Cx} Cx
+ * @typedef {import('../../wire/types.js').Fault} Fault
+ * @typedef {import('./planner.js').Flow} Flow
+ * @typedef {import('./transport.js').Line} Line
+ * @typedef {import('./transport.js').TrackKey} TrackKey
+ */
+
+/**
+ * Something that is expected does not come, and that was told.
+ * @typedef {object} Loss
+ * @property {Fault} fault the first cause
+ * @property {Fault | undefined} last what the last transport that was opened for it came to
+ * @property {number} lostAt
+ * @property {number} attempts steps taken
+ * @property {import('./planner.js').Rung} rung the last on this transport, and when
+ * @property {number} stepAt
+ * @property {number} rejoins transports opened for it
+ * @property {boolean} ofSource nothing is wrong with the way: it was told, and nothing is done about it
+ * @property {TrackKey[]} owed what was expected when it was told
+ */
+
+/** The ladder begins anew: on another transport, or after it was given up. @param {Loss} loss @param {number} now */
+export const beginAnew = (loss, now) => void Object.assign(loss, { rung: 'told', stepAt: now });
+
+/** What the server's status lists as silent at its source. @param {Fault} fault @param {TrackKey} of */
+function stalledAtSource({ code, detail }, of) {
+  /** @param {unknown} named */
+  const names = (named) => isObject(named) && named.participant === of.participant && named.track === of.track;
+  if (code !== 'media_stalled') return false;
+  return Array.isArray(detail?.stalled) ? detail.stalled.some(names) : names(detail);
+}
+
+/** @param {Client} client @param {TrackKey} of */
+export function isStalledAtSource(client, of) {
+  const fault = serversFault(client);
+  return fault !== undefined && stalledAtSource(fault, of);
+}
+
+/** A track of this client's own does not come to the server. @param {Client} client */
+const ownIsStalled = (client) =>
+  (client.fold.snapshot.tracks ?? []).some((view) => !view.muted && view.participant === client.seat?.participant && isStalledAtSource(client, view));
+
+/**
+ * A silent line whose silence is not this end's to repair: its source is silent, and the way to here is
+ * not what stops it. Of a track of its own that is so once the way was made anew.
+ * @param {Leg} leg
+ * @param {Client} client
+ * @param {Cx} cx
+ * @param {Line} line
+ */
+function isExcused({ loss }, client, cx, { of }) {
+  const wayIsProven = loss !== undefined
+    && (loss.rejoins > 0 || (loss.rung === 'restart' && since(cx.now.mono, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
+  return isStalledAtSource(client, of) && (of.participant !== client.seat?.participant || wayIsProven);
+}
+
+/** What flows, as far as was looked. @param {Leg} leg @param {Client} client @param {Cx} cx @returns {Flow} */
+export function flowOf(leg, client, cx) {
+  const { shown, loss } = leg;
+  if (!shown) return { kind: 'fine' };
+  const { way } = shown;
+  if (way.kind === 'lost' || way.kind === 'failed') return { kind: way.kind };
+  const expected = shown.expected(client.fold.snapshot);
+  const ours = expected.filter((line) => !(line.isTroubled && isExcused(leg, client, cx, line)));
+  if (!ours.some((line) => line.isTroubled)) {
+    if (expected.some((line) => line.isTroubled) || ownIsStalled(client)) return { kind: 'source' };
+    return { kind: loss ? 'pending' : 'fine' };
+  }
+  return ours.every((line) => line.isSilent) ? { kind: 'all', silent: Math.min(...ours.map((line) => line.quiet)) } : { kind: 'line' };
+}
+
+/** Looks at what flows: tells what is lost and what is back. @param {Leg} leg @param {Client} client @param {Cx} cx */
+export function judge(leg, client, cx) {
+  believePackets(leg, client);
+  const flow = flowOf(leg, client, cx);
+  const isQuiet = flow.kind === 'fine' || flow.kind === 'pending';
+  const { loss } = leg;
+  if (!loss) {
+    if (!isQuiet) tellLost(leg, client, cx, faultOf(leg, client, cx, flow), flow.kind === 'source');
+  } else if (isQuiet) endLoss(leg, client, cx, loss);
+  else if (flow.kind === 'source') loss.ofSource = true;
+  else if (loss.ofSource) {
+    // Another trouble than the one that was told.
+    loss.ofSource = false;
+    beginAnew(loss, cx.now.mono);
+    loss.fault = faultOf(leg, client, cx, flow);
+    tell(cx, { type: 'media_lost', fault: loss.fault });
+  }
+}
+
+/** A transport that says that nobody answers, while everything that is expected comes, is wrong. @param {Leg} leg @param {Client} client */
+function believePackets({ shown }, client) {
+  if (shown?.way.kind !== 'lost') return;
+  const { since: lostSince } = shown.way;
+  const expected = shown.expected(client.fold.snapshot);
+  if (expected.length > 0 && expected.every((line) => line.cameSince(lostSince)) && !ownIsStalled(client)) shown.way = { kind: 'proven' };
+}
+
+/** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Fault} fault @param {boolean} ofSource */
+export function tellLost(leg, client, cx, fault, ofSource) {
+  const now = cx.now.mono;
+  const owed = leg.shown?.expected(client.fold.snapshot).map(({ of }) => of) ?? [];
+  leg.loss = { fault, last: undefined, lostAt: now, attempts: 0, rung: 'told', stepAt: now, rejoins: 0, ofSource, owed };
+  tell(cx, { type: 'media_lost', fault });
+}
+
+/** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Flow} flow @returns {Fault} */
+function faultOf(leg, client, cx, flow) {
+  const { shown } = leg;
+  const peer = shown?.peer ?? 0;
+  if (flow.kind === 'failed') return leg.transportFault(client, cx, peer, 'ice_failed');
+  if (flow.kind === 'lost') return withDetail(leg.trouble(client, cx, 'media_stalled'), { peer, why: 'disconnected' });
+  const worst = shown?.expected(client.fold.snapshot).find((line) => line.isTroubled && (flow.kind === 'source' || !isExcused(leg, client, cx, line)));
+  // What is silent is this client's own, as the server says.
+  if (!worst) return serversFault(client) ?? leg.trouble(client, cx, 'media_stalled');
+  return withDetail(leg.trouble(client, cx, 'media_stalled'), { ...worst.of, ...(worst.isFrozen && { frozen: true }) });
+}
+
+/** When what a new transport did not bring back is named instead of waited for. @param {Leg} leg */
+export function restoreBy({ loss, shown }) {
+  if (!loss || shown?.connectedAt === undefined) return undefined;
+  return Math.max(shown.connectedAt, loss.lostAt) + limits.MEDIA_RESTORE_WITHIN;
+}
+
+/** Nothing is silent: once everything that is expected was seen, it is over. @param {Leg} leg @param {Client} client @param {Cx} cx @param {Loss} loss */
+function endLoss(leg, client, cx, loss) {
+  const { shown, next } = leg;
+  const now = cx.now.mono;
+  const { snapshot } = client.fold;
+  if (!shown || shown.superseded || next || !shown.isUp || !shown.expected(snapshot).every((line) => line.cameSince(loss.lostAt))) return;
+  const missing = loss.owed
+    .filter((of) => isExpected(snapshot, of) && !shown.lines.some((line) => isSame(line.of, of)))
+    .toSorted((a, b) => (`${a.participant}\0${a.track}` < `${b.participant}\0${b.track}` ? -1 : 1));
+  if (missing.length > 0 && (restoreBy(leg) ?? 0) > now) return;
+  tell(cx, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });
+  if (missing.length > 0) {
+    const fault = leg.trouble(client, cx, 'media_stalled', 'tracks that came before are not sent on the new transport');
+    tell(cx, { type: 'fault', fault: withDetail(fault, { not_restored: missing }) });
+  }
+  leg.loss = leg.down = leg.openAt = undefined;
+  leg.failures = 0;
+}

@@ -1,0 +1,16 @@
+// Every bound and every span of the transport's shell. Spans are milliseconds.
+
+/** Most m-lines of a description, as `keel_media::limits` has it. */
+export const LINES_MAX = 64;
+/** Candidates that either side may name of a transport, over its life: those beyond are passed over. */
+export const CANDIDATES_MAX = 20;
+/** From an offer to its answer; then it is taken back and made again. */
+export const ANSWER_WITHIN = 10_000;
+/** Refusals in a row without an agreement; then the transport is given up. */
+export const REFUSALS_MAX = 3;
+/** Characters of a description, so that its frame is taken by the server. */
+export const SDP_CHARS_MAX = 60_000;
+/** Steps of one transport that wait for the one before; a transport that falls further behind is given up. */
+export const STEPS_MAX = 256;
+/** From asking a transport for what has come to having it; then there is no answer. */
+export const SAMPLE_WITHIN = 1_000;

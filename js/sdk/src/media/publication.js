@@ -1,0 +1,116 @@
+// A track that this participant publishes: it outlives every transport and every recovery.
+
+import { FaultError, ownFault } from '../error.js';
+
+/** A name of the wire, as `camera`. */
+const NAME = /^[a-z0-9-]{1,64}$/;
+
+/** @param {string} message @returns {never} */
+export function refuse(message) {
+  throw new FaultError(ownFault('invalid_request', { scope: 'command', message }), 'refused');
+}
+
+/**
+ * A name for what is given none: by what it shows, and free.
+ * @param {MediaStreamTrack} track
+ * @param {(name: string) => boolean} isTaken
+ */
+export function nameOf(track, isTaken) {
+  const isScreen = 'displaySurface' in (track.getSettings?.() ?? {});
+  const base = track.kind === 'audio' ? 'microphone' : isScreen ? 'screen' : 'camera';
+  let name = base;
+  for (let n = 2; isTaken(name); n += 1) name = `${base}-${n}`;
+  return name;
+}
+
+/**
+ * What a publication needs of the one who made it.
+ * @typedef {object} Owner
+ * @property {(publication: Publication) => Promise<void>} send what is to be sent has changed
+ * @property {(publication: Publication, muted: boolean) => Promise<void>} mute
+ * @property {(publication: Publication) => Promise<void>} remove
+ * @property {(publication: Publication) => void} ended
+ */
+
+export class Publication {
+  /** Who it was announced as. @type {string | undefined} */
+  announcedAs = undefined;
+  /** The server has it. */
+  confirmed = false;
+  #muted = false;
+  #listening = new AbortController();
+  #owner;
+  #track;
+
+  /**
+   * @param {Owner} owner
+   * @param {string} name
+   * @param {MediaStreamTrack} track
+   * @param {RTCRtpEncodingParameters[]} [encodings]
+   */
+  constructor(owner, name, track, encodings) {
+    if (!NAME.test(name)) refuse(`${JSON.stringify(name)} is not a name: want a-z, 0-9 and -, at most 64`);
+    this.#owner = owner;
+    this.name = name;
+    this.kind = /** @type {'audio' | 'video'} */ (track.kind);
+    this.encodings = encodings;
+    this.#track = track;
+    this.#listen();
+  }
+
+  /** What is sent, unless it is muted. */
+  get track() {
+    return this.#track;
+  }
+
+  /** Whether silence is meant. */
+  get muted() {
+    return this.#muted;
+  }
+
+  /** What a transport is given. */
+  get sending() {
+    return this.#muted ? null : this.#track;
+  }
+
+  /**
+   * Sends another track of the same kind in its place: nothing is agreed on anew, and it stays so across
+   * recoveries. The one before is not stopped. Resolves when it is sent.
+   * @param {MediaStreamTrack} track
+   */
+  async replaceTrack(track) {
+    if (track.kind !== this.kind) refuse(`${this.name} carries ${this.kind}, not ${track.kind}`);
+    this.#track = track;
+    this.#listen();
+    await this.#owner.send(this);
+  }
+
+  /** Sends nothing, and says that this is meant. */
+  async mute() {
+    this.#muted = true;
+    await this.#owner.mute(this, true);
+  }
+
+  /** Sends again. */
+  async unmute() {
+    this.#muted = false;
+    await this.#owner.mute(this, false);
+  }
+
+  /** Ends it for everybody. The track is not stopped: it is the caller's. */
+  async unpublish() {
+    await this.#owner.remove(this);
+  }
+
+  /** Hears no more of its track. */
+  release() {
+    this.#listening.abort();
+  }
+
+  /** A device that was unplugged, or a screen that is no longer shared. */
+  #listen() {
+    this.release();
+    this.#listening = new AbortController();
+    this.#track.addEventListener('ended', () => this.#owner.ended(this), { signal: this.#listening.signal });
+  }
+}

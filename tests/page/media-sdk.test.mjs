@@ -1,0 +1,252 @@
+// The SDK's media in a real Chromium, through the real server: what is published comes back, stays the
+// same objects through every recovery, and ends when it is told to.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import { Server, patience } from './server.mjs';
+import { serveSdk } from './site.mjs';
+import { flags } from './tabs.mjs';
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const needs = existsSync(executablePath) ? false : 'needs: chromium';
+if (needs && process.env.CI) throw new Error(`${executablePath} is not there`);
+const options = { skip: needs, timeout: 120_000 };
+
+/** A page with a session in `session`, and in `seen` what its media tells and what a person would see. */
+const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script type="module">
+  import { connect } from '/sdk/index.js';
+  import { fromCamera, media } from '/sdk/media.js';
+  const seen = window.seen = { told: [], faults: [], frames: {}, at: {}, streams: new Map(), plays: {} };
+  const sent = window.sent = [];
+  class Recorded extends WebSocket {
+    send(text) { sent.push(JSON.parse(text)); super.send(text); }
+  }
+  const transports = window.transports = [];
+  class Connection extends RTCPeerConnection {
+    constructor(config) { super(config); transports.push(this); }
+  }
+  /** Takes each picture off a track: a headless page shows none, so none would be counted by showing. */
+  async function watch(key, track) {
+    const pictures = new MediaStreamTrackProcessor({ track }).readable.getReader();
+    for (let next; !(next = await pictures.read()).done; next.value.close()) {
+      seen.frames[key] = (seen.frames[key] ?? 0) + 1;
+      (seen.at[key] ??= []).push(performance.now());
+    }
+  }
+  window.open_ = async ({ url, token, receive = true, ...rest }) => {
+    const session = window.session = await connect({
+      url, token: () => token, transport: Recorded, media: media({ receive, peerConnection: Connection }), ...rest,
+    });
+    for (const type of ['track', 'track_replaced', 'track_removed']) {
+      session.media.on(type, ({ participant, track, kind, stream, mediaTrack }) => {
+        const key = participant === session.participant ? 'own/' + track : participant + '/' + track;
+        seen.told.push(type + ' ' + key);
+        const before = seen.streams.get(participant);
+        if (before && before !== stream) seen.faults.push('another stream of ' + participant);
+        seen.streams.set(participant, stream);
+        if (type !== 'track_removed' && kind === 'video') watch(key, mediaTrack);
+        if (type !== 'track' || kind !== 'video') return;
+        const video = Object.assign(document.createElement('video'), { muted: true, autoplay: true, srcObject: stream });
+        document.body.append(video);
+        seen.plays[key] = video;
+      });
+    }
+    session.media.on('fault', ({ fault }) => seen.faults.push(fault.message));
+    session.on('fault', ({ fault }) => seen.faults.push(fault.code + ': ' + fault.message));
+    return session.participant;
+  };
+  window.camera = async () => (await fromCamera({ video: { width: 640, height: 360 } }))[0];
+  window.count = async () => {
+    const told = { decoded: 0, lost: 0, sent: 0 };
+    (await transports.at(-1).getStats()).forEach((stat) => {
+      if (stat.type === 'inbound-rtp') told.decoded += stat.framesDecoded ?? 0, told.lost += stat.packetsLost ?? 0;
+      if (stat.type === 'outbound-rtp') told.sent += stat.packetsSent ?? 0;
+    });
+    return told;
+  };
+  window.ready = true;
+</script>`;
+
+/** A server with a plane for media. */
+class MediaServer extends Server {
+  config() {
+    return `${super.config()}
+[backends.passthrough]
+kind = "passthrough"
+[backends.room]
+kind = "room"
+[media]
+listen = "127.0.0.1:${this.port}"
+`;
+  }
+}
+
+let browser, server, site;
+before(async () => {
+  if (needs) return;
+  site = await serveSdk(PAGE);
+  server = await MediaServer.start({ origins: [site.url] });
+  const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
+  browser = await chromium.launch({ executablePath, args: [...flags, '--headless=new', ...media] });
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+  site?.close();
+});
+
+const until = (tab, holds, arg) => tab.waitForFunction(holds, arg, { timeout: patience });
+const framesOver = (tab, key, frames) => until(tab, ([key, frames]) => (seen.frames[key] ?? 0) > frames, [key, frames]);
+const flows = async (tab, key = 'own/camera') => framesOver(tab, key, 30 + await tab.evaluate((key) => seen.frames[key] ?? 0, key));
+
+/** A page that has joined. */
+async function open(more = {}, of = server) {
+  const context = await browser.newContext();
+  const tab = await context.newPage();
+  await tab.goto(`${site.url}/sdk/page.html`);
+  await until(tab, () => window.ready);
+  await tab.evaluate((options) => open_(options), { url: of.url, token: of.token(), backend: 'passthrough', ...more });
+  return tab;
+}
+
+const publish = (tab, name) => tab.evaluate(async (name) => void (window.publication = await session.media.publish(await camera(), { name })), name);
+const faults = (tab) => tab.evaluate(() => seen.faults);
+
+test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m34', options, async (context) => {
+  const tab = await open();
+  const asked = await tab.evaluate(() => performance.now());
+  await publish(tab);
+  await framesOver(tab, 'own/camera', 60);
+  const first = await tab.evaluate((asked) => seen.at['own/camera'][0] - asked, asked);
+  context.diagnostic(`the first picture ${Math.round(first)} ms after publishing`);
+  assert.ok(first < 2_000, `the first picture after ${Math.round(first)} ms`);
+  const viewer = await open({ session: await tab.evaluate(() => session.id), role: 'viewer' });
+  const key = `${await tab.evaluate(() => session.participant)}/camera`;
+  await framesOver(viewer, key, 60);
+  assert.deepEqual([await faults(tab), await faults(viewer)], [[], []]);
+  assert.deepEqual(await viewer.evaluate(() => ({ sent: sent.filter(({ type }) => type === 'offer').length, told: seen.told.length })), { sent: 1, told: 1 });
+  assert.equal(await viewer.evaluate(() => session.media.publish(null).catch(({ code }) => code)), 'invalid_request');
+  assert.equal(await viewer.evaluate(async () => session.media.publish(await camera()).catch(({ code }) => code)), 'permission_denied');
+  await tab.context().close();
+  await viewer.context().close();
+});
+
+/** What must not change while something is broken. */
+const before_ = (tab) => tab.evaluate(() => {
+  const [participant, stream] = [...seen.streams][0];
+  window.kept = { participant, stream };
+  return { frames: seen.frames['own/camera'], at: performance.now() };
+});
+/** The same object is still the stream of the same participant, and plays. */
+const same = (tab) => tab.evaluate(() => {
+  const video = seen.plays['own/camera'];
+  return { stream: session.media.streams.get(kept.participant) === kept.stream, shown: video.srcObject === kept.stream, paused: video.paused, ended: video.ended, tracks: kept.stream.getTracks().length };
+});
+const SAME = { stream: true, shown: true, paused: false, ended: false, tracks: 1 };
+
+test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m34', options, async (context) => {
+  const tab = await open();
+  await publish(tab);
+  await framesOver(tab, 'own/camera', 60);
+  await before_(tab);
+  const before = await tab.evaluate(() => count());
+  await tab.evaluate(() => {
+    window.recovered = new Promise((done) => session.on('recovered', done));
+    session.simulate('drop_transport');
+  });
+  const { lost_ms } = await tab.evaluate(() => recovered);
+  await flows(tab);
+  const after = await tab.evaluate(() => count());
+  context.diagnostic(`signaling back after ${lost_ms} ms; ${after.lost - before.lost} packets lost`);
+  assert.equal(after.lost, before.lost);
+  assert.equal(await tab.evaluate(() => transports.length), 1, 'the transport is the same');
+  assert.deepEqual(await same(tab), SAME);
+  assert.deepEqual(await faults(tab), []);
+  await tab.context().close();
+});
+
+test('the_server_is_killed_and_comes_back_and_the_same_stream_plays_on_s01_m34', options, async (context) => {
+  const own = await MediaServer.start({ origins: [site.url] });
+  try {
+    const tab = await open({}, own);
+    await publish(tab);
+    await framesOver(tab, 'own/camera', 60);
+    await before_(tab);
+    // What is sent is replaced before the loss: it is the replaced one that comes back.
+    await tab.evaluate(async () => {
+      window.second = (await camera()).clone();
+      await publication.replaceTrack(second);
+    });
+    await own.kill();
+    await until(tab, () => session.status.state !== 'live');
+    await own.run();
+    const listening = await tab.evaluate(() => performance.now());
+    await until(tab, () => transports.length >= 2);
+    await flows(tab);
+    const back = await tab.evaluate((since) => seen.at['own/camera'].find((at) => at > since) - since, listening);
+    context.diagnostic(`a picture ${Math.round(back)} ms after the server listened again`);
+    assert.ok(back < 5_000, `${Math.round(back)} ms`);
+    assert.deepEqual(await same(tab), SAME);
+    assert.deepEqual(await tab.evaluate(() => ({ told: seen.told, sends: transports.at(-1).getSenders().some(({ track }) => track === second), open: transports.filter(({ connectionState }) => connectionState !== 'closed').length })), {
+      told: ['track own/camera', 'track_replaced own/camera'], sends: true, open: 1,
+    });
+    // And what is sent is replaced after it, too.
+    await tab.evaluate(async () => publication.replaceTrack(await camera()));
+    assert.equal(await tab.evaluate(() => transports.at(-1).getSenders().some(({ track }) => track === publication.track)), true);
+    await flows(tab);
+    assert.deepEqual(await faults(tab), []);
+    await tab.context().close();
+  } finally {
+    await own.stop();
+  }
+});
+
+test('three_participants_of_a_room_see_each_other_come_mute_and_go', options, async () => {
+  const tabs = [await open({ backend: 'room' })];
+  const id = await tabs[0].evaluate(() => session.id);
+  for (let n = 1; n < 3; n += 1) tabs.push(await open({ backend: 'room', session: id }));
+  const who = await Promise.all(tabs.map((tab) => tab.evaluate(() => session.participant)));
+  await Promise.all(tabs.map((tab) => publish(tab)));
+  for (const [n, tab] of tabs.entries()) {
+    for (const other of who.filter((one) => one !== who[n])) await framesOver(tab, `${other}/camera`, 30);
+    assert.equal(await tab.evaluate(() => seen.frames['own/camera']), undefined, 'the own picture does not come back');
+    assert.equal(await tab.evaluate(() => session.media.streams.size), 2);
+  }
+  await tabs[0].evaluate(() => publication.mute());
+  await until(tabs[1], (who) => session.snapshot.tracks.find(({ participant }) => participant === who)?.muted, who[0]);
+  await tabs[0].evaluate(() => publication.unmute());
+  await flows(tabs[1], `${who[0]}/camera`);
+  // Live: one more track, and one less.
+  await tabs[1].evaluate(async () => void (window.extra = await session.media.publish(await camera(), { name: 'second' })));
+  await framesOver(tabs[2], `${who[1]}/second`, 30);
+  await tabs[1].evaluate(() => extra.unpublish());
+  await until(tabs[2], (key) => seen.told.includes(`track_removed ${key}`), `${who[1]}/second`);
+  await tabs[1].evaluate(async () => void (window.extra = await session.media.publish(await camera(), { name: 'third' })));
+  await framesOver(tabs[2], `${who[1]}/third`, 30);
+  await flows(tabs[2], `${who[0]}/camera`);
+  await tabs[0].evaluate(() => session.detach());
+  await until(tabs[2], (who) => !session.media.streams.has(who), who[0]);
+  for (const tab of tabs) {
+    assert.deepEqual(await faults(tab), []);
+    await tab.context().close();
+  }
+});
+
+test('after_close_nothing_goes_out_m30', options, async () => {
+  const tab = await open();
+  await publish(tab);
+  await framesOver(tab, 'own/camera', 30);
+  await tab.evaluate(() => session.close());
+  const said = await tab.evaluate(() => sent.length);
+  assert.equal(await tab.evaluate(() => session.media.publish(publication.track).catch(({ code }) => code)), 'connection_closed');
+  await tab.evaluate(async () => {
+    publication.replaceTrack(publication.track);
+    publication.unpublish();
+    session.media.retry();
+    await new Promise((done) => setTimeout(done, 500));
+  });
+  assert.deepEqual(await tab.evaluate(() => ({ said: sent.length, open: transports.map(({ connectionState }) => connectionState), live: publication.track.readyState })), { said, open: ['closed'], live: 'live' });
+  await tab.context().close();
+});
