@@ -1,13 +1,14 @@
-// What runs in the drill's page: small enough to be read at once. It speaks the protocol and shares no
-// code with anything that is drilled, but for the browser's own WebRTC.
+// What runs in the drill's page: the SDK as it is shipped, a camera without a lens, and a screen.
+//
+// A picture bears its number, and what is shown is told by that alone: nothing here asks the SDK what came.
 
 /** Runs in the browser; `window.tell` takes lines of the ledger, `window.drill` the drill's orders. */
-export function page({ url, token, session, role, backend, publishes }) {
-  const letters = '0123456789abcdefghjkmnpqrstvwxyz';
-  const mint = (prefix) => prefix + Array.from(crypto.getRandomValues(new Uint8Array(26)), (b) => letters[b & 31]).join('');
+export async function page({ url, token, session: joins, role, backend, publishes }) {
+  const { connect } = await import('/sdk/index.js');
+  const { media } = await import('/sdk/media.js');
   const width = 320, height = 180, across = 16, edge = width / across;
-  const client = { instance: mint('i-'), stream: mint('c-'), attempt: 0, next: 1, cursor: 0, epoch: 1, peer: 0, sent: 0, shown: {}, codes: [] };
   const told = (line) => window.tell({ t: Date.now(), ...line });
+  let made = 0, frozen = false;
 
   // A picture's number: 24 bits, and their sum over 8 bits, as 32 squares that are black or white.
   function squares(n) {
@@ -45,11 +46,10 @@ export function page({ url, token, session, role, backend, publishes }) {
     const generator = new MediaStreamTrackGenerator({ kind: 'video' });
     const canvas = new OffscreenCanvas(width, height), context = canvas.getContext('2d');
     const writer = generator.writable.getWriter();
-    client.frozen = false;
     setInterval(() => {
-      if (client.frozen || writer.desiredSize <= 0) return;
-      client.sent += 1;
-      draw(context, client.sent);
+      if (frozen || writer.desiredSize <= 0) return;
+      made += 1;
+      draw(context, made);
       writer.write(new VideoFrame(canvas, { timestamp: performance.now() * 1000 }));
     }, 33);
     return generator;
@@ -63,92 +63,54 @@ export function page({ url, token, session, role, backend, publishes }) {
     }
   }
 
-  const send = (frame) => client.ws?.readyState === 1 && client.ws.send(JSON.stringify(frame));
-  const command = (name, data) => { send({ type: 'command', n: client.next, name, receipts_ack: 0, data }); client.next += 1; };
-
-  async function open(ice_servers = []) {
-    client.pc?.close();
-    client.peer += 1;
-    const peer = client.peer, pc = client.pc = new RTCPeerConnection({ iceServers: ice_servers });
-    pc.ontrack = ({ track }) => watch(track, 'camera');
-    pc.onconnectionstatechange = () => told({ is: 'note', text: `peer ${peer} ${pc.connectionState}` });
-    const lines = [];
-    if (publishes) client.sender = pc.addTransceiver(client.track ??= camera(), { direction: 'sendonly' });
-    pc.addTransceiver('video', { direction: 'recvonly' });
-    await pc.setLocalDescription();
-    if (publishes) lines.push({ mid: client.sender.mid, track: 'camera' });
-    send({ type: 'offer', peer, sdp: pc.localDescription.sdp, lines });
+  // Every transport that the SDK makes, so that the browser itself can be asked what came over it.
+  const transports = [];
+  class Connection extends RTCPeerConnection {
+    constructor(config) {
+      super(config);
+      transports.push(this);
+      const peer = transports.length;
+      this.addEventListener('connectionstatechange', () => told({ is: 'note', text: `transport ${peer} ${this.connectionState}` }));
+    }
   }
 
-  const heard = {
-    async welcome(frame) {
-      const first = !client.seat, { session, participant, resume_key: key } = frame;
-      client.seat = { session, participant, key };
-      client.epoch = frame.cursor.epoch;
-      if (first) told({ is: 'joined', session, participant });
-      else told({ is: 'recovered', strategy: 'fast', attempts: client.attempt - client.lost.attempt, lost_ms: Date.now() - client.lost.t, replayed: 0 });
-      client.lost = null;
-      if (first && publishes) command('track.publish', { track: 'camera', kind: 'video' });
-      if (frame.peer !== client.peer || !client.pc) await open(frame.ice_servers);
-      this.status(frame);
-    },
-    beat: ({ n }) => send({ type: 'beat', n, seq: client.cursor }),
-    event({ from, to, kind, data }) { client.cursor = to; told({ is: 'event', from, to, kind, data }); },
-    gap({ from, to, fault }) { client.cursor = to; told({ is: 'gap', from, to, code: fault?.code ?? null }); },
-    status({ status }) {
-      const leg = status.legs?.find((leg) => leg.leg === 'media'), bad = leg && leg.health !== 'up';
-      if (bad && !client.mediaLostAt) {
-        client.mediaLostAt = Date.now();
-        told({ is: 'media_lost', code: leg.fault.code, id: leg.fault.id, detail: leg.fault.detail ?? null });
-      }
-      if (leg && !bad && client.mediaLostAt) {
-        told({ is: 'media_recovered', how: 'server', lost_ms: Date.now() - client.mediaLostAt });
-        client.mediaLostAt = 0;
-      }
-      told({ is: 'status', state: status.state, code: status.fault?.code ?? null, media: leg?.health ?? null });
-    },
-    fault: ({ fault }) => fault.code === 'media_failed' ? open() : told({ is: 'fault', code: fault.code }),
-    async offer({ peer, sdp }) {
-      if (peer !== client.peer) return;
-      await client.pc.setRemoteDescription({ type: 'offer', sdp });
-      await client.pc.setLocalDescription();
-      send({ type: 'answer', peer, sdp: client.pc.localDescription.sdp });
-    },
-    async answer({ peer, sdp }) { if (peer === client.peer) await client.pc.setRemoteDescription({ type: 'answer', sdp }); },
+  const fault = ({ code, id, detail, message }) => ({ code, id, detail: { detail: detail ?? null, message } });
+  const lines = {
+    joined: ({ session, participant }) => ({ is: 'joined', session, participant }),
+    log: ({ from, to, kind, data }) => ({ is: 'event', from, to, kind, data }),
+    gap: ({ from, to, fault }) => ({ is: 'gap', from, to, code: fault?.code ?? null }),
+    media_lost: (event) => ({ is: 'media_lost', ...fault(event.fault) }),
+    media_recovered: ({ strategy, lost_ms }) => ({ is: 'media_recovered', how: strategy, lost_ms }),
+    fault: ({ fault: { code } }) => ({ is: 'fault', code }),
+    connection_lost: (event) => ({ is: 'lost', ...fault(event.fault) }),
+    attempt_failed: ({ fault: { code } }) => ({ is: 'attempt_failed', code }),
+    recovered: ({ strategy, attempts, lost_ms, replayed }) => ({ is: 'recovered', strategy, attempts, lost_ms, replayed }),
+    ended: ({ reason }) => ({ is: 'ended', reason }),
+    failed: (event) => ({ is: 'failed', ...fault(event.fault) }),
+    still_waiting: ({ because, for_ms }) => ({ is: 'still_waiting', because: because.for, for_ms }),
   };
-
-  function connect() {
-    const ws = client.ws = new WebSocket(url, 'evenkeel.v1.json');
-    ws.onopen = () => {
-      const { seat, cursor, epoch } = client;
-      const resume = seat && { participant: seat.participant, key: seat.key, cursor: { epoch, seq: cursor }, strategy: 'fast' };
-      client.attempt += 1;
-      send({
-        type: 'hello', token, instance: client.instance, attempt: client.attempt, role, sdk: 'drill', backend: seat || session ? undefined : backend,
-        session: seat?.session ?? session, resume: resume ?? undefined, stream: { id: client.stream, next: client.next, receipts_ack: 0 },
-      });
-    };
-    let turn = Promise.resolve();
-    ws.onmessage = ({ data }) => {
-      const frame = JSON.parse(data);
-      turn = turn.then(() => heard[frame.type]?.(frame)).catch((error) => told({ is: 'note', text: `${frame.type}: ${error}` }));
-    };
-    ws.onclose = ({ code }) => {
-      if (client.ws !== ws) return;
-      if (!client.lost) {
-        client.lost = { t: Date.now(), attempt: client.attempt };
-        told({ is: 'lost', code: 'transport_error', id: `f-${code}`, detail: null });
-      }
-      setTimeout(connect, 100);
-    };
-  }
-  connect();
+  const session = await connect({ url, token: () => token, session: joins, role, backend: joins ? undefined : backend, media: media({ receive: true, peerConnection: Connection }) });
+  const status = () => {
+    const { state, fault, legs } = session.status;
+    told({ is: 'status', state, code: fault?.code ?? null, media: legs?.find(({ leg }) => leg === 'media')?.health ?? null });
+  };
+  status();
+  session.on('status', status);
+  for (const type of ['track', 'track_replaced']) session.media.on(type, ({ participant, track, mediaTrack }) => watch(mediaTrack, `${participant}/${track}`));
+  (async () => {
+    for await (const event of session.events()) {
+      const line = lines[event.type]?.(event);
+      told(line ?? { is: 'note', text: event.type });
+    }
+  })();
+  if (publishes) await session.media.publish(camera(), { name: 'camera' });
 
   window.drill = {
-    freeze: (on) => { client.frozen = on === 'on'; },
+    freeze: (on) => { frozen = on === 'on'; },
+    retry: () => session.media.retry(),
     async stats() {
       const sum = { packets_lost: 0, packets: 0, frames: 0, freezes: 0, sent: 0 };
-      (await client.pc.getStats()).forEach((stat) => {
+      (await transports.at(-1).getStats()).forEach((stat) => {
         if (stat.type === 'inbound-rtp') {
           sum.packets_lost += stat.packetsLost ?? 0;
           sum.packets += stat.packetsReceived ?? 0;

@@ -4,6 +4,7 @@
 // It publishes pictures with a number in each, and reads the numbers of those that it is shown. Everything
 // goes through the network that is drilled.
 
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 import { page } from './drill-page.mjs';
@@ -28,6 +29,9 @@ process.on('SIGTERM', () => leave(0));
 const tab = await (await browser.newContext()).newPage();
 tab.on('pageerror', (error) => tell({ is: 'note', text: `error: ${error}` }));
 await tab.exposeBinding('tell', (_, line) => tell(line));
+// The SDK as it is shipped stands beside the server's own documents.
+const modules = resolve(import.meta.dirname, '../../js/sdk/src');
+await tab.route('**/sdk/**', (route) => route.fulfill({ contentType: 'text/javascript', path: join(modules, new URL(route.request().url()).pathname.slice('/sdk/'.length)) }));
 // Any document of the server will do: one that did not come from this host may not talk to it.
 await tab.goto(new URL('/healthz', url.replace(/^ws/, 'http')).href);
 await tab.evaluate(page, { url, token: process.env.EVENKEEL_TOKEN, session: session || undefined, role, backend, publishes: publish === 'yes' });
