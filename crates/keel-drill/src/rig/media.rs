@@ -167,6 +167,15 @@ impl Rig {
         Ok(())
     }
 
+    /// What was missing until now was excused; from here on nothing is.
+    pub(crate) fn excused_until_now(&mut self) -> Result<()> {
+        let now = unix_ms();
+        if let Some(broken) = self.media()?.broken.last_mut() {
+            broken.to = now;
+        }
+        Ok(())
+    }
+
     /// The way is whole again.
     pub(crate) fn heal(&mut self) -> Result<()> {
         let again = self.mutant == Some(Mutant::WayBrokenAgain);
