@@ -43,7 +43,7 @@ export class Server {
     return `
 [server]
 listen = "127.0.0.1:${this.port}"
-probe_page = true
+playground = true
 allowed_origins = ${JSON.stringify(this.origins)}
 [store]
 path = "${this.dir}/data"
@@ -89,9 +89,9 @@ capacity = { kind = "session", slots = 1, queue = 4 }
     if (!process.env.KEEP) rmSync(this.dir, { recursive: true, force: true });
   }
 
-  token(subject = 'ann') {
+  token(subject = 'ann', more = {}) {
     const text = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-    const claims = { sub: subject, aud: 'evenkeel', role: 'owner', faults: true, exp: Math.floor(Date.now() / 1000) + 3600 };
+    const claims = { sub: subject, aud: 'evenkeel', role: 'owner', faults: true, exp: Math.floor(Date.now() / 1000) + 3600, ...more };
     const head = `${text({ alg: 'HS256', typ: 'JWT', kid: 'page' })}.${text(claims)}`;
     return `${head}.${createHmac('sha256', this.secret).update(head).digest('base64url')}`;
   }

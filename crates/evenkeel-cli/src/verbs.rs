@@ -51,6 +51,9 @@ pub(crate) enum Verb {
     /// The many clients of a benchmark
     #[command(hide = true)]
     BenchSwarm(bench::Swarm),
+    /// The participants with media of a benchmark
+    #[command(hide = true)]
+    BenchCalls(bench::Calls),
     /// Answers a prompt on stdin with text on stdout: the program behind `dev`'s backend `process`
     #[command(hide = true)]
     DemoAgent(demo_agent::Args),
@@ -69,6 +72,7 @@ impl Verb {
             Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::BenchBaseline => bench::baseline().await,
             Self::BenchSwarm(args) => bench::swarm(args).await,
+            Self::BenchCalls(args) => bench::calls(args).await,
             Self::DrillClient(args) => drill::client(args).await,
             Self::DrillServer(args) => drill::server(args).await,
             Self::DrillAgent(args) => drill::agent(args),

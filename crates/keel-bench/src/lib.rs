@@ -14,8 +14,10 @@ pub mod baseline;
 mod batched;
 mod bench;
 mod black_hole;
+pub mod calls;
 mod capacity;
 mod fan_out;
+mod forwarding;
 mod herd;
 mod listings;
 mod memory;
@@ -61,10 +63,11 @@ enum Family {
     FanOut,
     Replay,
     Listings,
+    Forwarding,
 }
 
 impl Family {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Resume,
         Self::Outage,
         Self::Herd,
@@ -76,6 +79,7 @@ impl Family {
         Self::FanOut,
         Self::Replay,
         Self::Listings,
+        Self::Forwarding,
     ];
 
     const fn names(self) -> &'static [&'static str] {
@@ -100,6 +104,14 @@ impl Family {
                 "list_1000000_project",
                 "list_1000000_projects",
             ],
+            Self::Forwarding => &[
+                "forward_cost",
+                "forward_cost_whole",
+                "forward_per_core",
+                "forward_delay",
+                "join_first_frame",
+                "memory_media_session",
+            ],
         }
     }
 
@@ -116,6 +128,7 @@ impl Family {
             Self::FanOut => fan_out::run(bench).await,
             Self::Replay => replay::run(bench).await,
             Self::Listings => listings::run(bench).await,
+            Self::Forwarding => forwarding::run(bench).await,
         }
     }
 }

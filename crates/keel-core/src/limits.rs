@@ -218,6 +218,9 @@ pub const TRACKS_MAX: usize = 64;
 /// From when every track of a participant is told as stalled to a restart of its ICE: together with
 /// the plane's own patience about two seconds of silence.
 pub const MEDIA_RESTART_AFTER: Duration = ms(1_400);
+/// Between two times that a connection is handed TURN credentials: those that last for less are not
+/// refreshed sooner.
+pub const ICE_SERVERS_EVERY_MIN: Duration = s(5);
 /// Tracks that a fault names as stalled; the rest are stalled as well, and not named.
 pub const STALLED_NAMED_MAX: usize = 32;
 /// Lines that one `refresh` may name; then `media_refused`.

@@ -9,6 +9,7 @@ mod config;
 mod conn;
 mod ctx;
 mod handshake;
+mod ice;
 mod injection;
 mod io;
 pub mod media;
@@ -24,6 +25,7 @@ pub use io::{
 };
 pub use pressure::Load;
 
+pub use ice::{HandOut, IceClient, IceServers};
 pub use media::{MediaFact, MediaOrder};
 
 pub(crate) use conn::{Conn, Delivery, Phase, ms};
@@ -308,8 +310,17 @@ impl Node {
                     self.conns.tell(id, &Ephemeral { kind, data }.into(), out);
                 }
             }
+            Due::IceServers => {
+                let participant = self.conns.participant(id);
+                if let (Some(session), Some(participant)) = (self.session_of(id), participant) {
+                    self.with(now, &session, out, |_, ctx| {
+                        ctx.tell_ice_servers(id, &participant);
+                    });
+                }
+            }
             Due::Expired => {
                 let fault = self.mint.fault(now, Code::TokenExpired, Origin::Server);
+                self.stop_media(now, id, out);
                 self.forget(now, id, fault, out);
             }
             Due::Silent => {
@@ -318,6 +329,17 @@ impl Node {
                     .fault(now, Code::HeartbeatTimeout, Origin::Network);
                 self.forget(now, id, fault, out);
             }
+        }
+    }
+
+    /// A connection's token is no longer good: its participant is sent nothing more, and nothing of it
+    /// is sent on. Its place is kept as after any loss.
+    fn stop_media(&mut self, now: Now, id: ConnId, out: &mut Outputs) {
+        let participant = self.conns.participant(id);
+        if let (Some(session), Some(participant)) = (self.session_of(id), participant) {
+            self.with(now, &session, out, |session, ctx| {
+                session.stop_media_of(&participant, ctx);
+            });
         }
     }
 
@@ -492,6 +514,7 @@ impl Node {
             .collect();
         for id in with_it {
             let fault = self.mint.fault(now, Code::Unauthenticated, Origin::Server);
+            self.stop_media(now, id, out);
             self.forget(now, id, fault.message("the token has been revoked"), out);
         }
     }

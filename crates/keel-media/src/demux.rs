@@ -10,7 +10,7 @@ use str0m::ice::StunMessage;
 
 use crate::{path::Path, plane::PeerId};
 
-/// Paths of one peer; the oldest is forgotten beyond.
+/// Paths of one peer; the one that was not proven for the longest time is forgotten beyond.
 const PATHS_MAX: usize = 16;
 
 /// Whose a datagram may be.
@@ -32,6 +32,8 @@ pub(crate) struct Sighting {
     pub(crate) owner: Owner,
     /// The other side uses this path, and does not merely look whether it could.
     pub(crate) in_use: bool,
+    /// It is a check or an answer to one.
+    pub(crate) is_check: bool,
 }
 
 /// See the module's text.
@@ -39,7 +41,7 @@ pub(crate) struct Sighting {
 pub(crate) struct Demux {
     fragments: BTreeMap<String, PeerId>,
     paths: HashMap<Path, PeerId>,
-    /// The paths of each peer, oldest first.
+    /// The paths of each peer, the one that was proven last at the end.
     of_peer: BTreeMap<PeerId, VecDeque<Path>>,
 }
 
@@ -53,10 +55,10 @@ impl Demux {
         }
     }
 
-    /// A path is proven.
+    /// A path is proven, or proven again: it is the last to be forgotten.
     pub(crate) fn bind(&mut self, peer: PeerId, path: Path) {
         if let Some(before) = self.paths.insert(path, peer) {
-            if before == peer {
+            if before == peer && self.of_peer.get(&peer).and_then(VecDeque::back) == Some(&path) {
                 return;
             }
             if let Some(paths) = self.of_peer.get_mut(&before) {
@@ -87,17 +89,20 @@ impl Demux {
             return Sighting {
                 owner: bound.map_or(Owner::Nobody, Owner::Bound),
                 in_use: true,
+                is_check: false,
             };
         }
         let Ok(message) = StunMessage::parse(bytes) else {
             return Sighting {
                 owner: Owner::Nobody,
                 in_use: false,
+                is_check: false,
             };
         };
         Sighting {
             owner: self.owner(&message, bound),
             in_use: message.use_candidate(),
+            is_check: true,
         }
     }
 
@@ -154,6 +159,17 @@ mod tests {
         assert_eq!(demux.sight(path(9), &DTLS).owner, Owner::Bound(PeerId(2)));
         demux.forget(PeerId(2));
         assert_eq!(demux.sight(path(9), &DTLS).owner, Owner::Nobody);
+    }
+
+    #[test]
+    fn a_path_that_is_proven_again_and_again_is_kept() {
+        let mut demux = Demux::default();
+        for port in 1..1_000 {
+            demux.bind(PeerId(1), path(9));
+            demux.bind(PeerId(1), path(port));
+        }
+        assert_eq!(demux.paths.len(), PATHS_MAX);
+        assert_eq!(demux.sight(path(9), &DTLS).owner, Owner::Bound(PeerId(1)));
     }
 
     #[test]

@@ -105,6 +105,14 @@ impl Forward {
         self.kind == Kind::Video && !is_there
     }
 
+    /// Nothing can be sent for a while: what is sent then begins like a new source, with a keyframe and
+    /// right behind the last, instead of with pieces that cannot be shown and a gap that nobody fills.
+    pub(crate) fn interrupt(&mut self) {
+        if let Some(source) = self.source.take() {
+            self.wanted.get_or_insert(source.layer);
+        }
+    }
+
     /// The layer that is sent, or is to be.
     pub(crate) fn layer(&self) -> Option<Layer> {
         self.wanted

@@ -3,9 +3,12 @@
 //! Down at once, since a queue that fills is worse than a small picture; up only when there has been
 //! room for a while. A stream without layers is one layer, and always sent: there is nothing smaller.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use crate::limits;
+use crate::{limits, plane::TrackId};
 
 /// A simulcast layer of a track, smallest first; a track without simulcast has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +67,13 @@ impl Choice {
         self.max = max;
     }
 
+    /// What the best layer that is wanted takes, in bits a second; 0 while nothing comes.
+    pub(crate) fn wish(&self, rates: &[(Layer, Option<u64>)]) -> u64 {
+        let allowed = |layer: Layer| self.max.is_none_or(|max| layer <= max);
+        let wanted = rates.iter().filter(|(layer, _)| allowed(*layer));
+        wanted.filter_map(|(_, bps)| *bps).max().unwrap_or(0)
+    }
+
     /// The layer that is to be sent, given what comes of each and what this subscriber can take for
     /// this track, in bits a second.
     pub(crate) fn choose(
@@ -113,9 +123,48 @@ impl Choice {
     }
 }
 
-/// What each of so many video tracks may take of an estimate.
-pub(crate) fn budget(estimate_bps: u64, tracks: usize) -> u64 {
-    estimate_bps / u64::try_from(tracks.max(1)).unwrap_or(u64::MAX)
+/// What a subscriber would like to be sent of each track, and the share of its way that each may take.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    bps: BTreeMap<TrackId, u64>,
+    /// What the transport was told, in all.
+    told: u64,
+}
+
+impl Wishes {
+    /// A track's best layer that is wanted takes so much.
+    pub(crate) fn set(&mut self, track: TrackId, bps: u64) {
+        self.bps.insert(track, bps);
+    }
+
+    pub(crate) fn forget(&mut self, track: TrackId) {
+        self.bps.remove(&track);
+    }
+
+    /// What a track may take of an estimate: as much of it as is wished of the whole.
+    pub(crate) fn share(&self, track: TrackId, estimate_bps: u64) -> u64 {
+        let all: u64 = self.bps.values().sum();
+        match self.bps.get(&track) {
+            Some(bps) if all > 0 => {
+                let share = u128::from(estimate_bps) * u128::from(*bps) / u128::from(all);
+                u64::try_from(share).unwrap_or(u64::MAX)
+            }
+            // Nothing is known of it yet.
+            Some(_) | None => estimate_bps / (self.bps.len() as u64 + 1),
+        }
+    }
+
+    /// What the way should carry for everything that is wished, if that is news: more room is looked
+    /// for up to there.
+    pub(crate) fn take_news(&mut self) -> Option<u64> {
+        let all: u64 = self.bps.values().sum();
+        let wanted = all * limits::DESIRED_PERCENT / 100;
+        let near = self.told / 100 * limits::DESIRED_NEWS_PERCENT;
+        (wanted.abs_diff(self.told) > near).then(|| {
+            self.told = wanted;
+            wanted
+        })
+    }
 }
 
 /// How often choices are looked at.
@@ -171,6 +220,27 @@ mod tests {
         // Only more than is wished for is there: it is sent, since something is better than nothing.
         let large = [(Layer(2), Some(1_700_000))];
         assert_eq!(choice.choose(now, &large, 5_000_000), Some(Layer(2)));
+    }
+
+    #[test]
+    fn a_way_is_shared_by_what_is_wished_of_it() {
+        let (large, small) = (TrackId(1), TrackId(2));
+        let mut wishes = Wishes::default();
+        assert_eq!(wishes.share(large, 900), 900, "nothing is known");
+        wishes.set(large, 1_700_000);
+        wishes.set(small, 150_000);
+        assert_eq!(wishes.share(large, 1_850_000), 1_700_000);
+        assert_eq!(wishes.share(small, 925_000), 75_000);
+        let told = wishes.take_news().expect("it was not told yet");
+        assert!(told >= 1_850_000 * limits::UP_HEADROOM_PERCENT / 100);
+        assert_eq!(wishes.take_news(), None);
+        wishes.set(large, 1_720_000);
+        assert_eq!(wishes.take_news(), None, "as good as before");
+        wishes.forget(large);
+        assert_eq!(
+            wishes.take_news(),
+            Some(150_000 * limits::DESIRED_PERCENT / 100)
+        );
     }
 
     #[test]

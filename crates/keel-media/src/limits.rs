@@ -20,7 +20,7 @@ pub const CANDIDATES_MAX: usize = 20;
 pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
 /// Paths that a transport learns, over its life; then it ends, and its client makes another.
 pub const PATHS_LEARNED_MAX: usize = 256;
-/// From an offer of ours to its answer; then it is withdrawn and made anew.
+/// From an offer of ours to its answer; then it is made again, as it was.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From the first description to a connected transport; then `media_failed`.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -53,6 +53,15 @@ pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 /// Packets of pictures that a gap is waited for; then what is behind it is told as not contiguous.
 pub const REORDERED_MAX: usize = 128;
 
+// Retransmission.
+
+/// What was sent longer ago is not sent again: nobody waits for it. It is held until then.
+pub const RESEND_WITHIN: Duration = ms(1_000);
+/// Packets of a line that are held to be sent again.
+pub const RESENDS_MAX: usize = 512;
+/// What of a line's bytes may be sent again, of a thousand.
+pub const RESENDS_PER_MILLE: u16 = 150;
+
 // Keyframes.
 
 /// Between two requests for one stream; wants in between are one.
@@ -72,5 +81,10 @@ pub const RATE_WINDOW: Duration = ms(1_000);
 pub const UP_HEADROOM_PERCENT: u64 = 120;
 /// …for so long.
 pub const UP_AFTER: Duration = Duration::from_secs(3);
+/// What a way should carry of what is wished of it, in percent: more than [`UP_HEADROOM_PERCENT`], or the
+/// last layer would never be taken. More room is looked for up to there, and no further.
+pub const DESIRED_PERCENT: u64 = 150;
+/// A wish that differs by less than this is no news, in percent.
+pub const DESIRED_NEWS_PERCENT: u64 = 10;
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use str0m::{
     Event, IceConnectionState, Input, Output, Rtc, RtcError,
-    bwe::BweKind,
+    bwe::{Bitrate, BweKind},
     media::{Direction, KeyframeRequestKind, Mid, Rid},
     net::Receive,
     rtp::{RtpPacket, RtpWrite},
@@ -167,6 +167,18 @@ impl Peer {
         }
     }
 
+    /// A line is there to be sent on, or takes something again.
+    fn add_line(&mut self, mid: Mid, kind: Kind) {
+        if !self.lines.add(mid, kind) {
+            return;
+        }
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_tx_by_mid(mid, None) {
+            let share = f32::from(limits::RESENDS_PER_MILLE) / 1_000.;
+            stream.set_rtx_cache(limits::RESENDS_MAX, limits::RESEND_WITHIN, Some(share));
+        }
+    }
+
     /// Takes a datagram.
     pub(crate) fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         let Some(received) = receive(path, bytes) else {
@@ -212,6 +224,12 @@ impl Peer {
         stream.write_rtp(rtp);
         self.deadline = now;
         true
+    }
+
+    /// The way should carry so much: whether it does is looked for by probes.
+    pub(crate) fn desire(&mut self, now: Instant, bps: u64) {
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bps));
+        self.deadline = now;
     }
 
     /// Asks the other side for a keyframe of a track that it publishes.
@@ -282,7 +300,7 @@ impl Peer {
             Event::MediaAdded(added) => {
                 let kind = translate::kind(added.kind);
                 if added.direction.is_sending() {
-                    self.lines.add(added.mid, kind);
+                    self.add_line(added.mid, kind);
                 }
                 let layers = added.simulcast.map(|layers| layers.recv);
                 let rids: Vec<Rid> = layers.into_iter().flatten().map(|l| l.rid).collect();
@@ -294,7 +312,7 @@ impl Peer {
                 let sends = matches!(changed.direction, Direction::SendOnly | Direction::SendRecv);
                 let kind = self.rtc.media(changed.mid).map(|media| media.kind());
                 match kind {
-                    Some(kind) if sends => self.lines.add(changed.mid, translate::kind(kind)),
+                    Some(kind) if sends => self.add_line(changed.mid, translate::kind(kind)),
                     Some(_) | None => self.lines.pause(changed.mid),
                 }
             }

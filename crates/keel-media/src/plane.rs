@@ -19,7 +19,8 @@ pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 use crate::{
     config::{Config, End},
     demux::{Demux, Owner, Sighting},
-    layers, limits,
+    layers::Wishes,
+    limits,
     packet::Packet,
     path::Path,
     peer::{Happening, Peer},
@@ -56,10 +57,12 @@ struct Entry {
     wants: Vec<TrackId>,
     /// ICE is to be restarted as soon as nothing else is being agreed.
     restart: bool,
-    /// When what it lacks is offered again, after an answer that was of no use.
-    again_at: Option<Instant>,
+    /// Its client takes no offers.
+    settled: bool,
     /// What its way is believed to carry.
     estimate_bps: u64,
+    /// What it would carry if it could.
+    wishes: Wishes,
     /// The path that the other side uses, and when it was last heard on it.
     path: Option<(Path, Instant)>,
     armed: Option<Instant>,
@@ -124,6 +127,11 @@ impl Plane {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
         match input {
             Input::Open { peer } => self.open(now, peer, out),
+            Input::Settle { peer } => {
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.settled = true;
+                }
+            }
             Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
             Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
             Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
@@ -161,7 +169,11 @@ impl Plane {
     }
 
     fn datagram(&mut self, now: Instant, path: Path, bytes: &[u8], out: &mut Outputs) {
-        let Sighting { owner, in_use } = self.demux.sight(path, bytes);
+        let Sighting {
+            owner,
+            in_use,
+            is_check,
+        } = self.demux.sight(path, bytes);
         let id = match owner {
             Owner::Bound(peer) => Some(peer),
             Owner::Claims(peer) => {
@@ -188,6 +200,13 @@ impl Plane {
                 entry.peer.learn(now, path);
             }
             self.drain(now, id, out);
+        } else if is_check
+            && self
+                .peers
+                .get(&id)
+                .is_some_and(|entry| entry.peer.accepts(now, path, bytes))
+        {
+            self.demux.bind(id, path);
         }
         if in_use {
             self.note_path(now, id, path, out);
@@ -232,8 +251,9 @@ impl Plane {
             was_connected: false,
             wants: Vec::new(),
             restart: false,
-            again_at: None,
+            settled: false,
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
+            wishes: Wishes::default(),
             path: None,
             armed: None,
         };
@@ -255,11 +275,11 @@ impl Plane {
             entry.peer.close(now);
             self.drain(now, id, out);
         }
-        self.forget(id);
+        self.forget(id, out);
     }
 
     /// A peer is gone, with everything that it published or was sent.
-    fn forget(&mut self, id: PeerId) {
+    fn forget(&mut self, id: PeerId, out: &mut Outputs) {
         let Some(entry) = self.peers.remove(&id) else {
             return;
         };
@@ -270,15 +290,15 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track);
+            self.unpublish(track, out);
         }
         for track in self.tracks.values_mut() {
             track.leave(id);
         }
     }
 
-    /// A track is no more; its lines are free.
-    fn unpublish(&mut self, id: TrackId) {
+    /// A track is no more; its lines are free, and whoever it was sent to is told.
+    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -287,8 +307,14 @@ impl Plane {
         }
         for (subscriber, tail) in track.tails() {
             if let Some(entry) = self.peers.get_mut(&subscriber) {
-                entry.peer.lines_mut().free(id, tail);
+                let freed = entry.peer.lines_mut().free(id, tail);
+                entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
+                if freed {
+                    let (peer, lines) = (subscriber, entry.peer.lines().named());
+                    let signal = Signal::Lines { lines };
+                    out.push(Output::Signal { peer, signal });
+                }
             }
         }
     }
@@ -334,7 +360,7 @@ impl Plane {
             Happening::Closed => {
                 let failure = Failure::Closed;
                 out.push(Output::Failed { peer: id, failure });
-                self.forget(id);
+                self.forget(id, out);
             }
         }
     }
@@ -411,15 +437,19 @@ impl Plane {
         let late = track.is_armed_late();
         let anew = track.begins_anew(packet);
         for nth in 0..track.audience() {
-            let Some((subscriber, mid, placed)) = track.place(nth, packet) else {
+            let Some((subscriber, mid)) = track.subscriber(nth) else {
                 continue;
             };
             let Some(entry) = self.peers.get_mut(&subscriber) else {
                 continue;
             };
             if !entry.reachable {
+                track.interrupt(nth);
                 continue;
             }
+            let Some(placed) = track.place(nth, packet) else {
+                continue;
+            };
             if entry.peer.write(now, mid, packet, placed) {
                 self.dirty.insert(subscriber);
             } else if track.note_unsupported(subscriber) {
@@ -467,19 +497,15 @@ impl Plane {
         if !entry.was_connected && late && entry.peer.is_described() {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
         if !entry.peer.is_alive() {
             let failure = Failure::Closed;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id);
+            return self.forget(id, out);
         }
-        let expired = entry.peer.offer_expires().is_some_and(|at| at <= now);
-        if expired {
-            entry.restart |= entry.peer.withdraw_offer();
-        }
-        if expired || entry.again_at.take_if(|at| *at <= now).is_some() {
-            self.negotiate(now, id, out);
+        if entry.peer.offer_expires().is_some_and(|at| at <= now) {
+            self.repeat_offer(now, id, out);
         }
         self.drain(now, id, out);
     }
@@ -493,14 +519,19 @@ impl Plane {
             out.push(Output::Cadence { track: id, finding });
         }
         if track.wants_look(now) {
-            let budgets: BTreeMap<PeerId, u64> = track
-                .subscribers()
-                .filter_map(|peer| {
-                    let entry = self.peers.get(&peer)?;
-                    let share = layers::budget(entry.estimate_bps, entry.peer.lines().videos());
-                    Some((peer, share))
-                })
-                .collect();
+            let mut budgets = BTreeMap::new();
+            for (peer, wish) in track.wishes(now) {
+                let entry = self.peers.get_mut(&peer);
+                let Some(entry) = entry.filter(|entry| entry.reachable) else {
+                    continue;
+                };
+                entry.wishes.set(id, wish);
+                budgets.insert(peer, entry.wishes.share(id, entry.estimate_bps));
+                if let Some(bps) = entry.wishes.take_news() {
+                    entry.peer.desire(now, bps);
+                    self.dirty.insert(peer);
+                }
+            }
             track.look_at_layers(now, &budgets);
         }
         self.ask_keyframes(now, id);
@@ -512,12 +543,8 @@ impl Plane {
         };
         let connect_by = entry.peer.opened() + limits::CONNECT_WITHIN;
         let connect_by = (!entry.was_connected && entry.peer.is_described()).then_some(connect_by);
-        let wanted = [
-            Some(entry.peer.deadline()),
-            connect_by,
-            entry.peer.offer_expires(),
-            entry.again_at,
-        ];
+        let (due, expires) = (entry.peer.deadline(), entry.peer.offer_expires());
+        let wanted = [Some(due), connect_by, expires];
         let next = wanted.into_iter().flatten().min();
         if entry.armed != next {
             if let Some(at) = entry.armed {

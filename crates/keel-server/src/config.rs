@@ -6,6 +6,7 @@
 mod advertise;
 mod backend;
 mod error;
+mod ice;
 mod load;
 mod origin;
 
@@ -19,6 +20,7 @@ use std::{
 pub use advertise::Advertise;
 pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
+pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;
 pub use origin::{HostName, WebOrigin};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub faults: Faults,
     /// Transports for media.
     pub media: Media,
+    /// TURN servers with short-lived credentials.
+    pub turn: Option<Turn>,
     /// What is logged, and how.
     pub log: Log,
     /// What serves sessions, by name. With none configured there is one named `echo`.
@@ -70,8 +74,8 @@ pub struct Listen {
     pub per_address: usize,
     /// Connections at once that have not shown a token; further upgrades are answered 503.
     pub max_unauthenticated: usize,
-    /// Serves the probe page at `/`.
-    pub probe_page: bool,
+    /// Serves the playground at `/`: a page that connects.
+    pub playground: bool,
     /// How long a shutdown may take until what is left is cut off.
     pub drain_within_s: u64,
     /// Ends the process when its runtime has stood still for so long, so that a supervisor can
@@ -114,7 +118,7 @@ impl Default for Listen {
             max_connections: 20_000,
             per_address: 1_024,
             max_unauthenticated: limits::HANDSHAKES_MAX,
-            probe_page: false,
+            playground: false,
             drain_within_s: 30,
             abort_after_s: None,
             tls: None,
@@ -252,6 +256,8 @@ pub struct Media {
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
     /// address.
     pub ice_lite: bool,
+    /// STUN and TURN servers that clients are told of as they are here.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// How a log line is written.
@@ -302,6 +308,17 @@ impl Config {
         };
         let named = self.session.default_backend.clone();
         named.or_else(only).unwrap_or_else(|| "echo".to_owned())
+    }
+
+    /// What serves sessions that are opened by WHIP: the default, if it takes media, else the first
+    /// by name that does.
+    pub(crate) fn media_backend(&self) -> Option<String> {
+        let takes = |name: &String| {
+            let backend = self.backends.get(name);
+            backend.is_some_and(|backend| backend.for_node().media.is_some())
+        };
+        let default = Some(self.default_backend()).filter(takes);
+        default.or_else(|| self.backends.keys().find(|name| takes(name)).cloned())
     }
 
     pub(crate) fn request_within(&self) -> Duration {

@@ -1,19 +1,22 @@
 //! The HTTP API: reads from the store, questions to the Node, and nothing that changes by a GET.
 //!
 //! Every request passes one guard (host, origin, no token in the address); every route but
-//! `/healthz` and the probe page wants a bearer token; every refusal is one [`keel_wire::Fault`] as
+//! `/healthz` and the page wants a bearer token; every refusal is one [`keel_wire::Fault`] as
 //! JSON, and a session of others is not there.
 
 mod access;
+mod backends;
 mod commands;
 mod events;
 mod faults;
 mod idempotency;
 mod node;
 mod page;
+mod problem;
 pub(crate) mod reply;
 mod sessions;
 mod tokens;
+mod whip;
 
 use std::{
     net::SocketAddr,
@@ -32,6 +35,7 @@ use keel_wire::Code;
 
 use crate::{edge::Refusal, shared::Shared, socket, tickets::Ticket};
 
+pub(crate) use backends::Offered;
 pub(crate) use idempotency::Idempotency;
 
 /// Bytes of a request's body.
@@ -58,16 +62,25 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sessions/{session}/end", post(commands::end))
         .route("/v1/tokens", post(tokens::mint))
         .route("/v1/tokens/revoke", post(tokens::revoke))
+        .route("/v1/backends", get(backends::list))
         .route("/v1/node", get(node::node))
         .route("/healthz", get(node::healthz))
         .route("/readyz", get(node::readyz))
         .route("/metrics", get(node::metrics));
+    if shared.media_backend.is_some() {
+        router = router
+            .route("/whip", any(whip::anew))
+            .route("/whip/{session}", any(whip::publish))
+            .route("/whip/{session}/{resource}", any(whip::published))
+            .route("/whep/{session}", any(whip::play))
+            .route("/whep/{session}/{resource}", any(whip::played));
+    }
     if shared.faults {
         router = router.route("/v1/debug/faults", any(faults::inject));
     }
-    if shared.probe_page {
-        for (path, kind, text) in page::ASSETS {
-            router = router.route(path, get(async move || page::asset(kind, text)));
+    if shared.playground {
+        for (path, text) in page::ASSETS {
+            router = router.route(path, get(async move || page::asset(path, text)));
         }
     }
     router

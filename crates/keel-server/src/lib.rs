@@ -15,6 +15,7 @@ mod driver;
 mod edge;
 mod health;
 mod http;
+mod ice;
 mod listen;
 mod log;
 mod media;
@@ -27,6 +28,7 @@ mod tails;
 mod tickets;
 mod tls;
 mod watchdog;
+mod whip;
 
 pub use auth::{AUDIENCE, Claims, KeyError, Tokens};
 pub use config::{Config, ConfigError};

@@ -84,8 +84,9 @@ impl Meter {
         self.run(|| counter!("evenkeel_tls_reloads_total", "outcome" => outcome).increment(1));
     }
 
-    pub(crate) fn datagram_dropped(&self) {
-        self.run(|| counter!("evenkeel_media_datagrams_dropped_total").increment(1));
+    pub(crate) fn datagrams_dropped(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.run(|| counter!("evenkeel_media_datagrams_dropped_total").increment(count));
     }
 
     pub(crate) fn refused(&self, why: &'static str) {

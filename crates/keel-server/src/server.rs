@@ -14,7 +14,7 @@ use std::{
 };
 
 use keel_agent::{Provider, process};
-use keel_core::node::Node;
+use keel_core::node::{HandOut, Node};
 use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -33,6 +33,7 @@ use crate::{
     edge::Edge,
     health::Health,
     http,
+    ice::Ice,
     listen::listen,
     media::{self, Media},
     meter::Meter,
@@ -44,7 +45,7 @@ use crate::{
     watchdog::Watchdog,
 };
 
-use assemble::{node_config, providers};
+use assemble::{node_config, offered, providers};
 
 /// How long a drain may take beyond what it was given.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -111,6 +112,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     reload: Reload,
     media: Option<Media>,
+    ice: Option<Ice>,
 }
 
 struct DynStore(Arc<dyn Store>);
@@ -132,6 +134,7 @@ impl Server {
         let keys = Keys::open(&key_dir, &config.auth.keys)?;
         let resume_secret = auth::resume_secret(&key_dir)?;
         let tokens = Tokens::new(keys, config.auth.issuer.as_deref());
+        let ice = Ice::open(&config)?;
         let reload = Reload::default();
         let tls = config.server.tls.as_ref();
         let tls = tls.map(|tls| Tls::open(tls, reload.clone())).transpose()?;
@@ -183,6 +186,7 @@ impl Server {
             tls: tls.map(Arc::new),
             reload,
             media,
+            ice,
         })
     }
 
@@ -258,19 +262,25 @@ impl Server {
             conns: AtomicU64::new(1),
             event_streams: Arc::new(Semaphore::new(self.config.limits.event_streams)),
             idempotency: http::Idempotency::default(),
+            whip: Arc::default(),
+            media_backend: self.config.media_backend(),
             request_within: self.config.request_within(),
             faults: self.config.faults.enabled,
-            probe_page: listen_config.probe_page,
+            playground: listen_config.playground,
+            backends: offered(&self.config),
+            default_backend: self.config.default_backend(),
+            takes_media: self.media.is_some(),
             fence: store.fence(),
             tls: self.tls,
         });
         let plane = self
             .media
             .map(|media| media.start(meter.clone(), closing.clone(), &tracker));
+        let ice = self.ice.map(|ice| Arc::new(ice) as Arc<dyn HandOut>);
         let driver = Driver {
             plane,
             node: Node::new(
-                node_config(&self.config, &*store, self.resume_secret),
+                node_config(&self.config, &*store, self.resume_secret, ice),
                 random::seed(),
             ),
             clock,

@@ -9,8 +9,16 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Tokens, driver::Event, edge::Edge, health::Health, http::Idempotency, meter::Meter,
-    tails::Tails, tickets::Tickets, tls::Tls,
+    auth::Tokens,
+    driver::Event,
+    edge::Edge,
+    health::Health,
+    http::{Idempotency, Offered},
+    meter::Meter,
+    tails::Tails,
+    tickets::Tickets,
+    tls::Tls,
+    whip::Resources,
 };
 
 pub(crate) struct Shared {
@@ -28,9 +36,16 @@ pub(crate) struct Shared {
     pub(crate) conns: AtomicU64,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) idempotency: Idempotency,
+    pub(crate) whip: Arc<Resources>,
+    /// What serves sessions that are opened by WHIP; absent where there is none that takes media.
+    pub(crate) media_backend: Option<String>,
     pub(crate) request_within: std::time::Duration,
     pub(crate) faults: bool,
-    pub(crate) probe_page: bool,
+    pub(crate) playground: bool,
+    /// What serves sessions, by name.
+    pub(crate) backends: Vec<Offered>,
+    pub(crate) default_backend: String,
+    pub(crate) takes_media: bool,
     pub(crate) fence: Fence,
     /// Absent when plain HTTP is spoken.
     pub(crate) tls: Option<Arc<Tls>>,

@@ -19,6 +19,8 @@ mod files;
 mod http_api;
 #[path = "all/memory.rs"]
 mod memory;
+#[path = "all/peer.rs"]
+mod peer;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]
@@ -29,3 +31,5 @@ mod secrets;
 mod sessions;
 #[path = "all/tls.rs"]
 mod tls;
+#[path = "all/whip.rs"]
+mod whip;

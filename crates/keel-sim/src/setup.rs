@@ -93,6 +93,7 @@ impl World {
             retain_events: mix.retain,
             frames_per_s: 200,
             faults: true,
+            ice: None,
         };
         self.servers.push(Server {
             node: Node::new(config.clone(), 0),

@@ -203,7 +203,8 @@ pub struct Hello {
     pub instance: InstanceId,
     /// Counts the instance's connections, from 1: of two, the higher is the one meant.
     pub attempt: u32,
-    /// The session to join; absent opens a new one.
+    /// The session to join; absent opens a new one. One that is not there is opened under that name
+    /// if the token is an owner's and for this session alone, and `backend` is named too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
     /// What a new session is to be served by; absent means the server's default.

@@ -88,6 +88,10 @@ pub struct OfferFrame {
     /// What its maker sends on which line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<MediaLine>,
+    /// From a client: it takes no offers. What finds no line is not sent to it, it restarts ICE itself,
+    /// and a way to it that is gone for longer than the resume window ends its transport.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
 }
 
 /// `answer`, both ways.

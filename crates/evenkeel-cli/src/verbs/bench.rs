@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args as ClapArgs;
-use keel_bench::{Options, baseline, swarm};
+use keel_bench::{Options, baseline, calls, swarm};
 
 use crate::{
     exit::{FAILED, Failure},
@@ -83,6 +83,22 @@ pub(crate) async fn swarm(args: Swarm) -> Result<ExitCode, Failure> {
         session: args.session,
     };
     let done = Box::pin(swarm::main(swarm)).await;
+    done.map_err(|error| Failure::unavailable(format!("{error:#}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Participants with media.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Calls {
+    #[arg(long)]
+    addr: SocketAddr,
+    #[arg(long, env = "EVENKEEL_TOKEN", hide_env_values = true)]
+    token: String,
+}
+
+pub(crate) async fn calls(args: Calls) -> Result<ExitCode, Failure> {
+    let Calls { addr, token } = args;
+    let done = Box::pin(calls::main(calls::Calls { addr, token })).await;
     done.map_err(|error| Failure::unavailable(format!("{error:#}")))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -104,7 +104,7 @@ fn configure(args: &Args) -> Result<Config, Failure> {
     }
     // What breaks things is for those who sit at this machine.
     config.faults.enabled |= config.server.listen.ip().is_loopback();
-    config.server.probe_page = true;
+    config.server.playground = true;
     if config.log.level == Log::default().level {
         config.log.level = "warn".to_owned();
     }

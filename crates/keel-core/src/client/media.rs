@@ -64,6 +64,12 @@ impl Media {
         )
     }
 
+    /// The number of the transport that was opened last.
+    #[cfg(test)]
+    pub(super) const fn last_opened(&self) -> u32 {
+        self.last
+    }
+
     fn transport(&mut self, peer: u32) -> Option<&mut Transport> {
         [&mut self.shown, &mut self.next]
             .into_iter()
@@ -122,7 +128,12 @@ impl Client {
     pub(super) fn media(&mut self, cx: &mut Cx<'_>, input: MediaInput) {
         let now = cx.now.mono;
         match input {
-            MediaInput::Want(wanted) => self.media.wanted = wanted,
+            MediaInput::Want(wanted) => {
+                self.media.wanted = wanted;
+                if !wanted {
+                    self.close_media(cx);
+                }
+            }
             MediaInput::Say(signal) if self.media.knows(signal.peer()) => self.signal(cx, signal),
             MediaInput::Say(_) => {}
             MediaInput::Transport { peer, state } => self.transport_is(cx, peer, state),

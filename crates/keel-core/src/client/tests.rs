@@ -10,6 +10,7 @@ mod connecting;
 mod ending;
 mod log;
 mod losing;
+mod media;
 mod migrating;
 mod property;
 mod resumes;
@@ -32,6 +33,8 @@ use super::*;
 
 pub(super) const SUSPECT_MS: u64 = 7_000;
 pub(super) const BEAT_MS: u64 = 3_000;
+/// Orders about media that one input may lead to.
+const ORDERS_MAX: usize = 12;
 
 /// A client, a clock, and all that came out.
 pub(super) struct Rig {
@@ -207,6 +210,9 @@ impl Rig {
                 &self.out[before..],
             );
         }
+        let orders = self.out[before..].iter();
+        let orders = orders.filter(|output| matches!(output, Output::Media(_)));
+        assert!(orders.count() <= ORDERS_MAX, "{:?}", &self.out[before..]);
         for output in &self.out {
             if let Output::Status(status) = output {
                 assert_eq!(status.check(), None);

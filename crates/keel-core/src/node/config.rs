@@ -100,4 +100,6 @@ pub struct Config {
     pub frames_per_s: u32,
     /// Faults may be injected by those whose token allows it.
     pub faults: bool,
+    /// STUN and TURN servers for participants of sessions with media.
+    pub ice: Option<std::sync::Arc<dyn super::HandOut>>,
 }

@@ -90,6 +90,8 @@ pub(crate) struct Conn {
     tokens: u64,
     tokens_at: Instant,
     pub(crate) unknown_frames: u32,
+    /// When it is told of STUN and TURN servers with fresh credentials.
+    pub(crate) ice_fresh_at: Option<Instant>,
 }
 
 impl Conn {
@@ -164,6 +166,8 @@ pub(crate) enum Due {
     ExpiresSoon,
     /// Its token has expired.
     Expired,
+    /// The credentials of its TURN servers will expire.
+    IceServers,
     /// Hello did not come.
     NoHello,
     /// Nothing was heard for too long.
@@ -204,6 +208,7 @@ impl Conns {
             tokens: u64::from(limits::FRAMES_BURST) * 1_000,
             tokens_at: now,
             unknown_frames: 0,
+            ice_fresh_at: None,
         };
         self.timers.insert((armed, id));
         self.table.insert(id, conn);
@@ -370,6 +375,10 @@ impl Conns {
             Phase::Attached { .. } if conn.expires_soon(now) => {
                 conn.tell_expiry_at = None;
                 (Due::ExpiresSoon, now)
+            }
+            Phase::Attached { .. } if conn.ice_fresh_at.is_some_and(|at| at <= now) => {
+                conn.ice_fresh_at = None;
+                (Due::IceServers, now)
             }
             Phase::Attached { .. } if now >= conn.heard + suspect => (Due::Silent, now + suspect),
             Phase::Attached { .. } if now >= conn.beat_at => {

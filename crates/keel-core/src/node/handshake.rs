@@ -1,7 +1,7 @@
 //! From a WebSocket that is open to a participant of a session, or to one refusal.
 
 use keel_wire::{
-    Admission as Wanted, ClientFrame, Code, Grant, Hello, Origin, SessionId,
+    Admission as Wanted, ClientFrame, Code, Grant, Hello, Origin, Role, SessionId,
     codec::{DecodeError, Decoded, depth_of},
     json_len,
     limits::{FRAME_IN_BYTES_MAX, PROJECT_BYTES_MAX},
@@ -214,6 +214,43 @@ impl Node {
         });
     }
 
+    /// Whether a connection opens the session that it names, where there is none: its token is for that
+    /// session, so that who makes tokens gives the name; it is an owner's; and its hello says what is
+    /// to serve it.
+    pub(super) fn may_open(&self, id: ConnId, session: &SessionId) -> bool {
+        let Some(conn) = self.conns.get(id) else {
+            return false;
+        };
+        let (Phase::AwaitSession { hello, .. }, Some(grant)) = (&conn.phase, &conn.grant) else {
+            return false;
+        };
+        grant.session.as_ref() == Some(session)
+            && hello.role == Role::Owner
+            && hello.backend.is_some()
+            && hello.resume.is_none()
+    }
+
+    /// Opens a session under the name that its opener's token gives.
+    pub(super) fn open_named(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: &SessionId,
+        out: &mut Outputs,
+    ) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (Phase::AwaitSession { hello, .. }, Some(grant)) = (&mut conn.phase, &conn.grant)
+        else {
+            return;
+        };
+        // From here on it is as any that opens a new one.
+        hello.session = None;
+        let (hello, grant) = (hello.clone(), grant.clone());
+        self.open_session_as(now, id, session.clone(), &hello, &grant, out);
+    }
+
     fn open_session(
         &mut self,
         now: Now,
@@ -227,6 +264,19 @@ impl Node {
                 .conns
                 .refuse_as(id, Code::PermissionDenied, now, &mut self.mint, out);
         }
+        let session = SessionId::from_bits(self.mint.bits());
+        self.open_session_as(now, id, session, hello, grant, out);
+    }
+
+    fn open_session_as(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session_id: SessionId,
+        hello: &Hello,
+        grant: &Grant,
+        out: &mut Outputs,
+    ) {
         if self.drain.is_some() || self.sessions.len() >= limits::SESSIONS_MAX {
             let code = if self.drain.is_some() {
                 Code::ServerShutdown
@@ -261,7 +311,6 @@ impl Node {
                 .conns
                 .refuse_as(id, Code::InvalidRequest, now, &mut self.mint, out);
         }
-        let session_id = SessionId::from_bits(self.mint.bits());
         let by_session = backend
             .capacity
             .is_some_and(|capacity| capacity.kind == SlotKind::Session);

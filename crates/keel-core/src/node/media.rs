@@ -62,6 +62,11 @@ pub enum MediaOrder {
         /// Names it.
         peer: PeerId,
     },
+    /// A transport's client takes no offers: none is made to it.
+    Settle {
+        /// Of which.
+        peer: PeerId,
+    },
     /// The client says something about a transport.
     Signal {
         /// Which.

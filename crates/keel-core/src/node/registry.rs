@@ -311,6 +311,15 @@ impl Node {
             read.map(|()| true)
                 .map_err(|error| LoadFailure::Broken { error })
         });
+        let absent = matches!(read, Ok(false));
+        let waiters = if absent && panics.count == 0 {
+            self.open_absent(now, id, waiters, out)
+        } else {
+            waiters
+        };
+        if absent && self.active(id).is_some() {
+            return self.settled(now, id, out);
+        }
         let fault = match read {
             Ok(true) => {
                 for waiter in waiters {
@@ -426,6 +435,33 @@ impl Node {
             }
         });
         Ok(())
+    }
+
+    /// There is no such session: who may open it under that name does, and the rest join.
+    fn open_absent(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        mut waiters: Vec<Waiter>,
+        out: &mut Outputs,
+    ) -> Vec<Waiter> {
+        let may = |waiter: &Waiter| match waiter {
+            Waiter::Conn(conn) => self.may_open(*conn, id),
+            Waiter::Ask(..) => false,
+        };
+        let Some(first) = waiters.iter().position(may) else {
+            return waiters;
+        };
+        if let Waiter::Conn(conn) = waiters.remove(first) {
+            self.open_named(now, conn, id, out);
+        }
+        if self.active(id).is_none() {
+            return waiters;
+        }
+        for waiter in waiters {
+            self.serve(now, id, waiter, out);
+        }
+        Vec::new()
     }
 
     fn serve(&mut self, now: Now, id: &SessionId, waiter: Waiter, out: &mut Outputs) {

@@ -129,6 +129,14 @@ impl Session {
         }
     }
 
+    /// What a participant is on a connection: what it joined as, and no more than its token of now allows.
+    pub(super) fn role_on(&self, id: ConnId, participant: &ParticipantId, ctx: &Ctx<'_>) -> Role {
+        let grant = ctx.conns.get(id).and_then(|conn| conn.grant.as_ref());
+        let granted = grant.map_or(Role::Viewer, |grant| grant.role);
+        let member = self.members.get(participant);
+        member.map_or(Role::Viewer, |member| member.role.min(granted))
+    }
+
     pub(super) fn no(&self, code: Code, why: &str, ctx: &mut Ctx<'_>) -> Box<Fault> {
         Box::new(ctx.fault(code).session(&self.id).message(why))
     }

@@ -274,6 +274,12 @@ impl Session {
                 "session duration warning",
             ),
             at(self.media.restart_at().filter(|_| open), "media restart"),
+            at(
+                self.media
+                    .settled_ends_at(config.resume_window)
+                    .filter(|_| open),
+                "settled media",
+            ),
             at(self.release_at(config.resume_window), "slot release"),
             at(self.injected_until(), "injected fault"),
             at(self.hibernate_at(config.hibernate_after), "hibernation"),
@@ -302,6 +308,7 @@ impl Session {
         if !matches!(self.life, Life::Ended { .. }) {
             self.expire_members(ctx);
             self.restart_media(ctx);
+            self.end_settled_media(ctx);
             if due(self.announce_at()) {
                 self.announce_end(ctx);
             }

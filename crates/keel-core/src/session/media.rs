@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, TrackKind, TrackMuted, TrackName,
-    TrackPublished, TrackUnpublished, UnpublishTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, Role, TrackKind, TrackMuted,
+    TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
 
 use super::{
@@ -37,6 +37,8 @@ struct Peer {
     lost_since: Option<Instant>,
     /// ICE was restarted for this loss.
     restarted: bool,
+    /// Its client takes no offers.
+    settled: bool,
 }
 
 /// A track, and what is known of its flow.
@@ -103,10 +105,18 @@ impl Media {
         self.restarts().map(|(at, _)| at).min()
     }
 
+    /// When the way to a client that takes no offers has been gone for so long that its transport ends.
+    pub(super) fn settled_ends_at(&self, window: std::time::Duration) -> Option<Instant> {
+        let lost = self.peers.values().filter(|peer| peer.settled);
+        let lost = lost.filter_map(|peer| peer.lost_since).min();
+        lost.map(|since| since + window)
+    }
+
     /// Whose ICE is to be restarted, and when: once for each time that everything of a participant
     /// falls silent. One track that is silent beside others that flow is its source's matter.
     fn restarts(&self) -> impl Iterator<Item = (Instant, &ParticipantId)> {
-        let waiting = self.peers.iter().filter(|(_, peer)| !peer.restarted);
+        let waiting = self.peers.iter();
+        let waiting = waiting.filter(|(_, peer)| !peer.restarted && !peer.settled);
         waiting.filter_map(|(participant, peer)| {
             let own = |(of, _): &&(ParticipantId, TrackName)| *of == *participant;
             let own = || self.tracks.iter().filter(move |(key, _)| own(key));
@@ -238,14 +248,22 @@ impl Session {
         if !offer.lines.iter().all(own) {
             return self.refuse_media(id, "a line carries a track that is not published", ctx);
         }
+        if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
+            return self.refuse_media(id, "who views sends nothing", ctx);
+        }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
             Some(number) if offer.peer == number => {}
             Some(_) | None => self.open_peer(participant, offer.peer, ctx),
         }
-        let Some(peer) = self.media.peers.get(participant).map(|peer| peer.id) else {
+        let Some(peer) = self.media.peers.get_mut(participant) else {
             return;
         };
+        let settles = offer.settled && !std::mem::replace(&mut peer.settled, offer.settled);
+        let peer = peer.id;
+        if settles {
+            ctx.order(MediaOrder::Settle { peer });
+        }
         let mut lines = Vec::new();
         for line in offer.lines {
             let key = (participant.clone(), line.track);
@@ -330,6 +348,7 @@ impl Session {
                 connected: false,
                 lost_since: None,
                 restarted: false,
+                settled: false,
             },
         );
         ctx.order(MediaOrder::Open { peer: id });
@@ -360,6 +379,12 @@ impl Session {
                 ctx.peers.end(stream);
             }
         }
+    }
+
+    /// A participant's transport ends; its tracks stay published, for when it comes back.
+    pub(crate) fn stop_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
+        self.close_peer(participant, ctx);
+        self.tell_status(ctx);
     }
 
     /// Who leaves takes its transport and its tracks along.

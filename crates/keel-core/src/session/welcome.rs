@@ -86,6 +86,10 @@ impl Session {
         let Some(participant) = ctx.conns.participant(id) else {
             return;
         };
+        let ice_servers = match self.media_rule(ctx) {
+            Some(_) => ctx.ice_servers(id, &participant),
+            None => Vec::new(),
+        };
         let Some(member) = self.members.get(&participant) else {
             return;
         };
@@ -116,7 +120,7 @@ impl Session {
             params: self.fold.params.clone(),
             params_version: self.fold.params_version,
             status: self.status(),
-            ice_servers: Vec::new(),
+            ice_servers,
             peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();

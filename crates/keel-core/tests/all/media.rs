@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use keel_core::node::{
-    Backend, ConnId, Input, MediaFact, MediaOrder, MediaRule,
+    Backend, ConnId, HandOut, IceClient, IceServers, Input, MediaFact, MediaOrder, MediaRule,
     media::{Line, PeerId, Signal, StreamId},
 };
 use keel_wire::{
-    Code, FaultCode, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack, ReceiptBody,
-    Role, ServerFrame, State, TrackKind, Welcome, journal::Fact,
+    Ack, Code, FaultCode, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack,
+    ReceiptBody, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome, journal::Fact,
 };
 
 use crate::world::{Tab, World, seq};
@@ -37,7 +37,14 @@ fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     });
     let lines = lines.collect();
     let sdp = "v=0".to_owned();
-    world.send(conn, OfferFrame { peer, sdp, lines });
+    let settled = false;
+    let frame = OfferFrame {
+        peer,
+        sdp,
+        lines,
+        settled,
+    };
+    world.send(conn, frame);
 }
 
 fn told(world: &mut World, fact: MediaFact) {
@@ -86,6 +93,15 @@ fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
     world.welcome(conn);
     offer(world, conn, 1, &[]);
     (conn, opened(world).0)
+}
+
+/// Time passes for a client that answers beats.
+fn live(world: &mut World, conn: ConnId, s: u64) {
+    for _ in 0..s {
+        world.pass(Duration::from_secs(1));
+        let ack = Ack { seq: seq(0) };
+        world.send(conn, ack);
+    }
 }
 
 fn stalls(stream: StreamId, flows: bool) -> MediaFact {
@@ -357,4 +373,130 @@ fn tracks_are_facts_of_the_log_and_survive_a_restart_s01() {
     offer(&mut world, conn, 2, &["camera"]);
     assert!(opened(&world).1.is_some());
     assert_eq!(world.welcome(conn).consumed, seq(1));
+}
+
+/// A token that narrows takes the right to send along; one that is revoked or expires takes the media.
+#[test]
+fn a_token_that_is_gone_takes_its_media_along_a09_p12() {
+    let mut world = world(Some(MediaRule::Room));
+    world.grant.token_id = Some("owners".to_owned());
+    let (_, welcome, peer, _) = publisher(&mut world);
+    world.grant.token_id = Some("viewers".to_owned());
+    let (_, viewer_peer) = viewer(&mut world, 2, &welcome);
+    let token_id = "viewers".to_owned();
+    world.input(Input::Revoked { token_id });
+    let closed = MediaOrder::Close { peer: viewer_peer };
+    assert_eq!(count(&world, &closed), 1, "what it is sent ends with it");
+    assert_eq!(
+        count(&world, &MediaOrder::Close { peer }),
+        0,
+        "and nobody else's"
+    );
+    let token_id = "owners".to_owned();
+    world.input(Input::Revoked { token_id });
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
+}
+
+#[derive(Debug)]
+struct Relays;
+
+impl HandOut for Relays {
+    fn servers(&self, client: IceClient<'_>, now: UnixMillis) -> IceServers {
+        let until = (now + 60_000).min(client.expires);
+        let server = IceServer {
+            urls: vec!["turn:127.0.0.1:3478".to_owned()],
+            username: Some(format!("{until}:{}", client.participant)),
+            credential: Some("proof".to_owned()),
+        };
+        IceServers {
+            servers: vec![server],
+            until: Some(until),
+        }
+    }
+}
+
+#[test]
+fn turn_credentials_are_handed_out_and_refreshed_before_they_expire_a54() {
+    let mut world = World::with(|config| {
+        let backend = Backend {
+            media: Some(MediaRule::Room),
+            ..Backend::default()
+        };
+        config.backends.insert("echo".into(), backend);
+        config.ice = Some(std::sync::Arc::new(Relays));
+    });
+    let conn = world.connect(&Tab::new(1));
+    let welcome = world.welcome(conn);
+    let until = |server: &IceServer| -> u64 {
+        let name = server.username.as_ref().unwrap();
+        let (until, of) = name.split_once(':').unwrap();
+        assert_eq!(of, welcome.participant.as_str(), "nobody else's");
+        until.parse().unwrap()
+    };
+    let mut last = until(&welcome.ice_servers[0]);
+    let refreshed = |world: &World| -> Vec<IceServer> {
+        let frames = world.lines[&conn].frames.iter();
+        let fresh = frames.filter_map(|frame| match frame {
+            ServerFrame::IceServers(fresh) => Some(fresh.ice_servers[0].clone()),
+            _ => None,
+        });
+        fresh.collect()
+    };
+    for nth in 1..=3 {
+        live(&mut world, conn, 50);
+        let all = refreshed(&world);
+        assert_eq!(all.len(), nth, "one before each end");
+        let next = until(&all[nth - 1]);
+        assert!(
+            next > last + 40_000 && next < last + 60_000,
+            "{last} {next}"
+        );
+        last = next;
+    }
+    let mut text = World::with(|config| config.ice = Some(std::sync::Arc::new(Relays)));
+    let conn = text.connect(&Tab::new(1));
+    assert!(
+        text.welcome(conn).ice_servers.is_empty(),
+        "no media, no relays"
+    );
+}
+
+#[test]
+fn who_takes_no_offers_is_never_restarted_and_ends_after_the_window() {
+    let mut world = world(Some(MediaRule::Room));
+    let conn = world.connect(&Tab::new(1));
+    world.welcome(conn);
+    publish(&mut world, conn, 1);
+    let line = MediaLine {
+        mid: "0".to_owned(),
+        participant: None,
+        track: "camera".parse().unwrap(),
+    };
+    let offer = OfferFrame {
+        peer: 1,
+        sdp: "v=0".to_owned(),
+        lines: vec![line],
+        settled: true,
+    };
+    world.send(conn, offer.clone());
+    world.send(conn, offer);
+    let (peer, stream) = opened(&world);
+    let stream = stream.unwrap();
+    assert_eq!(count(&world, &MediaOrder::Settle { peer }), 1, "told once");
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    let kind = TrackKind::Video;
+    told(&mut world, MediaFact::Published { stream, kind });
+    told(&mut world, stalls(stream, false));
+    let reachable = false;
+    told(&mut world, MediaFact::Reachable { peer, reachable });
+    live(&mut world, conn, 60);
+    assert_eq!(
+        count(&world, &MediaOrder::Restart { peer }),
+        0,
+        "it does it itself"
+    );
+    assert!(world.faults(conn).is_empty());
+    live(&mut world, conn, 120);
+    assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
+    assert_eq!(world.faults(conn)[0].code, Code::MediaFailed);
 }

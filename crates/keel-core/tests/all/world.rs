@@ -103,6 +103,7 @@ impl World {
             retain_events: 1_000_000,
             frames_per_s: 200,
             faults: true,
+            ice: None,
         };
         change(&mut config);
         let grant = Grant {

@@ -36,8 +36,9 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// A line is there, or takes something again.
-    pub(super) fn add(&mut self, mid: Mid, kind: Kind) {
+    /// A line is there, or takes something again. True the first time.
+    pub(super) fn add(&mut self, mid: Mid, kind: Kind) -> bool {
+        let is_new = !self.table.contains_key(&mid);
         let sent = self.table.entry(mid).or_insert(Sent {
             kind,
             track: None,
@@ -46,6 +47,7 @@ impl Lines {
             pt: None,
         });
         sent.paused = false;
+        is_new
     }
 
     pub(super) fn pause(&mut self, mid: Mid) {
@@ -93,12 +95,6 @@ impl Lines {
         table
             .find(|(_, sent)| sent.track == Some(track))
             .map(|(mid, _)| *mid)
-    }
-
-    /// Lines on which video is sent at present.
-    pub(crate) fn videos(&self) -> usize {
-        let flows = |sent: &&Sent| sent.kind == Kind::Video && sent.track.is_some() && !sent.paused;
-        self.table.values().filter(flows).count()
     }
 
     /// What was negotiated may have changed.

@@ -67,6 +67,8 @@ enum State {
 #[derive(Debug)]
 struct Offered {
     pending: SdpPendingOffer,
+    /// As it was said.
+    sdp: String,
     /// Lines that it adds.
     adds: Vec<(Mid, Kind)>,
     /// The fragment that it brings, if it restarts ICE.
@@ -140,17 +142,15 @@ impl Peer {
         self.negotiation.offer_expires()
     }
 
-    /// Whether an offer of ours that waits for its answer restarts ICE.
-    pub(crate) fn is_restarting(&self) -> bool {
-        self.negotiation.offered_fragment().is_some()
-    }
-
-    /// Takes back an offer that is not answered: nothing of it has happened. True if it would have
-    /// restarted ICE.
-    pub(crate) fn withdraw_offer(&mut self) -> bool {
-        match std::mem::replace(&mut self.negotiation.state, State::Stable) {
-            State::Stable => false,
-            State::Offered(offered) => offered.fragment.is_some(),
+    /// The offer that waits for its answer, to be said again. Never another in its place: a client that
+    /// has taken it would have to refuse that, since lines keep their places (RFC 8829 §5.2.2).
+    pub(crate) fn repeat_offer(&mut self, now: Instant) -> Option<String> {
+        match &mut self.negotiation.state {
+            State::Stable => None,
+            State::Offered(offered) => {
+                offered.since = now;
+                Some(offered.sdp.clone())
+            }
         }
     }
 
@@ -172,9 +172,7 @@ impl Peer {
         if self.is_offering() {
             match self.negotiation.end {
                 End::Server { .. } => return Ok(Answered::PassedOver),
-                End::Client => {
-                    self.withdraw_offer();
-                }
+                End::Client => self.negotiation.state = State::Stable,
             }
         }
         self.deadline = now;
@@ -191,10 +189,15 @@ impl Peer {
     /// The other side answers an offer of ours.
     ///
     /// # Errors
-    /// When it is refused. One that str0m refuses has used the offer up: it is to be made again.
+    /// When it is refused; the offer waits on. One that only str0m refuses has left it half agreed: the
+    /// transport is over.
     pub(crate) fn take_answer(&mut self, now: Instant, sdp: &str) -> Result<Agreed, Refusal> {
-        if !self.is_offering() {
+        let State::Offered(offered) = &self.negotiation.state else {
             return Err(Refusal::NoOffer);
+        };
+        if !mids(sdp).eq(mids(&offered.sdp)) {
+            let why = "its lines are not those of the offer";
+            return Err(Refusal::Unacceptable(why.to_owned()));
         }
         let sdp = self.checked(sdp)?;
         let answer =
@@ -205,13 +208,16 @@ impl Peer {
         };
         self.deadline = now;
         let accepted = self.rtc.sdp_api().accept_answer(offered.pending, answer);
-        accepted.map_err(|error| Refusal::Unacceptable(error.to_string()))?;
+        if let Err(error) = accepted {
+            self.rtc.disconnect();
+            return Err(Refusal::Unacceptable(error.to_string()));
+        }
         self.negotiation.fingerprint = fingerprint(&sdp).map(str::to_owned);
         let mut declined = Vec::new();
         for (mid, kind) in offered.adds {
             let media = self.rtc.media(mid);
             if media.is_some_and(|media| media.direction().is_sending()) {
-                self.lines.add(mid, kind);
+                self.add_line(mid, kind);
             } else {
                 declined.push(kind);
             }
@@ -255,13 +261,15 @@ impl Peer {
         let (offer, pending) = changes.apply()?;
         self.deadline = now;
         let mids = adds.iter().map(|(mid, _)| *mid).collect();
+        let sdp = offer.to_sdp_string();
         self.negotiation.state = State::Offered(Box::new(Offered {
             pending,
+            sdp: sdp.clone(),
             adds,
             fragment,
             since: now,
         }));
-        Some((offer.to_sdp_string(), mids))
+        Some((sdp, mids))
     }
 
     /// The other side names a candidate. A server has no use for it: it is where it said that it is,
@@ -311,12 +319,11 @@ impl Peer {
     /// Lines that the other side wants something on are there as soon as they are agreed on: media may
     /// be put on them before the transport is connected.
     fn note_lines(&mut self, sdp: &str) {
-        let mids = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:"));
-        for mid in mids.map(|mid| Mid::from(mid.trim())) {
+        for mid in mids(sdp).map(Mid::from) {
             if let Some(media) = self.rtc.media(mid)
                 && media.direction().is_sending()
             {
-                self.lines.add(mid, translate::kind(media.kind()));
+                self.add_line(mid, translate::kind(media.kind()));
             }
         }
     }
@@ -376,6 +383,12 @@ impl Peer {
 
 fn lines_of(sdp: &str) -> usize {
     sdp.lines().filter(|line| line.starts_with("m=")).count()
+}
+
+/// The lines that a description is of, in order.
+fn mids(sdp: &str) -> impl Iterator<Item = &str> {
+    let mids = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:"));
+    mids.map(str::trim)
 }
 
 fn fingerprint(sdp: &str) -> Option<&str> {

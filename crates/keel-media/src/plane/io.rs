@@ -59,6 +59,11 @@ pub enum Input {
         /// Names it.
         peer: PeerId,
     },
+    /// The other side takes no offers: none is made to it.
+    Settle {
+        /// Of which.
+        peer: PeerId,
+    },
     /// The other side says something about it.
     Signal {
         /// Of which.

@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::{Output, Outputs, PeerId, Plane, Signal, TrackId, track::Track};
 use crate::{
     layers::Layer,
-    limits,
     packet::Kind,
     peer::{Answered, Refusal},
 };
@@ -72,17 +71,7 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return Ok(());
         };
-        let restarts = entry.peer.is_restarting();
-        let agreed = match entry.peer.take_answer(now, sdp) {
-            Ok(agreed) => agreed,
-            Err(refusal) => {
-                if restarts || !entry.wants.is_empty() {
-                    entry.again_at = Some(now + limits::ANSWER_WITHIN);
-                }
-                entry.restart |= restarts && !entry.peer.is_offering();
-                return Err(refusal);
-            }
-        };
+        let agreed = entry.peer.take_answer(now, sdp)?;
         for kind in agreed.declined {
             // Not offered again: it would be declined again.
             let tracks = &self.tracks;
@@ -123,7 +112,7 @@ impl Plane {
             .map(|(track, _)| *track)
             .collect();
         for track in gone {
-            self.unpublish(track);
+            self.unpublish(track, out);
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {
@@ -168,6 +157,7 @@ impl Plane {
             return;
         };
         entry.wants.retain(|want| *want != track);
+        entry.wishes.forget(track);
         if entry.peer.lines_mut().free(track, tail) {
             let lines = self.lines_of(id);
             let signal = Signal::Lines { lines };
@@ -188,7 +178,7 @@ impl Plane {
             let Some(line) = entry.peer.lines_mut().take(track.kind, *want) else {
                 return true;
             };
-            track.put_on(id, line, now);
+            track.put_on(id, line, entry.reachable, now);
             placed.push(*want);
             false
         });
@@ -210,7 +200,7 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return;
         };
-        if !entry.peer.is_described() || entry.peer.is_offering() {
+        if !entry.peer.is_described() || entry.peer.is_offering() || entry.settled {
             return;
         }
         let kinds: Vec<Kind> = entry
@@ -232,17 +222,26 @@ impl Plane {
         out.push(Output::Signal { peer: id, signal });
     }
 
+    /// An offer that has no answer yet is made again, as it was: whoever took the first, and whose
+    /// answer was lost or refused, has its lines already.
+    pub(super) fn repeat_offer(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        let lines = self.lines_of(id);
+        let entry = self.peers.get_mut(&id);
+        if let Some(sdp) = entry.and_then(|entry| entry.peer.repeat_offer(now)) {
+            let signal = Signal::Offer { sdp, lines };
+            out.push(Output::Signal { peer: id, signal });
+        }
+    }
+
     /// What was under way when the way for descriptions was lost is begun anew.
     pub(super) fn resume(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
-        let Some(entry) = self.peers.get_mut(&id) else {
+        if !self.peers.contains_key(&id) {
             return;
-        };
-        if entry.peer.is_offering() {
-            entry.restart |= entry.peer.withdraw_offer();
         }
         let lines = self.lines_of(id);
         let signal = Signal::Lines { lines };
         out.push(Output::Signal { peer: id, signal });
+        self.repeat_offer(now, id, out);
         self.negotiate(now, id, out);
     }
 }

@@ -102,8 +102,15 @@ impl Track {
         subscriptions.map(|subscription| (subscription.peer, subscription.forward.tail()))
     }
 
-    /// A subscriber has a line for it: what is sent begins now.
-    pub(super) fn put_on(&mut self, peer: PeerId, line: (Mid, Option<Tail>), now: Instant) {
+    /// A subscriber has a line for it: what is sent begins now, with a keyframe if it can be reached.
+    /// One that came before could not be shown, and would be in the way of the one that can.
+    pub(super) fn put_on(
+        &mut self,
+        peer: PeerId,
+        line: (Mid, Option<Tail>),
+        reachable: bool,
+        now: Instant,
+    ) {
         let rates = self.rates(now);
         let Some(subscription) = self.subscriptions.iter_mut().find(|s| s.peer == peer) else {
             return;
@@ -114,7 +121,7 @@ impl Track {
         let budget = limits::FIRST_ESTIMATE_BPS;
         let layer = subscription.choice.choose(now, &rates, budget);
         let layer = layer.unwrap_or(Layer(0));
-        if subscription.forward.aim(layer) {
+        if subscription.forward.aim(layer) && reachable {
             self.want_keyframe_of(now, layer);
         }
     }
@@ -140,13 +147,24 @@ impl Track {
         self.subscriptions.len()
     }
 
-    /// Who is sent a packet, of those in the audience, on which line, at which place in its stream.
-    pub(super) fn place(&mut self, nth: usize, packet: &Packet) -> Option<(PeerId, Mid, Placed)> {
-        let subscription = self.subscriptions.get_mut(nth)?;
-        let mid = subscription.mid?;
-        match subscription.forward.place(packet) {
-            Verdict::Send(placed) => Some((subscription.peer, mid, placed)),
+    /// Who of the audience has a line for it.
+    pub(super) fn subscriber(&self, nth: usize) -> Option<(PeerId, Mid)> {
+        let subscription = self.subscriptions.get(nth)?;
+        Some((subscription.peer, subscription.mid?))
+    }
+
+    /// The place of a packet in the stream of one of the audience, if it is sent it.
+    pub(super) fn place(&mut self, nth: usize, packet: &Packet) -> Option<Placed> {
+        match self.subscriptions.get_mut(nth)?.forward.place(packet) {
+            Verdict::Send(placed) => Some(placed),
             Verdict::OtherLayer | Verdict::AwaitsKeyframe | Verdict::Stale => None,
+        }
+    }
+
+    /// One of the audience cannot be reached: what it is sent next begins anew.
+    pub(super) fn interrupt(&mut self, nth: usize) {
+        if let Some(subscription) = self.subscriptions.get_mut(nth) {
+            subscription.forward.interrupt();
         }
     }
 
@@ -196,18 +214,27 @@ impl Track {
     }
 
     fn look_at(&self) -> Option<Instant> {
-        let has_choice = self.streams.len() > 1 && !self.subscriptions.is_empty();
-        has_choice.then(|| self.looked + layers::LOOK_EVERY)
+        let looks = self.kind == Kind::Video && !self.streams.is_empty();
+        let looks = looks && !self.subscriptions.is_empty();
+        looks.then(|| self.looked + layers::LOOK_EVERY)
     }
 
-    /// Chooses each subscriber's layer anew.
+    /// What each subscriber would like to be sent of it, in bits a second.
+    pub(super) fn wishes(&self, now: Instant) -> Vec<(PeerId, u64)> {
+        let rates = self.rates(now);
+        let sent = self.subscriptions.iter().filter(|s| s.mid.is_some());
+        sent.map(|s| (s.peer, s.choice.wish(&rates))).collect()
+    }
+
+    /// Chooses the layer of each subscriber that has a budget anew.
     pub(super) fn look_at_layers(&mut self, now: Instant, budgets: &BTreeMap<PeerId, u64>) {
         self.looked = now;
         let rates = self.rates(now);
         let mut needed = Vec::new();
         for subscription in self.subscriptions.iter_mut().filter(|s| s.mid.is_some()) {
-            let budget = budgets.get(&subscription.peer).copied();
-            let budget = budget.unwrap_or(limits::FIRST_ESTIMATE_BPS);
+            let Some(budget) = budgets.get(&subscription.peer).copied() else {
+                continue;
+            };
             if let Some(layer) = subscription.choice.choose(now, &rates, budget)
                 && subscription.forward.aim(layer)
             {

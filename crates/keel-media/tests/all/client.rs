@@ -11,12 +11,15 @@ use str0m::{
     Candidate, Event, Input, Output, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     format::{Codec, CodecExtra},
-    media::{Direction, Frequency, MediaKind, MediaTime, Mid},
+    media::{Direction, Frequency, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer},
     net::{Protocol, Receive},
 };
 
 /// Between two frames of a camera.
 pub(crate) const FRAME: Duration = Duration::from_millis(33);
+
+/// The layers of a simulcast camera, smallest first: their rids, and the bytes of a frame.
+pub(crate) const LAYERS: [(&str, usize); 3] = [("q", 600), ("h", 2_000), ("f", 6_500)];
 
 /// A frame that a client got.
 #[derive(Debug, Clone)]
@@ -24,6 +27,7 @@ pub(crate) struct Got {
     pub(crate) at: Instant,
     pub(crate) number: u32,
     pub(crate) is_key: bool,
+    pub(crate) layer: u8,
     /// Nothing is missing before it.
     pub(crate) contiguous: bool,
 }
@@ -35,7 +39,10 @@ pub(crate) struct Camera {
     next: u32,
     due: Instant,
     started: Instant,
-    wants_key: bool,
+    /// The layers of which a keyframe is wanted.
+    wants_key: Vec<u8>,
+    /// Sends [`LAYERS`].
+    simulcast: bool,
     /// Nothing is sent while it is set.
     pub(crate) stopped: bool,
     pub(crate) keyframes: u32,
@@ -57,6 +64,10 @@ pub(crate) struct Client {
     pub(crate) offers_heard: u32,
     /// Takes nothing on any line.
     pub(crate) declines: bool,
+    /// So many offers are answered with what nobody can accept.
+    pub(crate) nonsense: u32,
+    /// So many answers are lost on their way.
+    pub(crate) loses: u32,
 }
 
 impl Client {
@@ -79,15 +90,35 @@ impl Client {
             said: Vec::new(),
             offers_heard: 0,
             declines: false,
+            nonsense: 0,
+            loses: 0,
         }
     }
 
     /// Offers cameras, and lines to receive on; the cameras' mids, in order.
     pub(crate) fn offer(&mut self, now: Instant, cameras: &[TrackId], receives: usize) {
+        self.offer_of(now, cameras, receives, false);
+    }
+
+    /// The same, of cameras that send [`LAYERS`].
+    pub(crate) fn offer_of(
+        &mut self,
+        now: Instant,
+        cameras: &[TrackId],
+        receives: usize,
+        simulcast: bool,
+    ) {
         let mut changes = self.rtc.sdp_api();
         let mut named = Vec::new();
         for track in cameras {
-            let mid = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+            let layers = simulcast.then(|| {
+                let mut layers = Simulcast::new();
+                for (rid, _) in LAYERS {
+                    layers.add_send_layer(SimulcastLayer::new(rid));
+                }
+                layers
+            });
+            let mid = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, layers);
             named.push(Line {
                 mid: mid.to_string(),
                 track: *track,
@@ -97,7 +128,8 @@ impl Client {
                 next: 0,
                 due: now,
                 started: now,
-                wants_key: true,
+                wants_key: vec![0, 1, 2],
+                simulcast,
                 stopped: false,
                 keyframes: 0,
             });
@@ -112,7 +144,7 @@ impl Client {
         self.deadline = now;
     }
 
-    /// Offers a restart of ICE.
+    /// Offers a restart of ICE; its cameras are these tracks.
     pub(crate) fn restart(&mut self, now: Instant, cameras: &[TrackId]) {
         let mut changes = self.rtc.sdp_api();
         changes.ice_restart(true);
@@ -145,8 +177,17 @@ impl Client {
                 if self.declines {
                     sdp = sdp.replace("a=recvonly", "a=inactive");
                 }
+                if self.nonsense > 0 {
+                    self.nonsense -= 1;
+                    // Lines that nobody offered.
+                    let last = sdp.rfind("m=").unwrap();
+                    sdp = format!("{sdp}{}", &sdp[last..].replace("a=mid:", "a=mid:x"));
+                }
                 let lines = Vec::new();
-                self.said.push(Signal::Answer { sdp, lines });
+                match self.loses.checked_sub(1) {
+                    Some(left) => self.loses = left,
+                    None => self.said.push(Signal::Answer { sdp, lines }),
+                }
             }
             Signal::Answer { sdp, lines } => {
                 self.name(lines);
@@ -219,25 +260,46 @@ impl Client {
         if camera.stopped || self.connected_at.is_none() {
             return;
         }
-        let is_key = std::mem::take(&mut camera.wants_key);
-        camera.keyframes += u32::from(is_key);
         let number = camera.next;
         camera.next += 1;
         let time = MediaTime::new(
             u64::try_from((due - camera.started).as_millis()).unwrap() * 90,
             Frequency::NINETY_KHZ,
         );
+        let layers: Vec<(Option<Rid>, usize)> = if camera.simulcast {
+            let layers = LAYERS.into_iter();
+            layers
+                .map(|(rid, bytes)| (Some(rid.into()), bytes))
+                .collect()
+        } else {
+            vec![(None, 2_500)]
+        };
         let mid = camera.mid;
-        // A frame tag (RFC 6386 §9.1), then the number, then ballast for several packets.
-        let mut frame = vec![u8::from(!is_key), 0, 0];
-        frame.extend(number.to_be_bytes());
-        frame.resize(if is_key { 6_000 } else { 2_500 }, 7);
+        let wanted = std::mem::take(&mut camera.wants_key);
+        for (layer, (rid, bytes)) in layers.into_iter().enumerate() {
+            let layer = u8::try_from(layer).unwrap();
+            let is_key = wanted.contains(&layer);
+            self.cameras[nth].keyframes += u32::from(is_key);
+            // A frame tag (RFC 6386 §9.1), the number, the layer, then ballast for several packets.
+            let mut frame = vec![u8::from(!is_key), 0, 0];
+            frame.extend(number.to_be_bytes());
+            frame.push(layer);
+            frame.resize(if is_key { bytes + 3_500 } else { bytes }, 7);
+            self.write(mid, rid, now, time, frame);
+        }
+    }
+
+    fn write(&mut self, mid: Mid, rid: Option<Rid>, now: Instant, time: MediaTime, frame: Vec<u8>) {
         let Some(writer) = self.rtc.writer(mid) else {
             return;
         };
         let vp8 = |p: &&str0m::format::PayloadParams| p.spec().codec == Codec::Vp8;
         let Some(pt) = writer.payload_params().find(vp8).map(|p| p.pt()) else {
             return;
+        };
+        let writer = match rid {
+            Some(rid) => writer.rid(rid),
+            None => writer,
         };
         writer.write(pt, now, time, frame).unwrap();
     }
@@ -261,8 +323,12 @@ impl Client {
         match event {
             Event::Connected => self.connected_at = Some(now),
             Event::KeyframeRequest(request) => {
-                for camera in &mut self.cameras {
-                    camera.wants_key |= camera.mid == request.mid;
+                let mut rids = LAYERS.iter().map(|(rid, _)| Rid::from(*rid));
+                let layer = request.rid.and_then(|rid| rids.position(|of| of == rid));
+                let layer = u8::try_from(layer.unwrap_or(0)).unwrap();
+                let mut cameras = self.cameras.iter_mut();
+                if let Some(camera) = cameras.find(|camera| camera.mid == request.mid) {
+                    camera.wants_key.push(layer);
                 }
             }
             Event::MediaData(data) => {
@@ -271,6 +337,7 @@ impl Client {
                     at: now,
                     number: u32::from_be_bytes(data.data[3..7].try_into().unwrap()),
                     is_key,
+                    layer: data.data[7],
                     contiguous: data.contiguous,
                 };
                 self.got.entry(data.mid).or_default().push(got);

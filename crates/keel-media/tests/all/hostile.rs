@@ -208,3 +208,23 @@ fn a_replayed_packet_is_not_forwarded_twice_a48() {
     let numbers: Vec<u32> = frames.iter().map(|frame| frame.number).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] > pair[0]));
 }
+
+#[test]
+fn a_client_that_never_stops_moving_loses_its_transport_and_is_told_a47() {
+    let mut world = passthrough(26);
+    let ended = |world: &World| {
+        let mut told = world.told.iter();
+        told.any(|(_, told)| matches!(told, Output::Failed { .. }))
+    };
+    world.clients[0].cameras[0].stopped = true;
+    let mut moves = 0_u16;
+    while !ended(&world) {
+        moves += 1;
+        assert!(moves < 400, "it never ends");
+        let [a, b] = moves.to_be_bytes();
+        world.seen_at.insert(0, ([10, 9, a, b], 777).into());
+        world.run(Duration::from_secs(4));
+    }
+    assert!(moves > 200, "after {moves} addresses");
+    assert_eq!(world.plane.peers(), 0);
+}

@@ -8,6 +8,7 @@
 
 mod client;
 mod hostile;
+mod layers;
 mod outages;
 mod routing;
 mod world;

@@ -124,8 +124,16 @@ fn a_frozen_camera_is_told_and_a_muted_one_is_not_v11_m36() {
 #[test]
 fn who_leaves_takes_everything_along() {
     let mut world = passthrough(16);
+    let present = world.join(&[], 1);
+    world.subscribe(present, CAMERA);
+    world.run(S);
+    assert_eq!(world.clients[present].lines.len(), 1);
     world.tell(Input::Close { peer: peer(0) });
-    assert_eq!(world.plane.peers(), 0);
+    assert_eq!(world.plane.peers(), 1);
+    assert!(
+        world.clients[present].lines.is_empty(),
+        "it is told that its line is free"
+    );
     let viewer = world.join(&[], 1);
     world.subscribe(viewer, CAMERA);
     world.run(2 * S);

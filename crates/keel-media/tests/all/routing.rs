@@ -6,7 +6,7 @@ use keel_media::{End, Input, Output, TrackId};
 
 use crate::{
     client::FRAME,
-    world::{World, peer},
+    world::{Link, World, peer},
 };
 
 const CAMERA: TrackId = TrackId(1);
@@ -64,16 +64,22 @@ fn ice_lite_connects_too() {
 fn viewers_join_late_and_see_a_keyframe_at_once() {
     let mut world = passthrough(3);
     world.run(20 * S);
+    let asked = world.clients[0].cameras[0].keyframes;
     let viewer = world.join(&[], 1);
-    let joined = world.now;
     world.subscribe(viewer, CAMERA);
+    // Signaling is there first.
+    world.links[viewer] = Link::DOWN;
+    world.run(Duration::from_millis(200));
+    world.links[viewer] = Link::default();
     world.run_until(2 * S, |world| {
         world.clients[viewer].frames(CAMERA).len() > 10
     });
     let frames = world.clients[viewer].frames(CAMERA);
     assert!(frames[0].is_key);
-    let after = frames[0].at - joined;
-    assert!(after < Duration::from_millis(500), "{after:?}");
+    let after = frames[0].at - world.clients[viewer].connected_at.unwrap();
+    assert!(after < Duration::from_millis(100), "{after:?}");
+    let asked = world.clients[0].cameras[0].keyframes - asked;
+    assert_eq!(asked, 1, "when it can be shown, and not before");
     assert!(frames.iter().skip(1).all(|frame| frame.contiguous));
 }
 
@@ -112,6 +118,48 @@ fn a_line_that_is_declined_is_told_once_and_not_offered_again() {
     };
     let told = world.told.iter().filter(|(_, told)| *told == declined);
     assert_eq!(told.count(), 1);
+}
+
+/// Somebody who is about to be offered a second line.
+fn about_to_be_offered(seed: u64) -> (World, usize) {
+    let mut world = passthrough(seed);
+    world.join(&[TrackId(2)], 0);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    world.subscribe(viewer, CAMERA);
+    world.run(S);
+    (world, viewer)
+}
+
+#[test]
+fn an_answer_that_is_refused_is_told_and_the_offer_made_again() {
+    let (mut world, viewer) = about_to_be_offered(17);
+    world.clients[viewer].nonsense = 1;
+    let asked = world.now;
+    world.subscribe(viewer, TrackId(2));
+    world.run(S);
+    let is_refusal =
+        |told: &Output| matches!(told, Output::Refused { peer: of, .. } if *of == peer(viewer));
+    assert!(world.told_after(asked, is_refusal).is_some());
+    assert_eq!(world.clients[viewer].offers_heard, 1, "not at once");
+    world.run_until(15 * S, |world| {
+        world.clients[viewer].frames(TrackId(2)).len() > 10
+    });
+    assert_eq!(world.clients[viewer].offers_heard, 2);
+}
+
+#[test]
+fn an_answer_that_is_lost_with_its_connection_is_asked_for_again() {
+    let (mut world, viewer) = about_to_be_offered(18);
+    world.clients[viewer].loses = 1;
+    world.subscribe(viewer, TrackId(2));
+    world.run(S);
+    assert_eq!(world.clients[viewer].frames(TrackId(2)).len(), 0);
+    let peer = peer(viewer);
+    world.tell(Input::Resume { peer });
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(TrackId(2)).len() > 10
+    });
 }
 
 #[test]
@@ -194,7 +242,7 @@ fn loss_reordering_and_doubles_are_repaired_v05_v06() {
     }
     world.run(20 * S);
     for client in [0, viewer] {
-        world.links[client] = crate::world::Link::default();
+        world.links[client] = Link::default();
     }
     world.run(2 * S);
     let frames = world.clients[viewer].frames(CAMERA);

@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) loss_percent: u8,
     pub(crate) twice_percent: u8,
     pub(crate) jitter: Duration,
+    /// What it carries to the client, in bits a second; absent means anything.
+    pub(crate) down_bps: Option<u64>,
 }
 
 impl Link {
@@ -31,11 +33,15 @@ impl Link {
         loss_percent: 0,
         twice_percent: 0,
         jitter: Duration::ZERO,
+        down_bps: None,
     };
 }
 
 /// One way.
 const DELAY: Duration = Duration::from_millis(5);
+
+/// What waits before a link that carries less is dropped beyond so long.
+const QUEUE_MAX: Duration = Duration::from_millis(300);
 
 /// When it arrives, a number that keeps the order, where, from where, what.
 type Flight = (Instant, u64, To, SocketAddr, Vec<u8>);
@@ -55,6 +61,8 @@ pub(crate) struct World {
     pub(crate) told: Vec<(Instant, Output)>,
     /// The address that the server sees a client at, where that is another one.
     pub(crate) seen_at: BTreeMap<usize, SocketAddr>,
+    /// Until when a link carries what waits before it.
+    busy: BTreeMap<usize, Instant>,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
     chance: fastrand::Rng,
@@ -94,6 +102,7 @@ impl World {
             links: Vec::new(),
             told: Vec::new(),
             seen_at: BTreeMap::new(),
+            busy: BTreeMap::new(),
             flying: BinaryHeap::new(),
             sent: 0,
             chance: fastrand::Rng::with_seed(seed),
@@ -102,10 +111,19 @@ impl World {
 
     /// A client that publishes these, and has lines to receive so many.
     pub(crate) fn join(&mut self, cameras: &[TrackId], receives: usize) -> usize {
+        self.join_with(cameras, receives, false)
+    }
+
+    /// A client that publishes these in several layers.
+    pub(crate) fn join_simulcast(&mut self, cameras: &[TrackId]) -> usize {
+        self.join_with(cameras, 0, true)
+    }
+
+    fn join_with(&mut self, cameras: &[TrackId], receives: usize, simulcast: bool) -> usize {
         let nth = self.clients.len();
         let last = u8::try_from(nth + 1).unwrap();
         let mut client = Client::new(SocketAddr::from(([10, 0, 1, last], 5_000)), self.now);
-        client.offer(self.now, cameras, receives);
+        client.offer_of(self.now, cameras, receives, simulcast);
         self.clients.push(client);
         self.links.push(Link::default());
         self.tell(Input::Open { peer: peer(nth) });
@@ -152,12 +170,23 @@ impl World {
         if self.chance.u8(..100) < link.loss_percent {
             return;
         }
+        let mut waits = Duration::ZERO;
+        if let (To::Client(_), Some(bps)) = (to, link.down_bps) {
+            let busy = self.busy.get(&nth).map_or(self.now, |at| self.now.max(*at));
+            if busy - self.now > QUEUE_MAX {
+                return;
+            }
+            let bits = u64::try_from(bytes.len() * 8).unwrap();
+            let through = busy + Duration::from_micros(bits * 1_000_000 / bps);
+            self.busy.insert(nth, through);
+            waits = through - self.now;
+        }
         let copies = 1 + u8::from(self.chance.u8(..100) < link.twice_percent);
         for _ in 0..copies {
             let jitter = u64::try_from(link.jitter.as_micros()).unwrap();
             let jitter = Duration::from_micros(self.chance.u64(..=jitter));
             self.sent += 1;
-            let at = self.now + DELAY + jitter;
+            let at = self.now + waits + DELAY + jitter;
             let flight = (at, self.sent, to, from, bytes.clone());
             self.flying.push(Reverse(flight));
         }

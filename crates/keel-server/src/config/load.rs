@@ -54,6 +54,9 @@ impl Config {
         if let (Some(dir), Some(tls)) = (path.parent(), &mut config.server.tls) {
             tls.begin_at(dir);
         }
+        if let (Some(dir), Some(turn)) = (path.parent(), &mut config.turn) {
+            turn.begin_at(dir);
+        }
         Ok(config.with_defaults())
     }
 

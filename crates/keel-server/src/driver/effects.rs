@@ -73,10 +73,9 @@ impl Work {
     }
 
     /// To the plane: the configuration sees to it that there is one where a backend takes media.
-    fn media_order(&self, order: MediaOrder) {
-        if let Some(plane) = &self.plane {
-            // It is gone only with the server.
-            let _ = plane.send(order);
+    fn media_order(&mut self, order: MediaOrder) {
+        if let Some(plane) = &mut self.plane {
+            plane.give(order);
         }
     }
 

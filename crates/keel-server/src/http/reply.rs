@@ -34,11 +34,15 @@ pub(crate) fn refuse(status: StatusCode, code: Code, message: &str) -> Response 
 
 /// A fault with the status that its code stands for.
 pub(crate) fn fault(fault: &Fault) -> Response {
-    let status = match &fault.code {
+    with_status(status_of(fault), fault)
+}
+
+/// The status that a fault's code stands for.
+pub(crate) fn status_of(fault: &Fault) -> StatusCode {
+    match &fault.code {
         FaultCode::Known(code) => status(*code),
         FaultCode::Unknown(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    with_status(status, fault)
+    }
 }
 
 pub(crate) fn code(code: Code) -> Response {
@@ -47,6 +51,13 @@ pub(crate) fn code(code: Code) -> Response {
 
 fn with_status(status: StatusCode, fault: &Fault) -> Response {
     let mut response = json(status, fault);
+    note_retry(&mut response, fault);
+    response
+}
+
+/// Puts into a refusal's header what HTTP has words for: when to come back, and with what.
+pub(super) fn note_retry(response: &mut Response, fault: &Fault) {
+    let status = response.status();
     let headers = response.headers_mut();
     if let Retry::After { ms } = fault.retry {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
@@ -54,7 +65,6 @@ fn with_status(status: StatusCode, fault: &Fault) -> Response {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    response
 }
 
 /// The answer to what is not there, and to what must look as if it were not.

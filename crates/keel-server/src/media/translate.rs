@@ -10,6 +10,7 @@ use keel_wire::TrackKind;
 pub(super) fn input(order: MediaOrder) -> Input {
     match order {
         MediaOrder::Open { peer } => Input::Open { peer: of(peer) },
+        MediaOrder::Settle { peer } => Input::Settle { peer: of(peer) },
         MediaOrder::Signal { peer, signal } => Input::Signal {
             peer: of(peer),
             signal: said(signal),

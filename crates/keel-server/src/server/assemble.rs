@@ -10,9 +10,15 @@ use keel_wire::{Epoch, Seq};
 use crate::{
     config::{Backend, BackendKind, Config, Framing, StoreKind},
     driver::Backends,
+    http::Offered,
 };
 
-pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) -> node::Config {
+pub(super) fn node_config(
+    config: &Config,
+    store: &dyn Store,
+    secret: [u8; 32],
+    ice: Option<Arc<dyn node::HandOut>>,
+) -> node::Config {
     let fence = store.fence();
     // A memory store begins anew with each process, so its logs must not pass for older ones.
     let epoch = match config.store.kind {
@@ -33,6 +39,7 @@ pub(super) fn node_config(config: &Config, store: &dyn Store, secret: [u8; 32]) 
         retain_events: config.session.retain_events,
         frames_per_s: config.limits.frames_per_s,
         faults: config.faults.enabled,
+        ice,
     }
 }
 
@@ -65,4 +72,15 @@ fn command(backend: &Backend, owner: &str) -> process::Config {
         Framing::JsonLines => (process::Stdin::Dialogue, process::Stdout::JsonLines),
     };
     config
+}
+
+/// What whoever asks may choose from.
+pub(super) fn offered(config: &Config) -> Vec<Offered> {
+    let named = config.backends.iter();
+    named
+        .map(|(name, backend)| Offered {
+            name: name.clone(),
+            kind: backend.kind,
+        })
+        .collect()
 }

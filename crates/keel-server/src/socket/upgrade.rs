@@ -201,7 +201,7 @@ fn refuse_full(shared: &Shared, full: Full) -> Response {
 }
 
 impl Shared {
-    fn next_conn(&self) -> ConnId {
+    pub(crate) fn next_conn(&self) -> ConnId {
         ConnId(
             self.conns
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed),

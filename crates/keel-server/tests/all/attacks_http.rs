@@ -75,7 +75,7 @@ async fn pages_of_others_are_refused_before_the_upgrade_a01_a02() {
 
 #[tokio::test]
 async fn other_host_names_are_refused_on_every_route_a03() {
-    let host = Host::start(StoreKind::Memory, |config| config.server.probe_page = true).await;
+    let host = Host::start(StoreKind::Memory, |config| config.server.playground = true).await;
     let port = host.address().port();
     for path in [
         "/",
@@ -480,7 +480,7 @@ async fn slow_headers_and_slow_bodies_are_given_up_a13_a14_n10() {
 
 #[tokio::test]
 async fn paths_lead_nowhere_but_where_they_should_a18() {
-    let host = Host::start(StoreKind::Memory, |config| config.server.probe_page = true).await;
+    let host = Host::start(StoreKind::Memory, |config| config.server.playground = true).await;
     let token = host.token();
     assert_eq!(host.get("/", &token).await.status, 200);
     for path in [
@@ -489,7 +489,7 @@ async fn paths_lead_nowhere_but_where_they_should_a18() {
         "/..%5c",
         "/%00",
         "/%c0%af",
-        "/probe.html/",
+        "/page/app.js/",
         "/assets/",
         "/../Cargo.toml",
     ] {

@@ -66,7 +66,7 @@ fn without_a_file_there_is_a_backend_that_echoes() {
     let config = Config::load(&nowhere, []).expect("the defaults");
     assert_eq!(config.backends["echo"].kind, BackendKind::Echo);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:7080");
-    assert!(!config.faults.enabled && !config.server.probe_page);
+    assert!(!config.faults.enabled && !config.server.playground);
     let missing = Source::File(PathBuf::from("/nowhere/evenkeel.toml"));
     assert!(matches!(
         Config::load(&missing, []),

@@ -103,7 +103,7 @@ impl Client {
     fn refreshable(&self) -> impl Iterator<Item = &Line> {
         let shown = self.media.shown.iter();
         let expected = shown.flat_map(|shown| shown.expected(&self.fold.snapshot));
-        expected.filter(|line| line.is_troubled() && !self.is_stalled_at_source(&line.of))
+        expected.filter(|line| line.is_troubled() && !line.stalled_at_source)
     }
 
     fn take_media_step(&mut self, cx: &mut Cx<'_>, step: Step) {

@@ -61,7 +61,7 @@ impl Client {
         self.seat.as_ref().map(|seat| &seat.participant)
     }
 
-    pub(super) fn is_stalled_at_source(&self, of: &TrackKey) -> bool {
+    fn is_stalled_at_source(&self, of: &TrackKey) -> bool {
         self.servers_media_fault()
             .is_some_and(|fault| stalled_at_source(fault, of))
     }
@@ -83,7 +83,7 @@ impl Client {
             loss.rejoins > 0 || (loss.rung == Rung::Restart && waited)
         });
         let own = Some(&line.of.0) == self.me();
-        self.is_stalled_at_source(&line.of) && (!own || way_is_proven)
+        line.stalled_at_source && (!own || way_is_proven)
     }
 
     /// What flows, as far as was looked.
@@ -119,6 +119,7 @@ impl Client {
 
     /// Looks at what flows: tells what is lost and what is back.
     pub(super) fn judge_media(&mut self, cx: &mut Cx<'_>) {
+        self.note_sources(cx.now.mono);
         self.believe_packets();
         let flow = self.media_flow(cx);
         let of_source = flow == Flow::Source;
@@ -137,6 +138,20 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// What the server says of the sources of lines. One that is back is given the time to get here.
+    fn note_sources(&mut self, now: Instant) {
+        let Some(mut shown) = self.media.shown.take() else {
+            return;
+        };
+        for line in &mut shown.lines {
+            let is_stalled = self.is_stalled_at_source(&line.of);
+            if std::mem::replace(&mut line.stalled_at_source, is_stalled) && !is_stalled {
+                line.count_anew(now);
+            }
+        }
+        self.media.shown = Some(shown);
     }
 
     /// A transport that says that nobody answers, while everything that is expected comes, is wrong.

@@ -46,6 +46,8 @@ pub(super) struct Line {
     still: Duration,
     /// How long it usually is quiet, as far as looks can tell.
     usual: Duration,
+    /// The server says that its source is silent.
+    pub(super) stalled_at_source: bool,
     /// When it was seen last that packets had come.
     came_at: Option<Instant>,
     /// When it was seen last that pictures had come.
@@ -63,13 +65,14 @@ impl Line {
             quiet: Duration::ZERO,
             still: Duration::ZERO,
             usual: limits::MEDIA_SAMPLE_EVERY,
+            stalled_at_source: false,
             came_at: None,
             shown_at: None,
         }
     }
 
     /// Silence of it means nothing so far.
-    const fn count_anew(&mut self, now: Instant) {
+    pub(super) const fn count_anew(&mut self, now: Instant) {
         self.counted_from = now;
         (self.quiet, self.still) = (Duration::ZERO, Duration::ZERO);
     }

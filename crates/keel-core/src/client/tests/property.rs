@@ -1,5 +1,7 @@
 //! Any inputs in any order, against an independent reading of the laws.
 
+pub(super) mod media;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use keel_wire::{Queued, StatusFrame};
@@ -23,6 +25,10 @@ pub(super) enum Act {
     Simulate(u8),
     Tick(u8),
     Jump(u32, u32),
+    /// Something about media: what, of which transport, counted from the last, and how much.
+    Media(u8, u8, u64),
+    /// The server says something that media depends on.
+    MediaFrame(u8, u8, u64),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -41,6 +47,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => any::<u8>().prop_map(Act::Simulate),
         12 => any::<u8>().prop_map(Act::Tick),
         3 => (0..20_000_000_u32, 0..90_000_u32).prop_map(|(mono, wall)| Act::Jump(mono, wall)),
+        16 => (any::<u8>(), 0..3_u8, 0..12_u64).prop_map(|(kind, peer, n)| Act::Media(kind, peer, n)),
+        8 => (0..2_u8, any::<u8>(), 0..12_u64)
+            .prop_map(|(conn, kind, n)| Act::MediaFrame(conn, kind, n)),
     ];
     proptest::collection::vec(act, 0..120)
 }
@@ -129,6 +138,7 @@ struct Laws {
     now: Instant,
     /// When each connection was last told lost.
     lost_at: BTreeMap<ConnId, Instant>,
+    media: media::Laws,
 }
 
 /// The least that a server can have a client bear silence.
@@ -145,7 +155,7 @@ impl Laws {
         }
         assert!(!self.over, "after the end: {output:?}");
         match output {
-            Output::Media(_) => {}
+            Output::Media(order) => self.media.check(order),
             Output::Dial { conn, .. } => assert!(self.dialed.insert(*conn), "dialed twice"),
             Output::Hangup { conn, .. } => {
                 assert!(self.dialed.contains(conn), "hung up on a stranger");
@@ -185,10 +195,15 @@ impl Laws {
                 assert!(self.joined, "no log before joining");
                 assert!(range.from <= range.to);
             }
+            Event::MediaLost { .. } => self.media.is_lost = true,
+            Event::MediaRecovered { .. } => {
+                assert!(
+                    std::mem::take(&mut self.media.is_lost),
+                    "back, and was not lost"
+                );
+            }
             Event::Gap { .. }
             | Event::Ephemeral(_)
-            | Event::MediaLost { .. }
-            | Event::MediaRecovered { .. }
             | Event::Fault(_)
             | Event::AttemptFailed { .. }
             | Event::Queued { .. }
@@ -251,12 +266,25 @@ pub(super) fn run(acts: Vec<Act>, config: Config) {
                 }
                 Input::Tick
             }
+            Act::Media(kind, back, n) => Input::Media(media::some_input(
+                kind,
+                rig.client
+                    .media
+                    .last_opened()
+                    .saturating_sub(u32::from(back)),
+                n,
+            )),
+            Act::MediaFrame(back, kind, n) => Input::Frame {
+                conn: conn(back),
+                bytes: media::some_frame(&rig.client, kind, n).encode(),
+            },
             Act::Jump(mono, wall) => {
                 rig.now.mono = rig.now.mono + Duration::from_micros(u64::from(mono));
                 rig.now.wall += u64::from(mono / 1_000 + wall);
                 Input::Tick
             }
         };
+        laws.media.before(&input);
         let was_failed = matches!(rig.client.life, Life::Failed { .. });
         if input == Input::Connect && was_failed {
             (laws.over, laws.joined, laws.is_lost) = (false, false, false);
@@ -298,6 +326,7 @@ pub(super) fn run(acts: Vec<Act>, config: Config) {
     }
     let open: Vec<_> = laws.dialed.difference(&laws.gone).collect();
     assert!(open.is_empty(), "left open: {open:?}");
+    assert!(laws.media.is_closed(), "{:?}", laws.media);
     assert!(laws.over && laws.waiting.is_empty(), "{:?}", laws.waiting);
 }
 
@@ -332,6 +361,14 @@ proptest! {
             Act::Frame(0, 0, 0),
             Act::Frame(0, 5, 0),
         ];
+        prefix.extend(acts);
+        run(prefix, config());
+    }
+
+    /// The same, with a transport that is connected and lines on which something comes.
+    #[test]
+    fn no_inputs_break_the_laws_of_media_m35_e7(acts in acts()) {
+        let mut prefix = media::prefix();
         prefix.extend(acts);
         run(prefix, config());
     }

@@ -5,6 +5,7 @@
 //! same seed. `spec/traces` is checked here: `EVENKEEL_WRITE_TRACES=1` writes it anew.
 
 mod json;
+mod media;
 mod scenarios;
 
 use std::{cell::RefCell, fmt::Write, fs, path::PathBuf};

@@ -84,7 +84,13 @@ impl Session {
         let frame: ServerFrame = match signal {
             Signal::Offer { sdp, lines } => {
                 let lines = named(lines);
-                OfferFrame { peer, sdp, lines }.into()
+                OfferFrame {
+                    peer,
+                    sdp,
+                    lines,
+                    settled: false,
+                }
+                .into()
             }
             Signal::Answer { sdp, lines } => {
                 let lines = named(lines);
@@ -208,6 +214,25 @@ impl Session {
         if let Some(since) = track.and_then(|track| track.lost_at.take()) {
             let after_ms = ctx.now.mono.ms_since(since);
             self.journal(Some(&key.0), Fact::MediaRecovered { after_ms }, ctx);
+        }
+    }
+
+    /// Ends transports of clients that take no offers, where the way has been gone for too long: no
+    /// server can bring them back.
+    pub(in crate::session) fn end_settled_media(&mut self, ctx: &mut Ctx<'_>) {
+        let (now, window) = (ctx.now.mono, ctx.config.resume_window);
+        let gone = |peer: &&Peer| {
+            peer.settled && peer.lost_since.is_some_and(|since| since + window <= now)
+        };
+        let due: Vec<PeerId> = self
+            .media
+            .peers
+            .values()
+            .filter(gone)
+            .map(|peer| peer.id)
+            .collect();
+        for peer in due {
+            self.media_failed(peer, false, "the way to it stayed gone", ctx);
         }
     }
 

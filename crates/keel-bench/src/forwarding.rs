@@ -1,0 +1,277 @@
+//! Media through a server: what a forwarded packet costs, how long it is under way when the plane is
+//! busy, how soon a viewer sees something, and what a media session takes of memory.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    bench::{Bench, Served},
+    calls::{Order, Told},
+    process::{Process, cpu_us, resident_bytes},
+    results::Measured,
+    samples::Samples,
+};
+
+/// Viewers of the one publisher.
+const VIEWERS: usize = 100;
+const VIEWERS_WHOLE: usize = 30;
+/// Packets a second of a publisher: about a megabit.
+const PER_S: u32 = 120;
+/// Of those the cost is measured with: about two megabits.
+const PER_S_BUSY: u32 = 250;
+const ROUNDS: usize = 5;
+/// One round, and what is waited for before the first.
+const ROUND: Duration = Duration::from_secs(4);
+const SETTLED: Duration = Duration::from_secs(2);
+const JOINS: usize = 40;
+/// Between two joins: longer than a publisher is spared a second keyframe.
+const JOIN_APART: Duration = Duration::from_millis(600);
+/// Pairs whose memory is measured, and those that come before.
+const PAIRS: usize = 40;
+const PAIRS_BEFORE: usize = 10;
+/// What the memory of a session is after: its buffers for retransmission are full.
+const FULL: Duration = Duration::from_secs(12);
+
+const PER_CORE_MIN: f64 = 60_000.;
+const DELAY_P99_MAX_MS: f64 = 5.;
+const JOIN_P50_MAX_MS: f64 = 150.;
+const SESSION_BYTES_MAX: f64 = 600. * 1_024.;
+
+pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
+    let mut results = costs(bench).await?;
+    results.push(joins(bench).await?);
+    results.push(memory(bench).await?);
+    Ok(results)
+}
+
+/// A server that takes media, and the participants to be.
+async fn stage(bench: &Bench<'_>, name: &str) -> Result<(Served, Process)> {
+    let port = std::net::UdpSocket::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let more =
+        format!("[backends.room]\nkind = \"room\"\n[media]\nlisten = \"127.0.0.1:{port}\"\n");
+    let served = bench.serve(name, &more).await?;
+    let addr = served.server.addr().to_string();
+    let args = ["bench-calls", "--addr", &addr];
+    let calls = Process::start(&bench.options.exe, &args, &served.token)?;
+    Ok((served, calls))
+}
+
+async fn order(calls: &mut Process, order: Order) -> Result<Told> {
+    calls.ask(&serde_json::to_string(&order)?).await
+}
+
+/// What a round has shown.
+struct Round {
+    cost_us: f64,
+    /// Packets a second that came to viewers.
+    per_s: f64,
+    /// Of the time, what the server took of a processor.
+    load: f64,
+    delays: Samples,
+    datagram: u64,
+}
+
+async fn round(served: &Served, calls: &mut Process, viewers: usize) -> Result<Round> {
+    let pid = served.pid()?;
+    order(calls, Order::Look).await?;
+    let (cpu, at) = (cpu_us(pid)?, std::time::Instant::now());
+    tokio::time::sleep(ROUND).await;
+    let (cpu, took) = (cpu_us(pid)? - cpu, at.elapsed().as_secs_f64());
+    let told = order(calls, Order::Look).await?;
+    let mut delays = Samples::default();
+    for delay in &told.delays_ms {
+        delays.push(*delay);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of packets")]
+    let (sent, came) = (told.sent as f64, told.came as f64);
+    #[expect(clippy::cast_precision_loss, reason = "some viewers")]
+    let share = came / (sent * viewers as f64);
+    ensure!(
+        share > 0.5,
+        "only {:.0} % of the packets came",
+        share * 100.
+    );
+    Ok(Round {
+        cost_us: cpu / came,
+        per_s: came / took,
+        load: cpu / 1e6 / took,
+        delays,
+        datagram: told.datagram,
+    })
+}
+
+async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
+    let rounds = bench.samples(ROUNDS).max(2);
+    // Whole viewers.
+    let (served, mut calls) = stage(bench, "forwarding-whole").await?;
+    order(&mut calls, Order::Publish).await?;
+    view(&mut calls, VIEWERS_WHOLE, true).await?;
+    order(&mut calls, Order::Pace { per_s: PER_S }).await?;
+    tokio::time::sleep(SETTLED).await;
+    let mut whole = Samples::default();
+    for n in 1..=rounds {
+        (bench.told)(&format!("forwarding to whole viewers, round {n}"));
+        let round = round(&served, &mut calls, VIEWERS_WHOLE).await?;
+        whole.push(round.cost_us);
+    }
+    drop((served, calls));
+
+    // Lean ones, and one that is whole among them.
+    let (served, mut calls) = stage(bench, "forwarding").await?;
+    order(&mut calls, Order::Publish).await?;
+    view(&mut calls, VIEWERS, false).await?;
+    view(&mut calls, 1, true).await?;
+    let viewers = VIEWERS + 1;
+    let (mut idle, mut cost, mut per_core) =
+        (Samples::default(), Samples::default(), Samples::default());
+    order(&mut calls, Order::Pace { per_s: PER_S / 10 }).await?;
+    tokio::time::sleep(SETTLED).await;
+    idle.extend(round(&served, &mut calls, viewers).await?.delays);
+    order(&mut calls, Order::Pace { per_s: PER_S_BUSY }).await?;
+    tokio::time::sleep(SETTLED).await;
+    let mut datagram = 0;
+    for n in 1..=rounds {
+        (bench.told)(&format!("forwarding to lean viewers, round {n}"));
+        let round = round(&served, &mut calls, viewers).await?;
+        cost.push(round.cost_us);
+        per_core.push(1e6 / round.cost_us);
+        datagram = round.datagram;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "some hundreds"
+    )]
+    let busy = (0.8e6 / cost.median() / viewers as f64) as u32;
+    order(&mut calls, Order::Pace { per_s: busy }).await?;
+    tokio::time::sleep(SETTLED).await;
+    let (mut delays, mut loads, mut rates) =
+        (Samples::default(), Samples::default(), Samples::default());
+    for n in 1..=rounds {
+        (bench.told)(&format!("forwarding at 80 % load, round {n}"));
+        let round = round(&served, &mut calls, viewers).await?;
+        delays.extend(round.delays);
+        loads.push(round.load * 100.);
+        rates.push(round.per_s);
+    }
+    let how = format!(
+        "user and system time of the server's process (/proc/PID/stat) by packets of 1,100 bytes of \
+         payload (datagrams of {datagram} bytes, AES-GCM) that came to viewers of one publisher, over \
+         loopback, rounds of {} s, beats and acknowledgements included",
+        ROUND.as_secs()
+    );
+    let lean = format!(
+        "{how}; {VIEWERS} lean viewers that count datagrams and take no congestion control, and one whole, \
+         {PER_S_BUSY} packets a second each; {}",
+        bench.build()
+    );
+    let per_core_is = per_core.median();
+    Ok(vec![
+        Measured::of("forward_cost", "us", &cost).method(lean.clone()),
+        Measured::of("forward_cost_whole", "us", &whole).method(format!(
+            "{how}; {VIEWERS_WHOLE} whole viewers with transport-wide congestion control, {PER_S} packets a \
+             second each; {}",
+            bench.build()
+        )),
+        Measured::of("forward_per_core", "per_s", &per_core)
+            .target(format!("at least {PER_CORE_MIN} a core and second"), per_core_is >= PER_CORE_MIN)
+            .method(format!("a second by `forward_cost`: {lean}")),
+        Measured::of("forward_delay", "ms", &delays)
+            .beside(idle.median())
+            .target(
+                format!("p99 less than {DELAY_P99_MAX_MS} ms more than the median of an idle plane"),
+                delays.p99() - idle.median() < DELAY_P99_MAX_MS,
+            )
+            .method(format!(
+                "from a packet's writing by the publisher to its coming at a whole viewer among \
+                 {VIEWERS} lean ones, both in one process and woken by its scheduler, while the server took \
+                 {:.0} % of a processor for {:.0} packets a second; beside the same at {} packets a second to \
+                 each; {}",
+                loads.median(),
+                rates.median(),
+                PER_S / 10,
+                bench.build()
+            )),
+    ])
+}
+
+async fn view(calls: &mut Process, count: usize, whole: bool) -> Result<Told> {
+    let at_once = 8;
+    order(
+        calls,
+        Order::View {
+            count,
+            whole,
+            at_once,
+        },
+    )
+    .await
+}
+
+async fn joins(bench: &Bench<'_>) -> Result<Measured> {
+    let (_served, mut calls) = stage(bench, "joining").await?;
+    order(&mut calls, Order::Publish).await?;
+    let mut samples = Samples::default();
+    (bench.told)("viewers that join");
+    for _ in 0..bench.samples(JOINS) {
+        tokio::time::sleep(JOIN_APART).await;
+        let one = Order::View {
+            count: 1,
+            whole: true,
+            at_once: 1,
+        };
+        for join in order(&mut calls, one).await?.joins_ms {
+            samples.push(join);
+        }
+    }
+    let holds = samples.median() <= JOIN_P50_MAX_MS;
+    Ok(Measured::of("join_first_frame", "ms", &samples)
+        .target(format!("p50 at most {JOIN_P50_MAX_MS} ms"), holds)
+        .method(format!(
+            "from a viewer's TCP connect, upgrade, hello, offer, ICE and DTLS to the first packet of a keyframe \
+             of a publisher of {} frames a second, decrypted; one after the other, {} ms apart, over loopback, all \
+             of them staying; {}",
+            PER_S / 4,
+            JOIN_APART.as_millis(),
+            bench.build()
+        )))
+}
+
+async fn memory(bench: &Bench<'_>) -> Result<Measured> {
+    let (served, mut calls) = stage(bench, "memory-media").await?;
+    order(&mut calls, Order::Pace { per_s: PER_S }).await?;
+    let pairs = bench.samples(PAIRS);
+    (bench.told)(&format!("memory of {pairs} media sessions"));
+    // The first pay for what is there once.
+    grow(&mut calls, PAIRS_BEFORE.min(pairs)).await?;
+    tokio::time::sleep(FULL).await;
+    let before = resident_bytes(served.pid()?)?;
+    grow(&mut calls, pairs).await?;
+    tokio::time::sleep(FULL).await;
+    let after = resident_bytes(served.pid()?)?;
+    let told = order(&mut calls, Order::Look).await?;
+    ensure!(told.came > 0, "nothing flows");
+    #[expect(clippy::cast_precision_loss, reason = "tens")]
+    let each = (after - before) / pairs as f64;
+    Ok(Measured::figure("memory_media_session", "bytes", pairs, each)
+        .target(format!("at most {SESSION_BYTES_MAX} bytes"), each <= SESSION_BYTES_MAX)
+        .method(format!(
+            "growth of the server's resident memory (/proc/PID/status) by {pairs} sessions of a publisher of \
+             {PER_S} packets a second of 1,100 bytes and a whole viewer, both connected by WebSocket and by \
+             transport, when all of them have sent for {} s; {}",
+            FULL.as_secs(),
+            bench.build()
+        )))
+}
+
+async fn grow(calls: &mut Process, pairs: usize) -> Result<()> {
+    for _ in 0..pairs {
+        order(calls, Order::Publish).await.context("a publisher")?;
+        view(calls, 1, true).await.context("a viewer")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,436 @@
+// The playground: one session in one tab, on the SDK as it is shipped. This module puts the parts
+// together: who connects, what is drawn when, and what the buttons do.
+
+import { connect } from '/sdk/index.js';
+import { media } from '/sdk/media.js';
+import { drawChaos, setUpChaos } from './chaos.js';
+import { drawChat } from './chat.js';
+import { $, keyed, make, put } from './dom.js';
+import { drawCountdown, drawHealth } from './health.js';
+import { arrive, ask, claims, keep, viewerLink } from './link.js';
+import { drawLog } from './log.js';
+import { Model } from './model.js';
+import { Stage } from './stage.js';
+import { setUpTheme } from './theme.js';
+import * as timeline from './timeline.js';
+import { title } from './words.js';
+
+const KEPT = 'playground';
+const MEDIA_KINDS = ['passthrough', 'room'];
+const KINDS = {
+  echo: 'Says back what it is told, word by word',
+  process: 'A program that streams text',
+  passthrough: 'The picture goes in and comes back',
+  room: 'A call: everybody sees everybody else',
+};
+/** A prompt that the echo backend makes a long answer of. */
+const LONG = '!count=600 seed=7 pace_ms=25';
+
+/** Everything that there is to know about this tab; a test looks at it. */
+const page = Object.assign(window.playground = {}, {
+  /** @type {any} */ session: undefined,
+  model: new Model(),
+  /** @type {Stage | undefined} */ stage: undefined,
+  /** @type {any} */ offer: undefined,
+  wish: {},
+  /** The peer connections that the SDK has made, the last one last. @type {RTCPeerConnection[]} */ peers: [],
+  open, leave, retry,
+});
+
+// Connecting and leaving.
+
+/** The one place that remembers which transport the chaos panel may break. */
+class Peer extends RTCPeerConnection {
+  constructor(...config) {
+    super(...config);
+    page.peers = [...page.peers.filter(({ connectionState }) => connectionState !== 'closed'), this];
+  }
+}
+
+/**
+ * Opens a session.
+ * @param {import('./link.js').Wish} wish
+ * @param {number} [began] when it was asked for
+ * @param {Promise<unknown>} [looked] until what the server offers is known
+ */
+async function open(wish, began = performance.now(), looked = undefined) {
+  if (page.session) return;
+  page.wish = wish;
+  page.model = new Model();
+  page.model.addEventListener('change', changed);
+  page.model.picture = () => {
+    const seen = page.stage?.returned?.returned;
+    return seen && { at: seen.at, lost: seen.lost };
+  };
+  page.model.status = { state: 'connecting', phase: 'dial', legs: [] };
+  page.model.note('opening', wish.session ? `session ${wish.session}` : wish.backend ?? 'the default backend');
+  view('session');
+  try {
+    const session = await connect({
+      token: () => wish.token,
+      session: wish.session,
+      backend: wish.session ? undefined : wish.backend,
+      role: wish.role,
+      admission: wish.wait ? 'wait' : 'fail',
+      keep: KEPT,
+      sdk: 'evenkeel-playground/0.1.0',
+      busy: { policy: 'queue', max: 8 },
+      media: media({ peerConnection: Peer }),
+    });
+    page.session = session;
+    page.model.follow(session);
+    if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
+    read(session);
+    await Promise.all([whenIn(session), looked]);
+    await begin(session, wish, began);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** A place in line is no session yet. */
+function whenIn(session) {
+  if (session.status.state !== 'queued') return undefined;
+  return new Promise((done) => {
+    const off = session.on('status', ({ state }) => {
+      if (state === 'queued') return;
+      off();
+      done();
+    });
+  });
+}
+
+/** What a session is opened for: a picture, or words. */
+async function begin(session, wish, began) {
+  if (page.session !== session) return;
+  remember(true);
+  if (!isMedia()) return changed();
+  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began });
+  const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
+  if (mayPublish && wish.source !== 'none') await source(wish.source ?? 'pattern');
+  changed();
+}
+
+/** Events, to the end of the session; again after each `reconnect`. */
+async function read(session) {
+  const { model } = page;
+  try {
+    await model.read(session);
+  } catch (error) {
+    model.note('page', String(error), 'bad');
+    throw error;
+  }
+  if (page.session !== session) return;
+  const { status } = session;
+  if (status.state === 'ended') over();
+}
+
+function failed(error) {
+  if (!error.fault) page.model.note('page', String(error), 'bad');
+  const fault = error.fault ?? { code: 'internal', message: error.message, retry: { when: 'after_action', what: 'try_again' } };
+  const { model } = page;
+  if (model.status.state !== 'failed') {
+    model.status = { state: 'failed', fault, legs: [] };
+    model.fault = fault;
+    model.note('failed', `${fault.code}: ${fault.message}`, 'bad');
+  }
+  if (!page.session) view('join', true);
+  changed();
+}
+
+/** The session is over, as somebody wanted it. */
+function over() {
+  remember(false);
+  page.stage?.close();
+  page.stage = undefined;
+  page.session = undefined;
+  page.wish = { ...page.wish, session: undefined };
+  view('join', true);
+  changed();
+}
+
+async function leave() {
+  const { session } = page;
+  if (!session) return;
+  page.stage?.close();
+  page.stage = undefined;
+  await session.detach();
+  if (page.session === session) over();
+}
+
+/** After it has failed: the same session again, else as asked for first. */
+async function retry() {
+  const { session, wish } = page;
+  if (!session) return open(wish);
+  // Only its media was given up.
+  if (session.status.state !== 'failed') {
+    page.model.note('trying again', 'media');
+    return session.media.retry();
+  }
+  page.model.note('trying again');
+  try {
+    const done = session.reconnect();
+    read(session);
+    await done;
+    remember(true);
+  } catch (error) {
+    // Its place is gone: as a new participant of the same session, if there is one.
+    if (error.fault?.retry.when !== 'never' || page.session !== session) return changed();
+    const gone = error.code === 'session_not_found';
+    page.stage?.close();
+    page.stage = undefined;
+    page.session = undefined;
+    await session.close();
+    sessionStorage.removeItem(`evenkeel.${KEPT}`);
+    await open({ ...wish, session: gone ? undefined : session.id ?? wish.session });
+  }
+  changed();
+}
+
+function remember(on) {
+  keep({ ...page.wish, session: page.session?.id ?? page.wish.session, on });
+}
+
+// What is sent.
+
+async function source(kind) {
+  const note = $('source-note');
+  put(note, '');
+  try {
+    await page.stage?.send(kind);
+    page.wish = { ...page.wish, source: kind };
+    if (page.session) remember(true);
+  } catch (error) {
+    const words = error.name === 'NotAllowedError' ? 'The camera was not allowed. The test picture can be sent instead.' : error.fault?.message ?? error.message;
+    put(note, words);
+    page.model.note('source', words, 'warn');
+  }
+  changed();
+}
+
+const kindOf = (name) => page.offer?.backends.find((one) => one.name === name)?.kind;
+/** What serves the session that is open. */
+const backend = () => page.session?.snapshot.backend || page.wish.backend || page.offer?.default;
+const isMedia = () => MEDIA_KINDS.includes(kindOf(backend()));
+
+// Drawing: at most once a frame, and everything from what is known then.
+
+function view(name, keepsLog = false) {
+  document.body.dataset.view = name;
+  $('join').hidden = name === 'session';
+  if (!keepsLog) $('shared').textContent = '';
+}
+
+let due = false;
+function changed() {
+  if (due) return;
+  due = true;
+  if (document.hidden) setTimeout(draw);
+  else requestAnimationFrame(draw);
+}
+
+function draw() {
+  due = false;
+  const { session, model, stage, offer } = page;
+  const stands = ['live', 'degraded', 'recovering'].includes(model.status.state) && Boolean(session);
+  drawHealth(model, { id: session?.id });
+  drawLog(model);
+  put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
+  drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
+  drawChat(model, {
+    participant: session?.participant,
+    answer: (turn, action, answer) => tried(session.answer(turn, action, answer)),
+    cancel: (turn) => tried(session.cancel(turn)),
+  });
+  drawPeople();
+  drawStage();
+  const isText = !isMedia() && Boolean(session);
+  $('chat').hidden = !isText && model.turns.size === 0;
+  for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || model.role === 'viewer';
+  $('share').disabled = !stands;
+  $('end').disabled = !stands || model.role !== 'owner';
+  $('stage').hidden = !stage;
+}
+
+function drawStage() {
+  const { session, model, stage } = page;
+  const stands = ['live', 'degraded', 'recovering'].includes(model.status.state) && Boolean(session);
+  stage?.draw({ model, stands, mayPublish: model.role !== 'viewer' });
+}
+
+function drawPeople() {
+  const { session, model } = page;
+  const { participants = [], tracks = [] } = session?.snapshot ?? {};
+  keyed($('participants'), participants, ({ participant }) => participant, ({ participant, role, subject }) => make('li', { children: [
+    make('strong', { text: participant === session?.participant ? `${subject} (you)` : subject }), make('span', { kind: 'badge', text: role }),
+    make('span', { kind: 'speaks', text: 'speaking', hidden: true }), make('small'),
+  ] }), (node, { participant }) => {
+    const own = tracks.filter((one) => one.participant === participant);
+    put(node.querySelector('small'), own.map(({ track, kind, muted }) => `${track} (${kind}${muted ? ', muted' : ''})`).join(', '));
+    node.querySelector('.speaks').hidden = !model.speaking.has(participant);
+  });
+}
+
+/** A command whose refusal is shown and not thrown. */
+function tried(promise) {
+  promise.catch((error) => page.model.note('refused', error.fault?.message ?? String(error), 'warn'));
+}
+
+// What the server offers, and the form.
+
+async function look(token) {
+  const offer = await ask(token, '/v1/backends');
+  page.offer = offer;
+  const wanted = page.wish.backend ?? preferred(offer);
+  const options = offer.backends.map(({ name, kind }) => {
+    const input = make('input', { type: 'radio', name: 'backend', value: name, checked: name === wanted });
+    return make('label', { children: [input, make('span', { text: title(name), children: [make('small', { text: KINDS[kind] ?? kind })] })] });
+  });
+  $('backends').replaceChildren($('backends').querySelector('legend'), ...options);
+  shape();
+  changed();
+  return offer;
+}
+
+/** A picture that returns shows the most; where there is none, what the server has by default. */
+const preferred = (offer) => (offer.media && offer.backends.find(({ kind }) => kind === 'passthrough')?.name) || offer.default;
+
+const chosen = () => $('connect').querySelector('input[name="backend"]:checked')?.value;
+
+/** Only what the choice needs. */
+function shape() {
+  $('sources').hidden = page.offer !== undefined && !MEDIA_KINDS.includes(kindOf(chosen()));
+}
+
+function setUpForm() {
+  $('connect').addEventListener('change', shape);
+  $('token').addEventListener('change', () => {
+    const token = $('token').value.trim();
+    const { role, session } = claims(token);
+    if (role) $('role').value = role;
+    if (session) $('session').value = session;
+    look(token).catch((error) => failed({ fault: { code: error.code ?? 'internal', message: error.message, retry: { when: 'never' } } }));
+  });
+  $('connect').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const token = $('token').value.trim();
+    const wish = {
+      token, session: $('session').value.trim() || undefined, backend: chosen(), role: $('role').value,
+      source: $('connect').querySelector('input[name="source"]:checked').value, wait: $('wait').checked,
+    };
+    const began = performance.now();
+    if (!page.offer) await look(token).catch(() => {}); // What is wrong with it, connecting will say.
+    open({ ...wish, backend: wish.backend ?? chosen() }, began);
+  });
+}
+
+function fill({ token = '', session = '', role }) {
+  $('token').value = token;
+  $('session').value = session;
+  $('role').value = role ?? claims(token).role ?? 'owner';
+}
+
+// Buttons.
+
+function setUpButtons() {
+  $('leave').addEventListener('click', leave);
+  $('end').addEventListener('click', () => tried(page.session.end()));
+  $('again').addEventListener('click', retry);
+  $('share').addEventListener('click', share);
+  $('use-pattern').addEventListener('click', () => source('pattern'));
+  $('use-camera').addEventListener('click', () => source('camera'));
+  $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.publication.muted).then(changed, (error) => put($('source-note'), error.message)));
+  $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
+  $('say').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const text = $('text').value;
+    if (text.trim()) say(text);
+    $('text').value = '';
+  });
+  $('text').addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); $('say').requestSubmit(); }
+  });
+  $('longer').addEventListener('click', () => say(LONG));
+  $('cancel').addEventListener('click', () => tried(page.session.cancel()));
+  setUpChaos({ session: () => page.session, model: () => page.model, media: [
+    ['Close the transport', () => page.peers.at(-1)?.close(), 'The WebRTC transport is closed under the session'],
+    ['Freeze the source', () => freeze(), 'Your picture stands still: connected, and nothing flows'],
+    ['Stop the encoder', () => stopEncoder(), 'Your picture is no longer encoded'],
+  ] });
+}
+
+let said = 0;
+function say(text) {
+  const { model, session } = page;
+  const n = (said += 1);
+  model.asked.set(n, text);
+  const waiting = [...model.turns.values()].find(({ state }) => state === 'waiting');
+  const asked = waiting && !waiting.action.options ? session.answer(waiting.turn, waiting.action.id, text.trim()) : session.say(text);
+  asked.catch((error) => model.note('refused', error.fault?.message ?? String(error), 'warn')).finally(() => {
+    model.asked.delete(n);
+    changed();
+  });
+  changed();
+}
+
+function freeze() {
+  const { pattern, camera } = page.stage;
+  if (pattern) pattern.frozen = !pattern.frozen;
+  else camera?.stop();
+}
+
+async function stopEncoder() {
+  for (const sender of page.peers.at(-1)?.getSenders() ?? []) {
+    const parameters = sender.getParameters();
+    for (const encoding of parameters.encodings) encoding.active = !encoding.active;
+    if (parameters.encodings.length > 0) await sender.setParameters(parameters);
+  }
+}
+
+async function share() {
+  const note = $('shared');
+  try {
+    const link = await viewerLink(page.wish.token, page.session.id);
+    page.shared = link;
+    const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
+    put(note, copied ? 'The link is copied. Whoever has it can watch for an hour.' : 'Copy this link; whoever has it can watch for an hour:');
+    if (!copied) note.append(' ', make('code', { text: link }));
+  } catch (error) {
+    put(note, error.code === 'permission_denied' ? 'This token may not make links for viewers.' : error.message);
+  }
+}
+
+// Beginning.
+
+async function boot() {
+  setUpTheme(changed);
+  setUpForm();
+  setUpButtons();
+  const { wish, isNew } = arrive();
+  page.wish = wish;
+  fill(wish);
+  setInterval(() => {
+    drawCountdown(page.model);
+    drawStage();
+  }, 100);
+  setInterval(() => timeline.sample(page.model, page.stage?.returned?.returned.frames ?? 0), timeline.EVERY_MS);
+  for (const what of ['online', 'offline', 'visibilitychange', 'resize']) addEventListener(what, changed);
+  addEventListener('hashchange', () => location.hash.includes('token=') && location.reload());
+  draw();
+  if (!wish.token) return;
+  // Who asks for something new does not go on in what this tab had before.
+  if (isNew) sessionStorage.removeItem(`evenkeel.${KEPT}`);
+  const looked = look(wish.token);
+  looked.catch(() => {}); // Whoever waits for it says so.
+  if (!isNew && wish.on === false) return void looked.catch(failed);
+  try {
+    const claimed = claims(wish.token), named = { ...wish, session: wish.session ?? claimed.session, role: wish.role ?? claimed.role };
+    // What is named needs no choice.
+    const backend = named.session || named.backend ? named.backend : preferred(await looked);
+    await open({ ...named, backend }, 0, looked);
+  } catch (error) {
+    failed(error.fault ? error : { fault: { code: error.code ?? 'internal', message: error.message, retry: { when: 'never' } } });
+  }
+}
+
+boot();

@@ -1,0 +1,47 @@
+// The few things that are done to the document. Text goes in as text: nothing here makes markup of it.
+
+export const $ = (id) => document.getElementById(id);
+
+/** Sets a node's text, if it is another. */
+export function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** A new element with a text, a class and children. */
+export function make(name, { text, kind, children = [], ...members } = {}) {
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  if (kind) node.className = kind;
+  node.append(...children);
+  return Object.assign(node, members);
+}
+
+/** A button that does something. */
+export function button(text, run, { title = '', kind = '' } = {}) {
+  const node = make('button', { text, kind, type: 'button', title });
+  node.addEventListener('click', run);
+  return node;
+}
+
+/** Keeps one node for each item of a list, in its order: what is focused or selected stays so. */
+export function keyed(list, items, keyOf, create, update) {
+  const old = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  let before = null;
+  for (const item of items) {
+    const key = keyOf(item);
+    let node = old.get(key);
+    old.delete(key);
+    if (!node) {
+      node = create(item);
+      node.dataset.key = key;
+    }
+    update(node, item);
+    const place = before ? before.nextSibling : list.firstChild;
+    if (place !== node) list.insertBefore(node, place);
+    before = node;
+  }
+  for (const node of old.values()) node.remove();
+}
+
+export const span = (ms) => (ms >= 9_950 ? `${Math.round(ms / 1e3)} s` : ms >= 995 ? `${(ms / 1e3).toFixed(1)} s` : `${Math.max(0, Math.round(ms))} ms`);
+export const clock = (at) => new Date(at).toLocaleTimeString('en-GB');

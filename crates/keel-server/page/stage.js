@@ -1,0 +1,228 @@
+// The picture: what is sent, what returns or comes from others, side by side, and its figures.
+
+import { $, make, put, span } from './dom.js';
+import { Pattern, Returned, watch } from './picture.js';
+
+/** After so long without a picture it is said over it. */
+const STILL_MS = 700;
+const NAME = 'camera';
+
+export class Stage {
+  /** @type {Pattern | undefined} */
+  pattern = undefined;
+  /** @type {MediaStreamTrack | undefined} */
+  camera = undefined;
+  /** @type {'pattern' | 'camera' | 'none'} */
+  source = 'none';
+  /** What is published. */
+  publication = undefined;
+  /** What is received, by participant and track. @type {Map<string, Tile>} */
+  tiles = new Map();
+  /** From the opening of the page, or of the session, to its first picture. */
+  firstMs = undefined;
+  #session;
+  #note;
+  #began;
+  #off = new AbortController();
+
+  /**
+   * @param {any} session
+   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number }} parts
+   */
+  constructor(session, { note, began }) {
+    this.#session = session;
+    this.#note = note;
+    this.#began = began;
+    const { media } = session;
+    const { signal } = this.#off;
+    const place = (event) => this.#place(event);
+    media.on('track', place, { signal });
+    media.on('track_replaced', place, { signal });
+    media.on('track_removed', (event) => this.#remove(event), { signal });
+    media.on('publication_ended', () => note('source', 'The device has ended; nothing is sent.', 'warn'), { signal });
+    media.on('publication_lost', ({ fault }) => {
+      this.publication = undefined;
+      note('not restored', fault.message, 'bad');
+    }, { signal });
+    media.on('fault', ({ fault }) => note('media', `${fault.code}: ${fault.message}`, 'warn'), { signal });
+    media.receive(true);
+  }
+
+  /** The picture that is looked at: this participant's own, else the first that is there. @returns {Tile | undefined} */
+  get returned() {
+    const own = this.tiles.get(`${this.#session.participant}/${NAME}`);
+    return own ?? this.tiles.values().next().value;
+  }
+
+  /** Sends a picture. @param {'pattern' | 'camera'} source */
+  async send(source) {
+    const track = source === 'camera' ? await this.#openCamera() : (this.pattern ??= new Pattern()).track;
+    const before = this.source;
+    this.source = source;
+    if (source !== 'camera') this.#closeCamera();
+    if (source !== 'pattern') this.#closePattern();
+    this.#show(track);
+    if (this.publication) {
+      await this.publication.replaceTrack(track);
+      if (before !== source) this.#note('replaced', source === 'camera' ? 'The camera is sent now.' : 'The test picture is sent now.');
+    } else {
+      const publication = this.#session.media.publish(track, { name: NAME });
+      this.publication = await publication;
+    }
+  }
+
+  /** Sends nothing any more; quietly, for it is meant. */
+  async stop() {
+    const { publication } = this;
+    this.publication = undefined;
+    this.source = 'none';
+    this.#closeCamera();
+    this.#closePattern();
+    this.#show(undefined);
+    await publication?.unpublish();
+  }
+
+  async mute(muted) {
+    await (muted ? this.publication?.mute() : this.publication?.unmute());
+  }
+
+  /** Lets go of everything. */
+  close() {
+    this.#off.abort();
+    this.#closeCamera();
+    this.#closePattern();
+    this.#show(undefined);
+    this.source = 'none';
+    this.publication = undefined;
+    for (const key of this.tiles.keys()) this.#drop(key);
+  }
+
+  async #openCamera() {
+    if (this.camera?.readyState === 'live') return this.camera;
+    if (!navigator.mediaDevices) throw new Error('There is no camera here: the page must come from https or from this machine.');
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360, frameRate: 30 } });
+    [this.camera] = stream.getVideoTracks();
+    return this.camera;
+  }
+
+  #closeCamera() {
+    this.camera?.stop();
+    this.camera = undefined;
+  }
+
+  #closePattern() {
+    this.pattern?.close();
+    this.pattern = undefined;
+  }
+
+  #show(track) {
+    $('local-video').srcObject = track ? new MediaStream([track]) : null;
+    $('local').dataset.flows = track ? 'yes' : 'no';
+  }
+
+  #place({ participant, track, kind, stream, mediaTrack }) {
+    const key = `${participant}/${track}`;
+    const tile = this.tiles.get(key) ?? this.#create(key, participant, track, kind);
+    tile.take(stream, mediaTrack);
+  }
+
+  #create(key, participant, track, kind) {
+    const isOwn = participant === this.#session.participant;
+    const tile = new Tile(participant, track, kind, isOwn, () => this.pattern, () => {
+      if (this.firstMs !== undefined) return;
+      this.firstMs = performance.now() - this.#began;
+      this.#note('first picture', `after ${span(this.firstMs)}`, 'good');
+    });
+    this.tiles.set(key, tile);
+    $('panes').append(tile.node);
+    return tile;
+  }
+
+  #remove({ participant, track }) {
+    this.#drop(`${participant}/${track}`);
+  }
+
+  #drop(key) {
+    this.tiles.get(key)?.close();
+    this.tiles.delete(key);
+  }
+
+  /** @param {{ model: import('./model.js').Model, mayPublish: boolean, stands: boolean }} about */
+  draw({ model, mayPublish, stands }) {
+    const names = new Map((this.#session.snapshot.participants ?? []).map((one) => [one.participant, one.subject]));
+    const tracks = this.#session.snapshot.tracks ?? [];
+    const mutedOf = (tile) => tracks.some((one) => one.participant === tile.participant && one.track === tile.track && one.muted);
+    for (const tile of this.tiles.values()) tile.draw({ name: names.get(tile.participant), isMuted: mutedOf(tile), speaks: model.speaking.has(tile.participant), status: model.status });
+    const { publication, source, pattern, returned } = this;
+    $('use-pattern').setAttribute('aria-pressed', String(source === 'pattern'));
+    $('use-camera').setAttribute('aria-pressed', String(source === 'camera'));
+    for (const id of ['use-pattern', 'use-camera']) $(id).disabled = !mayPublish || !stands;
+    const isMuted = publication?.muted ?? false;
+    $('mute').setAttribute('aria-pressed', String(isMuted));
+    put($('mute'), isMuted ? 'Unmute' : 'Mute');
+    $('mute').disabled = $('stop').disabled = !publication;
+    $('local').hidden = !mayPublish;
+    $('local').dataset.flows = source !== 'none' && !isMuted ? 'yes' : 'no';
+    put($('local-veil'), isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
+    put($('local-facts'), source === 'pattern' && pattern ? `frame ${pattern.frame}` : source === 'camera' ? 'camera' : '');
+    const seen = returned?.returned;
+    put($('fig-frames'), seen ? `${seen.frames}` : '–');
+    put($('fig-rate'), seen ? `${seen.rate()} / s` : '–');
+    put($('fig-delay'), seen?.delayMs === undefined ? '–' : span(seen.delayMs));
+    put($('fig-lost'), seen && seen.number !== undefined ? `${seen.lost}` : '–');
+    put($('fig-first'), this.firstMs === undefined ? '–' : span(this.firstMs));
+  }
+}
+
+/** One picture that is received. */
+export class Tile {
+  returned = new Returned();
+  #stop = () => {};
+  #pattern;
+  #first;
+
+  constructor(participant, track, kind, isOwn, pattern, first) {
+    Object.assign(this, { participant, track, kind, isOwn });
+    this.#pattern = pattern;
+    this.#first = first;
+    this.video = make('video', { autoplay: true, muted: true, playsInline: true, ariaLabel: isOwn ? 'The picture that returns' : 'A picture that is received' });
+    this.veil = make('p', { kind: 'veil', text: 'Waiting for a picture' });
+    this.title = make('strong', { text: isOwn ? 'Returned' : 'Received' });
+    this.facts = make('span', { kind: 'figure' });
+    this.node = make('figure', { kind: 'pane', children: [
+      make('div', { kind: 'screen', children: [this.video, this.veil] }),
+      make('figcaption', { children: [this.title, this.facts] }),
+    ] });
+  }
+
+  /** The stream stays the same over recoveries; what is in it may not. */
+  take(stream, mediaTrack) {
+    if (this.video.srcObject !== stream) this.video.srcObject = stream;
+    this.video.play().catch(() => {}); // A browser that does not let it play shows it stopped.
+    if (this.kind !== 'video') return;
+    this.#stop();
+    this.#stop = watch(mediaTrack, this.video, (image, width, height) => {
+      this.returned.take(image, width, height, this.#pattern());
+      if (this.returned.frames === 1) this.#first();
+    });
+  }
+
+  draw({ name, isMuted, speaks, status }) {
+    const { returned, isOwn } = this;
+    const flows = this.kind === 'audio' || (returned.at > 0 && performance.now() - returned.at < STILL_MS);
+    this.node.dataset.flows = flows && !isMuted ? 'yes' : 'no';
+    this.node.classList.toggle('speaks', speaks);
+    put(this.title, isOwn ? 'Returned' : name ?? this.participant);
+    const media = status.legs?.find(({ leg }) => leg === 'media');
+    const trouble = media && media.health !== 'up' ? 'The picture stands still; it is being repaired' : 'The picture stands still';
+    put(this.veil, isMuted ? 'Muted' : returned.at === 0 ? 'Waiting for a picture' : trouble);
+    const number = returned.number === undefined ? '' : `frame ${returned.number}`;
+    put(this.facts, [number, returned.at > 0 ? `${returned.rate()} / s` : '', returned.delayMs === undefined ? '' : span(returned.delayMs)].filter(Boolean).join(' · '));
+  }
+
+  close() {
+    this.#stop();
+    this.video.srcObject = null;
+    this.node.remove();
+  }
+}

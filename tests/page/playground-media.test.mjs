@@ -1,0 +1,323 @@
+// The playground's picture in a real Chromium, through the real server and back, and what becomes of it
+// when a leg is lost. What is shown, and when, is watched inside the page, on the clock of this machine.
+
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+import { broken, executablePath, live, MediaServer, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
+import { Relay } from './relay.mjs';
+import { flags } from './tabs.mjs';
+
+const shared = rig(MediaServer, mediaFlags);
+const { page } = shared;
+const through = (server, more = {}) => server.link({ backend: 'passthrough', ...more });
+
+const flows = async (tab, frames = 20) => {
+  const before = await tab.evaluate(() => playground.stage?.returned?.returned.frames ?? 0);
+  await until(tab, (wanted) => (playground.stage?.returned?.returned.frames ?? 0) >= wanted, before + frames);
+};
+const figures = (tab) => tab.evaluate(async () => {
+  const { model, stage, session } = playground, seen = stage?.returned?.returned;
+  return {
+    state: model.status.state, frames: seen?.frames, number: seen?.number, unread: seen?.unread, delayMs: seen?.delayMs, firstMs: stage?.firstMs, lost: seen?.lost,
+    log: model.log.map(({ kind, text }) => `${kind} ${text}`), outages: model.outages, stats: await session?.media.stats(),
+  };
+});
+
+/** Watches what is shown: each change of the state, of the media leg and of the fault, and when. */
+const watch = (tab) => tab.evaluate(() => {
+  window.shown = [];
+  window.stream = [...playground.session.media.streams.values()][0];
+  const look = () => {
+    const leg = document.querySelector('#legs [data-key="media"]')?.dataset.health;
+    const now = { state: document.getElementById('state').textContent, media: leg, fault: document.getElementById('fault').hidden ? null : document.getElementById('fault-code').textContent };
+    const last = window.shown.at(-1);
+    if (!last || ['state', 'media', 'fault'].some((name) => last[name] !== now[name])) window.shown.push({ at: Date.now(), ...now });
+  };
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+  look();
+});
+
+/** Until the page shows that the media leg is not up: how long after `since`, and as what. */
+async function shownLost(tab, since) {
+  await until(tab, (since) => window.shown.some(({ at, media, fault }) => at >= since && media && media !== 'up' && fault), since);
+  const { at, ...what } = (await tab.evaluate(() => window.shown)).find(({ at, media, fault }) => at >= since && media && media !== 'up' && fault);
+  return { ms: at - since, ...what };
+}
+
+const recovered = (tab) => until(tab, () => playground.model.status.state === 'live' && document.querySelector('#legs [data-key="media"]')?.dataset.health === 'up');
+const isSameStream = (tab) => tab.evaluate(() => [...playground.session.media.streams.values()][0] === window.stream && document.querySelectorAll('.pane video')[1].srcObject === window.stream);
+
+/** A tab whose media goes over a relay. */
+async function led(context, server, run) {
+  const relay = await Relay.start(server.port);
+  try {
+    await relay.lead(context);
+    const tab = await open(context, through(server));
+    await flows(tab, 30);
+    await watch(tab);
+    await run(tab, relay);
+  } finally {
+    relay.close();
+  }
+}
+
+describe('the picture of the playground', () => {
+  page('the_picture_is_back_within_a_second_of_opening_the_page_and_its_counter_advances_m36', [], async (context, server) => {
+    const firsts = [];
+    for (let n = 0; n < 3; n += 1) {
+      const tab = await open(context, through(server));
+      await flows(tab, 30);
+      const before = await figures(tab);
+      firsts.push(Math.round(before.firstMs));
+      await flows(tab, 30);
+      const after = await figures(tab);
+      assert.ok(after.number > before.number && after.number - before.number < 200, `${before.number}, then ${after.number}`);
+      assert.ok(after.unread <= after.frames / 10, `${after.unread} of ${after.frames} could not be read`);
+      assert.ok(after.delayMs > 0 && after.delayMs < 2_000, `${after.delayMs} ms there and back`);
+      const received = after.stats.find(({ direction }) => direction === 'received');
+      const sent = after.stats.find(({ direction }) => direction === 'sent');
+      assert.ok(received.frames >= 30 && sent.packets > 30, JSON.stringify(after.stats));
+      assert.equal(received.lost, 0);
+      assert.deepEqual(after.outages, []);
+      await tab.click('#leave');
+      await tab.close();
+    }
+    // Of a loaded machine the best is asked for: 1 s, from the navigation to the first picture that was read.
+    assert.ok(Math.min(...firsts) <= 1_000, `${firsts} ms`);
+    console.log(`first picture after ${firsts.join(', ')} ms`);
+  });
+
+  page('the_camera_takes_the_place_of_the_test_picture_and_nothing_is_agreed_on_anew', [], async (context, server) => {
+    const tab = await open(context, through(server));
+    await flows(tab);
+    await watch(tab);
+    const peers = await tab.evaluate(() => playground.peers.length);
+    await tab.click('#use-camera');
+    await until(tab, () => playground.stage.source === 'camera' && playground.stage.publication.track.readyState === 'live');
+    await flows(tab, 30);
+    await tab.click('#use-pattern');
+    await flows(tab, 30);
+    assert.equal(await tab.evaluate(() => playground.peers.length), peers);
+    assert.equal(await isSameStream(tab), true);
+    await until(tab, () => playground.model.status.state === 'live');
+    await shot(tab, 'picture');
+  });
+
+  page('a_second_browser_watches_by_the_copied_link_and_cannot_send_m4', [], async (context, server) => {
+    const other = await chromium.launch({ executablePath, args: [...flags, ...mediaFlags] });
+    try {
+      const admin = through(server, { token: server.token('ann', { admin: true }) });
+      const tab = await open(context, admin);
+      await flows(tab);
+      await tab.click('#share');
+      await until(tab, () => playground.shared);
+      const link = new URL(await tab.evaluate(() => playground.shared));
+      assert.equal(link.search, '', 'no token where a server would see it');
+      assert.match(await tab.textContent('#shared'), /watch for an hour/);
+      const guests = await other.newContext(), errors = watched(guests);
+      const guest = await open(guests, link.href);
+      await live(guest);
+      assert.equal(guest.url(), `${server.url}/`);
+      await flows(guest, 30);
+      const { number, state, stats } = await figures(guest);
+      assert.ok(number > 0 && state === 'live');
+      assert.deepEqual(stats.map(({ direction }) => direction), ['received']);
+      assert.equal(await guest.evaluate(() => playground.session.media.publish(playground.stage.returned.video.srcObject.getVideoTracks()[0], { name: 'mine' }).catch(({ code }) => code)), 'permission_denied');
+      assert.deepEqual(await guest.evaluate(() => [playground.model.role, document.getElementById('use-camera').disabled, document.getElementById('end').disabled]), ['viewer', true, true]);
+      await until(tab, () => document.querySelectorAll('#participants li').length === 2);
+      await flows(guest, 10);
+      await shot(guest, 'viewer');
+      assert.deepEqual(errors, []);
+    } finally {
+      await other.close();
+    }
+  });
+
+  page('three_participants_of_a_room_see_each_other_and_a_mute_is_no_fault', [], async (context, server) => {
+    const first = await open(context, server.link({ backend: 'room' }));
+    await live(first);
+    const session = await first.evaluate(() => playground.session.id);
+    const others = [];
+    for (const name of ['ben', 'cleo']) {
+      const own = await shared.browser.newContext();
+      others.push(await open(own, server.link({ session, token: server.token('ann', { name }) })));
+    }
+    const all = [first, ...others];
+    const tiles = (tab) => until(tab, () => playground.stage?.tiles.size === 2 && [...playground.stage.tiles.values()].every(({ returned, node }) => returned.frames > 20 && node.dataset.flows === 'yes'));
+    for (const tab of all) await tiles(tab);
+    for (const tab of all) await until(tab, () => document.querySelectorAll('#participants li').length === 3);
+    await shot(first, 'room');
+    const who = await others[0].evaluate(() => playground.session.participant);
+    await others[0].click('#mute');
+    await until(first, (who) => [...playground.stage.tiles.values()].find(({ participant }) => participant === who)?.veil.textContent === 'Muted', who);
+    await sleep(2_500); // longer than silence may last
+    for (const tab of all) assert.deepEqual((await figures(tab)).outages, [], 'a silence that is meant');
+    await others[0].click('#mute');
+    await tiles(first);
+    await others[0].click('#leave');
+    await until(first, () => playground.stage.tiles.size === 1 && document.querySelectorAll('#participants li').length === 2);
+    for (const tab of others) await tab.context().close();
+  });
+
+  page('media_that_is_lost_is_shown_at_once_recovers_and_plays_on_in_the_same_stream_m36_v01', [], (context, server) => led(context, server, async (tab, relay) => {
+    const lost = await shownLost(tab, relay.block());
+    assert.ok(lost.ms <= 1_500, `shown after ${lost.ms} ms`);
+    assert.notEqual(lost.state, 'live');
+    assert.match(lost.fault, /^media_/);
+    await shot(tab, 'lost');
+    await sleep(1_500);
+    const opened = relay.open();
+    await flows(tab, 1);
+    const back = Date.now() - opened;
+    await recovered(tab);
+    await flows(tab, 30);
+    assert.equal(await isSameStream(tab), true, 'the same MediaStream');
+    assert.ok(back <= 3_000, `a picture ${back} ms after the way was there`);
+    const { outages: [outage, ...more] } = await figures(tab);
+    assert.ok(outage.backMs > 0 && outage.lost > 0 && more.length === 0, JSON.stringify(outage));
+    await until(tab, () => /Frames lost\d/.test(document.getElementById('outage-figures').textContent));
+    console.log(`a black hole: shown after ${lost.ms} ms, a picture ${back} ms after its end`);
+  }));
+
+  page('a_way_that_is_lost_in_one_direction_only_is_shown_and_recovers_e13', [], (context, server) => led(context, server, async (tab, relay) => {
+    for (const direction of ['up', 'down']) {
+      const since = Date.now();
+      relay[direction] = false;
+      const lost = await shownLost(tab, since);
+      assert.ok(lost.ms <= 2_000, `${direction}: shown after ${lost.ms} ms`);
+      relay.open();
+      await recovered(tab);
+      await flows(tab, 30);
+    }
+    assert.equal(await isSameStream(tab), true);
+  }));
+
+  page('a_second_loss_during_recovery_is_not_lost_m14', [], (context, server) => led(context, server, async (tab, relay) => {
+    await shownLost(tab, relay.block());
+    await sleep(2_500); // longer than it takes to begin to repair
+    relay.open();
+    await until(tab, () => playground.stage.returned.returned.at > performance.now() - 200);
+    const again = relay.block();
+    await until(tab, (again) => window.shown.some(({ at, media }) => at >= again && media !== 'up') || window.shown.at(-1).media !== 'up', again);
+    await sleep(3_000);
+    assert.notEqual(await tab.evaluate(() => window.shown.at(-1).state), 'live', 'never live while nothing flows');
+    relay.open();
+    await recovered(tab);
+    await flows(tab, 30);
+    assert.equal(await isSameStream(tab), true);
+  }));
+
+  page('a_recovery_that_fails_ends_in_a_visible_fault_and_trying_again_works_m15', [], (context, server) => led(context, server, async (tab, relay) => {
+    const since = relay.block();
+    await tab.waitForFunction(() => document.querySelector('#legs [data-key="media"]')?.dataset.health === 'down', null, { timeout: 60_000 });
+    const verdict = Date.now() - since;
+    assert.ok(verdict <= 40_000, `given up after ${verdict} ms`);
+    assert.equal(await tab.isVisible('#fault'), true);
+    assert.match(await tab.textContent('#fault-code'), /media_failed|recovery_deadline|rejoin_limit/);
+    assert.equal(await tab.isVisible('#again'), true);
+    assert.equal(await tab.textContent('#out-back'), 'given up');
+    await shot(tab, 'given-up');
+    await sleep(2_000);
+    assert.equal(await tab.evaluate(() => window.shown.at(-1).media), 'down', 'it stays so');
+    relay.open();
+    await tab.click('#again');
+    await recovered(tab);
+    await flows(tab, 30);
+    assert.equal(await tab.isVisible('#fault'), false);
+    assert.equal(await isSameStream(tab), true);
+  }));
+
+  page('a_transport_that_is_closed_under_the_session_is_replaced_m20', [], (context, server) => led(context, server, async (tab) => {
+    const since = Date.now();
+    await tab.click('#chaos-media >> text="Close the transport"');
+    const lost = await shownLost(tab, since);
+    assert.ok(lost.ms <= 1_500, `shown after ${lost.ms} ms`);
+    await recovered(tab);
+    await flows(tab, 30);
+    assert.equal(await isSameStream(tab), true);
+    assert.ok(await tab.evaluate(() => playground.peers.length >= 1 && playground.peers.at(-1).connectionState === 'connected'));
+  }));
+
+  page('a_source_that_stands_still_is_told_within_a_second_and_goes_on_v02', [], async (context, server) => {
+    const tab = await open(context, through(server));
+    await flows(tab, 30);
+    await watch(tab);
+    const since = await tab.evaluate(() => { document.querySelectorAll('#chaos-media button')[1].click(); return Date.now(); });
+    const lost = await shownLost(tab, since);
+    assert.ok(lost.ms <= 1_200, `shown after ${lost.ms} ms`); // 1 s, and a picture's time
+    assert.equal(lost.fault, 'media_stalled');
+    await tab.click('#chaos-media >> text="Let the source go on"');
+    await recovered(tab);
+    await flows(tab, 30);
+  });
+
+  page('signaling_is_lost_while_media_flows_and_the_picture_does_not_notice_n01_m37', [broken], async (context, server) => {
+    const tab = await open(context, through(server));
+    await flows(tab, 30);
+    await watch(tab);
+    const before = await figures(tab);
+    await tab.evaluate(() => (playground.stage.returned.returned.gapMs = 0));
+    await tab.click('#chaos-client >> text="Drop the connection"');
+    await until(tab, () => playground.model.counters.recovered === 1 && playground.model.status.state === 'live');
+    await flows(tab, 30);
+    const { gapMs, peers } = await tab.evaluate(() => ({ gapMs: playground.stage.returned.returned.gapMs, peers: playground.peers.length }));
+    const after = await figures(tab);
+    const lost = ({ stats }) => stats.find(({ direction }) => direction === 'received').lost;
+    assert.equal(lost(after), lost(before), 'no packet was lost');
+    assert.ok(gapMs < 1_000, `${Math.round(gapMs)} ms between two pictures`);
+    assert.equal(peers, 1, 'the same transport');
+    assert.equal(await isSameStream(tab), true);
+  });
+
+  page('the_server_is_killed_and_comes_back_and_so_does_the_picture_without_a_click_s01', [broken, offline], async (context) => {
+    const own = await MediaServer.start();
+    try {
+      const tab = await open(context, through(own));
+      await flows(tab, 30);
+      await watch(tab);
+      await own.kill();
+      await until(tab, () => playground.model.status.state === 'recovering');
+      await sleep(1_000);
+      await own.run();
+      const listening = Date.now();
+      await flows(tab, 1);
+      const back = Date.now() - listening;
+      await recovered(tab);
+      await flows(tab, 30);
+      assert.equal(await isSameStream(tab), true);
+      assert.ok(back <= 6_000, `a picture ${back} ms after the server was there`);
+      console.log(`a killed server: a picture ${back} ms after it listened again`);
+    } finally {
+      await own.stop();
+    }
+  });
+
+  page('what_is_stopped_muted_and_left_on_purpose_is_silent_and_nothing_goes_out_afterwards_m12_m18', [], (context, server) => led(context, server, async (tab, relay) => {
+    await tab.click('#mute');
+    await sleep(2_500);
+    assert.equal(await tab.textContent('#mute'), 'Unmute');
+    await tab.click('#mute');
+    await flows(tab);
+    await tab.click('#stop');
+    await until(tab, () => (playground.session.snapshot.tracks ?? []).length === 0 && playground.stage.tiles.size === 0);
+    await sleep(2_500);
+    const { outages, state } = await figures(tab);
+    assert.deepEqual([outages, state], [[], 'live']);
+    await tab.click('#use-pattern');
+    await flows(tab);
+    await tab.evaluate(() => {
+      const { send } = WebSocket.prototype;
+      window.sentAfter = 0;
+      WebSocket.prototype.send = function (...what) { window.sentAfter += 1; return send.apply(this, what); };
+    });
+    await tab.click('#leave');
+    await until(tab, () => playground.model.status.state === 'ended');
+    await sleep(500);
+    const [datagrams, sent] = [relay.counted, await tab.evaluate(() => window.sentAfter)];
+    await sleep(2_000);
+    assert.deepEqual([relay.counted - datagrams, (await tab.evaluate(() => window.sentAfter)) - sent], [0, 0], 'nothing goes out');
+    assert.deepEqual(await tab.evaluate(() => [playground.model.outages.length, playground.model.fault, document.getElementById('fault').hidden, playground.peers.map(({ connectionState }) => connectionState)]), [0, undefined, true, ['closed']]);
+  }));
+});

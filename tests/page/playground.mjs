@@ -1,0 +1,90 @@
+// What the tests of the page share: a server, a browser, tabs whose console stays clean.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import { Server, patience } from './server.mjs';
+import { flags } from './tabs.mjs';
+
+export const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const needs = existsSync(executablePath) ? false : 'needs: chromium';
+if (needs && process.env.CI) throw new Error(`${executablePath} is not there`);
+
+/** What Chromium needs to have a camera and to reach this machine. */
+export const mediaFlags = [
+  '--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream=device-count=1,fps=30',
+];
+
+/** The browser's own words about a connection that a test has broken. */
+export const broken = /^WebSocket connection to 'ws:.*' failed/;
+export const offline = /net::ERR_INTERNET_DISCONNECTED|net::ERR_CONNECTION_REFUSED|net::ERR_CONNECTION_RESET|net::ERR_EMPTY_RESPONSE/;
+/** The browser's word about an answer that is a refusal. */
+export const refused = /status of 40[0-9]/;
+
+/** The same server, with backends for media. */
+export class MediaServer extends Server {
+  config() {
+    return `${super.config()}
+[backends.passthrough]
+kind = "passthrough"
+[backends.room]
+kind = "room"
+[media]
+listen = "127.0.0.1:${this.port}"
+`;
+  }
+}
+
+/** A server and a browser for every test of a file. */
+export function rig(Kind, more = []) {
+  const rig = { server: undefined, browser: undefined };
+  before(async () => {
+    if (needs) return;
+    rig.server = await Kind.start();
+    rig.browser = await chromium.launch({ executablePath, args: [...flags, ...more] });
+  });
+  after(async () => {
+    await rig.browser?.close();
+    await rig.server?.stop();
+  });
+  /** A test with a browser context of its own, whose console stays clean but for `allowed`. */
+  rig.page = (name, allowed, run, options = {}) => test(name, { skip: needs, timeout: 180_000 }, async () => {
+    const context = await rig.browser.newContext(options);
+    const errors = watched(context);
+    try {
+      await run(context, rig.server);
+      assert.deepEqual(errors.filter((text) => !allowed.some((pattern) => pattern.test(text))), []);
+    } finally {
+      await context.close();
+    }
+  });
+  return rig;
+}
+
+/** Everything that a context's console calls an error. */
+export function watched(context) {
+  const errors = [];
+  context.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+  context.on('weberror', (error) => errors.push(String(error.error())));
+  return errors;
+}
+
+/** A new tab; `sockets` counts its WebSockets, each a dial. */
+export async function open(context, link) {
+  const tab = await context.newPage();
+  tab.sockets = 0;
+  tab.on('websocket', () => (tab.sockets += 1));
+  await tab.goto(link);
+  return tab;
+}
+
+export const until = (tab, what, arg) => tab.waitForFunction(what, arg, { timeout: patience });
+export const inState = (tab, state) => until(tab, (state) => window.playground?.model.status.state === state && document.getElementById('state')?.textContent === state, state);
+export const live = (tab) => inState(tab, 'live');
+
+export async function shot(tab, name) {
+  if (process.env.SHOTS) await tab.screenshot({ path: join(process.env.SHOTS, `${name}.png`) });
+}

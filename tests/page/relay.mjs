@@ -1,0 +1,74 @@
+// The way of media, in the hands of a test: a UDP relay before the server, as a NAT would be. A page that
+// is `led` over it is told the relay's port in the place of the server's.
+
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+
+export class Relay {
+  /** Whether datagrams pass, to the server and from it. */
+  up = true;
+  down = true;
+  /** Datagrams that came from pages, passed or not. */
+  counted = 0;
+  #ways = new Map(); // a page's port → the socket that stands for it at the server
+  #socket = createSocket('udp4');
+
+  static async start(serverPort) {
+    const relay = new Relay();
+    relay.serverPort = serverPort;
+    relay.#socket.bind(0, '127.0.0.1');
+    await once(relay.#socket, 'listening');
+    relay.port = relay.#socket.address().port;
+    relay.#socket.on('message', (bytes, from) => {
+      relay.counted += 1;
+      if (relay.up) relay.#way(from).send(bytes, serverPort, '127.0.0.1');
+    });
+    return relay;
+  }
+
+  #way({ port, address }) {
+    let way = this.#ways.get(port);
+    if (way) return way;
+    way = createSocket('udp4');
+    way.on('message', (bytes) => this.down && this.#socket.send(bytes, port, address));
+    way.on('error', () => {}); // The server is not there: as on any way.
+    this.#ways.set(port, way);
+    return way;
+  }
+
+  /** A black hole: nothing passes, and nobody is told. */
+  block() {
+    this.up = this.down = false;
+    return Date.now();
+  }
+
+  open() {
+    this.up = this.down = true;
+    return Date.now();
+  }
+
+  /** Another address in the middle of it, as when a NAT forgets. */
+  rebind() {
+    for (const way of this.#ways.values()) way.close();
+    this.#ways.clear();
+  }
+
+  /** Every page of a context goes over the relay from now on. */
+  async lead(context) {
+    await context.addInitScript(([from, to]) => {
+      const led = (text) => text.replace(/^(?:a=)?candidate:.*\r?\n?/gm, (line) => (/ udp /i.test(line) ? line.replace(` 127.0.0.1 ${from} `, ` 127.0.0.1 ${to} `) : ''));
+      const { prototype } = RTCPeerConnection, { setRemoteDescription, addIceCandidate } = prototype;
+      prototype.setRemoteDescription = function ({ type, sdp }) {
+        return setRemoteDescription.call(this, { type, sdp: led(sdp) });
+      };
+      prototype.addIceCandidate = function (candidate) {
+        return candidate?.candidate && !led(candidate.candidate) ? Promise.resolve() : addIceCandidate.call(this, candidate && { ...candidate.toJSON?.() ?? candidate, candidate: led(candidate.candidate ?? '') });
+      };
+    }, [this.serverPort, this.port]);
+  }
+
+  close() {
+    this.rebind();
+    this.#socket.close();
+  }
+}
