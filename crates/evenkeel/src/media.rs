@@ -9,9 +9,11 @@ pub mod pattern;
 mod publisher;
 mod sources;
 mod task;
+mod tone;
 mod transport;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -23,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub use frames::{FRAMES_BYTES_MAX, FRAMES_MAX, Frames, Received};
 pub use keel_media::{Codec, Kind};
 pub use publisher::{Counts, Dropped, Publisher};
+pub use tone::Tone;
 
 use crate::CommandError;
 
@@ -37,7 +40,7 @@ const OUTGOING_MAX: usize = 256;
 const ASKS_MAX: usize = 64;
 
 /// A frame that is sent, or has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// H.264 as Annex B (RFC 6184 takes it apart), VP8 and Opus as they are.
     pub data: Arc<[u8]>,
@@ -45,6 +48,16 @@ pub struct Frame {
     pub timestamp: Duration,
     /// A decoder can start here.
     pub key: bool,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("bytes", &self.data.len())
+            .field("timestamp", &self.timestamp)
+            .field("key", &self.key)
+            .finish()
+    }
 }
 
 /// What is to be published.
@@ -96,7 +109,8 @@ pub struct Stats {
     pub transports: Vec<TransportStats>,
     /// Transports that were opened so far.
     pub opened: u32,
-    /// Frames that came over a transport after another had taken over, and were dropped.
+    /// Frames that came over a transport after another had taken over, or on a line that another track had
+    /// been put on, and were dropped.
     pub superseded: u64,
     /// Frames that came on lines of which the server had not said what is on them, and were dropped.
     pub unnamed: u64,

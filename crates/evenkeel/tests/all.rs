@@ -13,8 +13,14 @@ mod losing;
 #[cfg(feature = "media")]
 #[path = "all/media.rs"]
 mod media;
+#[cfg(feature = "media")]
+#[path = "all/media_losing.rs"]
+mod media_losing;
 #[path = "all/reading.rs"]
 mod reading;
+#[cfg(feature = "media")]
+#[path = "all/relay.rs"]
+mod relay;
 #[path = "all/support.rs"]
 mod support;
 #[cfg(feature = "tls")]

@@ -249,8 +249,7 @@ impl Task {
             let participant = line.participant.or_else(|| me.clone())?;
             Some((line.mid, (participant, line.track)))
         });
-        transport.names = named.collect();
-        let waiting = std::mem::take(&mut transport.unnamed);
+        let waiting = transport.name(named.collect());
         for frame in waiting {
             self.came(peer, frame);
         }
@@ -358,6 +357,10 @@ impl Task {
             }
             return;
         };
+        if !transport.begins(&frame) {
+            self.stats.superseded += 1;
+            return;
+        }
         let received = Received {
             participant,
             track,

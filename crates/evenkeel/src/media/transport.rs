@@ -46,8 +46,10 @@ pub(super) struct Transport {
     sockets: Vec<Socket>,
     /// What is on which line, by the server's word.
     pub(super) names: BTreeMap<String, Name>,
+    /// Lines with another name than before, which have not begun.
+    beginning: BTreeSet<String>,
     /// Frames on lines of which nothing was said yet.
-    pub(super) unnamed: VecDeque<Frame>,
+    unnamed: VecDeque<Frame>,
     /// Sources of which a keyframe was asked for its beginning.
     pub(super) begun: BTreeSet<SourceId>,
     opened: Instant,
@@ -63,6 +65,7 @@ impl Transport {
             client,
             sockets: Vec::new(),
             names: BTreeMap::new(),
+            beginning: BTreeSet::new(),
             unnamed: VecDeque::new(),
             begun: BTreeSet::new(),
             opened: now,
@@ -119,6 +122,28 @@ impl Transport {
             self.unnamed.pop_front();
         }
         fits
+    }
+
+    /// The server says what is on which line. Frames that waited for it are given back.
+    pub(super) fn name(&mut self, names: BTreeMap<String, Name>) -> Vec<Frame> {
+        let is_new = |(mid, name): &(&String, &Name)| self.names.get(*mid) != Some(*name);
+        let renamed = names.iter().filter(is_new).map(|(mid, _)| mid.clone());
+        self.beginning.extend(renamed.collect::<Vec<_>>());
+        self.names = names;
+        let (named, unnamed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unnamed)
+            .into_iter()
+            .partition(|frame| self.names.contains_key(&frame.mid));
+        self.unnamed = unnamed.into();
+        named
+    }
+
+    /// Whether a frame is of what is on its line by now. A picture begins with a keyframe: what is before
+    /// it is of the track that was on the line until then.
+    pub(super) fn begins(&mut self, frame: &Frame) -> bool {
+        if frame.key {
+            self.beginning.remove(&frame.mid);
+        }
+        !self.beginning.contains(&frame.mid)
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,16 +1,20 @@
 //! Pictures over a real server and real sockets: published, sent back, and counted by their numbers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use evenkeel::{
-    Session,
+    Event, Session,
     media::{
-        Codec, Frames, Publish, Publisher, Received,
+        Codec, Frames, Kind, Publish, Publisher, Received, Tone,
         pattern::{self, Pattern},
     },
+    wire::Role,
 };
 use keel_server::{
-    Config,
+    Claims, Config,
     config::{Backend, BackendKind},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -118,4 +122,263 @@ async fn a_picture_comes_back_within_a_second_and_no_frame_is_missing_m34() {
     camera.stop().await;
     soon(session.close()).await;
     host.close().await;
+}
+
+/// A viewer of a session, and the tracks that it is sent.
+async fn viewer(host: &Host, session: &Session, role: Role) -> (Session, Frames) {
+    let id = session.id().expect("an id");
+    let mut claims = Claims::new("bob", role, 600);
+    claims.session = Some(id.clone());
+    let token = host.running.tokens().mint(&claims);
+    let builder = host.builder().token(token).session(id).role(role);
+    let joined = soon(builder.connect()).await.expect("joined");
+    let frames = joined.media().receive().await;
+    (joined, frames)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_begins_with_a_keyframe_and_misses_nothing_m34() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let camera = Camera::start(&session, "camera").await;
+    let (watching, mut frames) = viewer(&host, &session, Role::Viewer).await;
+    let first = soon(frames.next()).await.expect("a frame");
+    assert!(first.frame.key, "{first:?}");
+    assert_consecutive(&numbers(&mut frames, 30).await);
+    let refused = watching.media().publish(Publish::audio("voice")).await;
+    assert!(refused.is_err(), "a viewer publishes nothing");
+    camera.stop().await;
+    soon(watching.close()).await;
+    soon(session.close()).await;
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_in_a_room_see_each_other_and_not_themselves() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("room").connect()).await;
+    let first = session.expect("a session");
+    let mut others = Vec::new();
+    let frames = first.media().receive().await;
+    others.push((first.clone(), frames));
+    for _ in 0..2 {
+        others.push(viewer(&host, &first, Role::Publisher).await);
+    }
+    let mut cameras = Vec::new();
+    for (session, _) in &others {
+        cameras.push(Camera::start(session, "camera").await);
+    }
+    for (session, frames) in &mut others {
+        let me = session.membership().expect("joined").participant.clone();
+        let mut seen = BTreeMap::<_, Vec<u32>>::new();
+        while seen.len() < 2 || seen.values().any(|numbers| numbers.len() < 30) {
+            let received = soon(frames.next()).await.expect("a frame");
+            assert_ne!(received.participant, me, "nobody is sent the own picture");
+            let numbers = seen.entry(received.participant.clone()).or_default();
+            numbers.push(number(&received));
+        }
+        for numbers in seen.values() {
+            assert_consecutive(numbers);
+        }
+    }
+    for camera in cameras {
+        camera.stop().await;
+    }
+    for (session, _) in others {
+        soon(session.close()).await;
+    }
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracks_come_and_go_while_others_flow() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let mut frames = session.media().receive().await;
+    let camera = Camera::start(&session, "camera").await;
+    let first = soon(frames.next()).await.expect("a frame");
+    let mut kept = vec![number(&first)];
+    for round in 0..3 {
+        let name = format!("screen-{round}");
+        let second = Camera::start(&session, &name).await;
+        let mut of_screen = Vec::new();
+        while of_screen.len() < 15 {
+            let received = soon(frames.next()).await.expect("a frame");
+            if received.track.as_str() == name {
+                assert!(!of_screen.is_empty() || received.frame.key, "round {round}");
+                of_screen.push(number(&received));
+            } else if received.track.as_str() == "camera" {
+                kept.push(number(&received));
+            }
+        }
+        assert_consecutive(&of_screen);
+        let (publisher, _) = second.stop().await;
+        soon(publisher.unpublish()).await.expect("unpublished");
+    }
+    while kept.len() < 90 {
+        let received = soon(frames.next()).await.expect("a frame");
+        if received.track.as_str() == "camera" {
+            kept.push(number(&received));
+        }
+    }
+    assert_consecutive(&kept);
+    let stats = soon(session.media().stats()).await.expect("stats");
+    assert_eq!(stats.opened, 1, "nothing was made anew");
+    assert!(
+        stats.transports[0].lines.len() <= 3,
+        "a line is used again: {stats:?}"
+    );
+    camera.stop().await;
+    soon(session.close()).await;
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyframe_is_asked_of_the_publisher_for_whoever_begins_to_watch() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let publish = Publish::video("camera", Codec::H264);
+    let publisher = soon(session.media().publish(publish)).await;
+    let camera = Camera::run(publisher.expect("published"), Pattern::default());
+    let mut watching = Vec::new();
+    for _ in 0..3 {
+        let (joined, mut frames) = viewer(&host, &session, Role::Viewer).await;
+        assert!(soon(frames.next()).await.expect("a frame").frame.key);
+        watching.push((joined, frames));
+    }
+    let (publisher, _) = camera.stop().await;
+    let counts = publisher.counts();
+    assert!(counts.keyframes_asked >= 2, "{counts:?}");
+    for (joined, _) in watching {
+        soon(joined.close()).await;
+    }
+    soon(session.close()).await;
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_go_together_and_a_mute_is_no_loss() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let mut events = session.events();
+    let mut frames = session.media().receive().await;
+    let camera = Camera::start(&session, "camera").await;
+    let voice = soon(session.media().publish(Publish::audio("voice"))).await;
+    let voice = voice.expect("published");
+    let mut tone = Tone::default();
+    let mut beat = tokio::time::interval(Tone::PERIOD);
+    let (mut sounds, mut pictures) = (0, 0);
+    while sounds < 50 || pictures < 30 {
+        tokio::select! {
+            _ = beat.tick() => voice.send_frame(tone.frame()).expect("taken"),
+            received = soon(frames.next()) => match received.expect("a frame").kind {
+                Kind::Audio => sounds += 1,
+                Kind::Video => pictures += 1,
+            },
+        }
+    }
+    soon(voice.mute(true)).await.expect("muted");
+    let (publisher, _) = camera.stop().await;
+    soon(publisher.mute(true)).await.expect("muted");
+    while frames.try_next().is_some() {}
+    // Longer than any silence that is not meant may last.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    while let Some(event) = events.try_next() {
+        assert!(
+            !matches!(event, Event::MediaLost { .. } | Event::Fault(_)),
+            "{event:?}"
+        );
+    }
+    soon(session.close()).await;
+    host.close().await;
+}
+
+/// Sockets of this process that media could have: UDP, bound to loopback.
+fn udp_sockets() -> usize {
+    let own = std::fs::read_dir("/proc/self/fd").expect("descriptors");
+    let own: Vec<String> = own
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| link.to_str().map(str::to_owned))
+        .collect();
+    let table = std::fs::read_to_string("/proc/self/net/udp").expect("a table");
+    let inodes = table
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(9));
+    inodes
+        .filter(|inode| own.contains(&format!("socket:[{inode}]")))
+        .count()
+}
+
+/// In a process of its own: other tests have sockets, too.
+#[test]
+fn a_closed_session_leaves_no_task_and_no_socket_m40() {
+    const INSIDE: &str = "EVENKEEL_TEST_ALONE";
+    if std::env::var_os(INSIDE).is_none() {
+        let test = std::env::current_exe().expect("this test");
+        let name = "media::a_closed_session_leaves_no_task_and_no_socket_m40";
+        let output = std::process::Command::new(test)
+            .args(["--exact", name, "--nocapture"])
+            .env(INSIDE, "1")
+            .output()
+            .expect("a run");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let host = Host::start(with_media).await;
+        let sockets = udp_sockets();
+        assert_eq!(sockets, 1, "the server's");
+        for closes in [true, false] {
+            let tasks = tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks();
+            let session = soon(host.builder().backend("passthrough").connect()).await;
+            let session = session.expect("a session");
+            let mut frames = session.media().receive().await;
+            let camera = Camera::start(&session, "camera").await;
+            soon(frames.next()).await.expect("a frame");
+            assert_eq!(udp_sockets(), sockets + 1);
+            let (publisher, _) = camera.stop().await;
+            if closes {
+                soon(session.close()).await;
+                assert_eq!(udp_sockets(), sockets, "closed");
+                while soon(frames.next()).await.is_some() {}
+                assert!(
+                    publisher
+                        .send_frame(Pattern::default().frame(true))
+                        .is_err()
+                );
+                assert!(session.media().stats().await.is_none());
+            } else {
+                // Handles of media keep no session.
+                drop(session);
+                while soon(frames.next()).await.is_some() {}
+                soon(async {
+                    while udp_sockets() != sockets {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+            }
+            soon(async {
+                let metrics = tokio::runtime::Handle::current().metrics();
+                // The server's side of it ends by itself.
+                while metrics.num_alive_tasks() > tasks {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+        host.close().await;
+    });
 }

@@ -23,7 +23,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) struct Host {
     pub(crate) running: Running,
-    _dir: TempDir,
+    config: Config,
+    dir: TempDir,
 }
 
 impl Host {
@@ -37,9 +38,27 @@ impl Host {
         config.faults.enabled = true;
         config.backends.insert("echo".to_owned(), Backend::echo());
         change(&mut config);
-        let server = Server::bind(config).await.expect("a server");
+        Self::run(config, dir).await
+    }
+
+    async fn run(mut config: Config, dir: TempDir) -> Self {
+        let server = Server::bind(config.clone()).await.expect("a server");
+        config.server.listen = server.local_addr();
         let running = server.start().expect("a start");
-        Self { running, _dir: dir }
+        Self {
+            running,
+            config,
+            dir,
+        }
+    }
+
+    /// Stops the server; what it kept, its keys and its addresses stay for [`Stopped::start`].
+    pub(crate) async fn stop(self) -> Stopped {
+        soon(self.running.close()).await.expect("closed");
+        Stopped {
+            config: self.config,
+            dir: self.dir,
+        }
     }
 
     pub(crate) async fn memory() -> Self {
@@ -66,6 +85,18 @@ impl Host {
 
     pub(crate) async fn close(self) {
         soon(self.running.close()).await.expect("closed");
+    }
+}
+
+/// A server that is not running.
+pub(crate) struct Stopped {
+    config: Config,
+    dir: TempDir,
+}
+
+impl Stopped {
+    pub(crate) async fn start(self) -> Host {
+        Host::run(self.config, self.dir).await
     }
 }
 

@@ -17,7 +17,7 @@ impl Advertise {
     /// What clients are told, of a socket that listens here.
     #[must_use]
     pub fn of(self, listen: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port.unwrap_or(listen.port()))
+        SocketAddr::new(self.ip, self.port.unwrap_or_else(|| listen.port()))
     }
 }
 
