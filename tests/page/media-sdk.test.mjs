@@ -4,7 +4,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
+import { Relay } from './relay.mjs';
 import { Server, patience } from './server.mjs';
 import { serveSdk } from './site.mjs';
 import { flags } from './tabs.mjs';
@@ -53,6 +55,10 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
         seen.plays[key] = video;
       });
     }
+    seen.lost = [];
+    seen.back = [];
+    session.on('media_lost', ({ fault }) => seen.lost.push({ at: performance.now(), code: fault.code, why: fault.detail.why ?? null, state: session.status.state }));
+    session.on('media_recovered', ({ strategy, attempts, lost_ms }) => seen.back.push({ at: performance.now(), strategy, attempts, lost_ms }));
     session.media.on('fault', ({ fault }) => seen.faults.push(fault.message));
     session.on('fault', ({ fault }) => seen.faults.push(fault.code + ': ' + fault.message));
     return session.participant;
@@ -79,7 +85,20 @@ kind = "passthrough"
 kind = "room"
 [media]
 listen = "127.0.0.1:${this.port}"
+${this.relay ? `advertise = "127.0.0.1:${this.relay.port}"` : ''}
 `;
+  }
+}
+
+/** One whose media goes by a way that can be broken. */
+class RelayedServer extends MediaServer {
+  async prepare() {
+    this.relay = await Relay.start(this.port);
+  }
+
+  async stop() {
+    await super.stop();
+    this.relay.close();
   }
 }
 
@@ -250,3 +269,37 @@ test('after_close_nothing_goes_out_m30', options, async () => {
   assert.deepEqual(await tab.evaluate(() => ({ said: sent.length, open: transports.map(({ connectionState }) => connectionState), live: publication.track.readyState })), { said, open: ['closed'], live: 'live' });
   await tab.context().close();
 });
+
+for (const [name, holeMs] of [['a_short_black_hole', 1_300], ['a_black_hole_that_outlasts_an_ice_restart', 4_000]]) {
+  test(`${name}_is_told_and_back_within_a_second_and_a_half_m34_m36`, options, async (context) => {
+    const own = await RelayedServer.start({ origins: [site.url] });
+    try {
+      const tab = await open({}, own);
+      await publish(tab);
+      await framesOver(tab, 'own/camera', 60);
+      await before_(tab);
+      const begun = await tab.evaluate(() => performance.now());
+      own.relay.block();
+      const end = sleep(holeMs);
+      await until(tab, () => seen.lost.length > 0);
+      const lost = await tab.evaluate(() => seen.lost[0]);
+      await end;
+      assert.notEqual(await tab.evaluate(() => session.status.state), 'live');
+      assert.equal(await tab.evaluate(() => session.status.legs.find(({ leg }) => leg === 'signaling').health), 'up');
+      const healed = await tab.evaluate(() => performance.now());
+      own.relay.open();
+      await until(tab, () => seen.back.length > 0);
+      await flows(tab);
+      const [back, picture] = await tab.evaluate((healed) => [seen.back[0], seen.at['own/camera'].find((at) => at > healed) - healed], healed);
+      context.diagnostic(`told after ${Math.round(lost.at - begun)} ms (${lost.code}); a picture ${Math.round(picture)} ms after the way was back, told as back after ${Math.round(back.at - healed)} ms (${back.strategy}, ${back.attempts} attempts)`);
+      assert.ok(lost.at - begun <= 1_500, `told after ${Math.round(lost.at - begun)} ms`);
+      assert.ok(picture <= 1_500, `a picture after ${Math.round(picture)} ms`);
+      assert.deepEqual(await same(tab), SAME);
+      await until(tab, () => session.status.state === 'live');
+      assert.deepEqual(await faults(tab), []);
+      await tab.context().close();
+    } finally {
+      await own.stop();
+    }
+  });
+}

@@ -33,11 +33,15 @@ export class Server {
     server.secret = randomBytes(32);
     server.port = await freePort();
     server.url = `http://127.0.0.1:${server.port}`;
+    await server.prepare();
     writeFileSync(join(server.dir, 'key'), server.secret.toString('hex'), { mode: 0o600 });
     writeFileSync(join(server.dir, 'evenkeel.toml'), server.config());
     await server.run();
     return server;
   }
+
+  /** What a kind of server needs before it is configured. */
+  async prepare() {}
 
   config() {
     return `

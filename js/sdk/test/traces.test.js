@@ -40,11 +40,12 @@ test('there_are_traces_of_every_kind_of_output', () => {
   const seen = new Set();
   for (const file of files) {
     for (const { steps } of traces(file)) {
-      for (const { out } of steps) for (const { type, event } of out) seen.add(event ? `${type} ${event.type}` : type);
+      for (const { out } of steps) for (const { type, event, media } of out) seen.add(event || media ? `${type} ${(event ?? media).type}` : type);
     }
   }
-  const events = ['joined', 'log', 'gap', 'fault', 'ephemeral', 'connection_lost', 'attempt_failed', 'recovered', 'queued', 'goaway', 'ended', 'failed', 'protocol_notice', 'still_waiting'];
-  const want = ['fetch_token', 'dial', 'send', 'hangup', 'receipt', 'status', ...events.map((event) => `event ${event}`)];
+  const events = ['joined', 'log', 'gap', 'fault', 'ephemeral', 'connection_lost', 'attempt_failed', 'recovered', 'queued', 'goaway', 'ended', 'failed', 'protocol_notice', 'still_waiting', 'media_lost', 'media_recovered'];
+  const orders = ['open', 'hear', 'restart', 'resume', 'sample', 'close'];
+  const want = ['fetch_token', 'dial', 'send', 'hangup', 'receipt', 'status', ...events.map((event) => `event ${event}`), ...orders.map((order) => `media ${order}`)];
   assert.deepEqual(want.filter((kind) => !seen.has(kind)), []);
 });
 

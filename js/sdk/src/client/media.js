@@ -68,7 +68,7 @@ export class Leg {
     switch (input.type) {
       case 'want':
         this.wanted = input.wanted;
-        return undefined;
+        return input.wanted ? undefined : this.close(cx);
       case 'say': return this.transport(input.signal.peer) && this.say(client, cx, input.signal);
       case 'transport': return this.#transportIs(client, cx, input.peer, input.state);
       case 'sampled': return this.transport(input.peer)?.sampled(now, input.lines, client.fold.snapshot);

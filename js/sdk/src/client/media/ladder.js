@@ -6,7 +6,7 @@ import { causedBy, withDetail } from '../../wire/fault.js';
 import { delay } from '../backoff.js';
 import { tell } from '../io.js';
 import { order } from './io.js';
-import { flowOf, isStalledAtSource, judge, restoreBy, tellLost } from './loss.js';
+import { flowOf, judge, restoreBy, tellLost } from './loss.js';
 import { isWell, plan } from './planner.js';
 import { Transport } from './transport.js';
 
@@ -73,7 +73,7 @@ function thereIs(leg, client, cx) {
 
 /** The silent lines that the server has something for. @param {Leg} leg @param {Client} client */
 const refreshable = ({ shown }, client) =>
-  shown?.expected(client.fold.snapshot).filter((line) => line.isTroubled && !isStalledAtSource(client, line.of)) ?? [];
+  shown?.expected(client.fold.snapshot).filter((line) => line.isTroubled && !line.stalledAtSource) ?? [];
 
 /** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Step} step @returns {void} */
 function take(leg, client, cx, step) {

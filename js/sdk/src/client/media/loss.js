@@ -36,7 +36,7 @@ import { serversFault } from './show.js';
 export const beginAnew = (loss, now) => void Object.assign(loss, { rung: 'told', stepAt: now });
 
 /** What the server's status lists as silent at its source. @param {Fault} fault @param {TrackKey} of */
-function stalledAtSource({ code, detail }, of) {
+function isListed({ code, detail }, of) {
   /** @param {unknown} named */
   const names = (named) => isObject(named) && named.participant === of.participant && named.track === of.track;
   if (code !== 'media_stalled') return false;
@@ -44,9 +44,9 @@ function stalledAtSource({ code, detail }, of) {
 }
 
 /** @param {Client} client @param {TrackKey} of */
-export function isStalledAtSource(client, of) {
+function isStalledAtSource(client, of) {
   const fault = serversFault(client);
-  return fault !== undefined && stalledAtSource(fault, of);
+  return fault !== undefined && isListed(fault, of);
 }
 
 /** A track of this client's own does not come to the server. @param {Client} client */
@@ -61,10 +61,10 @@ const ownIsStalled = (client) =>
  * @param {Cx} cx
  * @param {Line} line
  */
-function isExcused({ loss }, client, cx, { of }) {
+function isExcused({ loss }, client, cx, { of, stalledAtSource }) {
   const wayIsProven = loss !== undefined
     && (loss.rejoins > 0 || (loss.rung === 'restart' && since(cx.now.mono, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
-  return isStalledAtSource(client, of) && (of.participant !== client.seat?.participant || wayIsProven);
+  return stalledAtSource && (of.participant !== client.seat?.participant || wayIsProven);
 }
 
 /** What flows, as far as was looked. @param {Leg} leg @param {Client} client @param {Cx} cx @returns {Flow} */
@@ -84,6 +84,7 @@ export function flowOf(leg, client, cx) {
 
 /** Looks at what flows: tells what is lost and what is back. @param {Leg} leg @param {Client} client @param {Cx} cx */
 export function judge(leg, client, cx) {
+  noteSources(leg, client, cx.now.mono);
   believePackets(leg, client);
   const flow = flowOf(leg, client, cx);
   const isQuiet = flow.kind === 'fine' || flow.kind === 'pending';
@@ -98,6 +99,15 @@ export function judge(leg, client, cx) {
     beginAnew(loss, cx.now.mono);
     loss.fault = faultOf(leg, client, cx, flow);
     tell(cx, { type: 'media_lost', fault: loss.fault });
+  }
+}
+
+/** What the server says of the sources of lines. One that is back is given the time to get here. @param {Leg} leg @param {Client} client @param {number} now */
+function noteSources({ shown }, client, now) {
+  for (const line of shown?.lines ?? []) {
+    const was = line.stalledAtSource;
+    line.stalledAtSource = isStalledAtSource(client, line.of);
+    if (was && !line.stalledAtSource) line.countAnew(now);
   }
 }
 

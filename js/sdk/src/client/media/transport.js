@@ -22,6 +22,8 @@ import { since } from '../../time.js';
 /** What is expected on an m-line, and what came. */
 export class Line {
   packets = 0;
+  /** The server says that its source is silent. */
+  stalledAtSource = false;
   /** @type {number | undefined} */
   frames = undefined;
   /** How long no packet came. */
