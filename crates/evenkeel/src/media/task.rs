@@ -287,7 +287,12 @@ impl Task {
                     })
                 });
                 let lines = named.collect();
-                let offer = OfferFrame { peer, sdp, lines };
+                let offer = OfferFrame {
+                    peer,
+                    sdp,
+                    lines,
+                    settled: false,
+                };
                 self.tell(MediaInput::Say(MediaSignal::Offer(offer)));
             }
             Output::Answer { sdp } => {

@@ -90,6 +90,9 @@ impl Client {
                 Stage::Replaying => {
                     Some((WaitKind::Connecting, Because::Connecting(Phase::Replay)))
                 }
+                Stage::Joined if self.waits_for_media() => {
+                    Some((WaitKind::Recovering, Because::Recovering(None)))
+                }
                 Stage::Dialing | Stage::Greeting | Stage::Joined => None,
             },
             Life::Recovering(_) => {

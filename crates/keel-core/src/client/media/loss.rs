@@ -133,8 +133,8 @@ impl Client {
             (Some(loss), Flow::Source) => loss.of_source = true,
             (Some(loss), Flow::Line | Flow::All { .. } | Flow::Lost | Flow::Failed) => {
                 if std::mem::take(&mut loss.of_source) {
-                    // It was not the source alone: what was told stands, and is repaired from here.
                     loss.begin_anew(cx.now.mono);
+                    self.tell_other_trouble(cx, flow);
                 }
             }
         }
@@ -152,6 +152,22 @@ impl Client {
             }
         }
         self.media.shown = Some(shown);
+    }
+
+    /// It was not the source alone. Where that is another track's trouble than was told it is told too;
+    /// of the same track it is the same loss, and told already.
+    fn tell_other_trouble(&mut self, cx: &mut Cx<'_>, flow: Flow) {
+        let fault = self.fault_of_flow(cx, flow);
+        let track = |fault: &Fault| {
+            let named = |key: &str| fault.detail.get(key).cloned();
+            (named("participant"), named("track"))
+        };
+        let loss = self.media.loss.as_mut();
+        let Some(loss) = loss.filter(|loss| track(&loss.fault) != track(&fault)) else {
+            return;
+        };
+        loss.fault = fault.clone();
+        cx.tell(Event::MediaLost { fault });
     }
 
     /// A transport that says that nobody answers, while everything that is expected comes, is wrong.
@@ -273,6 +289,7 @@ impl Client {
         };
         tracing::info!(attempts = loss.attempts, "media flows again");
         cx.tell(event);
+        self.media.recovered_at = Some(cx.now.mono);
         if !missing.is_empty() {
             let fault = self.media_trouble(cx, Code::MediaStalled);
             let fault = fault

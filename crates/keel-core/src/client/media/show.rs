@@ -37,6 +37,11 @@ impl Client {
         })
     }
 
+    /// Something is lost and not given up.
+    pub(in crate::client) const fn waits_for_media(&self) -> bool {
+        self.media.loss.is_some() && self.media.down.is_none()
+    }
+
     const fn opens_first(&self) -> bool {
         self.media.wanted && self.media.shown.is_none()
     }

@@ -94,11 +94,13 @@ export function judge(leg, client, cx) {
   } else if (isQuiet) endLoss(leg, client, cx, loss);
   else if (flow.kind === 'source') loss.ofSource = true;
   else if (loss.ofSource) {
-    // Another trouble than the one that was told.
     loss.ofSource = false;
     beginAnew(loss, cx.now.mono);
-    loss.fault = faultOf(leg, client, cx, flow);
-    tell(cx, { type: 'media_lost', fault: loss.fault });
+    // Where it is another track's trouble than was told it is told too; of the same track it is the same loss.
+    const fault = faultOf(leg, client, cx, flow), { participant, track } = loss.fault.detail ?? {};
+    if (fault.detail?.participant === participant && fault.detail?.track === track) return;
+    loss.fault = fault;
+    tell(cx, { type: 'media_lost', fault });
   }
 }
 
@@ -156,6 +158,7 @@ function endLoss(leg, client, cx, loss) {
     .toSorted((a, b) => (`${a.participant}\0${a.track}` < `${b.participant}\0${b.track}` ? -1 : 1));
   if (missing.length > 0 && (restoreBy(leg) ?? 0) > now) return;
   tell(cx, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });
+  leg.recoveredAt = now;
   if (missing.length > 0) {
     const fault = leg.trouble(client, cx, 'media_stalled', 'tracks that came before are not sent on the new transport');
     tell(cx, { type: 'fault', fault: withDetail(fault, { not_restored: missing }) });
