@@ -3,12 +3,12 @@
 // A picture bears its number, and what is shown is told by that alone: nothing here asks the SDK what came.
 
 /** Runs in the browser; `window.tell` takes lines of the ledger, `window.drill` the drill's orders. */
-export async function page({ url, token, session: joins, role, backend, publishes }) {
+export async function page({ url, token, session: joins, role, backend, publishes, simulcast }) {
   const { connect } = await import('/sdk/index.js');
   const { media } = await import('/sdk/media.js');
   const width = 320, height = 180, across = 16, edge = width / across;
   const told = (line) => window.tell({ t: Date.now(), ...line });
-  let made = 0, frozen = false;
+  let cameras = 0, frozen = false, socket;
 
   // A picture's number: 24 bits, and their sum over 8 bits, as 32 squares that are black or white.
   function squares(n) {
@@ -41,8 +41,10 @@ export async function page({ url, token, session: joins, role, backend, publishe
     return (a + b + c & 255) === sum ? a << 16 | b << 8 | c : null;
   }
 
-  /** Pictures by a clock of its own: 30 a second. */
+  /** Pictures by a clock of its own: 30 a second. Those of the first camera are told. */
   function camera() {
+    const isFirst = cameras++ === 0;
+    let made = 0;
     const generator = new MediaStreamTrackGenerator({ kind: 'video' });
     const canvas = new OffscreenCanvas(width, height), context = canvas.getContext('2d');
     const writer = generator.writable.getWriter();
@@ -50,6 +52,7 @@ export async function page({ url, token, session: joins, role, backend, publishe
       if (frozen || writer.desiredSize <= 0) return;
       made += 1;
       draw(context, made);
+      if (isFirst) told({ is: 'sent', n: made });
       writer.write(new VideoFrame(canvas, { timestamp: performance.now() * 1000 }));
     }, 33);
     return generator;
@@ -74,6 +77,14 @@ export async function page({ url, token, session: joins, role, backend, publishe
     }
   }
 
+  /** What the SDK speaks through, so that the drill can speak in its place. */
+  class Socket extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      socket = this;
+    }
+  }
+
   const fault = ({ code, id, detail, message }) => ({ code, id, detail: { detail: detail ?? null, message } });
   const lines = {
     joined: ({ session, participant }) => ({ is: 'joined', session, participant }),
@@ -89,7 +100,7 @@ export async function page({ url, token, session: joins, role, backend, publishe
     failed: (event) => ({ is: 'failed', ...fault(event.fault) }),
     still_waiting: ({ because, for_ms }) => ({ is: 'still_waiting', because: because.for, for_ms }),
   };
-  const session = await connect({ url, token: () => token, session: joins, role, backend: joins ? undefined : backend, media: media({ receive: true, peerConnection: Connection }) });
+  const session = await connect({ url, token: () => token, session: joins, role, backend: joins ? undefined : backend, transport: Socket, media: media({ receive: true, peerConnection: Connection }) });
   const status = () => {
     const { state, fault, legs } = session.status;
     told({ is: 'status', state, code: fault?.code ?? null, media: legs?.find(({ leg }) => leg === 'media')?.health ?? null });
@@ -103,13 +114,31 @@ export async function page({ url, token, session: joins, role, backend, publishe
       told(line ?? { is: 'note', text: event.type });
     }
   })();
-  if (publishes) await session.media.publish(camera(), { name: 'camera' });
+  const encodings = simulcast ? [{ rid: 'low', scaleResolutionDownBy: 2 }, { rid: 'high' }] : undefined;
+  if (publishes) await session.media.publish(camera(), { name: 'camera', encodings });
+  const extras = [];
 
   window.drill = {
+    async set(text) {
+      const refused = await session.set(JSON.parse(text)).then(() => null, ({ code }) => code);
+      told({ is: 'receipt', key: text, ok: !refused, turn: null, code: refused });
+    },
     freeze: (on) => { frozen = on === 'on'; },
     retry: () => session.media.retry(),
+    raw: (text) => socket.send(text),
+    async extra(name) {
+      if (name) extras.push(await session.media.publish(camera(), { name }));
+      else extras.pop().unpublish();
+    },
+    async layer(rid, active) {
+      const sender = transports.at(-1).getSenders().find(({ track }) => track);
+      const parameters = sender.getParameters();
+      for (const encoding of parameters.encodings) if (encoding.rid === rid) encoding.active = active === 'on';
+      await sender.setParameters(parameters);
+    },
     async stats() {
-      const sum = { packets_lost: 0, packets: 0, frames: 0, freezes: 0, sent: 0 };
+      const { sdp } = transports.at(-1).localDescription;
+      const sum = { channels: sdp.split('m=application').length - 1, packets_lost: 0, packets: 0, frames: 0, freezes: 0, sent: 0 };
       (await transports.at(-1).getStats()).forEach((stat) => {
         if (stat.type === 'inbound-rtp') {
           sum.packets_lost += stat.packetsLost ?? 0;

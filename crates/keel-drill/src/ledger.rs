@@ -69,6 +69,8 @@ pub(crate) enum Seen {
         #[serde(default)]
         media: Option<String>,
     },
+    /// A picture with this number was published.
+    Sent { n: u64 },
     /// A picture of a track was shown, and this is the number in it.
     Frame { of: String, n: u64 },
     /// Media does not flow any more.
@@ -86,6 +88,8 @@ pub(crate) enum Seen {
         frames: u64,
         freezes: u64,
         sent: u64,
+        /// Data channels in its description.
+        channels: u64,
     },
     /// A fault that ends no connection.
     Fault { code: String },
@@ -163,6 +167,7 @@ impl Account {
                 | Seen::StillWaiting { .. }
                 | Seen::Ended { .. }
                 | Seen::Failed { .. }
+                | Seen::Sent { .. }
                 | Seen::Frame { .. }
                 | Seen::MediaLost { .. }
                 | Seen::MediaRecovered { .. }

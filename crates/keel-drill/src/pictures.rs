@@ -3,7 +3,7 @@
 //! Numbers rise by one, so what is missing, what came twice and what came late is told by them alone,
 //! whatever anybody says about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{Line, Seen};
 
@@ -30,46 +30,52 @@ pub(crate) struct Pictures {
 /// One track of pictures.
 #[derive(Debug, Default)]
 struct Track {
-    /// The highest number, and when it was shown.
-    last: Option<(u64, u64)>,
-    /// Numbers below it that were not shown, each with whether the way was broken when it was passed over.
-    missing: BTreeMap<u64, bool>,
+    /// The highest number that was shown.
+    last: Option<u64>,
+    /// Numbers below it that were not.
+    missing: BTreeSet<u64>,
 }
 
 impl Pictures {
-    /// Reads a client's lines. What is missing between two pictures is excused if the way was broken at
-    /// any time between them.
+    /// Reads the lines of a client that is shown its own pictures. One that is missing is excused if it was
+    /// published while the way was broken, or just before.
     pub(crate) fn of(lines: &[Line], broken: &[Broken]) -> Self {
         let mut sum = Self::default();
         let mut tracks: BTreeMap<&str, Track> = BTreeMap::new();
+        let sent = lines.iter().filter_map(|line| match line.what {
+            Seen::Sent { n } => Some((n, line.t)),
+            _ => None,
+        });
+        let sent: BTreeMap<u64, u64> = sent.collect();
+        let is_excused = |n: &u64| {
+            let at = sent.get(n).copied().unwrap_or(0);
+            let is_in = |span: &Broken| at + UNDER_WAY_MS >= span.from && at <= span.to;
+            broken.iter().any(is_in)
+        };
         for line in lines {
             if let Seen::Frame { of, n } = &line.what {
                 let track = tracks.entry(of).or_default();
-                sum.picture(track, *n, line.t, broken);
+                sum.picture(track, *n);
             }
         }
         for track in tracks.values() {
-            let excused = track.missing.values().filter(|excused| **excused).count() as u64;
+            let excused = track.missing.iter().filter(|n| is_excused(n)).count() as u64;
             sum.excused += excused;
             sum.lost += track.missing.len() as u64 - excused;
         }
         sum
     }
 
-    fn picture(&mut self, track: &mut Track, n: u64, at: u64, broken: &[Broken]) {
+    fn picture(&mut self, track: &mut Track, n: u64) {
         self.shown += 1;
-        let Some((last, shown_at)) = track.last else {
-            track.last = Some((n, at));
+        let Some(last) = track.last else {
+            track.last = Some(n);
             return;
         };
         if n > last {
-            let is_broken = broken
-                .iter()
-                .any(|span| span.from <= at && shown_at <= span.to);
-            let missing = (last + 1..n).map(|n| (n, is_broken));
-            track.missing.extend(missing);
-            track.last = Some((n, at));
-        } else if track.missing.remove(&n).is_some() {
+            track.missing.extend(last + 1..n);
+            track.last = Some(n);
+        } else if track.missing.remove(&n) {
             self.reordered += 1;
         } else {
             self.duplicated += 1;
@@ -93,6 +99,9 @@ pub(crate) fn flows_since(lines: &[Line], since: u64, pictures: usize) -> Option
     steady.map(|window| window[0])
 }
 
+/// A picture is under way for no longer: encoding and a jitter buffer included.
+const UNDER_WAY_MS: u64 = 300;
+
 /// Pictures that come 30 times a second on a busy host are no further apart than this.
 const STEADY_MS: u64 = 400;
 
@@ -110,14 +119,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_excused_only_where_the_way_was_broken() {
-        let lines = [
-            frame(10, 1),
-            frame(20, 3),
-            frame(90, 6),
-            frame(95, 5),
-            frame(96, 6),
-        ];
-        let broken = [Broken { from: 50, to: 60 }];
+        let mut lines: Vec<Line> = (1..=6)
+            .map(|n| Line {
+                t: n * 1_000,
+                what: Seen::Sent { n },
+            })
+            .collect();
+        lines.extend([1, 3, 6, 5, 6].map(|n| frame(9_000, n)));
+        let broken = [Broken {
+            from: 4_000,
+            to: 4_500,
+        }];
         let wanted = Pictures {
             shown: 5,
             lost: 1,

@@ -61,7 +61,7 @@ impl Camera {
             let what = Publish::video("camera", Codec::Vp8);
             let publisher = media.publish(what).await;
             let publisher = publisher.map_err(|error| anyhow!("{}", error.fault()))?;
-            tasks.spawn(film(publisher, seen));
+            tasks.spawn(film(publisher, seen, voice.clone()));
         }
         Ok(Self {
             trick,
@@ -70,7 +70,7 @@ impl Camera {
     }
 }
 
-async fn film(publisher: Publisher, trick: watch::Receiver<Trick>) {
+async fn film(publisher: Publisher, trick: watch::Receiver<Trick>, voice: Voice) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut n, mut since_key) = (0, KEY_EVERY);
@@ -89,6 +89,7 @@ async fn film(publisher: Publisher, trick: watch::Receiver<Trick>) {
             timestamp: PERIOD * u32::try_from(n).unwrap_or(u32::MAX),
             key,
         };
+        voice.tell(Seen::Sent { n });
         // A picture that is not taken is lost, and its number says so.
         let _ = publisher.send_frame(frame);
     }

@@ -6,6 +6,7 @@
 mod joining;
 mod legs;
 mod outages;
+mod signals;
 mod sources;
 mod ways;
 
@@ -17,7 +18,7 @@ use super::{S, Spec, Witness};
 use crate::{
     heart::unix_ms,
     ledger::{Line, Seen},
-    rig::{Camera, Rig, Who},
+    rig::{Rig, Who},
     udp::Toward,
 };
 
@@ -34,6 +35,7 @@ pub(super) fn rows() -> Vec<Spec> {
         outages::rows(),
         ways::rows(),
         sources::rows(),
+        signals::rows(),
         legs::rows(),
     ];
     groups.into_iter().flatten().collect()
@@ -76,9 +78,6 @@ fn longest_gap(rig: &Rig, since: u64) -> Result<u64> {
 
 /// The session itself lives: it takes a command and says so.
 async fn lives(rig: &mut Rig) -> Result<()> {
-    if rig.media_ref()?.camera == Camera::Chromium {
-        return Ok(());
-    }
     rig.tell("set {\"alive\":true}").await?;
     match rig.receipt("{\"alive\":true}").await? {
         (None, _) => Ok(()),

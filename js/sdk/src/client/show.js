@@ -163,7 +163,9 @@ function sameLeg(a, b) {
     return a.leg === b.leg && a.strategy === b.strategy && a.attempt === b.attempt && a.waiting_for === b.waiting_for
       && a.fault.id === b.fault.id && (a.next_ms === 0) === (b.next_ms === 0);
   }
-  return JSON.stringify(a) === JSON.stringify(b);
+  // By its members: what came over the wire has them in another order.
+  return a.leg === b.leg && a.health === b.health && JSON.stringify('fault' in a && a.fault) === JSON.stringify('fault' in b && b.fault)
+    && (a.health === 'recovering') === (b.health === 'recovering');
 }
 
 /** Whether two tell the same, apart from what merely counts down. @param {Status} a @param {Status} b */

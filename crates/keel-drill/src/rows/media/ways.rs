@@ -23,8 +23,8 @@ pub(super) fn rows() -> Vec<Spec> {
         (1, 95, Camera::Native, Mutant::PictureDropped),
         (5, 85, Camera::Native, Mutant::PictureDoubled),
         (5, 85, Camera::Chromium, Mutant::PictureDropped),
-        (20, 30, Camera::Native, Mutant::PicturesMixed),
-        (30, 10, Camera::Native, Mutant::PictureDoubled),
+        (20, 15, Camera::Native, Mutant::PicturesMixed),
+        (30, 3, Camera::Native, Mutant::PictureDoubled),
     ] {
         let id = format!("M05/flowing/owner/{percent}%/{}", camera.name());
         let fault = format!("{percent} % are lost each way for {BAD_S} s");
@@ -44,7 +44,12 @@ pub(super) fn rows() -> Vec<Spec> {
         let id = format!("M08/flowing/owner/{}", camera.name());
         let fault = "the client has another address all at once";
         let row = Spec::new(&id, fault, mutant, |rig| Box::pin(rebound(rig)));
-        rows.push(row.camera(camera).back_within(1_000.));
+        // A browser checks the way it uses each 2.5 s, and is not reached before it has.
+        let back_ms = match camera {
+            Camera::Native => 1_000.,
+            Camera::Chromium => 4_000.,
+        };
+        rows.push(row.camera(camera).back_within(back_ms));
     }
     rows.push(
         Spec::new(
@@ -85,6 +90,7 @@ async fn flows_on(rig: &mut Rig) -> Result<()> {
     let healed_at = rig.media_ref()?.healed_at;
     let flows_at = rig.pictures_again(healed_at, S(20)).await?;
     rig.row.recovered_ms = Some(span(healed_at, flows_at));
+    rig.excused_until_now()?;
     // What was on its way when it healed has come by now.
     rig.pictures_again(healed_at + 1_000, S(20)).await?;
     rig.recovered();
@@ -138,7 +144,6 @@ async fn rebound(rig: &mut Rig) -> Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
     let gap = longest_gap(rig, rig.struck_at)? as f64;
     rig.row.recovered_ms = Some(gap);
-    rig.media()?.losses = Some(0);
     rig.recovered();
     Ok(())
 }
