@@ -133,7 +133,7 @@ async function open(more = {}, of = server) {
 const publish = (tab, name) => tab.evaluate(async (name) => void (window.publication = await session.media.publish(await camera(), { name })), name);
 const faults = (tab) => tab.evaluate(() => seen.faults);
 
-test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m34', options, async (context) => {
+test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m4', options, async (context) => {
   const tab = await open();
   const asked = await tab.evaluate(() => performance.now());
   await publish(tab);
@@ -165,7 +165,7 @@ const same = (tab) => tab.evaluate(() => {
 });
 const SAME = { stream: true, shown: true, paused: false, ended: false, tracks: 1 };
 
-test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m34', options, async (context) => {
+test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', options, async (context) => {
   const tab = await open();
   await publish(tab);
   await framesOver(tab, 'own/camera', 60);
@@ -186,7 +186,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m34', optio
   await tab.context().close();
 });
 
-test('the_server_is_killed_and_comes_back_and_the_same_stream_plays_on_s01_m34', options, async (context) => {
+test('the_server_is_killed_and_comes_back_and_the_same_stream_plays_on_s01_m36', options, async (context) => {
   const own = await MediaServer.start({ origins: [site.url] });
   try {
     const tab = await open({}, own);
@@ -270,8 +270,8 @@ test('after_close_nothing_goes_out_m30', options, async () => {
   await tab.context().close();
 });
 
-for (const [name, holeMs] of [['a_short_black_hole', 1_300], ['a_black_hole_that_outlasts_an_ice_restart', 4_000]]) {
-  test(`${name}_is_told_and_back_within_a_second_and_a_half_m34_m36`, options, async (context) => {
+for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_black_hole_that_outlasts_an_ice_restart', 4_000, 'v02'], ...(process.env.FULL ? [['a_black_hole_that_outlasts_a_transport', 9_000, 'v02']] : [])]) {
+  test(`${name}_is_told_and_back_within_a_second_and_a_half_${row}_m36`, options, async (context) => {
     const own = await RelayedServer.start({ origins: [site.url] });
     try {
       const tab = await open({}, own);

@@ -1,21 +1,18 @@
 // The JavaScript SDK in a real Chromium, against the real server: the modules as they are shipped.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { Server, patience, words } from './server.mjs';
+import { serveSdk } from './site.mjs';
 import { Tabs, flags } from './tabs.mjs';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const needs = existsSync(executablePath) ? false : 'needs: chromium';
 if (needs && process.env.CI) throw new Error(`${executablePath} is not there`);
 const hiddenMs = process.env.FULL ? 75_000 : 20_000;
-const source = resolve(import.meta.dirname, '../../js/sdk/src');
 
 /** A page that keeps what its session tells. */
 const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script type="module">
@@ -44,15 +41,7 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
 let browser, server, site;
 before(async () => {
   if (needs) return;
-  site = createServer((request, response) => {
-    const path = new URL(request.url, 'http://site').pathname.slice('/sdk/'.length);
-    const isPage = path === 'page.html';
-    if (!isPage && !path.endsWith('.js')) return response.writeHead(204).end();
-    const body = isPage ? PAGE : readFileSync(resolve(source, path), 'utf8');
-    response.writeHead(200, { 'content-type': isPage ? 'text/html' : 'text/javascript' }).end(body);
-  }).listen(0, '127.0.0.1');
-  await once(site, 'listening');
-  site.url = `http://127.0.0.1:${site.address().port}`;
+  site = await serveSdk(PAGE);
   server = await Server.start({ origins: [site.url] });
   browser = await chromium.launch({ executablePath, args: flags });
 });

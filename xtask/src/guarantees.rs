@@ -247,7 +247,10 @@ fn tests_in(text: &str) -> Vec<&str> {
             marked = true;
         }
         // A test that is recorded is called by another.
-        let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+        let line = ["pub(super) ", "pub(crate) "]
+            .into_iter()
+            .find_map(|of| line.strip_prefix(of))
+            .unwrap_or(line);
         let line = line.strip_prefix("async ").unwrap_or(line);
         if let Some(rest) = line.strip_prefix("fn ").filter(|_| marked) {
             marked = false;

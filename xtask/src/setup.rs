@@ -1,4 +1,5 @@
-//! Installs what the tests need and a fresh machine has not: a C compiler, Chromium, Node.
+//! Installs what the tests need and a fresh machine has not: a C compiler, Chromium, Node, coturn,
+//! GStreamer with its Python bindings, and aiortc in an environment of its own.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -7,7 +8,8 @@ use anyhow::{Result, bail};
 use crate::shell::{self, has, is_ci, root};
 
 /// A program, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
+    ("turnserver", "coturn"),
     ("cc", "gcc"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -15,12 +17,35 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("mkfs.ext4", "e2fsprogs"),
 ];
 
+/// What has no program of its own: a file that says that it is there, and the package.
+const LIBRARIES: [(&str, &str); 6] = [
+    ("gstreamer-1.0/libgstwebrtc.so", "gstreamer1.0-plugins-bad"),
+    ("gstreamer-1.0/libgstvpx.so", "gstreamer1.0-plugins-good"),
+    ("gstreamer-1.0/libgstnice.so", "gstreamer1.0-nice"),
+    (
+        "girepository-1.0/GstWebRTC-1.0.typelib",
+        "gir1.2-gst-plugins-bad-1.0",
+    ),
+    (
+        "girepository-1.0/GstSdp-1.0.typelib",
+        "gir1.2-gst-plugins-base-1.0",
+    ),
+    (
+        "/usr/lib/python3/dist-packages/gi/__init__.py",
+        "python3-gi",
+    ),
+];
+
+/// The Python of the environment that has aiortc.
+pub(crate) const AIORTC: &str = "target/aiortc/bin/python";
+
 /// `cargo xtask setup`.
 pub(crate) fn run(yes: bool) -> Result<()> {
-    let missing: Vec<_> = PROGRAMS
+    let programs = PROGRAMS
         .iter()
-        .filter(|(program, _)| !has_anywhere(program))
-        .collect();
+        .filter(|(program, _)| !has_anywhere(program));
+    let libraries = LIBRARIES.iter().filter(|(file, _)| !has_library(file));
+    let missing: Vec<_> = programs.chain(libraries).collect();
     if missing.is_empty() {
         eprintln!("setup: every program is there");
     } else {
@@ -56,7 +81,39 @@ pub(crate) fn run(yes: bool) -> Result<()> {
             )?;
         }
     }
+    if !root().join(AIORTC).is_file() && has("python3") {
+        aiortc()?;
+    }
     Ok(())
+}
+
+/// An environment of Python's with what `tests/aiortc` needs, at pinned versions.
+fn aiortc() -> Result<()> {
+    shell::run("python3", &["-m", "venv", "target/aiortc"])?;
+    let requirements = "tests/aiortc/requirements.txt";
+    let args = ["-m", "pip", "install", "--quiet", "-r", requirements];
+    let installed = shell::run(AIORTC_FROM_ROOT, &args);
+    if installed.is_err() {
+        // Half an environment would pass for one.
+        std::fs::remove_dir_all(root().join("target/aiortc"))?;
+    }
+    installed
+}
+
+/// A program's path is resolved before the working directory is changed.
+const AIORTC_FROM_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/aiortc/bin/python");
+
+fn has_library(file: &str) -> bool {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib",
+        "/usr/lib64",
+    ];
+    // An absolute path takes the folder's place.
+    folders
+        .iter()
+        .any(|folder| std::path::Path::new(folder).join(file).is_file())
 }
 
 fn has_anywhere(program: &str) -> bool {

@@ -53,6 +53,8 @@ pub(crate) fn run(full: bool) -> Result<()> {
     })?;
     steps.step("the JavaScript SDK", || javascript(evenkeel))?;
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
+    steps.step("aiortc", || aiortc(evenkeel))?;
+    steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
     Ok(())
 }
@@ -119,6 +121,27 @@ fn javascript(evenkeel: &str) -> Result<()> {
     shell::run("node", &[compiler, "-p", "js/sdk"])
 }
 
+/// Another implementation of WebRTC, through the WebSocket, WHIP and WHEP.
+fn aiortc(evenkeel: &str) -> Result<()> {
+    let python = shell::root().join(setup::AIORTC);
+    if !python.is_file() {
+        return missing("aiortc's tests", "python3, PyPI");
+    }
+    let python = python.to_string_lossy().into_owned();
+    let env = [("EVENKEEL_BIN", evenkeel)];
+    shell::run_with(&python, &["tests/aiortc/test_aiortc.py"], &env)
+}
+
+/// A third one, by WHIP and WHEP. It wants the system's own Python, whose bindings it is.
+fn gstreamer(evenkeel: &str) -> Result<()> {
+    let python = "/usr/bin/python3";
+    if !std::path::Path::new(python).is_file() {
+        return missing("GStreamer's tests", "python3-gi");
+    }
+    let env = [("EVENKEEL_BIN", evenkeel)];
+    shell::run_with(python, &["tests/gstreamer/test_webrtcbin.py"], &env)
+}
+
 /// An error in CI, and told elsewhere.
 fn missing(what: &str, needs: &str) -> Result<()> {
     if shell::is_ci() {
@@ -136,14 +159,10 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     if full {
         env.push(("FULL", "1"));
     }
-    shell::run_with("node", &["--test", "tests/page/probe.test.mjs"], &env)?;
-    shell::run_with(
-        "node",
-        &[
-            "--test",
-            "tests/page/sdk.test.mjs",
-            "tests/page/media.test.mjs",
-        ],
-        &env,
-    )
+    // One after the other: each wants the machine's attention for its times.
+    for file in ["playground", "playground-media", "sdk", "media"] {
+        let file = format!("tests/page/{file}.test.mjs");
+        shell::run_with("node", &["--test", &file], &env)?;
+    }
+    Ok(())
 }

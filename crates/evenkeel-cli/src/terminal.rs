@@ -35,16 +35,25 @@ pub(crate) enum Tone {
 
 /// The line in its colour, where colours are wanted.
 pub(crate) fn say_as(tone: Tone, line: &str) {
+    say(&coloured(tone, line, stderr().is_terminal()));
+}
+
+/// A line of the answer, likewise.
+pub(crate) fn print_as(tone: Tone, line: &str) {
+    print(&coloured(tone, line, stdout().is_terminal()));
+}
+
+fn coloured(tone: Tone, line: &str, is_terminal: bool) -> String {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if no_color || !stderr().is_terminal() {
-        return say(line);
+    if no_color || !is_terminal {
+        return line.to_owned();
     }
     let colour = match tone {
         Tone::Bad => "31",
         Tone::Good => "32",
         Tone::Quiet => "2",
     };
-    say(&format!("\x1b[{colour}m{line}\x1b[0m"));
+    format!("\x1b[{colour}m{line}\x1b[0m")
 }
 
 /// What a peer sent, without what would steer a terminal.

@@ -4,6 +4,7 @@ mod bench;
 mod connect;
 mod demo_agent;
 mod dev;
+mod doctor;
 mod drill;
 mod serve;
 mod sessions;
@@ -22,6 +23,8 @@ pub(crate) enum Verb {
     Dev(dev::Args),
     /// Runs a server
     Serve(serve::Args),
+    /// Says what will not work with this configuration on this machine, and what to do about it
+    Doctor(doctor::Args),
     /// Joins a session: prints what it says, and what becomes of the connection
     Connect(connect::Args),
     /// Makes and revokes tokens
@@ -64,6 +67,7 @@ impl Verb {
         match self {
             Self::Dev(args) => dev::run(args).await,
             Self::Serve(args) => serve::run(args).await,
+            Self::Doctor(args) => doctor::run(args).await,
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,

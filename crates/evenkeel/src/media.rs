@@ -4,6 +4,7 @@
 //! one object whatever becomes of the transports below it: over a restart of ICE, a rejoin and a move to
 //! another server it goes on where it was.
 
+pub mod file;
 mod frames;
 pub mod pattern;
 mod publisher;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use keel_wire::{ParticipantId, TrackName};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 pub use frames::{FRAMES_BYTES_MAX, FRAMES_MAX, Frames, Received};
@@ -33,6 +34,7 @@ pub(crate) use task::{Order, Parts, Task};
 
 use frames::Queue;
 use publisher::Shared;
+use task::Handles;
 
 /// Frames that wait to be sent, of all sources; then the next is dropped.
 const OUTGOING_MAX: usize = 256;
@@ -158,6 +160,7 @@ pub struct Media {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     pub(crate) wake: Arc<Notify>,
+    connected: watch::Receiver<Option<u32>>,
 }
 
 /// What handles ask of the task.
@@ -203,15 +206,23 @@ impl Beginning {
             let (asks, asked) = mpsc::channel(ASKS_MAX);
             let (outgoing, taken) = mpsc::channel(OUTGOING_MAX);
             let wake = Arc::new(Notify::new());
+            let (connected, connected_seen) = watch::channel(None);
             let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(parts) = { parts }.take() {
-                let task = Task::new(parts, asked, taken, Arc::clone(&wake));
+                let handles = Handles {
+                    asks: asked,
+                    outgoing: taken,
+                    wake: Arc::clone(&wake),
+                    connected,
+                };
+                let task = Task::new(parts, handles);
                 tracker.spawn(Box::pin(task.run()));
             }
             Media {
                 asks,
                 outgoing,
                 wake,
+                connected: connected_seen,
             }
         };
         self.begun.get_or_init(begin).clone()
@@ -260,6 +271,13 @@ impl Media {
             queue.end();
         }
         Frames::new(queue, Arc::clone(&self.wake))
+    }
+
+    /// The number of the transport that stands, while one does. That it stands is no proof that anything
+    /// flows: see the session's status, and [`crate::Event::MediaLost`].
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<Option<u32>> {
+        self.connected.clone()
     }
 
     /// How the transports are; `None` when the session is over.

@@ -39,7 +39,7 @@ pub const UNKNOWN_FRAMES_MAX: u32 = 64;
 
 // Liveness.
 
-/// Between beats while something is at stake (a turn runs).
+/// Between beats while something is at stake (a turn runs, or media may flow).
 pub const BEAT_BUSY: Duration = ms(1_000);
 /// Silence that makes the other side suspect while something is at stake.
 pub const SUSPECT_BUSY: Duration = ms(2_500);

@@ -133,6 +133,11 @@ impl Session {
         self.run.is_some()
     }
 
+    /// Whether its connections are watched closely: a turn runs, or media may flow.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_busy() || self.media.is_connected()
+    }
+
     /// Whether another server writes its log: then nothing here is to be trusted.
     pub(crate) const fn is_lost(&self) -> bool {
         self.lost

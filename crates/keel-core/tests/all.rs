@@ -29,5 +29,7 @@ mod resume;
 mod store;
 #[path = "all/turns.rs"]
 mod turns;
+#[path = "all/wishes.rs"]
+mod wishes;
 #[path = "all/world.rs"]
 mod world;

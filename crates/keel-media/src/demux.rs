@@ -107,7 +107,12 @@ impl Demux {
     }
 
     fn owner(&self, message: &StunMessage<'_>, bound: Option<PeerId>) -> Owner {
-        let claimed = message.split_username().map(|(ours, _)| ours);
+        // Some answer with the user name of the request, in which the other side's fragment is first:
+        // an answer claims nothing, it is known by what it answers.
+        let claimed = message
+            .split_username()
+            .filter(|_| message.is_binding_request());
+        let claimed = claimed.map(|(ours, _)| ours);
         match (claimed, bound) {
             (Some(fragment), _) => match self.fragments.get(fragment) {
                 Some(peer) if bound == Some(*peer) => Owner::Bound(*peer),
@@ -145,6 +150,44 @@ mod tests {
                 "{bytes:?}"
             );
         }
+    }
+
+    /// A message of STUN with a user name, a priority, an address and a MAC of nothing (RFC 8489 §5, §14).
+    fn stun(kind: [u8; 2], name: &[u8]) -> Vec<u8> {
+        let padded = name.len().next_multiple_of(4);
+        let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+        let mut bytes = Vec::from(kind);
+        bytes.extend(length(4 + padded + 8 + 12 + 24));
+        bytes.extend([0x21, 0x12, 0xa4, 0x42]);
+        bytes.extend([7; 12]);
+        bytes.extend([0, 6]);
+        bytes.extend(length(name.len()));
+        bytes.extend(name);
+        bytes.resize(24 + padded, 0);
+        bytes.extend([0, 0x24, 0, 4, 0, 0, 0, 1]);
+        bytes.extend([0, 0x20, 0, 8, 0, 1, 1, 2, 3, 4, 5, 6]);
+        bytes.extend([0, 8, 0, 20]);
+        bytes.resize(bytes.len() + 20, 0);
+        bytes
+    }
+
+    /// libnice puts the request's user name into its answer, with its own fragment first.
+    #[test]
+    fn an_answer_is_known_by_what_it_answers_and_not_by_a_name() {
+        let mut demux = Demux::default();
+        demux.name(PeerId(1), vec!["ours".to_owned()]);
+        demux.name(PeerId(2), vec!["ours2".to_owned()]);
+        let request = stun([0, 1], b"ours:them");
+        let owner = |demux: &Demux, bytes: &[u8]| demux.sight(path(9), bytes).owner;
+        assert_eq!(owner(&demux, &request), Owner::Claims(PeerId(1)));
+        assert_eq!(owner(&demux, &stun([0, 1], b"them:ours")), Owner::Nobody);
+        let answer = stun([1, 1], b"them:ours");
+        assert_eq!(owner(&demux, &answer), Owner::Anybody);
+        demux.bind(PeerId(1), path(9));
+        assert_eq!(owner(&demux, &answer), Owner::Bound(PeerId(1)));
+        // A forged one that names another is still the path's, whose keys it has to pass.
+        let forged = stun([1, 1], b"ours2:them");
+        assert_eq!(owner(&demux, &forged), Owner::Bound(PeerId(1)));
     }
 
     #[test]

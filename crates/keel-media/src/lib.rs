@@ -23,6 +23,7 @@ mod packet;
 mod path;
 mod peer;
 mod plane;
+mod speaker;
 
 pub use cadence::Finding;
 pub use config::{Address, Certificate, Config, End};
@@ -30,4 +31,6 @@ pub use layers::Layer;
 pub use packet::{Codec, Kind};
 pub use path::{Path, Protocol};
 pub use peer::Refusal;
-pub use plane::{Deadline, Failure, Input, Line, Output, Outputs, PeerId, Plane, Signal, TrackId};
+pub use plane::{
+    Deadline, Failure, GroupId, Input, Line, Output, Outputs, PeerId, Plane, Signal, TrackId,
+};

@@ -71,6 +71,25 @@ pub const KEYFRAME_AGAIN: Duration = ms(1_000);
 /// See [`KEYFRAME_AGAIN`].
 pub const KEYFRAME_AGAIN_MAX: Duration = ms(8_000);
 
+// Voices.
+
+/// The span over which the loudness of a voice is smoothed.
+pub const VOICE_WINDOW: Duration = ms(200);
+/// The least loudness of a voice: -50 dBov.
+pub const VOICE_MIN: f64 = 77.;
+/// What is taken off where its maker says that it is no voice.
+pub const NOISE_PENALTY_DB: f64 = 10.;
+/// Who takes over is so much louder…
+pub const TAKEOVER_DB: f64 = 6.;
+/// …for so long.
+pub const TAKEOVER_AFTER: Duration = ms(300);
+/// Who speaks has ceased to after so much silence.
+pub const QUIET_AFTER: Duration = ms(1_500);
+/// Between two changes of the speaker.
+pub const SPEAKER_GAP: Duration = ms(500);
+/// How often it is looked at while anybody speaks.
+pub const SPEAKER_LOOK_EVERY: Duration = ms(100);
+
 // Layers.
 
 /// A layer is gone when nothing of it came for so long.
@@ -88,3 +107,8 @@ pub const DESIRED_PERCENT: u64 = 150;
 pub const DESIRED_NEWS_PERCENT: u64 = 10;
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;
+/// A subscriber that was sent something, and with which nothing can be measured within this, is not
+/// held to an estimate.
+pub const MEASURED_WITHIN: Duration = ms(500);
+/// What it is sent with at most, in bits a second: as fast as it comes.
+pub const UNPACED_BPS: u64 = 1_000_000_000;

@@ -66,11 +66,25 @@ pub(crate) struct Peer {
     rids: BTreeMap<Mid, Vec<Rid>>,
     /// Paths that were proven, over its life.
     learned: usize,
+    /// How what is sent to it is held to what its way carries.
+    pace: Pace,
     /// Its end was told.
     is_over: bool,
     /// When it wants to be driven.
     deadline: Instant,
     opened: Instant,
+}
+
+/// Whether the other side says when packets come (transport-wide congestion control). From one that
+/// does not nothing is ever learned: held to the first estimate, it would fall behind for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nothing was sent.
+    Unknown,
+    /// It may still turn out; since then.
+    Waits(Instant),
+    Measured,
+    Free,
 }
 
 /// A track that this peer publishes.
@@ -98,6 +112,7 @@ impl Peer {
             publishes: BTreeMap::new(),
             rids: BTreeMap::new(),
             learned: 0,
+            pace: Pace::Unknown,
             is_over: false,
             deadline: now,
             opened: now,
@@ -223,6 +238,14 @@ impl Peer {
         }
         stream.write_rtp(rtp);
         self.deadline = now;
+        match self.pace {
+            Pace::Unknown => self.pace = Pace::Waits(now),
+            Pace::Waits(since) if now >= since + limits::MEASURED_WITHIN => {
+                self.pace = Pace::Free;
+                self.rtc.bwe().reset(Bitrate::bps(limits::UNPACED_BPS));
+            }
+            Pace::Waits(_) | Pace::Measured | Pace::Free => {}
+        }
         true
     }
 
@@ -320,13 +343,31 @@ impl Peer {
             Event::KeyframeRequest(request) => {
                 happenings.push(Happening::KeyframeAsked { mid: request.mid });
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            Event::EgressBitrateEstimate(BweKind::Twcc {
+                estimate,
+                can_probe,
+            }) => self.measured(estimate.as_u64(), can_probe, happenings),
+            // The other side's own estimate, where ours has nothing to go by.
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })
+                if self.pace != Pace::Measured =>
+            {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
             }
             Event::Closed => self.over(happenings),
             _ => {}
         }
+    }
+
+    fn measured(&mut self, bps: u64, can_probe: bool, happenings: &mut Vec<Happening>) {
+        if !can_probe {
+            return;
+        }
+        if std::mem::replace(&mut self.pace, Pace::Measured) == Pace::Free {
+            let first = Bitrate::bps(limits::FIRST_ESTIMATE_BPS);
+            return self.rtc.bwe().reset(first);
+        }
+        happenings.push(Happening::Estimate { bps });
     }
 
     fn packet(&mut self, rtp: RtpPacket, happenings: &mut Vec<Happening>) {

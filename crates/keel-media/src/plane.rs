@@ -8,13 +8,16 @@
 mod io;
 mod signaling;
 mod track;
+mod voices;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
-pub use io::{Failure, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
+pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
+
+use str0m::media::Mid;
 
 use crate::{
     config::{Config, End},
@@ -27,6 +30,7 @@ use crate::{
 };
 
 use track::Track;
+use voices::Group;
 
 /// When a plane wants to be called again, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +47,15 @@ enum Timer {
     Peer(PeerId),
     /// A track's cadence, its keyframes, the layers of its subscribers.
     Track(TrackId),
+    /// Who speaks.
+    Group(GroupId),
 }
 
 /// A peer, and what the plane knows of it.
 #[derive(Debug)]
 struct Entry {
     peer: Peer,
+    group: GroupId,
     /// Checks succeed: what is sent now arrives.
     reachable: bool,
     /// It was connected once.
@@ -74,6 +81,7 @@ pub struct Plane {
     config: Config,
     peers: BTreeMap<PeerId, Entry>,
     tracks: BTreeMap<TrackId, Track>,
+    groups: BTreeMap<GroupId, Group>,
     demux: Demux,
     timers: BTreeSet<(Instant, Timer)>,
     /// Peers that have something to be taken out.
@@ -91,6 +99,7 @@ impl Plane {
             config,
             peers: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            groups: BTreeMap::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -107,6 +116,7 @@ impl Plane {
             why: match timer {
                 Timer::Peer(_) => "peer",
                 Timer::Track(_) => "track",
+                Timer::Group(_) => "speaker",
             },
         })
     }
@@ -126,7 +136,7 @@ impl Plane {
     /// Takes one input. Total: what makes no sense is refused in an output, or has no effect.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
         match input {
-            Input::Open { peer } => self.open(now, peer, out),
+            Input::Open { peer, group } => self.open(now, peer, group, out),
             Input::Settle { peer } => {
                 if let Some(entry) = self.peers.get_mut(&peer) {
                     entry.settled = true;
@@ -138,6 +148,10 @@ impl Plane {
             Input::Mute { track, muted } => {
                 if let Some(of) = self.tracks.get_mut(&track) {
                     of.set_muted(muted, now);
+                    if muted {
+                        let publisher = of.publisher;
+                        self.silence(now, publisher, track);
+                    }
                 }
                 self.arm_track(track);
             }
@@ -149,6 +163,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
         }
@@ -239,14 +254,16 @@ impl Plane {
         }
     }
 
-    fn open(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+    fn open(&mut self, now: Instant, id: PeerId, group: GroupId, out: &mut Outputs) {
         if self.peers.len() >= limits::PEERS_MAX {
             let failure = Failure::TooManyPeers;
             return out.push(Output::Failed { peer: id, failure });
         }
         let peer = Peer::new(&self.config, now);
+        self.groups.entry(group).or_default().peers += 1;
         let entry = Entry {
             peer,
+            group,
             reachable: false,
             was_connected: false,
             wants: Vec::new(),
@@ -275,11 +292,11 @@ impl Plane {
             entry.peer.close(now);
             self.drain(now, id, out);
         }
-        self.forget(id, out);
+        self.forget(now, id, out);
     }
 
     /// A peer is gone, with everything that it published or was sent.
-    fn forget(&mut self, id: PeerId, out: &mut Outputs) {
+    fn forget(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
         let Some(entry) = self.peers.remove(&id) else {
             return;
         };
@@ -291,7 +308,9 @@ impl Plane {
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
             self.unpublish(track, out);
+            self.silence_in(now, entry.group, track);
         }
+        self.leave(entry.group);
         for track in self.tracks.values_mut() {
             track.leave(id);
         }
@@ -340,7 +359,11 @@ impl Plane {
             Happening::Packet { mid, packet } => {
                 let entry = self.peers.get(&id);
                 let published = entry.and_then(|entry| entry.peer.publishes().get(&mid));
+                let group = entry.map(|entry| entry.group);
                 if let Some(track) = published.map(|published| published.track) {
+                    if let (Some(level), Some(group)) = (packet.extensions.level(), group) {
+                        self.hear(now, group, track, level);
+                    }
                     self.forward(now, track, &packet, out);
                 }
             }
@@ -360,7 +383,7 @@ impl Plane {
             Happening::Closed => {
                 let failure = Failure::Closed;
                 out.push(Output::Failed { peer: id, failure });
-                self.forget(id, out);
+                self.forget(now, id, out);
             }
         }
     }
@@ -403,6 +426,24 @@ impl Plane {
             .collect();
         for track in concerned {
             self.want_keyframe(now, track, None);
+        }
+    }
+
+    /// A peer has no use of what it is sent on some lines.
+    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
+        for mid in mids.iter().take(limits::LINES_MAX) {
+            let mid = Mid::from(mid.as_str());
+            let Some(entry) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(track) = entry.peer.lines().track(mid) else {
+                continue;
+            };
+            if anew && let Some(of) = self.tracks.get_mut(&track) {
+                entry.peer.lines_mut().forget_payload_type(mid);
+                of.begin_anew(id, now);
+            }
+            self.want_keyframe(now, track, Some(id));
         }
     }
 
@@ -481,6 +522,7 @@ impl Plane {
             match timer {
                 Timer::Peer(id) => self.peer_due(now, id, out),
                 Timer::Track(id) => self.track_due(now, id, out),
+                Timer::Group(id) => self.group_due(now, id, out),
             }
         }
         while let Some(id) = self.dirty.pop_first() {
@@ -497,12 +539,12 @@ impl Plane {
         if !entry.was_connected && late && entry.peer.is_described() {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id, out);
+            return self.forget(now, id, out);
         }
         if !entry.peer.is_alive() {
             let failure = Failure::Closed;
             out.push(Output::Failed { peer: id, failure });
-            return self.forget(id, out);
+            return self.forget(now, id, out);
         }
         if entry.peer.offer_expires().is_some_and(|at| at <= now) {
             self.repeat_offer(now, id, out);

@@ -6,7 +6,7 @@ import { media } from '/sdk/media.js';
 import { drawChaos, setUpChaos } from './chaos.js';
 import { drawChat } from './chat.js';
 import { $, keyed, make, put } from './dom.js';
-import { drawCountdown, drawHealth } from './health.js';
+import { drawCountdown, drawHealth, drawOutage } from './health.js';
 import { arrive, ask, claims, keep, viewerLink } from './link.js';
 import { drawLog } from './log.js';
 import { Model } from './model.js';
@@ -60,7 +60,8 @@ async function open(wish, began = performance.now(), looked = undefined) {
   page.model.addEventListener('change', changed);
   page.model.picture = () => {
     const seen = page.stage?.returned?.returned;
-    return seen && { at: seen.at, lost: seen.lost };
+    // A number that cannot be read says nothing of what was lost.
+    return seen && { at: seen.number === undefined ? seen.at : seen.readAt, lost: seen.lost };
   };
   page.model.status = { state: 'connecting', phase: 'dial', legs: [] };
   page.model.note('opening', wish.session ? `session ${wish.session}` : wish.backend ?? 'the default backend');
@@ -81,19 +82,20 @@ async function open(wish, began = performance.now(), looked = undefined) {
     page.model.follow(session);
     if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
     read(session);
-    await Promise.all([whenIn(session), looked]);
+    await Promise.all([whenIn(session, wish), looked]);
     await begin(session, wish, began);
   } catch (error) {
     failed(error);
   }
 }
 
-/** A place in line is no session yet. */
-function whenIn(session) {
-  if (session.status.state !== 'queued') return undefined;
+/** A place in line is no session yet; and what serves one that is joined is known once it has been caught up on. */
+function whenIn(session, wish) {
+  const isIn = ({ state }) => state !== 'queued' && (state !== 'connecting' || Boolean(wish.backend && !wish.session));
+  if (isIn(session.status)) return undefined;
   return new Promise((done) => {
-    const off = session.on('status', ({ state }) => {
-      if (state === 'queued') return;
+    const off = session.on('status', (status) => {
+      if (!isIn(status)) return;
       off();
       done();
     });
@@ -341,6 +343,11 @@ function setUpButtons() {
   $('use-camera').addEventListener('click', () => source('camera'));
   $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.publication.muted).then(changed, (error) => put($('source-note'), error.message)));
   $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
+  $('speak').addEventListener('click', () => page.stage?.speak().then(changed, (error) => put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message)));
+  $('hear').addEventListener('click', () => {
+    page.stage?.hear(!page.stage.isHeard);
+    changed();
+  });
   $('say').addEventListener('submit', (event) => {
     event.preventDefault();
     const text = $('text').value;
@@ -411,6 +418,7 @@ async function boot() {
   fill(wish);
   setInterval(() => {
     drawCountdown(page.model);
+    drawOutage(page.model);
     drawStage();
   }, 100);
   setInterval(() => timeline.sample(page.model, page.stage?.returned?.returned.frames ?? 0), timeline.EVERY_MS);

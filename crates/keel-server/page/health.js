@@ -85,7 +85,8 @@ function drawLegs({ status }) {
   });
 }
 
-function drawOutage(model) {
+/** The last outage: what a picture tells of it comes a moment later. @param {import('./model.js').Model} model */
+export function drawOutage(model) {
   const last = model.outages.at(-1);
   $('outage-figures').hidden = !last;
   if (!last) return;

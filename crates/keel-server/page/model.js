@@ -7,6 +7,14 @@ const TURNS_MAX = 200;
 /** How long after a button a loss still counts as its doing. */
 const BLAME_MS = 20_000;
 
+/** A picture that does not come for so long after an outage is another matter. */
+const PICTURE_MS = 5_000;
+/** How old the last picture may be where one flows. */
+const FLOWS_MS = 300;
+
+/** How long after an outage lost frames are still its own. */
+const SETTLES_MS = 1_000;
+
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 const bytesOf = (text) => encoder.encode(text).length;
 const fromByte = (text, byte) => decoder.decode(encoder.encode(text).subarray(byte));
@@ -90,7 +98,7 @@ export class Model extends EventTarget {
 
   /** From the first word about a loss to the first of its being over. */
   #outage(status) {
-    const now = performance.now(), last = this.outages.at(-1), isOpen = last && last.backMs === undefined && !last.failed;
+    const now = performance.now(), last = this.outages.at(-1), isOpen = last && last.wellAt === undefined && !last.failed;
     const isWell = status.state === 'live', isOff = status.legs.some(({ health }) => health !== 'up') || status.state === 'failed';
     if (!isOpen && isOff && status.state !== 'connecting' && status.state !== 'ended') {
       const leg = status.legs.find(({ health }) => health !== 'up')?.leg ?? 'signaling';
@@ -98,23 +106,28 @@ export class Model extends EventTarget {
       const isOurs = this.broke && now - this.broke.at < BLAME_MS;
       // What it began with: the button, or the last picture that came.
       const began = isOurs ? this.broke.at : leg === 'media' && picture?.at ? picture.at : undefined;
-      this.outages.push({ leg, code: status.fault?.code, began: began ?? now, toldAt: now, toldMs: began === undefined ? undefined : now - began, by: isOurs ? this.broke.what : undefined, lostBefore: picture?.lost ?? 0, lost: undefined, backMs: undefined, failed: false });
+      this.outages.push({ leg, code: status.fault?.code, began: began ?? now, toldAt: now, toldMs: began === undefined ? undefined : now - began, by: isOurs ? this.broke.what : undefined, lostBefore: picture?.lost ?? 0, lost: undefined, wellAt: undefined, backMs: undefined, failed: false });
       if (isOurs) this.broke = undefined;
       if (this.outages.length > 50) this.outages.shift();
     } else if (isOpen && isWell) {
-      last.backMs = now - last.began;
-      // Lost frames are counted by the first that comes after them.
-      last.settleAt = now + 1_000;
+      last.wellAt = now;
+      this.settle();
     } else if (isOpen && (status.legs.some(({ health }) => health === 'down') || status.state === 'failed' || status.state === 'ended')) {
       last.failed = true;
     }
   }
 
-  /** Looks again at what takes a moment to be known. */
+  /** An outage is over with the first picture after it, where there was one: only that knows what was lost. */
   settle() {
     const last = this.outages.at(-1), picture = this.picture();
-    if (!last || !picture || (last.settleAt && performance.now() > last.settleAt)) return;
-    last.lost = picture.lost - last.lostBefore;
+    if (!last || last.failed) return;
+    const isOver = last.backMs !== undefined;
+    // The first that comes may be an old one, sent again: what it says of the lost is not the last word.
+    if (picture && !(isOver && performance.now() > last.began + last.backMs + SETTLES_MS)) last.lost = picture.lost - last.lostBefore;
+    if (isOver || last.wellAt === undefined) return;
+    const isLate = performance.now() - last.wellAt > PICTURE_MS;
+    if (!picture || isLate) last.backMs = last.wellAt - last.began;
+    else if (picture.at > last.toldAt && performance.now() - picture.at < FLOWS_MS) last.backMs = Math.max(picture.at, last.wellAt) - last.began;
   }
 
   #receipt(name, outcome) {
@@ -226,6 +239,7 @@ function ofSnapshot(views, old) {
  * @property {number | undefined} toldMs from when it began, where that is known
  * @property {string} [by] the button that did it
  * @property {number | undefined} lost frames
- * @property {number | undefined} backMs from when it began
+ * @property {number | undefined} wellAt when every leg was up again
+ * @property {number | undefined} backMs from when it began until all of it flowed
  * @property {boolean} failed
  */

@@ -160,9 +160,11 @@ export class Returned {
   frames = 0;
   lost = 0;
   unread = 0;
-  /** The last number, and when it came. @type {number | undefined} */
-  number = undefined;
+  /** When the last came, and the last whose number could be read. */
   at = 0;
+  readAt = 0;
+  /** The last number. @type {number | undefined} */
+  number = undefined;
   /** The longest wait between two frames. */
   gapMs = 0;
   /** @type {number | undefined} */
@@ -190,7 +192,7 @@ export class Returned {
       const ahead = (number - this.number + NUMBERS) % NUMBERS;
       if (ahead > 1 && ahead < NUMBERS / 2) this.lost += ahead - 1;
     }
-    Object.assign(this, { number, source });
+    Object.assign(this, { number, source, readAt: now });
     const sent = pattern?.source === source ? pattern.sentAt(number) : undefined;
     this.delayMs = sent === undefined ? undefined : now - sent;
   }

@@ -7,6 +7,11 @@ import { Pattern, Returned, watch } from './picture.js';
 const STILL_MS = 700;
 const NAME = 'camera';
 
+function devices() {
+  if (navigator.mediaDevices) return navigator.mediaDevices;
+  throw new Error('There are no devices here: the page must come from https or from this machine.');
+}
+
 export class Stage {
   /** @type {Pattern | undefined} */
   pattern = undefined;
@@ -20,6 +25,11 @@ export class Stage {
   tiles = new Map();
   /** From the opening of the page, or of the session, to its first picture. */
   firstMs = undefined;
+  /** What is published of the microphone. */
+  voice = undefined;
+  isHeard = false;
+  /** What plays the sound of others. @type {Map<string, HTMLAudioElement>} */
+  #voices = new Map();
   #session;
   #note;
   #began;
@@ -94,13 +104,14 @@ export class Stage {
     this.#show(undefined);
     this.source = 'none';
     this.publication = undefined;
-    for (const key of this.tiles.keys()) this.#drop(key);
+    this.voice?.track.stop();
+    this.voice = undefined;
+    for (const key of [...this.tiles.keys(), ...this.#voices.keys()]) this.#drop(key);
   }
 
   async #openCamera() {
     if (this.camera?.readyState === 'live') return this.camera;
-    if (!navigator.mediaDevices) throw new Error('There is no camera here: the page must come from https or from this machine.');
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360, frameRate: 30 } });
+    const stream = await devices().getUserMedia({ video: { width: 640, height: 360, frameRate: 30 } });
     [this.camera] = stream.getVideoTracks();
     return this.camera;
   }
@@ -120,15 +131,44 @@ export class Stage {
     $('local').dataset.flows = track ? 'yes' : 'no';
   }
 
+  /** Sends the microphone as well, or no longer. @returns {Promise<boolean>} whether it is sent */
+  async speak() {
+    const { voice } = this;
+    if (voice) {
+      this.voice = undefined;
+      voice.track.stop();
+      await voice.unpublish();
+      return false;
+    }
+    const [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
+    this.voice = await this.#session.media.publish(track, { name: 'microphone' });
+    return true;
+  }
+
+  /** Whether the others are heard. @param {boolean} isOn */
+  hear(isOn) {
+    this.isHeard = isOn;
+    for (const audio of this.#voices.values()) audio.muted = !isOn;
+  }
+
+  /** Sound has no pane; one's own is not played back. */
+  #listen(key, participant, stream) {
+    if (participant === this.#session.participant || this.#voices.has(key)) return;
+    const audio = make('audio', { autoplay: true, muted: !this.isHeard, srcObject: stream });
+    audio.play().catch(() => {}); // Allowed once somebody has asked for sound.
+    this.#voices.set(key, audio);
+  }
+
   #place({ participant, track, kind, stream, mediaTrack }) {
     const key = `${participant}/${track}`;
-    const tile = this.tiles.get(key) ?? this.#create(key, participant, track, kind);
+    if (kind === 'audio') return this.#listen(key, participant, stream);
+    const tile = this.tiles.get(key) ?? this.#create(key, participant, track);
     tile.take(stream, mediaTrack);
   }
 
-  #create(key, participant, track, kind) {
+  #create(key, participant, track) {
     const isOwn = participant === this.#session.participant;
-    const tile = new Tile(participant, track, kind, isOwn, () => this.pattern, () => {
+    const tile = new Tile(participant, track, isOwn, () => this.pattern, () => {
       if (this.firstMs !== undefined) return;
       this.firstMs = performance.now() - this.#began;
       this.#note('first picture', `after ${span(this.firstMs)}`, 'good');
@@ -143,6 +183,9 @@ export class Stage {
   }
 
   #drop(key) {
+    const audio = this.#voices.get(key);
+    if (audio) audio.srcObject = null;
+    this.#voices.delete(key);
     this.tiles.get(key)?.close();
     this.tiles.delete(key);
   }
@@ -161,6 +204,9 @@ export class Stage {
     $('mute').setAttribute('aria-pressed', String(isMuted));
     put($('mute'), isMuted ? 'Unmute' : 'Mute');
     $('mute').disabled = $('stop').disabled = !publication;
+    $('speak').setAttribute('aria-pressed', String(Boolean(this.voice)));
+    $('speak').disabled = !mayPublish || !stands;
+    $('hear').setAttribute('aria-pressed', String(this.isHeard));
     $('local').hidden = !mayPublish;
     $('local').dataset.flows = source !== 'none' && !isMuted ? 'yes' : 'no';
     put($('local-veil'), isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
@@ -181,8 +227,8 @@ export class Tile {
   #pattern;
   #first;
 
-  constructor(participant, track, kind, isOwn, pattern, first) {
-    Object.assign(this, { participant, track, kind, isOwn });
+  constructor(participant, track, isOwn, pattern, first) {
+    Object.assign(this, { participant, track, isOwn });
     this.#pattern = pattern;
     this.#first = first;
     this.video = make('video', { autoplay: true, muted: true, playsInline: true, ariaLabel: isOwn ? 'The picture that returns' : 'A picture that is received' });
@@ -199,7 +245,6 @@ export class Tile {
   take(stream, mediaTrack) {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
     this.video.play().catch(() => {}); // A browser that does not let it play shows it stopped.
-    if (this.kind !== 'video') return;
     this.#stop();
     this.#stop = watch(mediaTrack, this.video, (image, width, height) => {
       this.returned.take(image, width, height, this.#pattern());
@@ -209,7 +254,7 @@ export class Tile {
 
   draw({ name, isMuted, speaks, status }) {
     const { returned, isOwn } = this;
-    const flows = this.kind === 'audio' || (returned.at > 0 && performance.now() - returned.at < STILL_MS);
+    const flows = returned.at > 0 && performance.now() - returned.at < STILL_MS;
     this.node.dataset.flows = flows && !isMuted ? 'yes' : 'no';
     this.node.classList.toggle('speaks', speaks);
     put(this.title, isOwn ? 'Returned' : name ?? this.participant);

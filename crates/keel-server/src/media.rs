@@ -74,12 +74,13 @@ impl Orders {
             MediaOrder::Close { .. } | MediaOrder::Mute { .. } => {
                 return self.owed.push_back(order);
             }
-            MediaOrder::Open { peer }
+            MediaOrder::Open { peer, .. }
             | MediaOrder::Signal { peer, .. }
             | MediaOrder::Subscribe { peer, .. }
             | MediaOrder::Unsubscribe { peer, .. }
             | MediaOrder::Restart { peer }
             | MediaOrder::Resume { peer }
+            | MediaOrder::Refresh { peer, .. }
             | MediaOrder::Settle { peer } => peer,
         };
         tracing::warn!("the media plane is behind: a transport is given up");
@@ -197,7 +198,7 @@ impl Task {
 
     fn order(&mut self, order: MediaOrder) {
         match &order {
-            MediaOrder::Open { peer } => _ = self.open.insert(*peer),
+            MediaOrder::Open { peer, .. } => _ = self.open.insert(*peer),
             MediaOrder::Close { peer } => _ = self.open.remove(peer),
             MediaOrder::Signal { .. }
             | MediaOrder::Settle { .. }
@@ -205,6 +206,7 @@ impl Task {
             | MediaOrder::Unsubscribe { .. }
             | MediaOrder::Mute { .. }
             | MediaOrder::Restart { .. }
+            | MediaOrder::Refresh { .. }
             | MediaOrder::Resume { .. } => {}
         }
         let input = translate::input(order);
@@ -315,6 +317,8 @@ async fn until(at: Option<std::time::Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use keel_core::node::media::GroupId;
+
     use super::*;
 
     #[tokio::test]
@@ -324,7 +328,8 @@ mod tests {
         let media = Media::bind(&config::Media::default(), listen, certificate).await;
         let (mut task, mut facts) = media.expect("an address").task(Meter::new());
         for peer in [PeerId(1), PeerId(2), PeerId(3)] {
-            task.order(MediaOrder::Open { peer });
+            let group = GroupId(1);
+            task.order(MediaOrder::Open { peer, group });
         }
         task.order(MediaOrder::Close { peer: PeerId(2) });
         task.step(|_, _, _| panic!("on purpose"));
@@ -335,7 +340,8 @@ mod tests {
                 "{told:?}"
             );
         }
-        task.order(MediaOrder::Open { peer: PeerId(4) });
+        let (peer, group) = (PeerId(4), GroupId(1));
+        task.order(MediaOrder::Open { peer, group });
         assert!(facts.try_recv().is_err(), "and it takes others");
     }
 

@@ -31,5 +31,7 @@ mod secrets;
 mod sessions;
 #[path = "all/tls.rs"]
 mod tls;
+#[path = "all/turn.rs"]
+mod turn;
 #[path = "all/whip.rs"]
 mod whip;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ActionId, CloseCode, Code, FaultId, MuteTrack, PublishTrack, TurnId, UnixMillis,
-    UnpublishTrack, codec::DecodeError, tagged::tagged,
+    ActionId, CloseCode, Code, FaultId, MuteTrack, PublishTrack, SubscribeTrack, TurnId,
+    UnixMillis, UnpublishTrack, codec::DecodeError, tagged::tagged,
 };
 
 tagged! {
@@ -28,6 +28,8 @@ tagged! {
         "track.unpublish" => UnpublishTrack(UnpublishTrack),
         /// Says that a track's silence is meant, or no longer.
         "track.mute" => MuteTrack(MuteTrack),
+        /// Says whether somebody else's track is wanted.
+        "track.subscribe" => SubscribeTrack(SubscribeTrack),
         /// Ends the session for everybody.
         "session.end" => EndSession(EndSession),
         /// Breaks something on purpose, where that is switched on.

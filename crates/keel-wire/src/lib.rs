@@ -52,9 +52,9 @@ pub use ids::{
     ActionId, CommandId, FaultId, InstanceId, InvalidId, ParticipantId, SessionId, StreamId, TurnId,
 };
 pub use media::{
-    AnswerFrame, CandidateFrame, IceServer, IceServersFrame, LinesFrame, MediaLine, MediaSignal,
-    MuteTrack, OfferFrame, PublishTrack, RefreshFrame, TrackKind, TrackMuted, TrackName,
-    TrackPublished, TrackUnpublished, TrackView, UnpublishTrack,
+    AnswerFrame, CandidateFrame, IceServer, IceServersFrame, LayerSize, LinesFrame, MediaLine,
+    MediaSignal, MuteTrack, OfferFrame, PublishTrack, RefreshFrame, SubscribeTrack, TrackKind,
+    TrackMuted, TrackName, TrackPublished, TrackUnpublished, TrackView, UnpublishTrack,
 };
 pub use merge::merge_patch;
 pub use seq::{Cursor, Epoch, Range, Seq};

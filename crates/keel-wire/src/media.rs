@@ -189,6 +189,36 @@ pub struct MuteTrack {
     pub muted: bool,
 }
 
+/// `track.subscribe`: whether a track of another's is wanted, and how large. What was not said is wanted as
+/// large as the way allows. Kept as long as the track and the participant are there, whatever becomes of
+/// connections and transports; after a welcome that resumes, what is kept is told as `subscriptions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubscribeTrack {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// Which.
+    pub track: TrackName,
+    /// Whether it is wanted at all.
+    pub wanted: bool,
+    /// The largest layer that is wanted of a track with several; absent means the best that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<LayerSize>,
+}
+
+/// A simulcast layer, by how large its picture is. Of a track with fewer, the next smaller one is meant.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerSize {
+    /// The smallest.
+    Low,
+    /// The second.
+    Medium,
+    /// The third.
+    High,
+}
+
 /// `track.published`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrackPublished {

@@ -1,10 +1,16 @@
-// Writes `src/codes.js` from `spec/vectors/codes.json`; with `--check`, fails when it is stale.
+// Writes `src/codes*.js` from `spec/vectors/codes.json`; with `--check`, fails when one is stale. The first
+// has the codes that a client makes faults of, and so is in every bundle; the second those of media; the
+// third adds those that only a server tells, for whoever wants the whole list.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const rows = JSON.parse(readFileSync(new URL('../../../spec/vectors/codes.json', import.meta.url), 'utf8'));
-const target = new URL('../src/codes.js', import.meta.url);
 const quoted = (text) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+
+/** Codes without a close code that a client has a use for all the same. */
+const OWN = ['origin_not_allowed', 'expired', 'outbox_full', 'connection_closed', 'transport_error', 'log_rewound', 'recovery_deadline', 'rejoin_limit'];
+const isMedia = ({ code }) => code.startsWith('media_');
+const isOwn = ({ code, close }) => close !== null || OWN.includes(code);
 
 /** Which of the retries named in the file a row has. */
 function retry({ when, what, ms }) {
@@ -12,22 +18,23 @@ function retry({ when, what, ms }) {
   return { now: 'NOW', never: 'NEVER' }[when] ?? what.toUpperCase();
 }
 
-const lines = rows.map(({ code, scope, close, retry: when, says }) => `  ${code}: row('${scope}', ${close}, ${retry(when)}, ${quoted(says)}),`);
-export const source = `// The closed list of fault codes. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
+const lines = (rows) => rows.map(({ code, scope, close, retry: when, says }) => `  ${code}: row('${scope}', ${close}, ${retry(when)}, ${quoted(says)}),`).join('\n');
+
+const own = `// The fault codes that a client makes faults of. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
 /** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says: string }} Row */
 
 /** @type {Retry} */
-const NOW = { when: 'now' };
+export const NOW = { when: 'now' };
 /** @type {Retry} */
-const NEVER = { when: 'never' };
+export const NEVER = { when: 'never' };
 /** @type {Retry} */
 const REFRESH_TOKEN = { when: 'after_action', what: 'refresh_token' };
 /** @type {Retry} */
 const REJOIN = { when: 'after_action', what: 'rejoin' };
 /** @type {Retry} */
-const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
+export const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
 /** @param {number} ms @returns {Retry} */
 const after = (ms) => ({ when: 'after', ms });
 
@@ -38,17 +45,43 @@ const after = (ms) => ({ when: 'after', ms });
  * @param {string} says a sentence for a person
  * @returns {Row}
  */
-const row = (scope, close, retry, says) => ({ scope, close, retry, says });
+export const row = (scope, close, retry, says) => ({ scope, close, retry, says });
 
-export const CODES = {
-${lines.join('\n')}
+export const OWN_CODES = {
+${lines(rows.filter(isOwn))}
 };
 `;
 
+const media = `// The fault codes of media. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
+
+import { NEVER, NOW, row } from './codes.js';
+
+export const MEDIA_CODES = {
+${lines(rows.filter(isMedia))}
+};
+`;
+
+const told = `// The closed list of fault codes. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
+
+import { NEVER, NOW, OWN_CODES, TRY_AGAIN, row } from './codes.js';
+import { MEDIA_CODES } from './codes-media.js';
+
+export const CODES = {
+  ...OWN_CODES,
+  ...MEDIA_CODES,
+${lines(rows.filter((row) => !isOwn(row) && !isMedia(row)))}
+};
+`;
+
+export const sources = { 'codes.js': own, 'codes-media.js': media, 'codes-told.js': told };
+
 if (process.argv[1] === new URL(import.meta.url).pathname) {
-  if (!process.argv.includes('--check')) writeFileSync(target, source);
-  else if (readFileSync(target, 'utf8') !== source) {
-    console.error('src/codes.js is stale: npm run codes');
-    process.exitCode = 1;
+  for (const [name, source] of Object.entries(sources)) {
+    const target = new URL(`../src/${name}`, import.meta.url);
+    if (!process.argv.includes('--check')) writeFileSync(target, source);
+    else if (readFileSync(target, 'utf8') !== source) {
+      console.error(`src/${name} is stale: npm run codes`);
+      process.exitCode = 1;
+    }
   }
 }

@@ -1,18 +1,18 @@
-// The closed list of fault codes. Generated from `spec/vectors/codes.json` by `npm run codes`.
+// The fault codes that a client makes faults of. Generated from `spec/vectors/codes.json` by `npm run codes`.
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
 /** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says: string }} Row */
 
 /** @type {Retry} */
-const NOW = { when: 'now' };
+export const NOW = { when: 'now' };
 /** @type {Retry} */
-const NEVER = { when: 'never' };
+export const NEVER = { when: 'never' };
 /** @type {Retry} */
 const REFRESH_TOKEN = { when: 'after_action', what: 'refresh_token' };
 /** @type {Retry} */
 const REJOIN = { when: 'after_action', what: 'rejoin' };
 /** @type {Retry} */
-const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
+export const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
 /** @param {number} ms @returns {Retry} */
 const after = (ms) => ({ when: 'after', ms });
 
@@ -23,9 +23,9 @@ const after = (ms) => ({ when: 'after', ms });
  * @param {string} says a sentence for a person
  * @returns {Row}
  */
-const row = (scope, close, retry, says) => ({ scope, close, retry, says });
+export const row = (scope, close, retry, says) => ({ scope, close, retry, says });
 
-export const CODES = {
+export const OWN_CODES = {
   unauthenticated: row('connection', 4401, NEVER, 'The token is missing, malformed or not ours.'),
   token_expired: row('connection', 4402, REFRESH_TOKEN, 'The token has expired; the session\'s place is kept until you come back with a fresh one.'),
   permission_denied: row('connection', 4403, NEVER, 'The token does not allow that.'),
@@ -38,20 +38,10 @@ export const CODES = {
   session_limit: row('session', 4502, after(1000), 'The most that this session or this caller may have at once is reached.'),
   queue_expired: row('session', 4410, TRY_AGAIN, 'The place in the queue was given up: waited too long, or its turn came and nobody took it.'),
   rate_limited: row('connection', 4529, after(1000), 'Too much was sent in too short a time.'),
-  session_busy: row('turn', null, TRY_AGAIN, 'A turn is running and the session does not queue another.'),
   superseded: row('attachment', 4409, NEVER, 'Another connection has taken this participant\'s place.'),
   session_duration_limit: row('session', 4408, NEVER, 'The session has lasted as long as it may.'),
   expired: row('command', null, TRY_AGAIN, 'The command was not run: its time to live had passed.'),
-  duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),
-  outcome_unknown: row('command', null, TRY_AGAIN, 'The server no longer knows what became of the command: it may have run, or not.'),
-  prompt_quarantined: row('command', null, TRY_AGAIN, 'The prompt has crashed the program twice, and is not run again for a while.'),
   outbox_full: row('command', null, TRY_AGAIN, 'The command was not taken: as many wait to be sent as may.'),
-  provider_crashed: row('turn', null, TRY_AGAIN, 'The program behind the session ended without finishing its answer.'),
-  provider_timeout: row('turn', null, TRY_AGAIN, 'The program behind the session fell silent for longer than it may.'),
-  provider_protocol: row('turn', null, TRY_AGAIN, 'The program behind the session said something that breaks its own protocol.'),
-  provider_budget: row('turn', null, NEVER, 'The turn used up its budget of lines, bytes, calls or time.'),
-  provider_spawn: row('turn', null, TRY_AGAIN, 'The program behind the session could not be started.'),
-  turn_interrupted: row('turn', null, TRY_AGAIN, 'The turn was cut off with the server; what had been told of it stays.'),
   handshake_timeout: row('connection', 4001, NOW, 'The handshake was not finished in time.'),
   heartbeat_timeout: row('connection', 4002, NOW, 'Nothing was heard from the other side for too long.'),
   connection_closed: row('connection', null, NOW, 'The connection was closed without a word about why.'),
@@ -59,14 +49,10 @@ export const CODES = {
   protocol_error: row('connection', 4003, NOW, 'A frame could not be understood.'),
   slow_consumer: row('attachment', 4004, NOW, 'Events were not taken as fast as they came; some were passed over, and a gap says which.'),
   server_shutdown: row('connection', 4010, NOW, 'The server is stopping; the session goes on when it is back.'),
-  resume_gap: row('attachment', null, NOW, 'What was missed is no longer kept; a gap says which, and a snapshot stands in for it.'),
   resume_refused: row('attachment', 4101, REJOIN, 'The attachment cannot be resumed; join the session anew.'),
   log_rewound: row('session', null, NOW, 'The server\'s log is older than what you have seen; a new epoch begins.'),
   recovery_deadline: row('session', null, TRY_AGAIN, 'Recovery did not succeed within its time.'),
   rejoin_limit: row('session', null, TRY_AGAIN, 'The session had to be rejoined too often in too short a time.'),
-  media_refused: row('attachment', null, NEVER, 'What was said of a transport for media cannot be accepted; nothing has changed.'),
-  media_failed: row('attachment', null, NOW, 'The transport for media is gone; a new one is needed.'),
-  media_stalled: row('attachment', null, NOW, 'A track that should flow does not.'),
   store_failed: row('session', 4507, after(1000), 'The store refuses to write; nothing is told that is not kept.'),
   internal: row('session', 4500, after(1000), 'Something is wrong inside the server; the id finds it in the log.'),
 };

@@ -1,6 +1,5 @@
 // How a session is opened, joined or resumed.
 
-import { CODES } from './codes.js';
 import { endpoint } from './connection.js';
 import { Driver } from './driver.js';
 import { FaultError, ownFault } from './error.js';
@@ -87,7 +86,7 @@ export async function connect(options) {
 
 /** @param {ConnectOptions} options @returns {import('./client/config.js').Config} */
 function configOf(options) {
-  /** @param {keyof typeof CODES} code @param {string} message @returns {never} */
+  /** @param {'invalid_request' | 'unauthenticated'} code @param {string} message @returns {never} */
   const refuse = (code, message) => {
     throw new FaultError(ownFault(code, { message }), 'refused');
   };

@@ -4,7 +4,7 @@ export { connect, SDK } from './connect.js';
 export { Session } from './session.js';
 export { FaultError } from './error.js';
 export { SEED_C, SEED_D } from './client/backoff.js';
-export { CODES } from './codes.js';
+export { CODES } from './codes-told.js';
 export { mergePatch } from './wire/merge.js';
 
 /**

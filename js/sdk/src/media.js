@@ -7,8 +7,9 @@
 //   await session.media.publish(track);
 
 import { Leg } from './client/media.js';
-import { FaultError, over, ownFault } from './error.js';
+import { FaultError, over } from './error.js';
 import { Listeners } from './listeners.js';
+import { mediaFailed } from './media/faults.js';
 import { Publication, nameOf, refuse } from './media/publication.js';
 import { Meter, samples } from './media/stats.js';
 import { Streams } from './media/streams.js';
@@ -266,7 +267,7 @@ export class Media {
         timers: this.#driver.timers,
       }, peer, iceServers, this.#PeerConnection));
     } catch (error) {
-      this.#tell('fault', { fault: ownFault('media_failed', { message: String(error) }) });
+      this.#tell('fault', { fault: mediaFailed(String(error), { peer }) });
       this.#input({ type: 'transport', peer, state: 'failed' });
     }
   }
@@ -366,7 +367,7 @@ export class Media {
     try {
       await Promise.all([...this.#transports.values()].map((transport) => transport.send(publication)));
     } catch (error) {
-      throw new FaultError(ownFault('media_failed', { message: `${publication.name}: ${error}` }));
+      throw new FaultError(mediaFailed(`${publication.name}: ${error}`));
     }
   }
 

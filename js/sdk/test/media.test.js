@@ -9,7 +9,7 @@ import { fault, welcome } from './rig.js';
 
 const own = (mid, track = 'camera') => ({ mid, participant: 'p-1', track });
 
-test('a_track_is_announced_offered_and_named_on_its_line_m34', async () => {
+test('a_track_is_announced_offered_and_named_on_its_line', async () => {
   const parts = await withMedia();
   const { media, socket, made } = parts;
   const publishing = media.publish(new ModelTrack('video'));
@@ -87,7 +87,7 @@ test('publishing_is_given_up_by_its_signal_and_taken_back', async () => {
   await parts.session.close();
 });
 
-test('of_two_offers_that_meet_the_servers_stands_and_ours_is_made_again', async () => {
+test('of_two_offers_that_meet_the_servers_stands_and_ours_is_made_again_v13', async () => {
   const parts = await withMedia({ receive: true });
   const { socket, made } = parts;
   await published(parts);
@@ -177,7 +177,7 @@ test('a_refused_offer_is_made_again_with_what_is_certain_and_not_for_ever', asyn
   await parts.session.close();
 });
 
-test('candidates_wait_for_the_description_and_are_bounded_both_ways', async () => {
+test('candidates_wait_for_the_description_and_are_bounded_both_ways_v14', async () => {
   const parts = await withMedia();
   const { socket, made } = parts;
   parts.media.publish(new ModelTrack()).catch(() => {});
@@ -224,7 +224,7 @@ test('a_transport_that_cannot_be_made_is_a_fault_and_no_exception', async () => 
   await parts.session.close();
 });
 
-test('the_stream_of_a_participant_stays_the_same_object_and_never_goes_dark_m34', async () => {
+test('the_stream_of_a_participant_stays_the_same_object_and_never_goes_dark_m36', async () => {
   const parts = await withMedia({ receive: true });
   const { media, server, made, told, log } = parts;
   const { track: camera, publication } = await published(parts, { lines: [own('1')] });

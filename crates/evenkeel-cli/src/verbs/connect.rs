@@ -5,9 +5,10 @@
 
 mod event_json;
 mod lines;
+mod media;
 mod show;
 
-use std::{collections::VecDeque, process::ExitCode};
+use std::{collections::VecDeque, process::ExitCode, time::Instant};
 
 use evenkeel::{
     Builder, Client, Event, Events, LogEvent, Receipt, Session, Simulate,
@@ -15,7 +16,11 @@ use evenkeel::{
 };
 use serde_json::{Value, json};
 
-use self::{lines::Line, show::Show};
+use self::{
+    lines::Line,
+    media::{Happened, Media},
+    show::Show,
+};
 use super::token::role;
 use crate::{
     exit::{FAILED, Failure},
@@ -52,6 +57,8 @@ pub(crate) struct Args {
     /// Says this and leaves when it is answered; may be given several times, one after the other
     #[arg(long, value_name = "TEXT")]
     say: Vec<String>,
+    #[command(flatten)]
+    media: media::Options,
     /// Leaves as soon as no turn runs, without reading the terminal
     #[arg(long)]
     until_idle: bool,
@@ -78,10 +85,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if let Some(ca) = target.ca {
         builder = trusting(builder, &ca)?;
     }
-    if let Some(session) = args.session.or(id) {
+    let joins = args.session.or(id);
+    let by_default = args.media.backend().filter(|_| joins.is_none());
+    if let Some(session) = joins {
         builder = builder.session(session);
     }
-    if let Some(backend) = args.backend {
+    if let Some(backend) = args.backend.or(by_default) {
         builder = builder.backend(backend);
     }
     if let Some(project) = args.project {
@@ -93,9 +102,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.wait {
         builder = builder.admission(Admission::Wait { max_ms: None });
     }
+    let started = Instant::now();
     let session = Box::pin(builder.connect()).await?;
     let events = session.events();
-    let scripted = !args.say.is_empty() || args.until_idle;
+    let media = if args.media.is_wanted() {
+        let begun = Media::begin(&session, args.media, args.json, started).await;
+        match begun {
+            Ok(media) => Some(media),
+            Err(failure) => {
+                session.detach().await;
+                return Err(failure);
+            }
+        }
+    } else {
+        None
+    };
+    let scripted = !args.say.is_empty() || args.until_idle || media.is_some();
     let talk = Talk {
         session: session.clone(),
         show: Show::new(args.json),
@@ -106,6 +128,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         replayed: false,
         shown: Seq::ZERO,
         failed: false,
+        media,
     };
     let done = Box::pin(talk.run(events)).await;
     session.detach().await;
@@ -140,6 +163,8 @@ struct Talk {
     /// Up to here the log has been shown.
     shown: Seq,
     failed: bool,
+    /// Pictures that are sent and that come, if any are wanted.
+    media: Option<Media>,
 }
 
 impl Talk {
@@ -150,13 +175,21 @@ impl Talk {
             if self.replayed && self.receipt.is_none() && self.turn.is_none() {
                 match self.prompts.pop_front() {
                     Some(prompt) => self.receipt = Some(self.session.say(prompt)),
-                    None if self.lines.is_none() && self.is_idle().await => break,
+                    None if self.lines.is_none()
+                        && self.media.is_none()
+                        && self.is_idle().await =>
+                    {
+                        break;
+                    }
                     None => {}
                 }
             }
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => {
+                        if let Some(media) = &mut self.media {
+                            media.event(&event);
+                        }
                         if let Some(code) = self.event(event)? {
                             return Ok(code);
                         }
@@ -168,9 +201,15 @@ impl Talk {
                     Some(line) => self.line(line).await,
                     None => self.lines = None,
                 },
+                happened = pictures(&mut self.media) => if let Happened::Done = happened? {
+                    break;
+                },
                 Ok(()) = status.changed(), if !self.replayed => {}
                 _ = tokio::signal::ctrl_c() => break,
             }
+        }
+        if let Some(media) = self.media.take() {
+            media.finish().await?;
         }
         self.show.end();
         Ok(if self.failed {
@@ -282,6 +321,13 @@ const fn stands(state: &wire::State) -> bool {
 async fn answered(receipt: &mut Option<Receipt>) -> <Receipt as Future>::Output {
     match receipt {
         Some(receipt) => receipt.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pictures(media: &mut Option<Media>) -> Result<Happened, Failure> {
+    match media {
+        Some(media) => media.next().await,
         None => std::future::pending().await,
     }
 }

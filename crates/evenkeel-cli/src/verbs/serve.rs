@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit::Failure;
 
 /// Where a server keeps its data that was told no place.
-const DATA: &str = "/var/lib/evenkeel";
+pub(super) const DATA: &str = "/var/lib/evenkeel";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

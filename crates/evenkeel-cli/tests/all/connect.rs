@@ -114,3 +114,62 @@ fn a_dev_token_is_found_where_dev_was_started_and_nowhere_else() {
     assert_eq!(output.status.code(), Some(77));
     assert!(stderr(&output).contains("no token"), "{}", stderr(&output));
 }
+
+/// What `media_summary` says.
+fn summary(output: &std::process::Output) -> Value {
+    let text = stdout(output);
+    let mut lines = text.lines();
+    let line = lines.rfind(|line| line.contains("media_summary"));
+    let line = line.unwrap_or_else(|| panic!("no summary: {text} {}", stderr(output)));
+    serde_json::from_str(line).expect("JSON")
+}
+
+#[test]
+fn a_picture_is_published_recorded_and_published_again_from_its_file() {
+    let home = Home::start();
+    let first = home.run(&[
+        "connect",
+        "--publish",
+        "pattern",
+        "--record",
+        "out.h264",
+        "--for",
+        "3",
+        "--json",
+    ]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let told = summary(&first);
+    let count = |told: &Value, name: &str| told[name].as_u64().unwrap_or_else(|| panic!("{told}"));
+    assert!(count(&told, "received") > 50, "{told}");
+    assert_eq!(
+        (count(&told, "lost"), count(&told, "doubled")),
+        (0, 0),
+        "{told}"
+    );
+    assert_eq!(count(&told, "recorded"), count(&told, "received"), "{told}");
+    assert!(count(&told, "connected_ms") < 2_000, "{told}");
+
+    let second = home.run(&[
+        "connect",
+        "--publish",
+        "out.h264",
+        "--record",
+        "out.ivf",
+        "--json",
+    ]);
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    let again = summary(&second);
+    assert_eq!(count(&again, "sent"), count(&told, "recorded"), "{again}");
+    assert_eq!(count(&again, "received"), count(&again, "sent"), "{again}");
+    assert_eq!(count(&again, "lost"), 0, "{again}");
+
+    let third = home.run(&["connect", "--publish", "out.ivf"]);
+    let told = stderr(&third);
+    assert_eq!(third.status.code(), Some(0), "{told}");
+    assert!(told.contains("media connected in "), "{told}");
+    assert!(told.contains(" 0 lost, 0 twice"), "{told}");
+    let wrong = home.run(&["connect", "--publish", "nothing.ivf"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+    let wrong = home.run(&["connect", "--publish", "pattern", "--record", "out.mp4"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+}

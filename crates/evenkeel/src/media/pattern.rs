@@ -7,7 +7,10 @@
 mod bits;
 mod draw;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bits::{Reader, Writer};
 use draw::{Block, COLUMNS, ROWS};
@@ -87,6 +90,66 @@ impl Pattern {
             timestamp: self.frame * number,
             key,
         }
+    }
+}
+
+/// What became of the frames of one test picture, by their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames that came for the first time.
+    pub received: u64,
+    /// Numbers between the first and the last that did not come.
+    pub lost: u64,
+    /// Frames that had come before.
+    pub doubled: u64,
+    /// Frames that came after a later one.
+    pub late: u64,
+    /// The longest span between two frames that came.
+    pub longest_gap: Duration,
+    first: Option<u32>,
+    last: u32,
+    last_at: Option<Instant>,
+    /// Which of the numbers up to the last have come: bit 0 is the last.
+    window: u128,
+}
+
+impl Tally {
+    /// A frame came.
+    pub fn take(&mut self, number: u32, at: Instant) {
+        if let Some(before) = self.last_at {
+            let gap = at.saturating_duration_since(before);
+            self.longest_gap = self.longest_gap.max(gap);
+        }
+        self.last_at = Some(at);
+        if self.first.is_none() {
+            (self.first, self.last, self.window) = (Some(number), number, 1);
+            self.received = 1;
+            return;
+        }
+        if let Some(ahead) = number.checked_sub(self.last).filter(|ahead| *ahead > 0) {
+            self.lost += u64::from(ahead - 1);
+            self.window = self.window.checked_shl(ahead).unwrap_or(0) | 1;
+            self.last = number;
+            self.received += 1;
+            return;
+        }
+        let bit = 1_u128.checked_shl(self.last - number).unwrap_or(0);
+        if bit == 0 || self.window & bit != 0 {
+            self.doubled += 1;
+            return;
+        }
+        self.window |= bit;
+        self.received += 1;
+        self.late += 1;
+        if self.first.is_some_and(|first| number > first) {
+            self.lost = self.lost.saturating_sub(1);
+        }
+    }
+
+    /// The number that came last, of those in order.
+    #[must_use]
+    pub fn last(&self) -> Option<u32> {
+        self.first.map(|_| self.last)
     }
 }
 
@@ -256,6 +319,19 @@ mod tests {
                 assert!(frame.data.len() < 8_000, "{}", frame.data.len());
             }
         }
+    }
+
+    #[test]
+    fn numbers_tell_what_was_lost_doubled_and_late() {
+        let mut tally = Tally::default();
+        let start = Instant::now();
+        for (nth, number) in (0_u32..).zip([5, 6, 9, 8, 8, 10, 5]) {
+            tally.take(number, start + Duration::from_millis(33) * nth);
+        }
+        assert_eq!((tally.received, tally.lost), (5, 1), "{tally:?}");
+        assert_eq!((tally.doubled, tally.late), (2, 1), "{tally:?}");
+        assert_eq!(tally.longest_gap, Duration::from_millis(33));
+        assert_eq!(tally.last(), Some(10));
     }
 
     #[test]

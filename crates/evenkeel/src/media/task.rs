@@ -21,7 +21,7 @@ use keel_wire::{
     TrackName,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::sleep_until,
 };
 
@@ -57,6 +57,15 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Sender<request::Order>,
 }
 
+/// The ends of what handles hold.
+#[derive(Debug)]
+pub(super) struct Handles {
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) connected: watch::Sender<Option<u32>>,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -65,6 +74,7 @@ pub(crate) struct Task {
     asks: mpsc::Receiver<Ask>,
     outgoing: mpsc::Receiver<Outgoing>,
     wake: Arc<Notify>,
+    connected: watch::Sender<Option<u32>>,
     sources: Sources,
     readers: Vec<Arc<Queue>>,
     /// The newest last.
@@ -77,18 +87,14 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(
-        parts: Parts,
-        asks: mpsc::Receiver<Ask>,
-        outgoing: mpsc::Receiver<Outgoing>,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, handles: Handles) -> Self {
         Self {
             orders: parts.orders,
             inputs: parts.inputs,
-            asks,
-            outgoing,
-            wake,
+            asks: handles.asks,
+            outgoing: handles.outgoing,
+            wake: handles.wake,
+            connected: handles.connected,
             sources: Sources::new(parts.commands),
             readers: Vec::new(),
             transports: Vec::new(),
@@ -139,6 +145,7 @@ impl Task {
         for reader in &self.readers {
             reader.end();
         }
+        self.connected.send_replace(None);
     }
 
     /// Takes out of every transport what there is.
@@ -156,6 +163,14 @@ impl Task {
             }
             nth += 1;
         }
+        let mut newest = self.transports.iter().rev();
+        let standing = newest.find(|transport| transport.client.is_connected());
+        let standing = standing.map(|transport| transport.peer);
+        self.connected.send_if_modified(|shown| {
+            let differs = *shown != standing;
+            *shown = standing;
+            differs
+        });
     }
 
     fn find(&mut self, peer: u32) -> Option<&mut Transport> {

@@ -93,7 +93,7 @@ pub(crate) fn assert_consecutive(numbers: &[u32]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_comes_back_within_a_second_and_no_frame_is_missing_m34() {
+async fn a_picture_comes_back_within_a_second_and_no_frame_is_missing() {
     let host = Host::start(with_media).await;
     let started = Instant::now();
     let session = soon(host.builder().backend("passthrough").connect()).await;
@@ -137,7 +137,7 @@ async fn viewer(host: &Host, session: &Session, role: Role) -> (Session, Frames)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_viewer_begins_with_a_keyframe_and_misses_nothing_m34() {
+async fn a_viewer_begins_with_a_keyframe_and_misses_nothing_m4() {
     let host = Host::start(with_media).await;
     let session = soon(host.builder().backend("passthrough").connect()).await;
     let session = session.expect("a session");
@@ -316,11 +316,11 @@ fn udp_sockets() -> usize {
 
 /// In a process of its own: other tests have sockets, too.
 #[test]
-fn a_closed_session_leaves_no_task_and_no_socket_m40() {
+fn a_session_that_is_closed_leaves_no_task_and_no_socket_of_media_m12_m35() {
     const INSIDE: &str = "EVENKEEL_TEST_ALONE";
     if std::env::var_os(INSIDE).is_none() {
         let test = std::env::current_exe().expect("this test");
-        let name = "media::a_closed_session_leaves_no_task_and_no_socket_m40";
+        let name = "media::a_session_that_is_closed_leaves_no_task_and_no_socket_of_media_m12_m35";
         let output = std::process::Command::new(test)
             .args(["--exact", name, "--nocapture"])
             .env(INSIDE, "1")
@@ -381,4 +381,47 @@ fn a_closed_session_leaves_no_task_and_no_socket_m40() {
         }
         host.close().await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_does_not_wait_for_the_next_one() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let mut frames = session.media().receive().await;
+    let publish = Publish::video("camera", Codec::H264);
+    let publisher = soon(session.media().publish(publish)).await;
+    let publisher = publisher.expect("published");
+    soon(publisher.keyframe_wanted()).await;
+    let mut pattern = Pattern::default();
+    // Until it is forwarded, frames may be passed over.
+    let mut beat = tokio::time::interval(pattern.period());
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {
+                let frame = pattern.frame(publisher.take_keyframe_wanted());
+                publisher.send_frame(frame).expect("taken");
+            }
+            received = frames.next() => break drop(received.expect("a frame")),
+        }
+    }
+    let mut last = pattern.next_number() - 1;
+    while let Ok(Some(received)) =
+        tokio::time::timeout(Duration::from_millis(500), frames.next()).await
+    {
+        last = number(&received);
+    }
+    assert_eq!(last, pattern.next_number() - 1, "the last one came");
+    for _ in 0..5 {
+        let frame = pattern.frame(publisher.take_keyframe_wanted());
+        let sent = Instant::now();
+        publisher.send_frame(frame).expect("taken");
+        let received = soon(frames.next()).await.expect("a frame");
+        let took = sent.elapsed();
+        assert_eq!(number(&received) + 1, pattern.next_number());
+        assert!(took < Duration::from_millis(100), "{took:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    soon(session.close()).await;
+    host.close().await;
 }

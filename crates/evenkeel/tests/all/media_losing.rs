@@ -69,7 +69,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signaling_dies_under_a_live_picture_and_no_frame_is_lost_m36() {
+async fn signaling_dies_under_a_live_picture_and_no_frame_is_lost_m37_n01() {
     let host = Host::start(with_media).await;
     let mut scene = Scene::start(&host).await;
     let mut seen = numbers(&mut scene.frames, 10).await;
@@ -92,7 +92,7 @@ async fn signaling_dies_under_a_live_picture_and_no_frame_is_lost_m36() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_black_hole_is_told_within_its_bound_and_the_picture_flows_after_it_m35_m37() {
+async fn a_black_hole_is_told_within_its_bound_and_the_picture_flows_after_it_v02_v04_m36() {
     let relay = Relay::start().await;
     let host = Host::start(|config| {
         with_media(config);
@@ -168,7 +168,7 @@ async fn a_server_that_is_started_again_has_the_picture_of_the_same_publisher_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_loss_during_a_recovery_is_not_lost() {
+async fn a_second_loss_during_a_recovery_is_not_lost_m36_e13() {
     let relay = Relay::start().await;
     let host = Host::start(|config| {
         with_media(config);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use keel_wire::{SessionId, TrackKind};
+use keel_wire::{LayerSize, SessionId, TrackKind};
 
 /// One transport for media, as the Node numbers them. Never used twice by one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,10 @@ pub struct PeerId(pub u64);
 /// that comes back on another transport publishes the same track under another number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
+
+/// Transports that hear each other: those of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
 
 /// What is sent on an m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub enum MediaOrder {
     Open {
         /// Names it.
         peer: PeerId,
+        /// One of those of whom one speaks at a time.
+        group: GroupId,
     },
     /// A transport's client takes no offers: none is made to it.
     Settle {
@@ -74,12 +80,14 @@ pub enum MediaOrder {
         /// What.
         signal: Signal,
     },
-    /// Send a stream to a peer.
+    /// Send a stream to a peer, or no larger than this.
     Subscribe {
         /// To whom.
         peer: PeerId,
         /// What.
         stream: StreamId,
+        /// The largest layer that is wanted; absent means the best that fits.
+        max: Option<LayerSize>,
     },
     /// No longer.
     Unsubscribe {
@@ -104,6 +112,15 @@ pub enum MediaOrder {
     Resume {
         /// About which.
         peer: PeerId,
+    },
+    /// What is sent to a peer on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// To whom.
+        peer: PeerId,
+        /// The lines' mids.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there is to begin anew.
+        anew: bool,
     },
     /// Close a transport.
     Close {
@@ -159,6 +176,18 @@ pub enum MediaFact {
         /// Of what.
         kind: TrackKind,
     },
+    /// A stream comes no longer: its line carries it no more. It may come again.
+    Unpublished {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Somebody else speaks, or nobody.
+    Speaking {
+        /// Where.
+        group: GroupId,
+        /// Whose voice it is; absent means nobody's.
+        stream: Option<StreamId>,
+    },
     /// A stream does not flow, or flows again.
     Flow {
         /// Which.
@@ -187,7 +216,10 @@ impl MediaFact {
             | Self::Reachable { peer, .. }
             | Self::Failed { peer, .. }
             | Self::Unsupported { peer, .. } => About::Peer(*peer),
-            Self::Published { stream, .. } | Self::Flow { stream, .. } => About::Stream(*stream),
+            Self::Published { stream, .. }
+            | Self::Unpublished { stream }
+            | Self::Flow { stream, .. } => About::Stream(*stream),
+            Self::Speaking { group, .. } => About::Group(*group),
         }
     }
 }
@@ -195,6 +227,7 @@ impl MediaFact {
 enum About {
     Peer(PeerId),
     Stream(StreamId),
+    Group(GroupId),
 }
 
 /// Which session a transport, and a stream, is of.
@@ -202,6 +235,8 @@ enum About {
 pub(crate) struct Peers {
     peers: BTreeMap<PeerId, SessionId>,
     streams: BTreeMap<StreamId, SessionId>,
+    /// Of the sessions that have transports.
+    groups: BTreeMap<GroupId, SessionId>,
     last: u64,
 }
 
@@ -220,6 +255,17 @@ impl Peers {
         stream
     }
 
+    pub(crate) fn group(&mut self, session: &SessionId) -> GroupId {
+        self.last += 1;
+        let group = GroupId(self.last);
+        self.groups.insert(group, session.clone());
+        group
+    }
+
+    pub(crate) fn disband(&mut self, group: GroupId) {
+        self.groups.remove(&group);
+    }
+
     pub(crate) fn close(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
     }
@@ -232,12 +278,14 @@ impl Peers {
         match fact.about() {
             About::Peer(peer) => self.peers.get(&peer),
             About::Stream(stream) => self.streams.get(&stream),
+            About::Group(group) => self.groups.get(&group),
         }
     }
 
     /// A session's transports, all of them forgotten with its streams: its machine is gone.
     pub(crate) fn take_of(&mut self, session: &SessionId) -> Vec<PeerId> {
         self.streams.retain(|_, of| of != session);
+        self.groups.retain(|_, of| of != session);
         let taken: Vec<PeerId> = self
             .peers
             .iter()

@@ -46,7 +46,7 @@ impl Session {
             ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),
             ClientFrame::Answer(answer) => self.media_answer(participant, answer, ctx),
             ClientFrame::Candidate(frame) => self.media_candidate(participant, frame, ctx),
-            ClientFrame::Refresh(_) => {}
+            ClientFrame::Refresh(frame) => self.media_refresh(id, participant, frame, ctx),
             ClientFrame::Hello(_)
             | ClientFrame::Auth(_)
             | ClientFrame::Beat(_)
@@ -164,6 +164,7 @@ impl Session {
             | Command::CancelTurn(_)
             | Command::PublishTrack(_)
             | Command::UnpublishTrack(_)
+            | Command::SubscribeTrack(_)
             | Command::MuteTrack(_)
             | Command::EndSession(_)
             | Command::InjectFault(_) => None,
@@ -199,7 +200,7 @@ impl Session {
             | Command::UnpublishTrack(_)
             | Command::MuteTrack(_) => Role::Publisher,
             Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
-            Command::InjectFault(_) => Role::Viewer,
+            Command::SubscribeTrack(_) | Command::InjectFault(_) => Role::Viewer,
         };
         if asker.role < needs {
             let why = format!("that takes the role {needs:?}").to_lowercase();
@@ -224,6 +225,7 @@ impl Session {
             Command::PublishTrack(publish) => self.publish_track(asker, publish, ctx),
             Command::UnpublishTrack(unpublish) => self.unpublish_track(asker, unpublish, ctx),
             Command::MuteTrack(mute) => self.mute_track(asker, mute, ctx),
+            Command::SubscribeTrack(wish) => self.subscribe_track(asker, wish, ctx),
             Command::EndSession(_) => {
                 self.end(EndReason::Ended, None, ctx);
                 Ok(ReceiptBody::ok())

@@ -223,7 +223,8 @@ impl Session {
     }
 
     /// Something is at stake, or no longer: beats follow.
-    pub(super) fn set_busy(&self, busy: bool, ctx: &mut Ctx<'_>) {
+    pub(super) fn plan_beats(&self, ctx: &mut Ctx<'_>) {
+        let busy = self.is_watched();
         for conn in self.connections() {
             ctx.conns.set_busy(conn, busy, ctx.now.mono);
         }

@@ -5,14 +5,18 @@
 //! what ([`MediaRule`]); the plane does the sending.
 
 mod told;
+mod wishes;
 
 use std::collections::BTreeMap;
 
 use keel_wire::{
     AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LegState, MediaLine, MuteTrack,
-    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, Role, TrackKind, TrackMuted,
-    TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
+    OfferFrame, Origin, ParticipantId, PublishTrack, ReceiptBody, RefreshFrame, Role, TrackKind,
+    TrackMuted, TrackName, TrackPublished, TrackUnpublished, UnpublishTrack,
 };
+
+use serde_json::{Value, json};
+use wishes::Wish;
 
 use super::{
     Life, Session,
@@ -22,7 +26,7 @@ use crate::{
     Instant, limits,
     node::{
         ConnId, Ctx, MediaOrder, MediaRule, Output,
-        media::{self, Line, PeerId, Signal},
+        media::{self, GroupId, Line, PeerId, Signal},
     },
 };
 
@@ -61,11 +65,21 @@ struct Track {
 pub(super) struct Media {
     peers: BTreeMap<ParticipantId, Peer>,
     tracks: BTreeMap<(ParticipantId, TrackName), Track>,
+    /// What each participant has said of others' tracks.
+    wishes: BTreeMap<ParticipantId, BTreeMap<(ParticipantId, TrackName), Wish>>,
+    /// Its transports, while there are any; and whose voice is heard.
+    group: Option<GroupId>,
+    speaks: Option<(ParticipantId, TrackName)>,
 }
 
 impl Media {
     pub(super) fn is_idle(&self) -> bool {
         self.peers.is_empty()
+    }
+
+    /// Whether media may flow.
+    pub(super) fn is_connected(&self) -> bool {
+        self.peers.values().any(|peer| peer.connected)
     }
 
     /// The number by which a participant knows its transport.
@@ -78,16 +92,21 @@ impl Media {
         if self.peers.is_empty() {
             return None;
         }
-        let stalled = self
-            .tracks
-            .values()
-            .find_map(|track| track.stalled.as_ref());
-        Some(match stalled {
-            Some((_, fault)) => LegState::Degraded {
-                fault: fault.clone(),
-            },
-            None => LegState::Up,
-        })
+        let mut stalled = self.tracks.iter().filter_map(|(key, track)| {
+            let (since, fault) = track.stalled.as_ref()?;
+            Some((*since, key, fault))
+        });
+        let Some((_, _, first)) = stalled.clone().min_by_key(|(since, ..)| *since) else {
+            return Some(LegState::Up);
+        };
+        let named = stalled.by_ref().take(limits::STALLED_NAMED_MAX);
+        let named: Vec<Value> = named
+            .map(|(_, (participant, track), _)| {
+                json!({ "participant": participant, "track": track })
+            })
+            .collect();
+        let fault = Box::new(first.as_ref().clone().detail("stalled", named));
+        Some(LegState::Degraded { fault })
     }
 
     fn peer_of(&self, id: PeerId) -> Option<(&ParticipantId, &Peer)> {
@@ -191,6 +210,7 @@ impl Session {
         if let Some(stream) = track.stream {
             self.unsend(stream, ctx);
         }
+        self.forget_wishes_for(&key);
         let (participant, track) = key;
         self.stage_event(TrackUnpublished { participant, track });
         self.tell_status(ctx);
@@ -232,10 +252,10 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) {
         if self.media_rule(ctx).is_none() {
-            return self.refuse_media(id, "this backend takes no media", ctx);
+            return self.refuse_offer(id, &offer, "this backend takes no media", ctx);
         }
         if self.life != Life::Open {
-            return self.refuse_media(id, "the session is not open", ctx);
+            return self.refuse_offer(id, &offer, "the session is not open", ctx);
         }
         let own = |line: &MediaLine| {
             let of = line.participant.as_ref();
@@ -246,10 +266,11 @@ impl Session {
                     .contains_key(&(participant.clone(), line.track.clone()))
         };
         if !offer.lines.iter().all(own) {
-            return self.refuse_media(id, "a line carries a track that is not published", ctx);
+            let why = "a line carries a track that is not published";
+            return self.refuse_offer(id, &offer, why, ctx);
         }
         if !offer.lines.is_empty() && self.role_on(id, participant, ctx) < Role::Publisher {
-            return self.refuse_media(id, "who views sends nothing", ctx);
+            return self.refuse_offer(id, &offer, "who views sends nothing", ctx);
         }
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
@@ -308,6 +329,25 @@ impl Session {
         );
     }
 
+    /// What a participant is sent does not arrive, or cannot be shown. The plane asks publishers for
+    /// keyframes no oftener for it than it does anyway.
+    pub(super) fn media_refresh(
+        &self,
+        id: ConnId,
+        participant: &ParticipantId,
+        frame: RefreshFrame,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if frame.mids.len() > limits::REFRESH_LINES_MAX {
+            return self.refuse_media(id, "a refresh names too many lines", ctx);
+        }
+        let peer = self.media.peers.get(participant);
+        if let Some(peer) = peer.filter(|peer| peer.number == frame.peer) {
+            let (peer, mids, anew) = (peer.id, frame.mids, frame.anew);
+            ctx.order(MediaOrder::Refresh { peer, mids, anew });
+        }
+    }
+
     /// To the transport that is meant, if it still is the participant's.
     fn pass_signal(
         &self,
@@ -325,13 +365,22 @@ impl Session {
         }
     }
 
+    /// What the session does not take, it does not take the next time: the transport is named.
+    fn refuse_offer(&self, id: ConnId, offer: &OfferFrame, why: &str, ctx: &mut Ctx<'_>) {
+        let fault = self.media_refusal(why, ctx).detail("peer", offer.peer);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
     fn refuse_media(&self, id: ConnId, why: &str, ctx: &mut Ctx<'_>) {
-        let fault = ctx
-            .fault_of(Code::MediaRefused, Origin::Client)
+        let fault = self.media_refusal(why, ctx);
+        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+    }
+
+    fn media_refusal(&self, why: &str, ctx: &mut Ctx<'_>) -> Fault {
+        ctx.fault_of(Code::MediaRefused, Origin::Client)
             .session(&self.id)
             .leg(Leg::Media)
-            .message(why);
-        ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+            .message(why)
     }
 
     // Transports.
@@ -351,16 +400,20 @@ impl Session {
                 settled: false,
             },
         );
-        ctx.order(MediaOrder::Open { peer: id });
-        let there: Vec<media::StreamId> = self
+        let group = *self
+            .media
+            .group
+            .get_or_insert_with(|| ctx.peers.group(&self.id));
+        ctx.order(MediaOrder::Open { peer: id, group });
+        let there: Vec<(ParticipantId, TrackName)> = self
             .media
             .tracks
             .iter()
-            .filter(|((of, _), track)| track.is_there && self.sends(of, participant, ctx))
-            .filter_map(|(_, track)| track.stream)
+            .filter(|(_, track)| track.is_there)
+            .map(|(key, _)| key.clone())
             .collect();
-        for stream in there {
-            ctx.order(MediaOrder::Subscribe { peer: id, stream });
+        for key in there {
+            self.send_as_wished(&key, participant, ctx);
         }
     }
 
@@ -371,6 +424,7 @@ impl Session {
         };
         ctx.peers.close(peer.id);
         ctx.order(MediaOrder::Close { peer: peer.id });
+        self.plan_beats(ctx);
         for ((of, _), track) in &mut self.media.tracks {
             if of == participant
                 && let Some(stream) = track.stream.take()
@@ -378,6 +432,12 @@ impl Session {
                 (track.is_there, track.stalled) = (false, None);
                 ctx.peers.end(stream);
             }
+        }
+        if self.media.peers.is_empty()
+            && let Some(group) = self.media.group.take()
+        {
+            ctx.peers.disband(group);
+            self.media.speaks = None;
         }
     }
 
@@ -391,6 +451,7 @@ impl Session {
     pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
+        self.forget_wishes_of(participant);
     }
 
     /// The session is over.

@@ -227,7 +227,7 @@ impl Session {
             fault,
         });
         self.after_commit(Effect::Begin { run });
-        self.set_busy(true, ctx);
+        self.plan_beats(ctx);
     }
 
     /// Ends queued turns whose time to begin has passed.
@@ -325,7 +325,7 @@ impl Session {
         }
         if run.is_some() {
             self.backend_recovered(ctx);
-            self.set_busy(false, ctx);
+            self.plan_beats(ctx);
         }
         self.note_idle(ctx.now.mono);
     }

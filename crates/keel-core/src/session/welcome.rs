@@ -124,7 +124,7 @@ impl Session {
             peer: self.media.number(&participant),
         };
         let ring_total = self.ring.total();
-        let busy = self.is_busy();
+        let busy = self.is_watched();
         let now = ctx.now.mono;
         let Some(conn) = ctx.conns.get_mut(id) else {
             return;
@@ -156,6 +156,7 @@ impl Session {
         self.queued_at = None;
         self.tell_receipts(id, ctx);
         self.resume_media(&participant, ctx);
+        self.tell_wishes(id, &participant, arrival.how, ctx);
         self.tell_presence(&participant, true, ctx);
         if let Some(code) = arrival.gap {
             self.pass_over(id, code, ctx);
@@ -164,7 +165,7 @@ impl Session {
     }
 
     pub(super) fn beat_plan(&self) -> BeatPlan {
-        let (every, suspect) = if self.is_busy() {
+        let (every, suspect) = if self.is_watched() {
             (limits::BEAT_BUSY, limits::SUSPECT_BUSY)
         } else {
             (limits::BEAT_IDLE, limits::SUSPECT_IDLE)

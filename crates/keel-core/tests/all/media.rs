@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use keel_core::node::{
-    Backend, ConnId, HandOut, IceClient, IceServers, Input, MediaFact, MediaOrder, MediaRule,
-    media::{Line, PeerId, Signal, StreamId},
+use keel_core::{
+    limits,
+    node::{
+        Backend, ConnId, HandOut, IceClient, IceServers, Input, MediaFact, MediaOrder, MediaRule,
+        media::{Line, PeerId, Signal, StreamId},
+    },
 };
 use keel_wire::{
     Ack, Code, FaultCode, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack,
-    ReceiptBody, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome, journal::Fact,
+    ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome,
+    journal::Fact,
 };
 
 use crate::world::{Tab, World, seq};
 
-fn world(rule: Option<MediaRule>) -> World {
+pub(crate) fn world(rule: Option<MediaRule>) -> World {
     World::with(|config| {
         let backend = Backend {
             media: rule,
@@ -23,13 +27,13 @@ fn world(rule: Option<MediaRule>) -> World {
     })
 }
 
-fn publish(world: &mut World, conn: ConnId, n: u64) {
+pub(crate) fn publish(world: &mut World, conn: ConnId, n: u64) {
     let track = "camera".parse().unwrap();
     let kind = TrackKind::Video;
     world.command(conn, n, PublishTrack { track, kind });
 }
 
-fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
+pub(crate) fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     let lines = tracks.iter().zip(0..).map(|(track, mid)| MediaLine {
         mid: i32::to_string(&mid),
         participant: None,
@@ -47,15 +51,15 @@ fn offer(world: &mut World, conn: ConnId, peer: u32, tracks: &[&str]) {
     world.send(conn, frame);
 }
 
-fn told(world: &mut World, fact: MediaFact) {
+pub(crate) fn told(world: &mut World, fact: MediaFact) {
     world.input(Input::Media(fact));
 }
 
 /// The last transport that was opened, and the stream that was offered on it.
-fn opened(world: &World) -> (PeerId, Option<StreamId>) {
+pub(crate) fn opened(world: &World) -> (PeerId, Option<StreamId>) {
     let mut orders = world.orders.iter().rev();
     let opened = orders.find_map(|order| match order {
-        MediaOrder::Open { peer } => Some(*peer),
+        MediaOrder::Open { peer, .. } => Some(*peer),
         _ => None,
     });
     let mut orders = world.orders.iter().rev();
@@ -69,12 +73,22 @@ fn opened(world: &World) -> (PeerId, Option<StreamId>) {
     (opened.unwrap(), stream)
 }
 
-fn count(world: &World, wanted: &MediaOrder) -> usize {
+/// Says something, as whoever is watched closely does.
+fn acknowledge(world: &mut World, conn: ConnId) {
+    world.send(conn, Ack { seq: seq(1) });
+}
+
+pub(crate) fn sends(peer: PeerId, stream: StreamId) -> MediaOrder {
+    let max = None;
+    MediaOrder::Subscribe { peer, stream, max }
+}
+
+pub(crate) fn count(world: &World, wanted: &MediaOrder) -> usize {
     world.orders.iter().filter(|order| *order == wanted).count()
 }
 
 /// An owner whose camera flows.
-fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
+pub(crate) fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
     let conn = world.connect(&Tab::new(1));
     let welcome = world.welcome(conn);
     publish(world, conn, 1);
@@ -87,7 +101,7 @@ fn publisher(world: &mut World) -> (ConnId, Welcome, PeerId, StreamId) {
     (conn, welcome, peer, stream)
 }
 
-fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
+pub(crate) fn viewer(world: &mut World, n: u128, welcome: &Welcome) -> (ConnId, PeerId) {
     let tab = Tab::new(n).of(&welcome.session).role(Role::Viewer);
     let conn = world.connect(&tab);
     world.welcome(conn);
@@ -128,23 +142,19 @@ fn media_leg(world: &World, conn: ConnId) -> Option<(State, LegState)> {
 fn a_camera_is_sent_back_and_to_viewers_where_that_is_the_rule() {
     let mut world = world(Some(MediaRule::Passthrough));
     let (_, welcome, peer, stream) = publisher(&mut world);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+    assert_eq!(count(&world, &sends(peer, stream)), 1);
     // Who comes later is sent what is there.
     let (_, peer) = viewer(&mut world, 2, &welcome);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 1);
+    assert_eq!(count(&world, &sends(peer, stream)), 1);
 }
 
 #[test]
 fn in_a_room_everybody_is_sent_everybody_elses() {
     let mut world = world(Some(MediaRule::Room));
     let (_, welcome, peer, stream) = publisher(&mut world);
-    assert_eq!(count(&world, &MediaOrder::Subscribe { peer, stream }), 0);
+    assert_eq!(count(&world, &sends(peer, stream)), 0);
     let (_, other) = viewer(&mut world, 2, &welcome);
-    let to_other = MediaOrder::Subscribe {
-        peer: other,
-        stream,
-    };
-    assert_eq!(count(&world, &to_other), 1);
+    assert_eq!(count(&world, &sends(other, stream)), 1);
 }
 
 #[test]
@@ -231,8 +241,10 @@ fn silence_is_told_at_once_and_restarts_ice_once_v02_v11_m36() {
     assert_eq!(count(&world, &restart), 0, "it may come back by itself");
     world.pass(Duration::from_secs(2));
     assert_eq!(count(&world, &restart), 1);
+    acknowledge(&mut world, conn);
     world.pass(Duration::from_secs(1));
     assert_eq!(count(&world, &restart), 1);
+    acknowledge(&mut world, conn);
     told(&mut world, stalls(stream, true));
     assert_eq!(
         media_leg(&world, conn).unwrap(),
@@ -499,4 +511,94 @@ fn who_takes_no_offers_is_never_restarted_and_ends_after_the_window() {
     live(&mut world, conn, 120);
     assert_eq!(count(&world, &MediaOrder::Close { peer }), 1);
     assert_eq!(world.faults(conn)[0].code, Code::MediaFailed);
+}
+
+#[test]
+fn what_does_not_arrive_is_asked_anew_within_bounds() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, _) = publisher(&mut world);
+    let refresh = |peer: u32, lines: usize| RefreshFrame {
+        peer,
+        mids: vec!["0".to_owned(); lines],
+        anew: true,
+    };
+    world.send(conn, refresh(1, 1));
+    let order = MediaOrder::Refresh {
+        peer,
+        mids: vec!["0".to_owned()],
+        anew: true,
+    };
+    assert_eq!(count(&world, &order), 1);
+    let orders = world.orders.len();
+    world.send(conn, refresh(2, 1));
+    world.send(conn, refresh(1, limits::REFRESH_LINES_MAX + 1));
+    assert_eq!(world.orders.len(), orders);
+    let faults = world.faults(conn);
+    assert_eq!(
+        faults.len(),
+        1,
+        "that of a transport that is gone is passed over"
+    );
+    assert_eq!(faults[0].code, Code::MediaRefused);
+    assert!(!faults[0].detail.contains_key("peer"), "media goes on");
+}
+
+#[test]
+fn every_track_that_is_silent_is_named_v11() {
+    let mut world = world(Some(MediaRule::Room));
+    let (conn, welcome, _, first) = publisher(&mut world);
+    let tab = Tab::new(2).of(&welcome.session).role(Role::Publisher);
+    let other = world.connect(&tab);
+    world.welcome(other);
+    publish(&mut world, other, 1);
+    offer(&mut world, other, 1, &["camera"]);
+    let (peer, second) = opened(&world);
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    let named = |world: &World| match media_leg(world, conn).unwrap().1 {
+        LegState::Degraded { fault } => fault.detail["stalled"].as_array().unwrap().len(),
+        leg => panic!("{leg:?}"),
+    };
+    told(&mut world, stalls(second.unwrap(), false));
+    assert_eq!(named(&world), 1);
+    world.pass(Duration::from_millis(100));
+    told(&mut world, stalls(first, false));
+    assert_eq!(named(&world), 2);
+    told(&mut world, stalls(second.unwrap(), true));
+    assert_eq!(named(&world), 1);
+}
+
+#[test]
+fn who_may_be_sent_media_is_watched_closely() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let conn = world.connect(&Tab::new(1));
+    let welcome = world.welcome(conn);
+    assert_eq!(welcome.beat.suspect_ms, 7_000);
+    publish(&mut world, conn, 1);
+    offer(&mut world, conn, 1, &["camera"]);
+    let (peer, _) = opened(&world);
+    let suspect = |world: &World| {
+        let mut frames = world.lines[&conn].frames.iter().rev();
+        frames.find_map(|frame| match frame {
+            ServerFrame::Beat(beat) => Some(beat.suspect_ms),
+            _ => None,
+        })
+    };
+    told(&mut world, MediaFact::Connected { peer, after_ms: 80 });
+    assert_eq!(suspect(&world), Some(Some(2_500)), "told at once");
+    let (full, why) = (false, String::new());
+    told(&mut world, MediaFact::Failed { peer, full, why });
+    world.pass(Duration::from_secs(4));
+    assert_eq!(suspect(&world), Some(Some(7_000)));
+}
+
+#[test]
+fn an_offer_that_the_session_does_not_take_names_its_transport() {
+    let mut world = world(None);
+    let conn = world.connect(&Tab::new(1));
+    world.welcome(conn);
+    offer(&mut world, conn, 3, &[]);
+    let fault = &world.faults(conn)[0];
+    assert_eq!(fault.code, Code::MediaRefused);
+    assert_eq!(fault.detail["peer"], 3);
+    assert_eq!(fault.leg, Some(Leg::Media));
 }

@@ -97,6 +97,13 @@ impl Lines {
             .map(|(mid, _)| *mid)
     }
 
+    /// What is sent on a line begins anew.
+    pub(crate) fn forget_payload_type(&mut self, mid: Mid) {
+        if let Some(sent) = self.table.get_mut(&mid) {
+            sent.pt = None;
+        }
+    }
+
     /// What was negotiated may have changed.
     pub(super) fn forget_payload_types(&mut self) {
         for sent in self.table.values_mut() {

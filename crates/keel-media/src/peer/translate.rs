@@ -52,6 +52,11 @@ pub(crate) struct Extensions {
 }
 
 impl Extensions {
+    /// How loud it is, in -dBov, and whether its maker takes it for a voice.
+    pub(crate) fn level(&self) -> Option<(i8, Option<bool>)> {
+        Some((self.level?, self.voice))
+    }
+
     fn read(values: &ExtensionValues) -> Self {
         Self {
             level: values.audio_level,

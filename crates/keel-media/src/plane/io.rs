@@ -12,6 +12,10 @@ pub struct PeerId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackId(pub u64);
 
+/// Peers that hear each other, as the caller numbers them: one of them speaks at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
+
 /// Which track is on which m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -58,6 +62,8 @@ pub enum Input {
     Open {
         /// Names it.
         peer: PeerId,
+        /// Of these.
+        group: GroupId,
     },
     /// The other side takes no offers: none is made to it.
     Settle {
@@ -108,6 +114,16 @@ pub enum Input {
     Keyframe {
         /// Of this track.
         track: TrackId,
+    },
+    /// What a peer is sent on some lines does not arrive, or cannot be shown.
+    Refresh {
+        /// Who.
+        peer: PeerId,
+        /// The lines' mids; those that carry nothing are passed over.
+        mids: Vec<String>,
+        /// A keyframe was not enough: what is sent there begins anew with one, and with what was
+        /// negotiated looked up again.
+        anew: bool,
     },
     /// A transport is no longer wanted.
     Close {
@@ -210,6 +226,13 @@ pub enum Output {
         track: TrackId,
         /// What was found.
         finding: Finding,
+    },
+    /// Somebody else of a group speaks, or nobody.
+    Speaking {
+        /// Which.
+        group: GroupId,
+        /// Whose voice it is; absent means nobody's.
+        track: Option<TrackId>,
     },
     /// A peer cannot be sent a track: it knows no codec of it, or took no line for it. Told once.
     Unsupported {

@@ -113,6 +113,7 @@ impl Plane {
             .collect();
         for track in gone {
             self.unpublish(track, out);
+            self.silence(now, id, track);
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {
@@ -188,7 +189,7 @@ impl Plane {
         !placed.is_empty()
     }
 
-    fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
+    pub(super) fn lines_of(&self, id: PeerId) -> Vec<super::Line> {
         let entry = self.peers.get(&id);
         entry
             .map(|entry| entry.peer.lines().named())

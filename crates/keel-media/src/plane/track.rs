@@ -32,6 +32,8 @@ struct Subscription {
     mid: Option<Mid>,
     forward: Forward,
     choice: Choice,
+    /// It does not begin anew before this.
+    anew_at: Option<Instant>,
     /// It was told that it cannot be sent this.
     unsupported: bool,
 }
@@ -86,6 +88,7 @@ impl Track {
             mid: None,
             forward: Forward::new(self.kind),
             choice: Choice::new(max),
+            anew_at: None,
             unsupported: false,
         });
     }
@@ -123,6 +126,19 @@ impl Track {
         let layer = layer.unwrap_or(Layer(0));
         if subscription.forward.aim(layer) && reachable {
             self.want_keyframe_of(now, layer);
+        }
+    }
+
+    /// What a subscriber is sent begins anew, at most once for each request that its publisher may get.
+    pub(super) fn begin_anew(&mut self, peer: PeerId, now: Instant) {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        let Some(subscription) = subscriptions.find(|s| s.peer == peer) else {
+            return;
+        };
+        let anew_at = subscription.anew_at.unwrap_or(now);
+        if now >= anew_at {
+            subscription.anew_at = Some(now + limits::KEYFRAME_GAP);
+            subscription.forward.interrupt();
         }
     }
 

@@ -10,9 +10,10 @@ use keel_media::{Line, Signal, TrackId};
 use str0m::{
     Candidate, Event, Input, Output, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    channel::ChannelId,
     format::{Codec, CodecExtra},
     media::{Direction, Frequency, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer},
-    net::{Protocol, Receive},
+    net::{Protocol, Receive, TcpType},
 };
 
 /// Between two frames of a camera.
@@ -36,21 +37,35 @@ pub(crate) struct Got {
 #[derive(Debug)]
 pub(crate) struct Camera {
     pub(crate) mid: Mid,
-    next: u32,
+    pub(crate) next: u32,
     due: Instant,
     started: Instant,
     /// The layers of which a keyframe is wanted.
     wants_key: Vec<u8>,
     /// Sends [`LAYERS`].
     simulcast: bool,
+    /// Of a frame, without layers.
+    pub(crate) bytes: usize,
     /// Nothing is sent while it is set.
     pub(crate) stopped: bool,
     pub(crate) keyframes: u32,
 }
 
+/// A microphone that says how loud it is.
+#[derive(Debug)]
+pub(crate) struct Microphone {
+    mid: Mid,
+    due: Instant,
+    sent: u64,
+    /// In -dBov.
+    pub(crate) level: i8,
+}
+
 pub(crate) struct Client {
     pub(crate) rtc: Rtc,
+    pub(crate) microphone: Option<Microphone>,
     pub(crate) addr: SocketAddr,
+    pub(crate) tcp: bool,
     pending: Option<SdpPendingOffer>,
     pub(crate) cameras: Vec<Camera>,
     /// What came on each line.
@@ -68,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) nonsense: u32,
     /// So many answers are lost on their way.
     pub(crate) loses: u32,
+    /// Says nothing of when packets come (transport-wide congestion control).
+    pub(crate) is_plain: bool,
 }
 
 impl Client {
@@ -78,8 +95,25 @@ impl Client {
             .enable_opus(true, false)
             .build(now);
         rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self::of(rtc, addr, false, now)
+    }
+
+    /// One that connects by TCP, and has nothing else (RFC 6544).
+    pub(crate) fn over_tcp(addr: SocketAddr, now: Instant) -> Self {
+        let mut rtc = Rtc::builder().clear_codecs().enable_vp8(true).build(now);
+        let active = Candidate::builder()
+            .tcp()
+            .host(addr)
+            .tcptype(TcpType::Active);
+        rtc.add_local_candidate(active.build().unwrap());
+        Self::of(rtc, addr, true, now)
+    }
+
+    fn of(rtc: Rtc, addr: SocketAddr, tcp: bool, now: Instant) -> Self {
         Self {
+            tcp,
             rtc,
+            microphone: None,
             addr,
             pending: None,
             cameras: Vec::new(),
@@ -92,6 +126,7 @@ impl Client {
             declines: false,
             nonsense: 0,
             loses: 0,
+            is_plain: false,
         }
     }
 
@@ -130,6 +165,7 @@ impl Client {
                 started: now,
                 wants_key: vec![0, 1, 2],
                 simulcast,
+                bytes: 2_500,
                 stopped: false,
                 keyframes: 0,
             });
@@ -139,8 +175,33 @@ impl Client {
         }
         let (offer, pending) = changes.apply().unwrap();
         self.pending = Some(pending);
-        let sdp = offer.to_sdp_string();
+        let mut sdp = offer.to_sdp_string();
+        if self.is_plain {
+            let lines = sdp.split_inclusive("\r\n");
+            sdp = lines.filter(|line| !line.contains("transport-")).collect();
+        }
         self.said.push(Signal::Offer { sdp, lines: named });
+        self.deadline = now;
+    }
+
+    /// Offers a microphone, which hears nothing yet.
+    pub(crate) fn offer_microphone(&mut self, now: Instant, track: TrackId) {
+        let mut changes = self.rtc.sdp_api();
+        let mid = changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let lines = vec![Line {
+            mid: mid.to_string(),
+            track,
+        }];
+        let sdp = offer.to_sdp_string();
+        self.said.push(Signal::Offer { sdp, lines });
+        self.microphone = Some(Microphone {
+            mid,
+            due: now,
+            sent: 0,
+            level: -127,
+        });
         self.deadline = now;
     }
 
@@ -162,6 +223,18 @@ impl Client {
         let sdp = offer.to_sdp_string();
         self.said.push(Signal::Offer { sdp, lines });
         self.deadline = now;
+    }
+
+    /// Offers a data channel.
+    pub(crate) fn open_channel(&mut self, now: Instant) -> ChannelId {
+        let mut changes = self.rtc.sdp_api();
+        let channel = changes.add_channel("flood".to_owned());
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let (sdp, lines) = (offer.to_sdp_string(), Vec::new());
+        self.said.push(Signal::Offer { sdp, lines });
+        self.deadline = now;
+        channel
     }
 
     /// What the server says.
@@ -220,7 +293,11 @@ impl Client {
             return;
         };
         let received = Receive {
-            proto: Protocol::Udp,
+            proto: if self.tcp {
+                Protocol::Tcp
+            } else {
+                Protocol::Udp
+            },
             source: from,
             destination: self.addr,
             contents,
@@ -245,11 +322,37 @@ impl Client {
                 self.drain(now, &mut sent);
             }
         }
+        while self.microphone.as_ref().is_some_and(|mic| mic.due <= now) {
+            self.talk(now);
+            self.drain(now, &mut sent);
+        }
         sent
+    }
+
+    /// One packet of sound.
+    fn talk(&mut self, now: Instant) {
+        let mic = self.microphone.as_mut().unwrap();
+        mic.due += Duration::from_millis(20);
+        mic.sent += 1;
+        let (mid, level) = (mic.mid, mic.level);
+        let time = MediaTime::new(mic.sent * 960, Frequency::FORTY_EIGHT_KHZ);
+        if self.connected_at.is_none() {
+            return;
+        }
+        let Some(writer) = self.rtc.writer(mid) else {
+            return;
+        };
+        let Some(pt) = writer.payload_params().next().map(|p| p.pt()) else {
+            return;
+        };
+        let writer = writer.audio_level(level, true);
+        writer.write(pt, now, time, vec![7; 80]).unwrap();
     }
 
     pub(crate) fn wakes_at(&self) -> Instant {
         let cameras = self.cameras.iter().map(|camera| camera.due);
+        let microphone = self.microphone.iter().map(|mic| mic.due);
+        let cameras = cameras.chain(microphone);
         cameras.fold(self.deadline, Instant::min)
     }
 
@@ -272,7 +375,7 @@ impl Client {
                 .map(|(rid, bytes)| (Some(rid.into()), bytes))
                 .collect()
         } else {
-            vec![(None, 2_500)]
+            vec![(None, camera.bytes)]
         };
         let mid = camera.mid;
         let wanted = std::mem::take(&mut camera.wants_key);

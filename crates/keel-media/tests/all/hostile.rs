@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_media::{Input, Output, Path, Protocol, Refusal, Signal, TrackId};
+use keel_media::{GroupId, Input, Output, Path, Protocol, Refusal, Signal, TrackId};
 
 use crate::{
     routing::passthrough,
@@ -18,7 +18,8 @@ fn refusal_of(world: &mut World, sdp: &str) -> Option<Refusal> {
         lines: Vec::new(),
     };
     let peer = peer(nth + 100);
-    world.tell(Input::Open { peer });
+    let group = GroupId(1);
+    world.tell(Input::Open { peer, group });
     let from = world.told.len();
     world.tell(Input::Signal { peer, signal });
     world.tell(Input::Close { peer });

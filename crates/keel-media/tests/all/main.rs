@@ -6,9 +6,11 @@
     reason = "a test that meets what it does not expect is to fail"
 )]
 
+mod abuse;
 mod client;
 mod hostile;
 mod layers;
 mod outages;
 mod routing;
+mod voices;
 mod world;

@@ -139,3 +139,83 @@ fn who_leaves_takes_everything_along() {
     world.run(2 * S);
     assert!(world.clients[viewer].got.is_empty());
 }
+
+fn refresh(world: &mut World, viewer: usize, anew: bool) {
+    let mids = world.clients[viewer].lines.keys().cloned().collect();
+    let peer = peer(viewer);
+    world.tell(Input::Refresh { peer, mids, anew });
+}
+
+fn viewed(seed: u64) -> (World, usize) {
+    let mut world = passthrough(seed);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(CAMERA).len() > 10
+    });
+    world.run(2 * S);
+    (world, viewer)
+}
+
+/// Over a way that loses a tenth of everything.
+#[test]
+fn a_picture_that_cannot_be_shown_begins_with_the_next_keyframe_v11_a50() {
+    let (mut world, viewer) = viewed(17);
+    for link in &mut world.links {
+        link.loss_percent = 10;
+    }
+    let asked = world.clients[0].cameras[0].keyframes;
+    let since = world.now;
+    for _ in 0..100 {
+        refresh(&mut world, viewer, false);
+        world.run(Duration::from_millis(10));
+    }
+    world.run(S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    assert!(frames.iter().any(|frame| frame.at > since && frame.is_key));
+    let made = world.clients[0].cameras[0].keyframes - asked;
+    assert!(
+        (1..=4).contains(&made),
+        "{made} keyframes for a second of asking"
+    );
+}
+
+#[test]
+fn a_line_that_begins_anew_goes_on_behind_what_was_sent_v11() {
+    let (mut world, viewer) = viewed(18);
+    let last = world.clients[viewer].frames(CAMERA).len();
+    refresh(&mut world, viewer, true);
+    world.run(S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    let since: Vec<_> = frames[last..].iter().collect();
+    assert!(since.len() > 20, "{} frames", since.len());
+    // What was on its way comes, then the keyframe that it begins with, and nothing is missing before it
+    // as far as a decoder can see.
+    let key = since
+        .iter()
+        .position(|frame| frame.is_key)
+        .expect("a keyframe");
+    assert!(since[key..].iter().all(|frame| frame.contiguous));
+    let others = world.clients[0].frames(CAMERA).iter();
+    assert!(
+        others.skip(1).all(|frame| frame.contiguous),
+        "nobody else is disturbed"
+    );
+}
+
+#[test]
+fn lines_that_carry_nothing_are_passed_over() {
+    let (mut world, viewer) = viewed(19);
+    let asked = world.clients[0].cameras[0].keyframes;
+    let mids = [
+        "nothing",
+        "",
+        "a-mid-that-is-longer-than-any-that-was-agreed-on",
+    ];
+    for peer in [peer(viewer), peer(99)] {
+        let (mids, anew) = (mids.map(str::to_owned).into(), true);
+        world.tell(Input::Refresh { peer, mids, anew });
+    }
+    world.run(S);
+    assert_eq!(world.clients[0].cameras[0].keyframes, asked);
+}

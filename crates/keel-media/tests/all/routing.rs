@@ -256,3 +256,43 @@ fn loss_reordering_and_doubles_are_repaired_v05_v06() {
         "{share} % of the frames came through 10 % loss"
     );
 }
+
+#[test]
+fn who_was_sent_a_track_is_told_when_it_is_no_more() {
+    let mut world = passthrough(21);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(2 * S, |world| {
+        world.clients[viewer].frames(CAMERA).len() > 10
+    });
+    assert_eq!(world.clients[viewer].lines.len(), 1);
+    world.tell(Input::Close { peer: peer(0) });
+    assert_eq!(world.clients[viewer].lines.len(), 0);
+}
+
+#[test]
+fn a_viewer_without_congestion_control_is_not_held_back() {
+    let mut world = passthrough(19);
+    let viewer = world.join_plain();
+    world.subscribe(viewer, CAMERA);
+    // More than a way is believed to carry before anything was measured.
+    world.clients[0].cameras[0].bytes = 12_000;
+    world.run(20 * S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
+    assert!(behind <= 5, "{behind} frames behind");
+}
+
+#[test]
+fn a_network_without_udp_is_served_over_tcp_v01() {
+    let mut world = World::new(20);
+    world.join_tcp(&[CAMERA], 1);
+    world.run_until(S, is_published);
+    world.subscribe(0, CAMERA);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.run_until(3 * S, |world| {
+        let seen = |nth: usize| world.clients[nth].frames(CAMERA).len() > 10;
+        seen(0) && seen(viewer)
+    });
+}

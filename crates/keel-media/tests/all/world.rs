@@ -8,8 +8,8 @@ use std::{
 };
 
 use keel_media::{
-    Address, Certificate, Config, End, Input, Output, Path, PeerId, Plane, Protocol, Signal,
-    TrackId,
+    Address, Certificate, Config, End, GroupId, Input, Output, Path, PeerId, Plane, Protocol,
+    Signal, TrackId,
 };
 
 use crate::client::Client;
@@ -79,11 +79,13 @@ pub(crate) fn config(end: End, addr: SocketAddr) -> Config {
     Config {
         end,
         certificate: Certificate::generate(),
-        addresses: vec![Address {
-            protocol: Protocol::Udp,
-            local: addr,
-            advertised: addr,
-        }],
+        addresses: [Protocol::Udp, Protocol::Tcp]
+            .map(|protocol| Address {
+                protocol,
+                local: addr,
+                advertised: addr,
+            })
+            .to_vec(),
     }
 }
 
@@ -114,19 +116,50 @@ impl World {
         self.join_with(cameras, receives, false)
     }
 
+    /// A client in a network without UDP.
+    pub(crate) fn join_tcp(&mut self, cameras: &[TrackId], receives: usize) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let (addr, now) = (self.clients[nth].addr, self.now);
+        self.clients[nth] = Client::over_tcp(addr, now);
+        self.clients[nth].offer(now, cameras, receives);
+        nth
+    }
+
+    /// A client that has one line, and no congestion control.
+    pub(crate) fn join_plain(&mut self) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        self.clients[nth].is_plain = true;
+        let now = self.now;
+        self.clients[nth].offer(now, &[], 1);
+        nth
+    }
+
     /// A client that publishes these in several layers.
     pub(crate) fn join_simulcast(&mut self, cameras: &[TrackId]) -> usize {
         self.join_with(cameras, 0, true)
+    }
+
+    /// A client with a microphone and nothing else.
+    pub(crate) fn join_speaking(&mut self, microphone: TrackId) -> usize {
+        let nth = self.join_with(&[], 0, false);
+        let now = self.now;
+        self.clients[nth].offer_microphone(now, microphone);
+        nth
     }
 
     fn join_with(&mut self, cameras: &[TrackId], receives: usize, simulcast: bool) -> usize {
         let nth = self.clients.len();
         let last = u8::try_from(nth + 1).unwrap();
         let mut client = Client::new(SocketAddr::from(([10, 0, 1, last], 5_000)), self.now);
-        client.offer_of(self.now, cameras, receives, simulcast);
+        if !cameras.is_empty() || receives > 0 {
+            client.offer_of(self.now, cameras, receives, simulcast);
+        }
         self.clients.push(client);
         self.links.push(Link::default());
-        self.tell(Input::Open { peer: peer(nth) });
+        self.tell(Input::Open {
+            peer: peer(nth),
+            group: GroupId(1),
+        });
         nth
     }
 
@@ -141,7 +174,7 @@ impl World {
         self.tell(Input::Subscribe { peer, track, max });
     }
 
-    fn perform(&mut self, outputs: Vec<Output>) {
+    pub(crate) fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Transmit { path, bytes } => self.transmit_down(path, bytes),
@@ -157,6 +190,7 @@ impl World {
     }
 
     fn transmit_down(&mut self, path: Path, bytes: Vec<u8>) {
+        assert_eq!(path.protocol, self.protocol_of(path.remote));
         let seen = |nth: usize| self.seen_at.get(&nth).copied();
         let mut known = 0..self.clients.len();
         let nth = known.find(|nth| seen(*nth).unwrap_or(self.clients[*nth].addr) == path.remote);
@@ -235,7 +269,7 @@ impl World {
             match to {
                 To::Server => {
                     let path = Path {
-                        protocol: Protocol::Udp,
+                        protocol: self.protocol_of(from),
                         local: server(),
                         remote: from,
                     };
@@ -253,6 +287,12 @@ impl World {
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
         self.perform(out);
+    }
+
+    /// What the client at an address speaks.
+    fn protocol_of(&self, addr: SocketAddr) -> Protocol {
+        let tcp = self.clients.iter().any(|c| c.addr == addr && c.tcp);
+        if tcp { Protocol::Tcp } else { Protocol::Udp }
     }
 
     fn drive(&mut self, nth: usize) {

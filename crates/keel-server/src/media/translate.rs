@@ -4,21 +4,30 @@ use keel_core::node::{
     MediaFact, MediaOrder,
     media::{self, StreamId},
 };
-use keel_media::{Failure, Finding, Input, Kind, Line, Output, PeerId, Signal, TrackId};
-use keel_wire::TrackKind;
+use keel_media::{
+    Failure, Finding, GroupId, Input, Kind, Layer, Line, Output, PeerId, Signal, TrackId,
+};
+use keel_wire::{LayerSize, TrackKind};
 
 pub(super) fn input(order: MediaOrder) -> Input {
     match order {
-        MediaOrder::Open { peer } => Input::Open { peer: of(peer) },
+        MediaOrder::Open { peer, group } => Input::Open {
+            peer: of(peer),
+            group: GroupId(group.0),
+        },
         MediaOrder::Settle { peer } => Input::Settle { peer: of(peer) },
         MediaOrder::Signal { peer, signal } => Input::Signal {
             peer: of(peer),
             signal: said(signal),
         },
-        MediaOrder::Subscribe { peer, stream } => Input::Subscribe {
+        MediaOrder::Subscribe { peer, stream, max } => Input::Subscribe {
             peer: of(peer),
             track: track(stream),
-            max: None,
+            max: max.map(|max| match max {
+                LayerSize::Low => Layer(0),
+                LayerSize::Medium => Layer(1),
+                LayerSize::High => Layer(2),
+            }),
         },
         MediaOrder::Unsubscribe { peer, stream } => Input::Unsubscribe {
             peer: of(peer),
@@ -30,6 +39,11 @@ pub(super) fn input(order: MediaOrder) -> Input {
         },
         MediaOrder::Restart { peer } => Input::Restart { peer: of(peer) },
         MediaOrder::Resume { peer } => Input::Resume { peer: of(peer) },
+        MediaOrder::Refresh { peer, mids, anew } => Input::Refresh {
+            peer: of(peer),
+            mids,
+            anew,
+        },
         MediaOrder::Close { peer } => Input::Close { peer: of(peer) },
     }
 }
@@ -69,6 +83,13 @@ pub(super) fn fact(output: Output) -> Option<MediaFact> {
                 Kind::Video => TrackKind::Video,
             },
         },
+        Output::Unpublished { track } => MediaFact::Unpublished {
+            stream: StreamId(track.0),
+        },
+        Output::Speaking { group, track } => MediaFact::Speaking {
+            group: media::GroupId(group.0),
+            stream: track.map(|track| StreamId(track.0)),
+        },
         Output::Cadence { track, finding } => {
             let (flows, gap_ms) = match finding {
                 Finding::Stalled => (false, 0),
@@ -85,10 +106,7 @@ pub(super) fn fact(output: Output) -> Option<MediaFact> {
             stream: StreamId(track.0),
         },
         // Its maker answers ours, and offers again by itself.
-        Output::PassedOver { .. }
-        | Output::Moved { .. }
-        | Output::Unpublished { .. }
-        | Output::Transmit { .. } => return None,
+        Output::PassedOver { .. } | Output::Moved { .. } | Output::Transmit { .. } => return None,
     })
 }
 

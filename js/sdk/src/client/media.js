@@ -8,6 +8,7 @@
 // A client is made with a leg or without one, so that who wants no media loads none of this; one without
 // hears nothing of media, and shows what the server says of it.
 
+import { MEDIA_CODES } from '../codes-media.js';
 import * as limits from '../limits.js';
 import { since } from '../time.js';
 import { encodeFrame } from '../wire/frame.js';
@@ -238,7 +239,7 @@ export class Leg {
    * @returns {Fault}
    */
   trouble(client, cx, code, message) {
-    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' } }), leg: 'media' };
+    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }), leg: 'media' };
   }
 
   /** @param {Cx} cx */

@@ -4,7 +4,7 @@
 // within a class the first counts. The rest is kept as suppressed. There is one cell a connection, so
 // nothing leaks into the next.
 
-import { CODES } from '../codes.js';
+import { OWN_CODES } from '../codes.js';
 import { ms } from '../limits.js';
 import { verdict } from '../wire/close.js';
 import { suppress } from '../wire/fault.js';
@@ -103,7 +103,7 @@ function ofDial(mint, now, { why, message, tls, status, retry_after_ms }) {
 
 /** @param {Mint} mint @param {Now} now @param {number} close @param {string} reason @returns {Outcome} */
 function ofClose(mint, now, close, reason) {
-  const known = /** @type {(keyof typeof CODES)[]} */ (Object.keys(CODES)).find((code) => CODES[code].close === close);
+  const known = /** @type {(keyof typeof OWN_CODES)[]} */ (Object.keys(OWN_CODES)).find((code) => OWN_CODES[code].close === close);
   const own = { ...(reason && { message: reason }), detail: { close_code: close } };
   const fault = mint.fault(now, known ?? 'connection_closed', 'server', own);
   if (known) return { fault, ask: asks(fault) };

@@ -1,6 +1,7 @@
 // Camera and microphone, with faults in place of a browser's exceptions.
 
 import { FaultError, ownFault } from '../error.js';
+import { mediaFailed } from './faults.js';
 
 /** What a browser's refusal means. @type {Record<string, [code: 'permission_denied' | 'invalid_request' | 'media_failed', message: string]>} */
 const REFUSALS = {
@@ -24,7 +25,8 @@ export async function fromCamera(constraints = { video: true }, { signal, device
   if (!devices) throw new FaultError(ownFault('permission_denied', { message: 'there are no devices here: a page must be served securely to use them' }), 'refused');
   const asked = devices.getUserMedia(constraints).then((stream) => stream.getTracks(), (error) => {
     const [code, message] = REFUSALS[error?.name] ?? ['media_failed', String(error)];
-    throw new FaultError(ownFault(code, { message, detail: { error: String(error?.name) } }));
+    const detail = { error: String(error?.name) };
+    throw new FaultError(code === 'media_failed' ? mediaFailed(message, detail) : ownFault(code, { message, detail }));
   });
   if (!signal) return asked;
   return new Promise((resolve, reject) => {

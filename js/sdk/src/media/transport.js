@@ -5,7 +5,7 @@
 // something, and each offer describes what is published and received at its moment. After `close`
 // nothing is said.
 
-import { ownFault } from '../error.js';
+import { mediaFailed } from './faults.js';
 import * as limits from './limits.js';
 
 /**
@@ -191,7 +191,7 @@ export class Transport {
   /** @param {string} message */
   #fail(message) {
     if (this.#closed || this.#state === 'failed') return;
-    this.#owner.fault(ownFault('media_failed', { message, detail: { peer: this.peer } }));
+    this.#owner.fault(mediaFailed(message, { peer: this.peer }));
     this.#is('failed');
   }
 

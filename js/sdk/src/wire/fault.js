@@ -1,6 +1,6 @@
 // An outside failure as a value, and what is known of each code. Mirrors `keel-wire/src/fault.rs`.
 
-import { CODES } from '../codes.js';
+import { OWN_CODES } from '../codes.js';
 import { filled, id, list, map, object, optional, string, tagged, u64, word } from './codec.js';
 import { FAULT_CAUSES_MAX, FAULT_MESSAGE_BYTES_MAX } from './limits.js';
 import { beginning } from './utf8.js';
@@ -41,14 +41,14 @@ const reader = object({
 /**
  * A fault of `code`, with the table's scope, retry and sentence where it has none of its own.
  * @param {string} id
- * @param {keyof typeof CODES} code
+ * @param {keyof typeof OWN_CODES | keyof typeof import('../codes-media.js').MEDIA_CODES} code
  * @param {import('./types.js').Origin} origin
  * @param {number} at
- * @param {{ message?: string, retry?: Retry, scope?: import('./types.js').Scope, detail?: Record<string, unknown> }} [own]
+ * @param {{ message?: string, retry?: Retry, scope?: import('./types.js').Scope, detail?: Record<string, unknown>, row?: import('../codes.js').Row }} [own] `row`: what is known of a code that is not among a client's own
  * @returns {Fault}
  */
 export function makeFault(id, code, origin, at, own = {}) {
-  const row = CODES[code];
+  const row = own.row ?? OWN_CODES[/** @type {keyof typeof OWN_CODES} */ (code)];
   return {
     id,
     code,

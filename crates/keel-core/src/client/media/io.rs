@@ -50,7 +50,8 @@ pub struct LineSample {
     pub mid: String,
     /// RTP packets.
     pub packets: u64,
-    /// Pictures that were decoded; absent where that is not known, as for sound.
+    /// Pictures that were decoded; absent where that is not known, as for sound, or where a page that
+    /// nobody sees decodes none.
     pub frames: Option<u64>,
 }
 

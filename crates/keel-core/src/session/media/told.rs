@@ -1,13 +1,14 @@
 //! What the plane tells of a session's transports and tracks, and what is done about it.
 
 use keel_wire::{
-    AnswerFrame, CandidateFrame, Code, Fault, FaultFrame, Leg, LinesFrame, MediaLine, OfferFrame,
-    Origin, ParticipantId, ServerFrame, TrackName, journal::Fact,
+    AnswerFrame, CandidateFrame, Code, Ephemeral, Fault, FaultFrame, Leg, LinesFrame, MediaLine,
+    OfferFrame, Origin, ParticipantId, RawData, ServerFrame, TrackName, journal::Fact,
 };
+use serde_json::json;
 
 use super::{Peer, Session};
 use crate::node::{
-    ConnId, Ctx, MediaFact, MediaOrder,
+    ConnId, Ctx, MediaFact, MediaOrder, MediaRule,
     media::{self, Line, PeerId, Signal},
 };
 
@@ -24,6 +25,7 @@ impl Session {
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.connected = true;
                 }
+                self.plan_beats(ctx);
                 self.tell_status(ctx);
             }
             MediaFact::Reachable { peer, reachable } => {
@@ -35,6 +37,8 @@ impl Session {
             }
             MediaFact::Failed { peer, full, why } => self.media_failed(peer, full, &why, ctx),
             MediaFact::Published { stream, .. } => self.stream_is_there(stream, ctx),
+            MediaFact::Unpublished { stream } => self.stream_is_gone(stream, ctx),
+            MediaFact::Speaking { stream, .. } => self.tell_speaking(stream, ctx),
             MediaFact::Flow { stream, flows, .. } => self.stream_flows(stream, flows, ctx),
             MediaFact::Unsupported { peer, .. } => {
                 if let Some(conn) = self.conn_of(peer) {
@@ -156,13 +160,37 @@ impl Session {
             }
         }
         self.note_flow(&key, ctx);
-        for (to, peer) in &self.media.peers {
-            if self.sends(&key.0, to, ctx) {
-                let peer = peer.id;
-                ctx.order(MediaOrder::Subscribe { peer, stream });
-            }
+        let present: Vec<ParticipantId> = self.media.peers.keys().cloned().collect();
+        for to in present {
+            self.send_as_wished(&key, &to, ctx);
         }
         self.tell_status(ctx);
+    }
+
+    /// Its line carries a track no longer; its number is kept, for it may come again on another.
+    fn stream_is_gone(&mut self, stream: media::StreamId, ctx: &mut Ctx<'_>) {
+        let Some(key) = self.media.track_of(stream).cloned() else {
+            return;
+        };
+        if let Some(track) = self.media.tracks.get_mut(&key) {
+            (track.is_there, track.stalled) = (false, None);
+        }
+        self.tell_status(ctx);
+    }
+
+    /// In a room everybody is told whose voice is heard. Nobody's is told, too.
+    fn tell_speaking(&mut self, stream: Option<media::StreamId>, ctx: &mut Ctx<'_>) {
+        let speaks = stream.and_then(|stream| self.media.track_of(stream).cloned());
+        if self.media_rule(ctx) != Some(MediaRule::Room) || self.media.speaks == speaks {
+            return;
+        }
+        let data = match &speaks {
+            Some((participant, track)) => json!({ "participant": participant, "track": track }),
+            None => json!({}),
+        };
+        self.media.speaks = speaks;
+        let (kind, data) = ("speaking".to_owned(), RawData::from_value(&data));
+        self.tell_all(&Ephemeral { kind, data }.into(), ctx);
     }
 
     /// Connected is not flowing: a track that falls silent is told at once, whatever its transport says.

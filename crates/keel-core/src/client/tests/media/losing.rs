@@ -3,8 +3,7 @@
 use super::*;
 
 #[test]
-pub(in crate::client::tests) fn silence_is_told_a_second_after_it_was_seen_and_status_never_says_up_v02()
- {
+pub(crate) fn silence_is_told_a_second_after_it_was_seen_and_status_never_says_up_v02() {
     let mut screen = Screen::showing();
     screen.comes.insert("0".into(), SILENT);
     screen.pass(millis(900));
@@ -22,7 +21,7 @@ pub(in crate::client::tests) fn silence_is_told_a_second_after_it_was_seen_and_s
 }
 
 #[test]
-pub(in crate::client::tests) fn a_line_that_never_comes_is_told_from_the_join_on() {
+pub(crate) fn a_line_that_never_comes_is_told_from_the_join_on() {
     let mut screen = Screen::opening();
     screen.publish(&other(), "camera");
     screen.connected(1);
@@ -35,7 +34,7 @@ pub(in crate::client::tests) fn a_line_that_never_comes_is_told_from_the_join_on
 }
 
 #[test]
-pub(in crate::client::tests) fn packets_without_pictures_are_told_as_frozen_v11_m36() {
+pub(crate) fn packets_without_pictures_are_told_as_frozen_v11_m36() {
     let mut screen = Screen::showing();
     screen.comes.insert("0".into(), FROZEN);
     screen.pass(millis(1_300));
@@ -44,7 +43,7 @@ pub(in crate::client::tests) fn packets_without_pictures_are_told_as_frozen_v11_
 }
 
 #[test]
-pub(in crate::client::tests) fn sound_needs_no_pictures() {
+pub(crate) fn sound_needs_no_pictures() {
     let mut screen = Screen::showing();
     screen.publish(&other(), "microphone");
     screen.lines(1, &[("0", other(), "camera"), ("1", other(), "microphone")]);
@@ -54,7 +53,7 @@ pub(in crate::client::tests) fn sound_needs_no_pictures() {
 }
 
 #[test]
-pub(in crate::client::tests) fn what_is_muted_or_gone_is_not_expected_v11() {
+pub(crate) fn what_is_muted_or_gone_is_not_expected_v11() {
     let mut screen = Screen::showing();
     screen.mute(&other(), "camera", true);
     screen.comes.insert("0".into(), SILENT);
@@ -75,7 +74,7 @@ pub(in crate::client::tests) fn what_is_muted_or_gone_is_not_expected_v11() {
 
 /// A picture a second, as a screen that stands still is sent.
 #[test]
-pub(in crate::client::tests) fn a_line_that_is_slow_by_nature_is_not_silent() {
+pub(crate) fn a_line_that_is_slow_by_nature_is_not_silent() {
     let mut screen = Screen::showing();
     for ms in [400, 600, 800] {
         screen.comes.insert("0".into(), SILENT);
@@ -99,7 +98,7 @@ pub(in crate::client::tests) fn a_line_that_is_slow_by_nature_is_not_silent() {
 
 /// A tab in the background looks once a second, or hardly at all.
 #[test]
-pub(in crate::client::tests) fn who_does_not_look_has_seen_no_silence_p05() {
+pub(crate) fn who_does_not_look_has_seen_no_silence_p05() {
     let mut screen = Screen::showing();
     screen.blind = true;
     screen.pass(secs(20));
@@ -117,7 +116,7 @@ pub(in crate::client::tests) fn who_does_not_look_has_seen_no_silence_p05() {
 }
 
 #[test]
-pub(in crate::client::tests) fn a_machine_that_slept_has_seen_no_silence_p02_p03() {
+pub(crate) fn a_machine_that_slept_has_seen_no_silence_p02_p03() {
     let mut screen = Screen::showing();
     screen.comes.insert("0".into(), SILENT);
     screen.pass(millis(800));
@@ -133,7 +132,7 @@ pub(in crate::client::tests) fn a_machine_that_slept_has_seen_no_silence_p02_p03
 }
 
 #[test]
-pub(in crate::client::tests) fn silence_at_its_source_is_told_and_not_repaired_here() {
+pub(crate) fn silence_at_its_source_is_told_and_not_repaired_here() {
     let mut screen = Screen::showing();
     screen.stalled(&[(other(), "camera")]);
     screen.comes.insert("0".into(), SILENT);
@@ -151,7 +150,7 @@ pub(in crate::client::tests) fn silence_at_its_source_is_told_and_not_repaired_h
 
 /// Two cameras: one is silent at its source, then the way to here breaks too.
 #[test]
-pub(in crate::client::tests) fn another_trouble_behind_one_of_a_source_is_told_and_repaired_m14() {
+pub(crate) fn another_trouble_behind_one_of_a_source_is_told_and_repaired_m14() {
     let mut screen = Screen::showing();
     screen.publish(&me(), "camera");
     screen.lines(1, &[("0", other(), "camera"), ("1", me(), "camera")]);
@@ -175,7 +174,7 @@ pub(in crate::client::tests) fn another_trouble_behind_one_of_a_source_is_told_a
 }
 
 #[test]
-pub(in crate::client::tests) fn who_only_publishes_is_told_by_the_server_and_by_the_transport() {
+pub(crate) fn who_only_publishes_is_told_by_the_server_and_by_the_transport() {
     let mut screen = Screen::opening();
     screen.publish(&me(), "camera");
     screen.connected(1);

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits;
 
 #[test]
-pub(in crate::client::tests) fn a_transport_is_opened_once_it_stands_and_closed_when_unwanted() {
+pub(crate) fn a_transport_is_opened_once_it_stands_and_closed_when_unwanted() {
     let mut rig = Rig::new(config());
     rig.input(Input::Media(MediaInput::Want(true)));
     rig.input(Input::Connect);
@@ -23,7 +23,7 @@ pub(in crate::client::tests) fn a_transport_is_opened_once_it_stands_and_closed_
 }
 
 #[test]
-pub(in crate::client::tests) fn media_goes_on_while_signaling_is_lost_and_found_m37_e13() {
+pub(crate) fn media_goes_on_while_signaling_is_lost_and_found_m37_e13() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.rig.closed(conn, ConnEnd::Reset);
@@ -41,7 +41,7 @@ pub(in crate::client::tests) fn media_goes_on_while_signaling_is_lost_and_found_
 }
 
 #[test]
-pub(in crate::client::tests) fn a_server_that_forgot_it_is_given_another_at_once_m19() {
+pub(crate) fn a_server_that_forgot_it_is_given_another_at_once_m19() {
     let mut screen = Screen::showing();
     screen.reconnects(None);
     assert_eq!(screen.names(), ["open 1", "open 2"]);
@@ -60,7 +60,7 @@ pub(in crate::client::tests) fn a_server_that_forgot_it_is_given_another_at_once
 
 /// Another client of this participant has counted further.
 #[test]
-pub(in crate::client::tests) fn a_transport_has_a_number_above_all_that_the_server_knows() {
+pub(crate) fn a_transport_has_a_number_above_all_that_the_server_knows() {
     let mut rig = Rig::new(config());
     rig.input(Input::Connect);
     let mut screen = Screen::opening_in(rig);
@@ -69,7 +69,7 @@ pub(in crate::client::tests) fn a_transport_has_a_number_above_all_that_the_serv
 }
 
 #[test]
-pub(in crate::client::tests) fn a_move_keeps_the_old_transport_until_the_new_one_stands_m17() {
+pub(crate) fn a_move_keeps_the_old_transport_until_the_new_one_stands_m17() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.rig.frame(conn, goaway(Some("wss://b")));
@@ -85,7 +85,7 @@ pub(in crate::client::tests) fn a_move_keeps_the_old_transport_until_the_new_one
 }
 
 #[test]
-pub(in crate::client::tests) fn a_move_whose_transport_does_not_come_is_bounded_and_told_m17() {
+pub(crate) fn a_move_whose_transport_does_not_come_is_bounded_and_told_m17() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.rig.frame(conn, goaway(Some("wss://b")));
@@ -100,7 +100,7 @@ pub(in crate::client::tests) fn a_move_whose_transport_does_not_come_is_bounded_
 
 /// Whatever it is that ends it.
 #[test]
-pub(in crate::client::tests) fn every_end_closes_the_transport_and_nothing_follows_e7_m35() {
+pub(crate) fn every_end_closes_the_transport_and_nothing_follows_e7_m35() {
     let over = |end: &dyn Fn(&mut Screen)| {
         let mut screen = Screen::showing();
         screen.reconnects(None);
@@ -132,7 +132,7 @@ pub(in crate::client::tests) fn every_end_closes_the_transport_and_nothing_follo
 }
 
 #[test]
-pub(in crate::client::tests) fn what_is_wanted_outlasts_a_session_that_failed() {
+pub(crate) fn what_is_wanted_outlasts_a_session_that_failed() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.rig.frame(conn, fault_frame(Code::Superseded));
@@ -145,7 +145,7 @@ pub(in crate::client::tests) fn what_is_wanted_outlasts_a_session_that_failed() 
 }
 
 #[test]
-pub(in crate::client::tests) fn what_is_said_of_other_transports_passes_nobody() {
+pub(crate) fn what_is_said_of_other_transports_passes_nobody() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.input(offer(2));

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits;
 
 #[test]
-pub(in crate::client::tests) fn a_keyframe_then_anew_then_a_restart_at_two_seconds_v02_v11() {
+pub(crate) fn a_keyframe_then_anew_then_a_restart_at_two_seconds_v02_v11() {
     let mut screen = Screen::showing();
     screen.comes.insert("0".into(), SILENT);
     let silent_from = 1_000;
@@ -19,7 +19,7 @@ pub(in crate::client::tests) fn a_keyframe_then_anew_then_a_restart_at_two_secon
 }
 
 #[test]
-pub(in crate::client::tests) fn packets_that_come_back_stop_the_climb_m34_e6() {
+pub(crate) fn packets_that_come_back_stop_the_climb_m34_e6() {
     for (after, attempts) in [(1_200, 1), (1_600, 2), (3_000, 3)] {
         let mut screen = Screen::showing();
         screen.comes.insert("0".into(), SILENT);
@@ -34,7 +34,7 @@ pub(in crate::client::tests) fn packets_that_come_back_stop_the_climb_m34_e6() {
 }
 
 #[test]
-pub(in crate::client::tests) fn a_transport_that_says_it_is_lost_is_restarted_at_once_v02() {
+pub(crate) fn a_transport_that_says_it_is_lost_is_restarted_at_once_v02() {
     for (state, code) in [
         (TransportState::Disconnected, "lost media_stalled"),
         (TransportState::Failed, "lost media_failed"),
@@ -56,7 +56,7 @@ pub(in crate::client::tests) fn a_transport_that_says_it_is_lost_is_restarted_at
 
 /// Browsers say so late, and sometimes of a way that is good.
 #[test]
-pub(in crate::client::tests) fn packets_are_believed_more_than_the_transport_m34() {
+pub(crate) fn packets_are_believed_more_than_the_transport_m34() {
     let mut screen = Screen::showing();
     screen.is(1, TransportState::Disconnected);
     screen.pass(millis(600));
@@ -66,7 +66,7 @@ pub(in crate::client::tests) fn packets_are_believed_more_than_the_transport_m34
 }
 
 #[test]
-pub(in crate::client::tests) fn one_silent_line_beside_others_disturbs_them_last_v11() {
+pub(crate) fn one_silent_line_beside_others_disturbs_them_last_v11() {
     let mut screen = Screen::showing();
     screen.publish(&other(), "screen");
     screen.lines(1, &[("0", other(), "camera"), ("1", other(), "screen")]);
@@ -103,7 +103,7 @@ pub(in crate::client::tests) fn one_silent_line_beside_others_disturbs_them_last
 }
 
 #[test]
-pub(in crate::client::tests) fn a_way_that_is_blocked_gets_a_verdict_in_thirty_seconds_v01_m16() {
+pub(crate) fn a_way_that_is_blocked_gets_a_verdict_in_thirty_seconds_v01_m16() {
     let mut screen = Screen::opening();
     screen.pass(millis(4_900));
     assert!(screen.told().is_empty());
@@ -142,7 +142,7 @@ fn given_up() -> Screen {
 }
 
 #[test]
-pub(in crate::client::tests) fn what_was_given_up_is_tried_again_when_something_changes() {
+pub(crate) fn what_was_given_up_is_tried_again_when_something_changes() {
     let again = |change: &dyn Fn(&mut Screen)| {
         let mut screen = given_up();
         let before = screen.names().len();
@@ -171,7 +171,7 @@ pub(in crate::client::tests) fn what_was_given_up_is_tried_again_when_something_
 }
 
 #[test]
-pub(in crate::client::tests) fn what_the_server_says_of_a_transport_is_its_end() {
+pub(crate) fn what_the_server_says_of_a_transport_is_its_end() {
     for code in [Code::MediaFailed, Code::AtCapacity] {
         let mut screen = Screen::showing();
         let conn = screen.rig.dialed();
@@ -200,7 +200,7 @@ pub(in crate::client::tests) fn what_the_server_says_of_a_transport_is_its_end()
 }
 
 #[test]
-pub(in crate::client::tests) fn a_server_that_takes_no_media_is_believed_at_once() {
+pub(crate) fn a_server_that_takes_no_media_is_believed_at_once() {
     let mut screen = Screen::opening();
     let conn = screen.rig.dialed();
     let fault = refusal(Code::MediaRefused, 1).retry(Retry::Never);
@@ -219,7 +219,7 @@ pub(in crate::client::tests) fn a_server_that_takes_no_media_is_believed_at_once
 }
 
 #[test]
-pub(in crate::client::tests) fn a_loss_during_a_recovery_is_not_lost_m14_e5() {
+pub(crate) fn a_loss_during_a_recovery_is_not_lost_m14_e5() {
     let mut screen = Screen::showing();
     screen.comes.insert("0".into(), SILENT);
     screen.pass(millis(9_000));
@@ -243,7 +243,7 @@ pub(in crate::client::tests) fn a_loss_during_a_recovery_is_not_lost_m14_e5() {
 }
 
 #[test]
-pub(in crate::client::tests) fn without_signaling_it_waits_and_says_so_m37_e13() {
+pub(crate) fn without_signaling_it_waits_and_says_so_m37_e13() {
     let mut screen = Screen::showing();
     let conn = screen.rig.dialed();
     screen.comes.insert("0".into(), SILENT);
@@ -273,7 +273,7 @@ pub(in crate::client::tests) fn without_signaling_it_waits_and_says_so_m37_e13()
 }
 
 #[test]
-pub(in crate::client::tests) fn what_a_new_transport_does_not_bring_back_is_named_m19_e8() {
+pub(crate) fn what_a_new_transport_does_not_bring_back_is_named_m19_e8() {
     let mut screen = Screen::showing();
     screen.publish(&other(), "screen");
     screen.lines(1, &[("0", other(), "camera"), ("1", other(), "screen")]);
@@ -294,7 +294,7 @@ pub(in crate::client::tests) fn what_a_new_transport_does_not_bring_back_is_name
 
 /// A camera that is covered must not cost its owner the transport.
 #[test]
-pub(in crate::client::tests) fn an_own_track_that_does_not_arrive_costs_one_restart() {
+pub(crate) fn an_own_track_that_does_not_arrive_costs_one_restart() {
     let mut screen = Screen::opening();
     screen.publish(&me(), "camera");
     screen.connected(1);
@@ -318,8 +318,7 @@ pub(in crate::client::tests) fn an_own_track_that_does_not_arrive_costs_one_rest
 }
 
 #[test]
-pub(in crate::client::tests) fn a_leg_that_flaps_ends_with_the_limiter_which_success_does_not_reset_m33()
- {
+pub(crate) fn a_leg_that_flaps_ends_with_the_limiter_which_success_does_not_reset_m33() {
     let mut screen = Screen::opening();
     screen.connected(1);
     for _ in 0..limits::REJOIN_LIMIT - 1 {

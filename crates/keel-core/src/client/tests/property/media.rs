@@ -11,7 +11,7 @@ use super::*;
 use crate::client::media::{LineSample, MediaInput, MediaOrder, TransportState};
 
 /// A session that stands, with a transport that is connected and lines on which something is to come.
-pub(in crate::client::tests) fn prefix() -> Vec<Act> {
+pub(crate) fn prefix() -> Vec<Act> {
     vec![
         Act::Connect,
         Act::Opened(0),

@@ -1,0 +1,20 @@
+// The closed list of fault codes. Generated from `spec/vectors/codes.json` by `npm run codes`.
+
+import { NEVER, NOW, OWN_CODES, TRY_AGAIN, row } from './codes.js';
+import { MEDIA_CODES } from './codes-media.js';
+
+export const CODES = {
+  ...OWN_CODES,
+  ...MEDIA_CODES,
+  session_busy: row('turn', null, TRY_AGAIN, 'A turn is running and the session does not queue another.'),
+  duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),
+  outcome_unknown: row('command', null, TRY_AGAIN, 'The server no longer knows what became of the command: it may have run, or not.'),
+  prompt_quarantined: row('command', null, TRY_AGAIN, 'The prompt has crashed the program twice, and is not run again for a while.'),
+  provider_crashed: row('turn', null, TRY_AGAIN, 'The program behind the session ended without finishing its answer.'),
+  provider_timeout: row('turn', null, TRY_AGAIN, 'The program behind the session fell silent for longer than it may.'),
+  provider_protocol: row('turn', null, TRY_AGAIN, 'The program behind the session said something that breaks its own protocol.'),
+  provider_budget: row('turn', null, NEVER, 'The turn used up its budget of lines, bytes, calls or time.'),
+  provider_spawn: row('turn', null, TRY_AGAIN, 'The program behind the session could not be started.'),
+  turn_interrupted: row('turn', null, TRY_AGAIN, 'The turn was cut off with the server; what had been told of it stays.'),
+  resume_gap: row('attachment', null, NOW, 'What was missed is no longer kept; a gap says which, and a snapshot stands in for it.'),
+};
