@@ -58,7 +58,7 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut receipts = JoinSet::new();
     let publishes = endpoint.role != wire::Role::Viewer;
-    let camera = match endpoint.camera {
+    let mut camera = match endpoint.camera {
         true => Some(Camera::start(&session, &voice, publishes).await?),
         false => None,
     };
@@ -79,7 +79,7 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
                 }
             }
             line = input.next_line() => match line? {
-                Some(line) if trick(&session, camera.as_ref(), &line).await => {}
+                Some(line) if trick(&session, camera.as_mut(), &line).await => {}
                 Some(line) => obey(&session, &line, &voice, &mut receipts).await?,
                 None => break,
             },
@@ -155,11 +155,15 @@ async fn crowd(endpoint: &Endpoint, voice: &Voice) -> Result<()> {
 }
 
 /// Does something to media; false if that is not what the line is about.
-async fn trick(session: &Session, camera: Option<&Camera>, line: &str) -> bool {
+async fn trick(session: &Session, camera: Option<&mut Camera>, line: &str) -> bool {
     let Some(camera) = camera else {
         return false;
     };
     let change = |change: fn(&mut Trick)| camera.trick.send_modify(change);
+    if let Some(name) = line.strip_prefix("extra ") {
+        // What is refused is not shown either.
+        return camera.extra(session, name).await.is_ok();
+    }
     match line {
         "freeze on" => change(|trick| trick.frozen = true),
         "freeze off" => change(|trick| trick.frozen = false),

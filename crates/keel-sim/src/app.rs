@@ -27,8 +27,14 @@ impl World {
         }
         match actor.view.over {
             Some(over) => self.comes_again(client, over),
-            None if self.is_chaos() => self.does(client),
-            None => self.answers(client),
+            None => {
+                self.media_acts(client);
+                if self.is_chaos() {
+                    self.does(client);
+                } else {
+                    self.answers(client);
+                }
+            }
         }
     }
 
@@ -70,6 +76,7 @@ impl World {
         actor.asleep_until = None;
         actor.pile.clear();
         actor.leaving = false;
+        self.media.guests.entry(client).or_default().reload();
         for command in open {
             self.asked[command as usize].abandoned = true;
         }
@@ -222,7 +229,7 @@ impl World {
         self.ask(client, What::Other, answer.into(), None);
     }
 
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         client: usize,
         what: What,

@@ -35,6 +35,8 @@ pub(crate) struct Archive {
     busy: BusyPolicy,
     pub(crate) ended: bool,
     joined: BTreeSet<String>,
+    /// Participants and their tracks.
+    tracks: BTreeSet<(String, String)>,
 }
 
 /// What the log says about a command that was run.
@@ -135,6 +137,8 @@ impl Archive {
                 if !self.joined.remove(left.participant.as_str()) {
                     return Err(format!("{} left without being there", left.participant));
                 }
+                let left = left.participant.as_str();
+                self.tracks.retain(|(participant, _)| participant != left);
             }
             Event::ParamsChanged(changed) => {
                 if changed.version.get() != self.params.len() as u64 {
@@ -250,8 +254,24 @@ impl Archive {
                 turn.text = String::new();
                 self.open.retain(|open| *open != ended.turn);
             }
-            Event::TrackPublished(_) | Event::TrackUnpublished(_) | Event::TrackMuted(_) => {
-                return Err(format!("{} without a rule for media", event.name()));
+            Event::TrackPublished(new) => {
+                let participant = new.participant.as_str().to_owned();
+                let there = self.joined.contains(&participant);
+                if !there || !self.tracks.insert((participant, new.track.to_string())) {
+                    return Err(format!("{} published {} twice", new.participant, new.track));
+                }
+            }
+            Event::TrackUnpublished(of) => {
+                let of = (of.participant.as_str().to_owned(), of.track.to_string());
+                if !self.tracks.remove(&of) {
+                    return Err(format!("{of:?} was not published"));
+                }
+            }
+            Event::TrackMuted(of) => {
+                let of = (of.participant.as_str().to_owned(), of.track.to_string());
+                if !self.tracks.contains(&of) {
+                    return Err(format!("{of:?} was not published"));
+                }
             }
             Event::SessionEnded(_) => {
                 if !self.open.is_empty() {

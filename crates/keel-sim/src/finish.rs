@@ -192,6 +192,7 @@ impl World {
                 self.breaks("nothing is left", format!("{census:?}"));
             }
         }
+        self.check_media_end();
         self.check_ledger();
         self.check_params();
     }

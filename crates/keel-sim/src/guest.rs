@@ -129,7 +129,7 @@ impl World {
 
     fn client_puts_out(&mut self, client: usize, output: Output) {
         match output {
-            Output::Media(_) => {}
+            Output::Media(order) => self.client_media_order(client, order),
             Output::FetchToken => self.fetch_token(client),
             Output::Dial { conn, address } => {
                 self.note(format_args!(

@@ -153,9 +153,7 @@ impl World {
                 }
                 self.plan_program(server, run);
             }
-            Output::Media(order) => {
-                self.breaks("no media without a rule for it", format!("{order:?}"));
-            }
+            Output::Media(order) => self.media_order(server, order),
             Output::FailStore { span, .. } => {
                 let until = self.now + u64::try_from(span.as_micros()).unwrap_or(0);
                 self.store.refuses_until = until;

@@ -35,6 +35,7 @@ impl World {
                 format!("client {client}: {event:?}"),
             );
         }
+        self.check_media_event(client, &event);
         match event {
             Event::Joined(membership) => {
                 let group = self.actors[client].group;
@@ -301,6 +302,7 @@ impl World {
                 format!("client {client}: {rule}"),
             );
         }
+        self.check_media_status(client, status);
         let now = self.now;
         let view = &mut self.actors[client].view;
         let wait = match &status.state {
@@ -409,6 +411,7 @@ impl World {
             }
         }
         self.audit_live(client);
+        self.audit_media(client);
         self.audit_commands(client);
     }
 

@@ -27,6 +27,7 @@ mod guest;
 mod host;
 mod laws;
 mod link;
+mod media;
 mod mix;
 mod mutant;
 mod nemesis;

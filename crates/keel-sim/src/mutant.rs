@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use keel_core::client::{ConnId, Event};
-use keel_wire::{ClientFrame, FaultFrame, ServerFrame, Status, codec::Decoded};
+use keel_wire::{ClientFrame, FaultFrame, Leg, LegState, ServerFrame, Status, codec::Decoded};
 
 use crate::{
     cell::Kind,
     chance::Chance,
+    media::Media,
     mix::{MS, Mix, SECOND},
     world::World,
 };
@@ -44,11 +45,23 @@ pub enum Mutant {
     OkForNothing,
     /// A lost connection is shown as live.
     FalseLive,
+    /// That media is lost is not told.
+    MediaLossHidden,
+    /// Media that does not flow is shown as up.
+    MediaFalseUp,
+    /// A leg of media that is given up is shown as being repaired.
+    MediaNoVerdict,
+    /// A transport that is to be closed stays open.
+    TransportLeft,
+    /// A transport is spoken of that is closed.
+    TransportStale,
+    /// Media is told as back when it is not.
+    MediaBackTooEarly,
 }
 
 impl Mutant {
     /// Every one of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::LostWakeUp,
         Self::LostTimer,
         Self::ForgottenDeduplication,
@@ -62,6 +75,12 @@ impl Mutant {
         Self::GapHidden,
         Self::OkForNothing,
         Self::FalseLive,
+        Self::MediaLossHidden,
+        Self::MediaFalseUp,
+        Self::MediaNoVerdict,
+        Self::TransportLeft,
+        Self::TransportStale,
+        Self::MediaBackTooEarly,
     ];
 
     /// Sees to it that a run gives the bug a chance; the laws are the same for all.
@@ -94,9 +113,45 @@ impl Mutant {
             }
             Self::GapHidden => mix.snapshot_joins = 700,
             Self::OkForNothing
+            | Self::MediaLossHidden
+            | Self::MediaFalseUp
+            | Self::MediaNoVerdict
+            | Self::TransportLeft
+            | Self::TransportStale
+            | Self::MediaBackTooEarly
             | Self::TellBeforeCommit
             | Self::StaleParams
             | Self::DoubleTerminal => {}
+        }
+    }
+}
+
+impl Mutant {
+    /// The same, of what breaks of media.
+    pub(crate) const fn suit_media(self, media: &mut Media) {
+        match self {
+            Self::MediaLossHidden
+            | Self::MediaFalseUp
+            | Self::MediaNoVerdict
+            | Self::TransportLeft
+            | Self::TransportStale
+            | Self::MediaBackTooEarly => {
+                media.on = true;
+                media.blows_every = 4 * SECOND;
+            }
+            Self::LostWakeUp
+            | Self::LostTimer
+            | Self::ForgottenDeduplication
+            | Self::TellBeforeCommit
+            | Self::BudgetReset
+            | Self::ResumeOffByOne
+            | Self::StaleParams
+            | Self::StaleConnection
+            | Self::DoubleTerminal
+            | Self::SlotLeaked
+            | Self::GapHidden
+            | Self::OkForNothing
+            | Self::FalseLive => media.on = false,
         }
     }
 }
@@ -193,6 +248,24 @@ impl World {
                 };
                 vec![event, again]
             }
+            Event::MediaLost { .. } if self.has(Mutant::MediaLossHidden) => {
+                self.mutated = true;
+                Vec::new()
+            }
+            Event::MediaLost { .. } if self.has(Mutant::MediaBackTooEarly) => {
+                let back = Event::MediaRecovered {
+                    strategy: keel_wire::Strategy::Fast,
+                    attempts: 0,
+                    lost_ms: 0,
+                };
+                self.mutated = true;
+                vec![event, back]
+            }
+            Event::MediaRecovered { .. }
+                if self.has(Mutant::MediaLossHidden) || self.has(Mutant::MediaBackTooEarly) =>
+            {
+                Vec::new()
+            }
             _ => vec![event],
         }
     }
@@ -204,6 +277,28 @@ impl World {
             status.state = keel_wire::State::Live;
             status.fault = None;
             status.legs.clear();
+        }
+        for leg in status.legs.iter_mut().filter(|leg| leg.leg == Leg::Media) {
+            match &leg.state {
+                LegState::Recovering { .. } if self.has(Mutant::MediaFalseUp) => {
+                    self.mutated = true;
+                    leg.state = LegState::Up;
+                    status.state = keel_wire::State::Live;
+                    status.fault = None;
+                }
+                LegState::Down { fault } if self.has(Mutant::MediaNoVerdict) => {
+                    self.mutated = true;
+                    leg.state = LegState::Recovering {
+                        strategy: keel_wire::Strategy::Rejoin,
+                        attempt: 1,
+                        next_ms: 0,
+                        waiting_for: None,
+                        deadline_ms: None,
+                        fault: fault.clone(),
+                    };
+                }
+                _ => {}
+            }
         }
         status
     }

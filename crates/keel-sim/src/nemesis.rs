@@ -340,6 +340,7 @@ impl World {
         self.stretch = crate::world::Stretch::Healing;
         self.stretch_since = self.now;
         self.store.sick = false;
+        self.heal_media();
         let now = self.now;
         self.store.refuses_until = self.store.refuses_until.min(now);
         self.store.slow_until = self.store.slow_until.min(now);

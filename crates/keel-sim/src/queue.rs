@@ -65,6 +65,10 @@ pub(crate) enum Happening {
     Drain { server: usize },
     /// A strike that was meant for a phase.
     StrikeAt { link: usize },
+    /// What flows of media goes on.
+    MediaStep,
+    /// Something of media breaks.
+    Blow,
     /// Everything works from here on.
     Heal,
     /// The laws that concern the passing of time are looked at.

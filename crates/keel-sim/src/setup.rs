@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keel_core::{
     client::{self, Backoff, Client, TokenSource},
-    node::{self, Backend, Capacity, Node, SlotKind, TurnClocks},
+    node::{self, Backend, Capacity, MediaRule, Node, SlotKind, TurnClocks},
 };
 use keel_wire::{Admission, BusyPolicy, Epoch, History, Role, record::Fence};
 
@@ -49,6 +49,7 @@ impl World {
             let at = self.chance.between(0, every * 2);
             self.queue.at(at, Happening::Mood);
         }
+        self.set_up_media();
         if mix.drains || mix.two_nodes {
             let at = self.chance.between(0, mix.chaos);
             self.queue.at(at, Happening::Drain { server: 0 });
@@ -71,7 +72,7 @@ impl World {
                 slots: slots + usize::from(kind == SlotKind::Session),
                 queue: 8,
             }),
-            media: None,
+            media: self.media.on.then_some(MediaRule::Passthrough),
             busy: BusyPolicy::Reject,
             clocks: TurnClocks {
                 spawn: span(3 * SECOND),
@@ -121,6 +122,7 @@ impl World {
         server.draining = false;
         server.armed = None;
         server.programs.clear();
+        self.new_plane(index);
         self.note(format_args!("server {index} starts"));
         self.tell_server(index, node::Input::Start);
     }

@@ -16,6 +16,7 @@ use crate::{
     cell::{Cells, Kind, Phase},
     chance::Chance,
     link::{Link, Stage},
+    media::Media,
     mix::Mix,
     mutant::Mutant,
     program::Program,
@@ -88,6 +89,7 @@ pub(crate) struct World {
     pub(crate) panicked: std::collections::BTreeSet<usize>,
     pub(crate) census: Option<node::Census>,
     pub(crate) runs_params: Vec<crate::laws::RunParams>,
+    pub(crate) media: Media,
     pub(crate) last_params: BTreeMap<SessionId, serde_json::Value>,
 }
 
@@ -108,6 +110,10 @@ impl World {
         let mut mix = Mix::draw(&mut chance);
         if let Some(mutant) = suits {
             mutant.suit(&mut mix, &mut chance);
+        }
+        let mut media = Media::draw(seed);
+        if let Some(mutant) = suits {
+            mutant.suit_media(&mut media);
         }
         let mut world = Self {
             now: 0,
@@ -133,6 +139,7 @@ impl World {
             panicked: std::collections::BTreeSet::new(),
             census: None,
             runs_params: Vec::new(),
+            media,
             last_params: BTreeMap::new(),
             mix,
         };
@@ -249,6 +256,8 @@ impl World {
             Happening::Mood => self.mood(),
             Happening::Drain { server } => self.drain(server),
             Happening::StrikeAt { link } => self.strike_at(link),
+            Happening::MediaStep => self.media_step(),
+            Happening::Blow => self.blow(),
             Happening::Heal => self.heal(),
             Happening::Audit => self.audit(),
         }

@@ -378,7 +378,7 @@ pub enum Because {
     Connecting(Phase),
     /// A slot.
     Queued,
-    /// A recovery, and what it waits for in turn.
+    /// A recovery, of the connection or of media, and what it waits for in turn.
     Recovering(Option<WaitingFor>),
     /// The receipt of a command.
     Receipt {

@@ -90,10 +90,10 @@ impl Client {
                 Stage::Replaying => {
                     Some((WaitKind::Connecting, Because::Connecting(Phase::Replay)))
                 }
-                Stage::Joined if self.waits_for_media() => {
-                    Some((WaitKind::Recovering, Because::Recovering(None)))
-                }
-                Stage::Dialing | Stage::Greeting | Stage::Joined => None,
+                Stage::Joined => self
+                    .media_waits_for()
+                    .map(|waiting_for| (WaitKind::Recovering, Because::Recovering(waiting_for))),
+                Stage::Dialing | Stage::Greeting => None,
             },
             Life::Recovering(_) => {
                 let waiting_for = match &self.attempt {

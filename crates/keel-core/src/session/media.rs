@@ -452,6 +452,7 @@ impl Session {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
         self.forget_wishes_of(participant);
+        self.tell_status(ctx);
     }
 
     /// The session is over.

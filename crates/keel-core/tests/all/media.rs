@@ -10,9 +10,9 @@ use keel_core::{
     },
 };
 use keel_wire::{
-    Ack, Code, FaultCode, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack,
-    ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome,
-    journal::Fact,
+    Ack, Code, Detach, FaultCode, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame,
+    PublishTrack, ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis,
+    Welcome, journal::Fact,
 };
 
 use crate::world::{Tab, World, seq};
@@ -601,4 +601,23 @@ fn an_offer_that_the_session_does_not_take_names_its_transport() {
     assert_eq!(fault.code, Code::MediaRefused);
     assert_eq!(fault.detail["peer"], 3);
     assert_eq!(fault.leg, Some(Leg::Media));
+}
+
+#[test]
+fn who_leaves_takes_the_silence_of_its_tracks_along() {
+    let mut world = world(Some(MediaRule::Room));
+    let (conn, welcome, _, _) = publisher(&mut world);
+    let tab = Tab::new(2).of(&welcome.session).role(Role::Publisher);
+    let other = world.connect(&tab);
+    world.welcome(other);
+    publish(&mut world, other, 1);
+    offer(&mut world, other, 1, &["camera"]);
+    let stream = opened(&world).1.unwrap();
+    told(&mut world, stalls(stream, false));
+    assert_eq!(media_leg(&world, conn).unwrap().0, State::Degraded);
+    world.send(other, Detach {});
+    assert_eq!(
+        media_leg(&world, conn).unwrap(),
+        (State::Live, LegState::Up)
+    );
 }

@@ -46,7 +46,7 @@ pub(super) struct Trick {
 #[derive(Debug)]
 pub(super) struct Camera {
     pub(super) trick: watch::Sender<Trick>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Camera {
@@ -61,16 +61,23 @@ impl Camera {
             let what = Publish::video("camera", Codec::Vp8);
             let publisher = media.publish(what).await;
             let publisher = publisher.map_err(|error| anyhow!("{}", error.fault()))?;
-            tasks.spawn(film(publisher, seen, voice.clone()));
+            tasks.spawn(film(publisher, seen, Some(voice.clone())));
         }
-        Ok(Self {
-            trick,
-            _tasks: tasks,
-        })
+        Ok(Self { trick, tasks })
+    }
+
+    /// Publishes one more track, whose pictures are not told.
+    pub(super) async fn extra(&mut self, session: &Session, name: &str) -> Result<()> {
+        let what = Publish::video(name, Codec::Vp8);
+        let publisher = session.media().publish(what).await;
+        let publisher = publisher.map_err(|error| anyhow!("{}", error.fault()))?;
+        self.tasks
+            .spawn(film(publisher, self.trick.subscribe(), None));
+        Ok(())
     }
 }
 
-async fn film(publisher: Publisher, trick: watch::Receiver<Trick>, voice: Voice) {
+async fn film(publisher: Publisher, trick: watch::Receiver<Trick>, voice: Option<Voice>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut n, mut since_key) = (0, KEY_EVERY);
@@ -89,7 +96,9 @@ async fn film(publisher: Publisher, trick: watch::Receiver<Trick>, voice: Voice)
             timestamp: PERIOD * u32::try_from(n).unwrap_or(u32::MAX),
             key,
         };
-        voice.tell(Seen::Sent { n });
+        if let Some(voice) = &voice {
+            voice.tell(Seen::Sent { n });
+        }
         // A picture that is not taken is lost, and its number says so.
         let _ = publisher.send_frame(frame);
     }

@@ -49,7 +49,7 @@ impl Camera {
     const fn may_drop(self, shown: u64) -> u64 {
         match self {
             Self::Native => 0,
-            Self::Chromium => shown / 50,
+            Self::Chromium => shown / 8 + 5,
         }
     }
 }

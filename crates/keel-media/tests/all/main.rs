@@ -11,6 +11,7 @@ mod client;
 mod hostile;
 mod layers;
 mod outages;
+mod recorded;
 mod routing;
 mod voices;
 mod world;

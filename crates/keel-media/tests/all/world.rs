@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) links: Vec<Link>,
     pub(crate) told: Vec<(Instant, Output)>,
+    /// The same with what was said to clients, in order.
+    pub(crate) said: Vec<Output>,
     /// The address that the server sees a client at, where that is another one.
     pub(crate) seen_at: BTreeMap<usize, SocketAddr>,
     /// Until when a link carries what waits before it.
@@ -103,6 +105,7 @@ impl World {
             clients: Vec::new(),
             links: Vec::new(),
             told: Vec::new(),
+            said: Vec::new(),
             seen_at: BTreeMap::new(),
             busy: BTreeMap::new(),
             flying: BinaryHeap::new(),
@@ -176,6 +179,9 @@ impl World {
 
     pub(crate) fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
+            if !matches!(output, Output::Transmit { .. }) {
+                self.said.push(output.clone());
+            }
             match output {
                 Output::Transmit { path, bytes } => self.transmit_down(path, bytes),
                 Output::Signal { peer, signal } => {

@@ -59,9 +59,9 @@ export class Leg {
   /** When to look at the whole again. @type {number | undefined} */
   lookAt = undefined;
 
-  /** Something is lost and not given up. */
+  /** Something is lost, is being got back, and not given up. */
   get waits() {
-    return this.loss !== undefined && this.down === undefined;
+    return this.loss !== undefined && !this.loss.ofSource && this.down === undefined;
   }
 
   /** When something is to be done, whatever comes. @returns {(import('../time.js').Deadline | undefined)[]} */

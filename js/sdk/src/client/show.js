@@ -56,7 +56,7 @@ function waitsFor(client) {
     case 'connecting': return { for: 'connecting', phase: phase(client) };
     case 'standing':
       if (current?.stage === 'queued') return { for: 'queued' };
-      if (current?.stage === 'joined' && client.media?.waits) return { for: 'recovering' };
+      if (current?.stage === 'joined' && client.media?.waits) return { for: 'recovering', ...(!client.media.isSignaled(client) && { waiting_for: 'network' }) };
       return current?.stage === 'replaying' ? { for: 'connecting', phase: 'replay' } : undefined;
     case 'recovering': {
       const waiting_for = attempt?.kind === 'waiting' ? attempt.waitingFor : attempt?.kind === 'token' ? 'token' : undefined;

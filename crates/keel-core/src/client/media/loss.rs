@@ -154,16 +154,21 @@ impl Client {
         self.media.shown = Some(shown);
     }
 
-    /// It was not the source alone. Where that is another track's trouble than was told it is told too;
-    /// of the same track it is the same loss, and told already.
+    /// It was not the source alone. Where somebody else's track was told, and it is another trouble, it is
+    /// told too; of the same track, or of one's own, it is the same loss, and told already.
     fn tell_other_trouble(&mut self, cx: &mut Cx<'_>, flow: Flow) {
         let fault = self.fault_of_flow(cx, flow);
         let track = |fault: &Fault| {
             let named = |key: &str| fault.detail.get(key).cloned();
             (named("participant"), named("track"))
         };
+        let me = self.me().map(|me| Value::from(me.as_str()));
         let loss = self.media.loss.as_mut();
-        let Some(loss) = loss.filter(|loss| track(&loss.fault) != track(&fault)) else {
+        let is_other = |loss: &&mut Loss| {
+            let told = track(&loss.fault);
+            told.0 != me && told != track(&fault)
+        };
+        let Some(loss) = loss.filter(is_other) else {
             return;
         };
         loss.fault = fault.clone();
@@ -267,10 +272,9 @@ impl Client {
             return;
         }
         let is_there = |of: &TrackKey| shown.lines.iter().any(|line| line.of == *of);
-        let missing = loss
-            .owed
-            .iter()
-            .filter(|of| transport::is_expected(snapshot, of) && !is_there(of));
+        // On the same transport the server has taken back what is not there any more.
+        let owed = loss.owed.iter().filter(|_| loss.rejoins > 0);
+        let missing = owed.filter(|of| transport::is_expected(snapshot, of) && !is_there(of));
         let missing: Vec<Value> = missing
             .map(|(participant, track)| json!({ "participant": participant, "track": track }))
             .collect();

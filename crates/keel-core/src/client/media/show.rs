@@ -37,9 +37,16 @@ impl Client {
         })
     }
 
-    /// Something is lost and not given up.
-    pub(in crate::client) const fn waits_for_media(&self) -> bool {
-        self.media.loss.is_some() && self.media.down.is_none()
+    /// What the leg's recovery waits for, while there is one.
+    pub(in crate::client) fn media_waits_for(&self) -> Option<Option<WaitingFor>> {
+        let loss = self.media.loss.as_ref()?;
+        let recovers = self.media.down.is_none() && !loss.of_source;
+        recovers.then(|| self.media_way())
+    }
+
+    /// What has to be there before a step can be taken.
+    fn media_way(&self) -> Option<WaitingFor> {
+        (!self.is_signaled()).then_some(WaitingFor::Network)
     }
 
     const fn opens_first(&self) -> bool {
@@ -74,7 +81,7 @@ impl Client {
             },
             attempt: loss.attempts.saturating_add(waits).max(1),
             next_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            waiting_for: (!self.is_signaled()).then_some(WaitingFor::Network),
+            waiting_for: self.media_way(),
             deadline_ms: deadline.map(|at| at.ms_since(now)),
             fault,
         })

@@ -127,8 +127,9 @@ impl Line {
         self.is_silent() || self.is_frozen()
     }
 
-    /// Whether what is expected of it was seen after a moment.
+    /// Whether what is expected of it was seen after a moment, and since its silence counts.
     pub(super) fn came_since(&self, since: Instant) -> bool {
+        let since = since.max(self.counted_from);
         let after = |at: Option<Instant>| at.is_some_and(|at| at > since);
         after(self.came_at) && (self.frames.is_none() || after(self.shown_at))
     }

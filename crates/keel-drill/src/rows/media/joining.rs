@@ -48,7 +48,7 @@ pub(super) fn rows() -> Vec<Spec> {
     ];
     for (camera, mutant) in [
         (Camera::Native, Mutant::PictureDropped),
-        (Camera::Chromium, Mutant::PictureDropped),
+        (Camera::Chromium, Mutant::PictureDoubled),
     ] {
         let id = format!("M07/joining/owner/{}", camera.name());
         let fault = "what is larger than 1,200 bytes is lost";
@@ -199,6 +199,7 @@ async fn garbage(rig: &mut Rig, spoiled: u32) -> Result<()> {
     let flows_at = rig.pictures_again(healed_at, S(30)).await?;
     rig.row.recovered_ms = Some(span(healed_at, flows_at));
     rig.flows().await?;
+    rig.pictures_again(unix_ms() + 1_000, S(20)).await?;
     rig.recovered();
     Ok(())
 }

@@ -140,7 +140,7 @@ async fn killed(rig: &mut Rig) -> Result<()> {
     rig.call().await?;
     let mut slowest: Option<f64> = None;
     let mut told_latest: Option<f64> = None;
-    for _ in 0..KILLS {
+    for n in 0..KILLS {
         rig.excuse()?;
         rig.strike();
         rig.server.kill().await?;
@@ -155,8 +155,9 @@ async fn killed(rig: &mut Rig) -> Result<()> {
         rig.heal()?;
         rig.pictures_again(flows_at + 500, S(10)).await?;
         // A client that gets nowhere between two losses waits longer: this one gets somewhere.
-        rig.tell("set {\"alive\":true}").await?;
-        rig.receipt("{\"alive\":true}").await?;
+        let patch = format!("{{\"alive\":{n}}}");
+        rig.tell(&format!("set {patch}")).await?;
+        rig.receipt(&patch).await?;
     }
     rig.row.told_ms = told_latest;
     rig.row.recovered_ms = slowest;

@@ -25,16 +25,16 @@ const LAYER_MS: u64 = 3_000;
 pub(super) fn rows() -> Vec<Spec> {
     vec![
         Spec::new(
-            "M13/flowing/owner/chromium",
+            "M13/flowing/owner/native",
             "both ends offer at once, three times",
-            Mutant::PictureDoubled,
+            Mutant::PictureDropped,
             |rig| Box::pin(glare(rig)),
         )
-        .camera(Camera::Chromium),
+        .camera(Camera::Native),
         Spec::new(
             "M14/flowing/owner/chromium",
             "candidates of others come, late, twice and too many",
-            Mutant::PictureDropped,
+            Mutant::PicturesMixed,
             |rig| Box::pin(candidates(rig)),
         )
         .camera(Camera::Chromium),

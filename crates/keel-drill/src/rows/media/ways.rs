@@ -22,7 +22,7 @@ pub(super) fn rows() -> Vec<Spec> {
     for (percent, shown_percent, camera, mutant) in [
         (1, 95, Camera::Native, Mutant::PictureDropped),
         (5, 85, Camera::Native, Mutant::PictureDoubled),
-        (5, 85, Camera::Chromium, Mutant::PictureDropped),
+        (5, 85, Camera::Chromium, Mutant::PicturesMixed),
         (20, 15, Camera::Native, Mutant::PicturesMixed),
         (30, 3, Camera::Native, Mutant::PictureDoubled),
     ] {

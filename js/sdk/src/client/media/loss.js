@@ -96,9 +96,11 @@ export function judge(leg, client, cx) {
   else if (loss.ofSource) {
     loss.ofSource = false;
     beginAnew(loss, cx.now.mono);
-    // Where it is another track's trouble than was told it is told too; of the same track it is the same loss.
+    // Where somebody else's track was told, and it is another trouble, it is told too; of the same track,
+    // or of one's own, it is the same loss.
     const fault = faultOf(leg, client, cx, flow), { participant, track } = loss.fault.detail ?? {};
-    if (fault.detail?.participant === participant && fault.detail?.track === track) return;
+    const isSameTrack = fault.detail?.participant === participant && fault.detail?.track === track;
+    if (isSameTrack || participant === client.seat?.participant) return;
     loss.fault = fault;
     tell(cx, { type: 'media_lost', fault });
   }

@@ -194,6 +194,29 @@ pub(crate) fn who_only_publishes_is_told_by_the_server_and_by_the_transport() {
     screen.stalled(&[]);
     assert_eq!(
         screen.told(),
-        ["lost media_stalled", "lost media_stalled", "back Fast 1"]
+        ["lost media_stalled", "back Fast 1"],
+        "one loss, whoever saw it"
     );
+}
+
+/// One camera is silent at its source; another falls silent meanwhile, and its owner leaves.
+#[test]
+pub(crate) fn what_fell_silent_meanwhile_is_not_back_because_its_source_is_m19() {
+    let mut screen = Screen::showing();
+    screen.publish(&me(), "camera");
+    screen.lines(1, &[("0", other(), "camera"), ("1", me(), "camera")]);
+    screen.comes.insert("1".into(), SILENT);
+    screen.stalled(&[(me(), "camera")]);
+    screen.pass(secs(3));
+    screen.stalled(&[(me(), "camera"), (other(), "camera")]);
+    screen.comes.insert("0".into(), SILENT);
+    screen.comes.insert("1".into(), FLOWS);
+    screen.pass(secs(3));
+    screen.stalled(&[]);
+    screen.pass(millis(500));
+    let back = |screen: &Screen| screen.told().iter().any(|told| told.starts_with("back"));
+    assert!(!back(&screen), "{:?}", screen.told());
+    screen.comes.insert("0".into(), FLOWS);
+    screen.pass(millis(500));
+    assert!(back(&screen), "{:?}", screen.told());
 }

@@ -125,6 +125,15 @@ pub(crate) fn a_way_that_is_blocked_gets_a_verdict_in_thirty_seconds_v01_m16() {
         }
     );
     assert_eq!(screen.rig.state(), &State::Degraded, "the session goes on");
+    let waits = screen
+        .rig
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::StillWaiting { for_ms, .. } => Some(*for_ms),
+            _ => None,
+        });
+    assert_eq!(waits.collect::<Vec<_>>(), [5_000, 15_000], "a wait is told");
     let orders = screen.names();
     let opened = orders.iter().filter(|order| order.starts_with("open"));
     let closed = orders.iter().filter(|order| order.starts_with("close"));

@@ -38,6 +38,7 @@ traces! {
         silence_at_its_source_is_told_and_not_repaired_here
         another_trouble_behind_one_of_a_source_is_told_and_repaired_m14
         who_only_publishes_is_told_by_the_server_and_by_the_transport
+        what_fell_silent_meanwhile_is_not_back_because_its_source_is_m19
     }
     repairing_media_is_as_recorded: "media-repairing" repairing {
         a_keyframe_then_anew_then_a_restart_at_two_seconds_v02_v11
