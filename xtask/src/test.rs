@@ -60,7 +60,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
 }
 
 /// Rows that are run before every change lands; all of them with `--full`.
-const ROWS: [&str; 20] = [
+const ROWS: [&str; 28] = [
     "N01/mid-turn",
     "N02/mid-turn",
     "N03/mid-turn",
@@ -70,7 +70,9 @@ const ROWS: [&str; 20] = [
     "P07",
     "P09",
     "P10",
-    "S01",
+    "S01/mid-turn",
+    "S01/idle",
+    "S01/flowing/owner/native",
     "S07",
     "S14",
     "S16",
@@ -81,11 +83,17 @@ const ROWS: [&str; 20] = [
     "C04",
     "C08",
     "C09",
+    "M02/flowing/owner/native",
+    "M02/flowing/owner/chromium",
+    "M08/flowing/owner/native",
+    "M10/joining/owner/noise",
+    "M11/flowing/owner/frozen/native",
+    "N01/flowing",
 ];
 
 fn drill(evenkeel: &str, full: bool) -> Result<()> {
     // The heart is a step of its own; every other row's id begins with one of these.
-    let all = ["N", "P", "S", "C"];
+    let all = ["N", "P", "S", "C", "M"];
     let rows: &[&str] = if full { &all } else { &ROWS };
     let mut args = vec!["drill"];
     for row in rows {

@@ -257,6 +257,9 @@ pub const MEDIA_CONNECT_WITHIN: Duration = s(5);
 /// How long a new transport is waited for to bring what the one before brought; then what it does not
 /// is named.
 pub const MEDIA_RESTORE_WITHIN: Duration = s(5);
+/// How late a transport may say that it finds nobody: until so long after everything came again, its word
+/// is about the loss before. Silence is still seen by what comes.
+pub const MEDIA_TRANSPORT_LATE_MAX: Duration = s(7);
 
 // Nodes.
 

@@ -48,6 +48,7 @@ enum About {
     Refusal,
     Turn(TurnEnd),
     Store,
+    Media,
     Session,
 }
 

@@ -1,7 +1,7 @@
 //! A client process: the SDK in a process of its own, that can be stopped, killed, and asked.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,7 +16,37 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::ledger::{Account, Line, Seen};
+use crate::{
+    ledger::{Account, Line, Seen},
+    mutant::Mutant,
+    spoil::{LATE, Spoiler},
+};
+
+/// The browser's side of a drill: of this repository, where it is.
+fn script() -> PathBuf {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crates.join("../../tests/page/drill-peer.mjs")
+}
+
+/// What this host lacks for a browser, if anything.
+pub(crate) fn lacks_browser() -> Option<String> {
+    let chromium = std::env::var_os("CHROMIUM")
+        .map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has_node = std::env::split_paths(&path).any(|folder| folder.join("node").is_file());
+    let driver = script().with_file_name("node_modules/playwright-core");
+    let lacking = [
+        ("chromium", chromium.is_file()),
+        ("node", has_node),
+        ("playwright-core", driver.is_dir()),
+    ];
+    let lacking: Vec<&str> = lacking
+        .iter()
+        .filter(|(_, is_there)| !is_there)
+        .map(|(name, _)| *name)
+        .collect();
+    (!lacking.is_empty()).then(|| lacking.join(", "))
+}
 
 /// A client process.
 #[derive(Debug)]
@@ -31,11 +61,34 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a client of `url`, with more arguments of `drill-client`.
     pub(crate) fn start(exe: &Path, url: &str, token: &str, args: &[&str]) -> Result<Self> {
-        let mut child = Command::new(exe)
+        let mut command = Command::new(exe);
+        command
             .arg("drill-client")
             .args(["--url", url])
             .args(args)
-            .env("EVENKEEL_TOKEN", token)
+            .env("EVENKEEL_TOKEN", token);
+        Self::run(command, Spoiler::default())
+    }
+
+    /// Starts a browser that is a client of `url`, with more arguments of `tests/page/drill-peer.mjs`.
+    /// A mutant stands between it and whoever reads its lines.
+    pub(crate) fn start_browser(
+        url: &str,
+        token: &str,
+        args: &[String],
+        mutant: Option<Mutant>,
+    ) -> Result<Self> {
+        let mut command = Command::new("node");
+        command
+            .arg(script())
+            .arg(format!("--url={url}"))
+            .args(args)
+            .env("EVENKEEL_TOKEN", token);
+        Self::run(command, Spoiler::new(mutant))
+    }
+
+    fn run(mut command: Command, mut spoiler: Spoiler) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -57,8 +110,11 @@ impl Client {
                             text: format!("not a line: {error}: {text}"),
                         },
                     });
+                    let passed = spoiler.pass(line.what);
+                    let late = if passed.late { LATE } else { Duration::ZERO };
+                    let t = line.t + u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
                     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-                    lines.push(line);
+                    lines.extend(passed.what.into_iter().map(|what| Line { t, what }));
                     told.send_replace(lines.len());
                 }
             }

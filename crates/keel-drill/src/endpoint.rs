@@ -3,6 +3,7 @@
 //! It is told what to do by lines on standard input, and writes what it sees as lines of a ledger on
 //! standard output. It judges nothing.
 
+mod camera;
 mod voice;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use crate::{ledger::Seen, mutant::Mutant};
+use camera::{Camera, Trick};
 use voice::Voice;
 
 /// What a client process is to be.
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub role: wire::Role,
     /// What to do when there is no slot.
     pub wait: bool,
+    /// It has a camera and a screen, or only a screen if it may not publish.
+    pub camera: bool,
     /// How many clients of this kind the process is; one obeys its input, more only watch.
     pub crowd: u32,
     /// What is wrong on purpose with what the app is told.
@@ -53,6 +57,11 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     let mut status = session.status();
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut receipts = JoinSet::new();
+    let publishes = endpoint.role != wire::Role::Viewer;
+    let mut camera = match endpoint.camera {
+        true => Some(Camera::start(&session, &voice, publishes).await?),
+        false => None,
+    };
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -65,10 +74,12 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
                     let state = serde_json::to_value(&status.state)?["state"].take();
                     let code = status.fault.as_ref().map(|fault| fault.code.to_string());
                     let state = state.as_str().unwrap_or_default().to_owned();
-                    voice.tell(Seen::Status { state, code });
+                    let media = leg(&status, wire::Leg::Media);
+                    voice.tell(Seen::Status { state, code, media });
                 }
             }
             line = input.next_line() => match line? {
+                Some(line) if trick(&session, camera.as_mut(), &line).await => {}
                 Some(line) => obey(&session, &line, &voice, &mut receipts).await?,
                 None => break,
             },
@@ -77,6 +88,13 @@ pub async fn main(endpoint: Endpoint) -> Result<()> {
     }
     session.close().await;
     Ok(())
+}
+
+/// How a leg is, in the word of the wire.
+fn leg(status: &wire::Status, of: wire::Leg) -> Option<String> {
+    let leg = status.legs.iter().find(|leg| leg.leg == of)?;
+    let told = serde_json::to_value(&leg.state).ok()?;
+    told["health"].as_str().map(str::to_owned)
 }
 
 /// Connects; `None` if it was told why not.
@@ -134,6 +152,27 @@ async fn crowd(endpoint: &Endpoint, voice: &Voice) -> Result<()> {
     leave.send_replace(true);
     while watching.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Does something to media; false if that is not what the line is about.
+async fn trick(session: &Session, camera: Option<&mut Camera>, line: &str) -> bool {
+    let Some(camera) = camera else {
+        return false;
+    };
+    let change = |change: fn(&mut Trick)| camera.trick.send_modify(change);
+    if let Some(name) = line.strip_prefix("extra ") {
+        // What is refused is not shown either.
+        return camera.extra(session, name).await.is_ok();
+    }
+    match line {
+        "freeze on" => change(|trick| trick.frozen = true),
+        "freeze off" => change(|trick| trick.frozen = false),
+        "keyless on" => change(|trick| trick.keyless = true),
+        "keyless off" => change(|trick| trick.keyless = false),
+        "retry" => session.media().retry().await,
+        _ => return false,
+    }
+    true
 }
 
 async fn obey(
@@ -213,11 +252,16 @@ fn seen(event: Event) -> Seen {
             kind: told.kind,
             data: raw(told.data.get()),
         },
-        Event::MediaLost { fault } => Seen::Note {
-            text: format!("media lost: {}", fault.code),
+        Event::MediaLost { fault } => Seen::MediaLost {
+            code: fault.code.to_string(),
+            id: fault.id.to_string(),
+            detail: detail(&fault),
         },
-        Event::MediaRecovered { .. } => Seen::Note {
-            text: "media recovered".to_owned(),
+        Event::MediaRecovered {
+            strategy, lost_ms, ..
+        } => Seen::MediaRecovered {
+            how: format!("{strategy:?}").to_lowercase(),
+            lost_ms,
         },
         Event::Fault(fault) => Seen::Fault {
             code: fault.code.to_string(),

@@ -62,8 +62,35 @@ pub(crate) enum Seen {
         turn: Option<String>,
         code: Option<String>,
     },
-    /// How the session is.
-    Status { state: String, code: Option<String> },
+    /// How the session is, and its leg of media.
+    Status {
+        state: String,
+        code: Option<String>,
+        #[serde(default)]
+        media: Option<String>,
+    },
+    /// A picture with this number was published.
+    Sent { n: u64 },
+    /// A picture of a track was shown, and this is the number in it.
+    Frame { of: String, n: u64 },
+    /// Media does not flow any more.
+    MediaLost {
+        code: String,
+        id: String,
+        detail: Value,
+    },
+    /// It flows again.
+    MediaRecovered { how: String, lost_ms: u64 },
+    /// What a browser counted so far, over its present transport.
+    Stats {
+        packets: u64,
+        packets_lost: u64,
+        frames: u64,
+        freezes: u64,
+        sent: u64,
+        /// Data channels in its description.
+        channels: u64,
+    },
     /// A fault that ends no connection.
     Fault { code: String },
     /// Told without a sequence.
@@ -140,6 +167,11 @@ impl Account {
                 | Seen::StillWaiting { .. }
                 | Seen::Ended { .. }
                 | Seen::Failed { .. }
+                | Seen::Sent { .. }
+                | Seen::Frame { .. }
+                | Seen::MediaLost { .. }
+                | Seen::MediaRecovered { .. }
+                | Seen::Stats { .. }
                 | Seen::Note { .. } => {}
             }
         }

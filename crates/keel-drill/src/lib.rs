@@ -15,12 +15,14 @@ pub mod endpoint;
 mod heart;
 mod ledger;
 mod mutant;
+mod pictures;
 pub mod proxy;
 mod raw;
 mod results;
 mod rig;
 mod rows;
 pub mod server;
+mod spoil;
 pub mod udp;
 
 use std::{path::PathBuf, time::Duration};

@@ -52,11 +52,27 @@ pub enum Mutant {
     LogMute,
     /// The server keeps no journal.
     JournalLost,
+    /// The app is not told that media is lost.
+    MediaUntold,
+    /// The app is told twice of each loss of media.
+    MediaTwice,
+    /// The app is not told that media flows again.
+    MediaNeverBack,
+    /// Now and then a picture does not reach the app.
+    PictureDropped,
+    /// Now and then a picture reaches the app twice.
+    PictureDoubled,
+    /// Now and then a picture reaches the app after the next.
+    PicturesMixed,
+    /// No picture reaches the app any more once media was lost.
+    PictureFrozen,
+    /// The way of media breaks a second time.
+    WayBrokenAgain,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 29] = [
         Self::LossUntold,
         Self::LossTwice,
         Self::ToldLate,
@@ -78,6 +94,14 @@ impl Mutant {
         Self::ChildLeft,
         Self::LogMute,
         Self::JournalLost,
+        Self::MediaUntold,
+        Self::MediaTwice,
+        Self::MediaNeverBack,
+        Self::PictureDropped,
+        Self::PictureDoubled,
+        Self::PicturesMixed,
+        Self::PictureFrozen,
+        Self::WayBrokenAgain,
     ];
 
     /// As processes are told, and machines.
@@ -105,6 +129,14 @@ impl Mutant {
             Self::ChildLeft => "child-left",
             Self::LogMute => "log-mute",
             Self::JournalLost => "journal-lost",
+            Self::MediaUntold => "media-untold",
+            Self::MediaTwice => "media-twice",
+            Self::MediaNeverBack => "media-never-back",
+            Self::PictureDropped => "picture-dropped",
+            Self::PictureDoubled => "picture-doubled",
+            Self::PicturesMixed => "pictures-mixed",
+            Self::PictureFrozen => "picture-frozen",
+            Self::WayBrokenAgain => "way-broken-again",
         }
     }
 
@@ -137,7 +169,15 @@ impl Mutant {
             | Self::SaysTwice
             | Self::AgentLies
             | Self::CutAgain
-            | Self::Unlocked => false,
+            | Self::Unlocked
+            | Self::MediaUntold
+            | Self::MediaTwice
+            | Self::MediaNeverBack
+            | Self::PictureDropped
+            | Self::PictureDoubled
+            | Self::PicturesMixed
+            | Self::PictureFrozen
+            | Self::WayBrokenAgain => false,
         }
     }
 
@@ -166,6 +206,13 @@ impl Mutant {
             Self::ChildLeft => row.leaked.children.is_some_and(|left| left > 0),
             Self::LogMute => says("no line of the log names"),
             Self::JournalLost => says("the journal does not name"),
+            Self::MediaUntold => says("told of the loss of media"),
+            Self::MediaTwice | Self::WayBrokenAgain => says("losses of media instead of"),
+            Self::MediaNeverBack => says(": media recovered"),
+            Self::PictureDropped => row.lost > 0,
+            Self::PictureDoubled => row.duplicated > 0,
+            Self::PicturesMixed => row.reordered > 0,
+            Self::PictureFrozen => says(": pictures flow"),
         }
     }
 }

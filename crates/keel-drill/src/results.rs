@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct Row {
     /// Begins with the catalogue's id, as in `N01/mid-turn/viewer`.
     pub id: String,
-    /// `network`, `peer`, `server`, `provider` or `heart`.
+    /// `network`, `media`, `peer`, `server`, `provider` or `heart`.
     pub group: String,
     /// What was broken, in words.
     pub fault: String,
@@ -33,11 +33,13 @@ pub struct Row {
     pub recovered_ms: Option<f64>,
     /// The published bound.
     pub recovered_bound_ms: Option<f64>,
-    /// Bytes of committed output that a client never got.
+    /// Bytes of committed output, or pictures over a whole way, that a client never got.
     pub lost: u64,
-    /// Bytes or commands that it got twice.
+    /// Bytes, commands or pictures that it got twice.
     pub duplicated: u64,
-    /// Events out of order.
+    /// Pictures that did not come while the way of media was broken; null without media.
+    pub pictures_lost: Option<u64>,
+    /// Events or pictures out of order.
     pub reordered: u64,
     /// Waits over 5 s that nobody was told about.
     pub silent: u64,
@@ -71,6 +73,8 @@ pub struct Leaked {
     pub children: Option<u64>,
     /// Slots held without a session.
     pub slots: Option<u64>,
+    /// Transports for media on the server.
+    pub peers: Option<u64>,
 }
 
 /// Sums over all rows.

@@ -19,6 +19,7 @@ use crate::{
 };
 pub(crate) use control::Control;
 use control::talker;
+pub(crate) use media::{Camera, Media};
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;
@@ -37,6 +38,7 @@ mod control;
 mod host;
 mod kept;
 mod laws;
+mod media;
 mod slow_disk;
 mod verdict;
 mod watch;
@@ -100,6 +102,9 @@ pub(crate) struct Rig {
     pub(crate) undo: Vec<Vec<String>>,
     /// What is wrong on purpose.
     pub(crate) mutant: Option<Mutant>,
+    pub(crate) media: Option<Media>,
+    /// Sessions that are ended with the row, besides the drilled one.
+    sessions: Vec<String>,
     witness: Witness,
     before: Before,
     admin: String,
@@ -127,11 +132,18 @@ impl Rig {
         } else {
             Vec::new()
         };
+        let (media, told) = match spec.camera {
+            Some(camera) => {
+                let (media, told) = Media::prepare(options, camera).await?;
+                (Some(media), told)
+            }
+            None => (None, String::new()),
+        };
         let setup = Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
-            more: spec.more.replace("{dir}", &dir.display().to_string()),
+            more: spec.more.replace("{dir}", &dir.display().to_string()) + &told,
             files_max: spec.files_max,
         };
         let server = Server::start_odd(setup, Oddity { env, mutant }).await?;
@@ -155,6 +167,8 @@ impl Rig {
             strikes_session: false,
             undo: Vec::new(),
             mutant,
+            media,
+            sessions: Vec::new(),
             witness: spec.witness,
             before: Before::default(),
             admin,

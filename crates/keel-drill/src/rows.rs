@@ -7,6 +7,7 @@ mod connecting;
 mod crowd;
 mod cuts;
 mod hand;
+mod media;
 mod overload;
 mod pace;
 mod peer;
@@ -22,9 +23,10 @@ use futures_util::StreamExt;
 
 use crate::{
     Options,
+    client::lacks_browser,
     mutant::Mutant,
     results::Row,
-    rig::{Control, Rig},
+    rig::{Camera, Control, Rig},
 };
 
 /// A row takes no longer than this, whatever happens.
@@ -60,6 +62,8 @@ pub(crate) struct Spec {
     /// Its syncs can be made slow.
     pub(crate) slow_disk: bool,
     pub(crate) witness: Witness,
+    /// It is a row of media, and this has the camera.
+    pub(crate) camera: Option<Camera>,
     /// What must turn it red.
     mutant: Mutant,
     /// What the host lacks for it.
@@ -96,6 +100,7 @@ impl Spec {
             files_max: None,
             slow_disk: false,
             witness: Witness::Session,
+            camera: None,
             mutant,
             needs: None,
             work: Box::new(work),
@@ -148,6 +153,15 @@ impl Spec {
         self
     }
 
+    fn camera(mut self, camera: Camera) -> Self {
+        self.camera = Some(camera);
+        "passthrough".clone_into(&mut self.row.backend);
+        if camera == Camera::Chromium {
+            self.needs = lacks_browser();
+        }
+        self
+    }
+
     fn needs(mut self, lacking: Option<String>) -> Self {
         self.needs = lacking;
         self
@@ -157,6 +171,7 @@ impl Spec {
 /// What is broken, by the first letter of the catalogue's id.
 fn group(id: &str) -> &'static str {
     match id.as_bytes().first() {
+        Some(b'M') => "media",
         Some(b'N') => "network",
         Some(b'P') => "peer",
         Some(b'S') => "server",
@@ -181,6 +196,7 @@ fn all() -> Vec<Spec> {
         server::rows(),
         store::rows(),
         provider::rows(),
+        media::rows(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -232,8 +248,19 @@ pub(crate) async fn run(
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
+/// What may be missing elsewhere is an error there.
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "0" && value != "false")
+}
+
 async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &Control) -> Row {
     if let Some(lacking) = &spec.needs {
+        if spec.camera.is_some() && is_ci() {
+            let mut row = spec.row.clone();
+            let wrong = format!("it needs {lacking}: run `cargo xtask setup`");
+            row.wrong.push(wrong);
+            return row;
+        }
         return Row {
             skipped: Some(lacking.clone()),
             ..spec.row.clone()

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Result;
 use tokio::{
     net::UdpSocket,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -197,6 +197,7 @@ struct Datagram {
 
 enum Order {
     Rebind,
+    Spare { done: oneshot::Sender<()> },
     Inject { toward: Toward, bytes: Vec<u8> },
 }
 
@@ -253,6 +254,19 @@ impl UdpProxy {
         self.set(Toward::Client, way);
     }
 
+    /// Breaks both ways later on, for a while.
+    pub(crate) fn break_later(&self, after: Duration, lasts: Duration) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            for (wait, way) in [(after, Way::DEAD), (lasts, Way::CLEAR)] {
+                tokio::time::sleep(wait).await;
+                for toward in [Toward::Server, Toward::Client] {
+                    lock(&shared).lane(toward).way = way;
+                }
+            }
+        });
+    }
+
     /// Where the server is from here on; what flows already goes on to where it was, until it is rebound.
     pub fn set_target(&self, target: SocketAddr) {
         lock(&self.shared).target = target;
@@ -264,7 +278,14 @@ impl UdpProxy {
         let _ = self.orders.send(Order::Rebind).await;
     }
 
-    /// Says something in the name of the other end, to every flow.
+    /// Whoever is known by now is passed on untouched from here on, whatever is done to others.
+    pub async fn spare(&self) {
+        let (done, is_done) = oneshot::channel();
+        let _ = self.orders.send(Order::Spare { done }).await;
+        let _ = is_done.await;
+    }
+
+    /// Says something in the name of the other end, to every flow that is not spared.
     pub async fn inject(&self, toward: Toward, bytes: Vec<u8>) {
         let _ = self.orders.send(Order::Inject { toward, bytes }).await;
     }
@@ -283,6 +304,7 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
 #[derive(Debug)]
 struct Flow {
     client: SocketAddr,
+    spared: bool,
     back: Arc<UdpSocket>,
     /// Ends when it is dropped.
     _reader: JoinSet<()>,
@@ -336,9 +358,14 @@ impl Relay {
                 () = until(due) => self.pass_due().await,
                 order = orders.recv() => match order {
                     Some(Order::Rebind) => self.rebind().await,
+                    Some(Order::Spare { done }) => {
+                        for flow in self.flows.values_mut() {
+                            flow.spared = true;
+                        }
+                        let _ = done.send(());
+                    }
                     Some(Order::Inject { toward, bytes }) => {
-                        let flows: Vec<u64> = self.flows.keys().copied().collect();
-                        for flow in flows {
+                        for (flow, _) in self.struck() {
                             self.pass(&Datagram { flow, toward, bytes: bytes.clone() }).await;
                         }
                     }
@@ -370,25 +397,31 @@ impl Relay {
         reader.spawn(read(id, Arc::clone(&back), self.read.clone()));
         Ok(Flow {
             client,
+            spared: false,
             back,
             _reader: reader,
         })
     }
 
     async fn rebind(&mut self) {
-        let clients: Vec<(u64, SocketAddr)> = self
-            .flows
-            .iter()
-            .map(|(id, flow)| (*id, flow.client))
-            .collect();
-        for (id, client) in clients {
+        for (id, client) in self.struck() {
             if let Ok(flow) = self.open(id, client).await {
                 self.flows.insert(id, flow);
             }
         }
     }
 
+    /// The flows that are not spared, and whose they are.
+    fn struck(&self) -> Vec<(u64, SocketAddr)> {
+        let struck = self.flows.iter().filter(|(_, flow)| !flow.spared);
+        struck.map(|(id, flow)| (*id, flow.client)).collect()
+    }
+
     async fn take(&mut self, mut datagram: Datagram) {
+        let flow = self.flows.get(&datagram.flow);
+        if flow.is_some_and(|flow| flow.spared) {
+            return self.pass(&datagram).await;
+        }
         let toward = datagram.toward;
         let fates = lock(&self.shared).fate(toward, &mut datagram.bytes);
         for after in fates.into_iter().flatten() {
@@ -430,6 +463,9 @@ impl Relay {
             Toward::Server => flow.back.send(&datagram.bytes).await,
             Toward::Client => self.front.send_to(&datagram.bytes, flow.client).await,
         };
+        if flow.spared {
+            return;
+        }
         let mut shared = lock(&self.shared);
         let tally = &mut shared.lane(datagram.toward).tally;
         match sent {
@@ -557,6 +593,27 @@ mod tests {
             }
         }
         assert_eq!(next(&pair.client).await.0, b"\x80new");
+    }
+
+    #[tokio::test]
+    async fn who_is_spared_is_passed_on_while_others_are_cut_off() {
+        let pair = pair().await;
+        pair.client.send(b"\x80one").await.expect("sent");
+        let (_, spared) = next(&pair.server).await;
+        pair.proxy.spare().await;
+        pair.proxy.rebind().await;
+        pair.proxy.set_both(Way::DEAD);
+        pair.client.send(b"\x80two").await.expect("sent");
+        assert_eq!(next(&pair.server).await, (b"\x80two".to_vec(), spared));
+        let late = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        late.send_to(b"\x80three", pair.proxy.addr())
+            .await
+            .expect("sent");
+        while pair.proxy.tally(Toward::Server).lost < 1 {
+            tokio::task::yield_now().await;
+        }
+        pair.client.send(b"\x80four").await.expect("sent");
+        assert_eq!(next(&pair.server).await.0, b"\x80four");
     }
 
     #[test]

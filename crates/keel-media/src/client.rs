@@ -25,7 +25,9 @@ use str0m::{
 pub use incoming::{Frame, Sample};
 
 use crate::{
-    config, limits,
+    config,
+    consent::{self, Consent},
+    limits,
     packet::{Codec, Kind},
     path::{Path, Protocol},
     peer::translate,
@@ -141,6 +143,7 @@ pub struct Client {
     sent: Sent,
     connected: bool,
     was_connected: bool,
+    consent: Consent,
     is_over: bool,
     deadline: Instant,
     out: Vec<Output>,
@@ -168,6 +171,7 @@ impl Client {
             sent: Sent::default(),
             connected: false,
             was_connected: false,
+            consent: Consent::new(now),
             is_over: false,
             deadline: now,
             out: Vec::new(),
@@ -240,6 +244,9 @@ impl Client {
         let input = Input::Receive(now, received);
         if !self.is_over && self.rtc.accepts(&input) {
             self.deadline = now;
+            if consent::is_check(bytes) {
+                self.consent.give(now);
+            }
             if let Err(error) = self.rtc.handle_input(input) {
                 self.broke(&error);
             }
@@ -351,14 +358,17 @@ impl Client {
                     }
                     return;
                 }
-                Ok(RtcOutput::Transmit(transmit)) => self.out.push(Output::Transmit {
-                    path: Path {
-                        protocol: Protocol::Udp,
-                        local: transmit.source,
-                        remote: transmit.destination,
-                    },
-                    bytes: transmit.contents.into(),
-                }),
+                Ok(RtcOutput::Transmit(transmit)) => {
+                    let bytes: Vec<u8> = transmit.contents.into();
+                    if self.consent.allows(now, &bytes) {
+                        let path = Path {
+                            protocol: Protocol::Udp,
+                            local: transmit.source,
+                            remote: transmit.destination,
+                        };
+                        self.out.push(Output::Transmit { path, bytes });
+                    }
+                }
                 Ok(RtcOutput::Event(event)) => self.event(now, event),
                 Err(error) => {
                     self.broke(&error);

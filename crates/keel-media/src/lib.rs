@@ -14,6 +14,7 @@
 mod cadence;
 pub mod client;
 mod config;
+mod consent;
 mod demux;
 mod forward;
 mod keyframes;

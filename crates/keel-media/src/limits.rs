@@ -34,6 +34,9 @@ pub const STUN_RTO_FIRST: Duration = ms(100);
 /// The longest span between two checks.
 pub const STUN_RTO_MAX: Duration = ms(1_000);
 
+/// A peer that has proven nothing for so long is sent nothing but checks (RFC 7675 §5.1).
+pub const CONSENT_EXPIRES_AFTER: Duration = Duration::from_secs(30);
+
 /// A path that was silent for so long is given up for another that the other side uses.
 pub const PATH_SILENT_AFTER: Duration = ms(500);
 

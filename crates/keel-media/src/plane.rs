@@ -21,6 +21,7 @@ pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, Tra
 
 use crate::{
     config::{Config, End},
+    consent::{self, Consent},
     demux::{Demux, Owner, Sighting},
     layers::Wishes,
     limits,
@@ -72,6 +73,7 @@ struct Entry {
     wishes: Wishes,
     /// The path that the other side uses, and when it was last heard on it.
     path: Option<(Path, Instant)>,
+    consent: Consent,
     armed: Option<Instant>,
 }
 
@@ -228,6 +230,9 @@ impl Plane {
             self.note_path(now, id, path, out);
         }
         if let Some(entry) = self.peers.get_mut(&id) {
+            if consent::is_check(bytes) && entry.peer.accepts(now, path, bytes) {
+                entry.consent.give(now);
+            }
             entry.peer.datagram(now, path, bytes);
         }
         self.drain(now, id, out);
@@ -251,6 +256,7 @@ impl Plane {
             estimate_bps: limits::FIRST_ESTIMATE_BPS,
             wishes: Wishes::default(),
             path: None,
+            consent: Consent::new(now),
             armed: None,
         };
         self.peers.insert(id, entry);
@@ -324,7 +330,12 @@ impl Plane {
 
     fn happened(&mut self, now: Instant, id: PeerId, happening: Happening, out: &mut Outputs) {
         match happening {
-            Happening::Transmit { path, bytes } => out.push(Output::Transmit { path, bytes }),
+            Happening::Transmit { path, bytes } => {
+                let consent = self.peers.get(&id).map(|entry| entry.consent);
+                if consent.is_some_and(|consent| consent.allows(now, &bytes)) {
+                    out.push(Output::Transmit { path, bytes });
+                }
+            }
             Happening::Packet { mid, packet } => {
                 let entry = self.peers.get(&id);
                 let published = entry.and_then(|entry| entry.peer.publishes().get(&mid));

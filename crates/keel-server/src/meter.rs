@@ -207,6 +207,7 @@ pub(crate) fn fault_of(fact: &Fact) -> Option<&Fault> {
         | Fact::AttemptFailed { fault, .. }
         | Fact::ProtocolError { fault }
         | Fact::StoreFailed { fault }
+        | Fact::MediaLost { fault }
         | Fact::Panicked { fault } => Some(fault),
         Fact::Gap { fault, .. } | Fact::TurnEnded { fault, .. } => fault.as_deref(),
         Fact::Activated { .. }
@@ -221,6 +222,7 @@ pub(crate) fn fault_of(fact: &Fact) -> Option<&Fault> {
         | Fact::TurnStarted { .. }
         | Fact::TurnStalled { .. }
         | Fact::StoreHealed { .. }
+        | Fact::MediaRecovered { .. }
         | Fact::Injected { .. }
         | Fact::AuditFailed { .. }
         | Fact::Ended { .. } => None,
@@ -248,6 +250,8 @@ pub(crate) fn fact_name(fact: &Fact) -> &'static str {
         Fact::ProtocolError { .. } => "protocol_error",
         Fact::StoreFailed { .. } => "store_failed",
         Fact::StoreHealed { .. } => "store_healed",
+        Fact::MediaLost { .. } => "media_lost",
+        Fact::MediaRecovered { .. } => "media_recovered",
         Fact::Panicked { .. } => "panicked",
         Fact::Injected { .. } => "injected",
         Fact::AuditFailed { .. } => "audit_failed",

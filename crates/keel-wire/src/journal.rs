@@ -154,6 +154,16 @@ pub enum Fact {
         /// Milliseconds since it refused.
         after_ms: u64,
     },
+    /// A participant's media does not flow: a track fell silent, or its transport is gone.
+    MediaLost {
+        /// Why.
+        fault: Box<Fault>,
+    },
+    /// A track of a participant flows again.
+    MediaRecovered {
+        /// Milliseconds since it was told as lost.
+        after_ms: u64,
+    },
     /// The session's machine panicked and was rebuilt from the store.
     Panicked {
         /// The fault's id is in the log with the panic's text.

@@ -99,3 +99,5 @@ export const MEDIA_RESTART_WITHIN = s(5);
 export const MEDIA_CONNECT_WITHIN = s(5);
 /** How long a new transport is waited for to bring what the one before brought; then what it does not is named. */
 export const MEDIA_RESTORE_WITHIN = s(5);
+/** How late a transport may say that it finds nobody: until then its word is about the loss before. */
+export const MEDIA_TRANSPORT_LATE_MAX = s(7);

@@ -98,6 +98,9 @@ pub(crate) struct Client {
     role: Option<String>,
     #[arg(long)]
     wait: bool,
+    /// With a camera and a screen
+    #[arg(long)]
+    camera: bool,
     /// Clients in this process
     #[arg(long, default_value_t = 1)]
     crowd: u32,
@@ -124,6 +127,7 @@ pub(crate) async fn client(args: Client) -> Result<ExitCode, Failure> {
         backend: args.backend,
         role,
         wait: args.wait,
+        camera: args.camera,
         crowd: args.crowd,
         mutant: args.mutant,
     };

@@ -38,6 +38,8 @@ pub(super) struct Media {
     next: Option<Transport>,
     /// What was told as lost, until it is back.
     loss: Option<Loss>,
+    /// When all that was lost had last come again.
+    recovered_at: Option<Instant>,
     /// It was given up, for this.
     down: Option<Box<Fault>>,
     /// Transports in a row that came to nothing.
@@ -175,12 +177,17 @@ impl Client {
             }
             return;
         }
+        // Browsers say so seconds late: then it is of the loss that is over.
+        let recovered_at = self.media.recovered_at;
+        let is_late =
+            recovered_at.is_some_and(|at| now.since(at) < limits::MEDIA_TRANSPORT_LATE_MAX);
         let Some(shown) = self.media.transport(peer) else {
             return;
         };
         shown.way = match (state, shown.way) {
             (TransportState::Connected, _) => Way::Up,
             (TransportState::Failed, _) => Way::Failed,
+            (TransportState::Disconnected, Way::Up | Way::Proven) if is_late => Way::Proven,
             (TransportState::Disconnected, Way::Opening | Way::Up | Way::Proven) => {
                 Way::Lost { since: now }
             }

@@ -56,6 +56,8 @@ struct Track {
     is_there: bool,
     /// It does not flow, since then.
     stalled: Option<(Instant, Box<Fault>)>,
+    /// What the journal was told and not taken back: it was lost then.
+    lost_at: Option<Instant>,
 }
 
 /// See the module's text.
@@ -184,6 +186,7 @@ impl Session {
                 stream: None,
                 is_there: false,
                 stalled: None,
+                lost_at: None,
             },
         );
         self.stage_event(TrackPublished {
@@ -225,7 +228,7 @@ impl Session {
             return Err(self.no(Code::InvalidRequest, "there is no such track", ctx));
         };
         track.muted = mute.muted;
-        track.stalled = None;
+        (track.stalled, track.lost_at) = (None, None);
         if let Some(stream) = track.stream {
             let muted = mute.muted;
             ctx.order(MediaOrder::Mute { stream, muted });
@@ -477,6 +480,7 @@ impl Session {
                 stream: None,
                 is_there: false,
                 stalled: None,
+                lost_at: None,
             };
             self.media.tracks.insert(key, track);
         }

@@ -88,6 +88,17 @@ impl Reader {
                     (why.verdict, why.recovered_ms) = (Verdict::Recovered, Some(*after_ms));
                 }
             }
+            Fact::MediaLost { fault } => {
+                self.keep(who, Why::new(About::Media, Verdict::Recovering, at, fault));
+            }
+            Fact::MediaRecovered { after_ms } => {
+                if let Some((whose, why)) = &mut self.last
+                    && why.about == About::Media
+                    && whose.as_ref() == who
+                {
+                    (why.verdict, why.recovered_ms) = (Verdict::Recovered, Some(*after_ms));
+                }
+            }
             Fact::Panicked { fault } => {
                 let mut why = Why::new(About::Session, Verdict::Recovered, at, fault);
                 why.recovered_ms = Some(0);

@@ -117,6 +117,13 @@ impl fmt::Display for Why {
                     None => f.write_str(", and does not write yet"),
                 }
             }
+            About::Media => {
+                write!(f, "media was lost at {at} by {cause} ({blame})")?;
+                match self.recovered_ms {
+                    Some(ms) => write!(f, ", and flows again after {ms} ms"),
+                    None => f.write_str(", and does not flow yet"),
+                }
+            }
             About::Session => {
                 write!(
                     f,

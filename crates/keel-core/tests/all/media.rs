@@ -10,8 +10,9 @@ use keel_core::{
     },
 };
 use keel_wire::{
-    Ack, Code, Detach, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame, PublishTrack,
-    ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis, Welcome,
+    Ack, Code, Detach, FaultCode, IceServer, Leg, LegState, MediaLine, MuteTrack, OfferFrame,
+    PublishTrack, ReceiptBody, RefreshFrame, Role, ServerFrame, State, TrackKind, UnixMillis,
+    Welcome, journal::Fact,
 };
 
 use crate::world::{Tab, World, seq};
@@ -256,6 +257,42 @@ fn silence_is_told_at_once_and_restarts_ice_once_v02_v11_m36() {
         2,
         "another silence, another restart"
     );
+}
+
+/// What the journal says of media: a code for each loss, nothing for each end of one.
+fn losses(world: &World) -> Vec<Option<FaultCode>> {
+    let facts = world.facts.iter();
+    let losses = facts.filter_map(|fact| match fact {
+        Fact::MediaLost { fault } => Some(Some(fault.code.clone())),
+        Fact::MediaRecovered { .. } => Some(None),
+        _ => None,
+    });
+    losses.collect()
+}
+
+#[test]
+fn the_journal_is_told_of_each_loss_of_media_once_and_of_its_end_v02_m37() {
+    let mut world = world(Some(MediaRule::Passthrough));
+    let (conn, _, peer, stream) = publisher(&mut world);
+    assert!(losses(&world).is_empty(), "what flows is no news");
+    told(&mut world, stalls(stream, false));
+    let why = "no datagram came through".to_owned();
+    let full = false;
+    told(&mut world, MediaFact::Failed { peer, full, why });
+    assert_eq!(
+        losses(&world),
+        [Some(Code::MediaStalled.known())],
+        "one loss, however it goes on"
+    );
+    offer(&mut world, conn, 2, &["camera"]);
+    let stream = opened(&world).1.unwrap();
+    let kind = TrackKind::Video;
+    told(&mut world, MediaFact::Published { stream, kind });
+    assert_eq!(losses(&world)[1..], [None]);
+    let track = "camera".parse().unwrap();
+    world.command(conn, 2, MuteTrack { track, muted: true });
+    told(&mut world, stalls(stream, false));
+    assert_eq!(losses(&world).len(), 2, "its silence is meant");
 }
 
 #[test]

@@ -50,10 +50,11 @@ pub(super) fn dishonest(lines: &[Line]) -> Option<String> {
         Seen::Status {
             state,
             code: Some(code),
+            ..
         } if state == "live" => Some(format!("live with {code}")),
-        Seen::Status { state, code: None }
-            if ["degraded", "recovering", "failed"].contains(&state.as_str()) =>
-        {
+        Seen::Status {
+            state, code: None, ..
+        } if ["degraded", "recovering", "failed"].contains(&state.as_str()) => {
             Some(format!("{state} without a cause"))
         }
         _ => None,
@@ -71,8 +72,11 @@ pub(super) fn silences(lines: &[Line]) -> u64 {
             waiting_since = Some(line.t);
         }
         match line.what {
-            Seen::Lost { .. } => waiting_since = Some(line.t),
-            Seen::Recovered { .. } | Seen::Failed { .. } | Seen::Ended { .. } => {
+            Seen::Lost { .. } | Seen::MediaLost { .. } => waiting_since = Some(line.t),
+            Seen::Recovered { .. }
+            | Seen::MediaRecovered { .. }
+            | Seen::Failed { .. }
+            | Seen::Ended { .. } => {
                 waiting_since = None;
             }
             _ => {}
@@ -92,6 +96,16 @@ pub(super) fn p99(lines: &[Line], from: u64, to: u64) -> u64 {
     gaps.get((gaps.len() * 99).div_ceil(100).saturating_sub(1))
         .copied()
         .unwrap_or(0)
+}
+
+/// The longest span between two pictures, in milliseconds.
+pub(super) fn picture_gap(lines: &[Line], from: u64, to: u64) -> u64 {
+    let shown = lines
+        .iter()
+        .filter(|line| matches!(line.what, Seen::Frame { .. }) && (from..to).contains(&line.t));
+    let times: Vec<u64> = shown.map(|line| line.t).collect();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    gaps.max().unwrap_or(0)
 }
 
 #[cfg(test)]

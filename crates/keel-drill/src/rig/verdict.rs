@@ -58,6 +58,7 @@ impl Rig {
             let _ = client.save(&self.dir.join("bystander.ledger"));
             let _ = client.close().await;
         }
+        self.hang_up_beside().await;
         if let Err(error) = self.look_for_leaks().await {
             self.wrong(format!("leaks: {error:#}"));
         }
@@ -116,6 +117,7 @@ impl Rig {
             }
         }
         self.row.wrong.extend(wrong);
+        self.judge_pictures()?;
         self.check_bystander(control);
         Ok(())
     }
@@ -191,7 +193,8 @@ impl Rig {
         }
         let admin = self.admin.clone();
         let addr = self.server.addr();
-        for session in [&self.bystander_session, &self.session] {
+        let own = [&self.bystander_session, &self.session];
+        for session in own.into_iter().chain(&self.sessions) {
             if !session.is_empty() {
                 let path = format!("/v1/sessions/{session}/end");
                 server::ask(addr, "POST", &path, Some(&admin), "{}").await?;
@@ -208,9 +211,17 @@ impl Rig {
                 sockets: count("connections"),
                 children: Some(children_left(&self.dir)?),
                 slots: count("slots_held"),
+                peers: count("peers"),
             };
             let leaked = &self.row.leaked;
-            let clean = [leaked.tasks, leaked.sockets, leaked.children, leaked.slots]
+            let Leaked {
+                tasks,
+                sockets,
+                children,
+                slots,
+                peers,
+            } = *leaked;
+            let clean = [tasks, sockets, children, slots, peers]
                 .iter()
                 .all(|count| *count == Some(0));
             if clean {

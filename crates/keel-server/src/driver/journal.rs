@@ -114,6 +114,8 @@ fn log(session: &SessionId, entry: &Entry) {
         | Fact::TurnStalled { .. }
         | Fact::ProtocolError { .. }
         | Fact::StoreHealed { .. }
+        | Fact::MediaLost { .. }
+        | Fact::MediaRecovered { .. }
         | Fact::Ended { .. } => {
             tracing::info!(%session, participant, fact, code, fault = id, "fact");
         }

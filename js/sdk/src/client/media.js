@@ -42,6 +42,8 @@ export class Leg {
   next = undefined;
   /** What was told as lost, until it is back. @type {import('./media/loss.js').Loss | undefined} */
   loss = undefined;
+  /** When all that was lost had last come again. @type {number | undefined} */
+  recoveredAt = undefined;
   /** It was given up, for this. @type {Fault | undefined} */
   down = undefined;
   /** Transports in a row that came to nothing. */
@@ -56,6 +58,11 @@ export class Leg {
   sampleAt = undefined;
   /** When to look at the whole again. @type {number | undefined} */
   lookAt = undefined;
+
+  /** Something is lost, is being got back, and not given up. */
+  get waits() {
+    return this.loss !== undefined && !this.loss.ofSource && this.down === undefined;
+  }
 
   /** When something is to be done, whatever comes. @returns {(import('../time.js').Deadline | undefined)[]} */
   deadlines() {
@@ -126,6 +133,8 @@ export class Leg {
     if (shown?.peer !== peer) return;
     if (state === 'connected') shown.way = { kind: 'up' };
     else if (state === 'failed') shown.way = { kind: 'failed' };
+    // Browsers say so seconds late: then it is of the loss that is over.
+    else if ((shown.way.kind === 'up' || shown.way.kind === 'proven') && this.recoveredAt !== undefined && since(now, this.recoveredAt) < limits.MEDIA_TRANSPORT_LATE_MAX) shown.way = { kind: 'proven' };
     else if (shown.way.kind !== 'lost' && shown.way.kind !== 'failed') shown.way = { kind: 'lost', since: now };
   }
 
@@ -249,7 +258,7 @@ export class Leg {
   close(cx) {
     this.closeShown(cx);
     this.closeNext(cx);
-    this.loss = this.down = this.openAt = this.triedFrom = this.sampleAt = this.lookAt = undefined;
+    this.loss = this.down = this.recoveredAt = this.openAt = this.triedFrom = this.sampleAt = this.lookAt = undefined;
     this.failures = 0;
   }
 

@@ -56,6 +56,7 @@ function waitsFor(client) {
     case 'connecting': return { for: 'connecting', phase: phase(client) };
     case 'standing':
       if (current?.stage === 'queued') return { for: 'queued' };
+      if (current?.stage === 'joined' && client.media?.waits) return { for: 'recovering', ...(!client.media.isSignaled(client) && { waiting_for: 'network' }) };
       return current?.stage === 'replaying' ? { for: 'connecting', phase: 'replay' } : undefined;
     case 'recovering': {
       const waiting_for = attempt?.kind === 'waiting' ? attempt.waitingFor : attempt?.kind === 'token' ? 'token' : undefined;
@@ -162,7 +163,9 @@ function sameLeg(a, b) {
     return a.leg === b.leg && a.strategy === b.strategy && a.attempt === b.attempt && a.waiting_for === b.waiting_for
       && a.fault.id === b.fault.id && (a.next_ms === 0) === (b.next_ms === 0);
   }
-  return JSON.stringify(a) === JSON.stringify(b);
+  // By its members: what came over the wire has them in another order.
+  return a.leg === b.leg && a.health === b.health && JSON.stringify('fault' in a && a.fault) === JSON.stringify('fault' in b && b.fault)
+    && (a.health === 'recovering') === (b.health === 'recovering');
 }
 
 /** Whether two tell the same, apart from what merely counts down. @param {Status} a @param {Status} b */

@@ -41,6 +41,14 @@ impl Defect {
             | Mutant::DamageUnseen
             | Mutant::Unlocked
             | Mutant::LogMute
+            | Mutant::MediaUntold
+            | Mutant::MediaTwice
+            | Mutant::MediaNeverBack
+            | Mutant::PictureDropped
+            | Mutant::PictureDoubled
+            | Mutant::PicturesMixed
+            | Mutant::PictureFrozen
+            | Mutant::WayBrokenAgain
             | Mutant::JournalLost => None,
         }
     }

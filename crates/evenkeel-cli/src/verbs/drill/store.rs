@@ -51,7 +51,15 @@ impl Defect {
             | Mutant::EndlessRun
             | Mutant::CrashIsDone
             | Mutant::ChildLeft
-            | Mutant::LogMute => None,
+            | Mutant::LogMute
+            | Mutant::MediaUntold
+            | Mutant::MediaTwice
+            | Mutant::MediaNeverBack
+            | Mutant::PictureDropped
+            | Mutant::PictureDoubled
+            | Mutant::PicturesMixed
+            | Mutant::PictureFrozen
+            | Mutant::WayBrokenAgain => None,
         }
     }
 }

@@ -133,13 +133,8 @@ impl Client {
             (Some(loss), Flow::Source) => loss.of_source = true,
             (Some(loss), Flow::Line | Flow::All { .. } | Flow::Lost | Flow::Failed) => {
                 if std::mem::take(&mut loss.of_source) {
-                    // Another trouble than the one that was told.
                     loss.begin_anew(cx.now.mono);
-                    let fault = self.fault_of_flow(cx, flow);
-                    if let Some(loss) = &mut self.media.loss {
-                        loss.fault = fault.clone();
-                    }
-                    cx.tell(Event::MediaLost { fault });
+                    self.tell_other_trouble(cx, flow);
                 }
             }
         }
@@ -157,6 +152,27 @@ impl Client {
             }
         }
         self.media.shown = Some(shown);
+    }
+
+    /// It was not the source alone. Where somebody else's track was told, and it is another trouble, it is
+    /// told too; of the same track, or of one's own, it is the same loss, and told already.
+    fn tell_other_trouble(&mut self, cx: &mut Cx<'_>, flow: Flow) {
+        let fault = self.fault_of_flow(cx, flow);
+        let track = |fault: &Fault| {
+            let named = |key: &str| fault.detail.get(key).cloned();
+            (named("participant"), named("track"))
+        };
+        let me = self.me().map(|me| Value::from(me.as_str()));
+        let loss = self.media.loss.as_mut();
+        let is_other = |loss: &&mut Loss| {
+            let told = track(&loss.fault);
+            told.0 != me && told != track(&fault)
+        };
+        let Some(loss) = loss.filter(is_other) else {
+            return;
+        };
+        loss.fault = fault.clone();
+        cx.tell(Event::MediaLost { fault });
     }
 
     /// A transport that says that nobody answers, while everything that is expected comes, is wrong.
@@ -277,6 +293,7 @@ impl Client {
         };
         tracing::info!(attempts = loss.attempts, "media flows again");
         cx.tell(event);
+        self.media.recovered_at = Some(cx.now.mono);
         if !missing.is_empty() {
             let fault = self.media_trouble(cx, Code::MediaStalled);
             let fault = fault

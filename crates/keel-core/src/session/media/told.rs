@@ -1,8 +1,8 @@
 //! What the plane tells of a session's transports and tracks, and what is done about it.
 
 use keel_wire::{
-    AnswerFrame, CandidateFrame, Code, Ephemeral, FaultFrame, Leg, LinesFrame, MediaLine,
-    OfferFrame, Origin, ParticipantId, RawData, ServerFrame,
+    AnswerFrame, CandidateFrame, Code, Ephemeral, Fault, FaultFrame, Leg, LinesFrame, MediaLine,
+    OfferFrame, Origin, ParticipantId, RawData, ServerFrame, TrackName, journal::Fact,
 };
 use serde_json::json;
 
@@ -128,6 +128,16 @@ impl Session {
             .message(why);
         let participant = participant.clone();
         self.close_peer(&participant, ctx);
+        let own: Vec<TrackName> = self
+            .media
+            .tracks
+            .keys()
+            .filter(|(of, _)| *of == participant)
+            .map(|(_, track)| track.clone())
+            .collect();
+        for track in own {
+            self.note_lost(&(participant.clone(), track), &fault, ctx);
+        }
         if let Some(conn) = conn {
             ctx.conns.tell(conn, &FaultFrame { fault }.into(), ctx.out);
         }
@@ -149,6 +159,7 @@ impl Session {
                 });
             }
         }
+        self.note_flow(&key, ctx);
         let present: Vec<ParticipantId> = self.media.peers.keys().cloned().collect();
         for to in present {
             self.send_as_wished(&key, &to, ctx);
@@ -187,6 +198,9 @@ impl Session {
         let Some(key) = self.media.track_of(stream).cloned() else {
             return;
         };
+        if flows {
+            self.note_flow(&key, ctx);
+        }
         let stalled = (!flows).then(|| {
             let fault = ctx
                 .fault_of(Code::MediaStalled, Origin::Network)
@@ -203,7 +217,32 @@ impl Session {
         if flows && let Some(peer) = self.media.peers.get_mut(&key.0) {
             peer.restarted = false;
         }
+        let stalled = self.media.tracks.get(&key);
+        let stalled = stalled.and_then(|track| track.stalled.as_ref());
+        if let Some(fault) = stalled.map(|(_, fault)| fault.clone()) {
+            self.note_lost(&key, &fault, ctx);
+        }
         self.tell_status(ctx);
+    }
+
+    /// The journal is told of each loss of a track once, until it flows again.
+    fn note_lost(&mut self, key: &(ParticipantId, TrackName), fault: &Fault, ctx: &mut Ctx<'_>) {
+        let now = ctx.now.mono;
+        let track = self.media.tracks.get_mut(key);
+        let Some(track) = track.filter(|track| track.lost_at.is_none()) else {
+            return;
+        };
+        track.lost_at = Some(now);
+        let fault = Box::new(fault.clone());
+        self.journal(Some(&key.0), Fact::MediaLost { fault }, ctx);
+    }
+
+    fn note_flow(&mut self, key: &(ParticipantId, TrackName), ctx: &mut Ctx<'_>) {
+        let track = self.media.tracks.get_mut(key);
+        if let Some(since) = track.and_then(|track| track.lost_at.take()) {
+            let after_ms = ctx.now.mono.ms_since(since);
+            self.journal(Some(&key.0), Fact::MediaRecovered { after_ms }, ctx);
+        }
     }
 
     /// Ends transports of clients that take no offers, where the way has been gone for too long: no

@@ -94,11 +94,15 @@ export function judge(leg, client, cx) {
   } else if (isQuiet) endLoss(leg, client, cx, loss);
   else if (flow.kind === 'source') loss.ofSource = true;
   else if (loss.ofSource) {
-    // Another trouble than the one that was told.
     loss.ofSource = false;
     beginAnew(loss, cx.now.mono);
-    loss.fault = faultOf(leg, client, cx, flow);
-    tell(cx, { type: 'media_lost', fault: loss.fault });
+    // Where somebody else's track was told, and it is another trouble, it is told too; of the same track,
+    // or of one's own, it is the same loss.
+    const fault = faultOf(leg, client, cx, flow), { participant, track } = loss.fault.detail ?? {};
+    const isSameTrack = fault.detail?.participant === participant && fault.detail?.track === track;
+    if (isSameTrack || participant === client.seat?.participant) return;
+    loss.fault = fault;
+    tell(cx, { type: 'media_lost', fault });
   }
 }
 
@@ -156,6 +160,7 @@ function endLoss(leg, client, cx, loss) {
     .toSorted((a, b) => (`${a.participant}\0${a.track}` < `${b.participant}\0${b.track}` ? -1 : 1));
   if (missing.length > 0 && (restoreBy(leg) ?? 0) > now) return;
   tell(cx, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });
+  leg.recoveredAt = now;
   if (missing.length > 0) {
     const fault = leg.trouble(client, cx, 'media_stalled', 'tracks that came before are not sent on the new transport');
     tell(cx, { type: 'fault', fault: withDetail(fault, { not_restored: missing }) });

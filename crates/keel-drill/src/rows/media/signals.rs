@@ -1,0 +1,163 @@
+//! M13 to M16: what is said about media, and what of it is sent.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use tokio::net::UdpSocket;
+
+use super::{S, Spec, longest_gap};
+use crate::{
+    client::Client,
+    heart::unix_ms,
+    ledger::Seen,
+    mutant::Mutant,
+    rig::{Camera, Rig, Via, Who},
+};
+
+/// Candidates that a hostile client names.
+const CANDIDATES: u32 = 60;
+/// How often both ends offer at once.
+const GLARES: u32 = 3;
+/// A layer that is gone is left, and another shown, within this.
+const LAYER_MS: u64 = 3_000;
+
+pub(super) fn rows() -> Vec<Spec> {
+    vec![
+        Spec::new(
+            "M13/flowing/owner/native",
+            "both ends offer at once, three times",
+            Mutant::PictureDropped,
+            |rig| Box::pin(glare(rig)),
+        )
+        .camera(Camera::Native),
+        Spec::new(
+            "M14/flowing/owner/chromium",
+            "candidates of others come, late, twice and too many",
+            Mutant::PicturesMixed,
+            |rig| Box::pin(candidates(rig)),
+        )
+        .camera(Camera::Chromium),
+        Spec::new(
+            "M15/flowing/owner/chromium",
+            "none: no description has a data channel that could be filled",
+            Mutant::PictureDoubled,
+            |rig| Box::pin(no_channels(rig)),
+        )
+        .camera(Camera::Chromium),
+        Spec::new(
+            "M16/flowing/owner/chromium",
+            "the high layer of a simulcast camera is gone for 6 s",
+            Mutant::PictureDoubled,
+            |rig| Box::pin(layer(rig)),
+        )
+        .camera(Camera::Chromium),
+    ]
+}
+
+/// The owner publishes at the moment at which the server has a line to offer it; all of it flows.
+async fn glare(rig: &mut Rig) -> Result<()> {
+    rig.call().await?;
+    rig.strike();
+    for n in 1..=GLARES {
+        let session = rig.session.clone();
+        let url = rig.url(Via::Direct);
+        let args = ["--session", &session, "--role", "publisher", "--camera"];
+        let other = Client::start(&rig.exe, &url, &rig.token, &args)?;
+        let joined = other.until(S(20), "joined", |line| match &line.what {
+            Seen::Joined { participant, .. } => Some(participant.clone()),
+            _ => None,
+        });
+        let participant = joined.await?;
+        rig.tell(&format!("extra extra{n}")).await?;
+        for track in [format!("{participant}/camera"), format!("/extra{n}")] {
+            let what = format!("pictures of {track}");
+            rig.sees(S(20), &what, |line| match &line.what {
+                Seen::Frame { of, .. } if of.ends_with(&track) => Some(()),
+                _ => None,
+            })
+            .await?;
+        }
+        other.close().await?;
+    }
+    rig.pictures_again(unix_ms() + 500, S(10)).await?;
+    rig.media()?.losses = Some(0);
+    rig.recovered();
+    Ok(())
+}
+
+/// They are passed over: nothing is sent to them, and media does not notice.
+async fn candidates(rig: &mut Rig) -> Result<()> {
+    rig.call().await?;
+    let stranger = UdpSocket::bind("127.0.0.1:0").await?;
+    let port = stranger.local_addr()?.port();
+    rig.strike();
+    for n in 0..CANDIDATES {
+        let named = [
+            format!("candidate:{n} 1 udp 2130706431 127.0.0.1 {port} typ host"),
+            format!("candidate:1 1 udp 1 192.0.2.{n} 9 typ host"),
+            format!("candidate:{n} 1 udp 2130706431 c0ffee-{n}.local 9 typ host"),
+            "candidate:nonsense".to_owned(),
+        ];
+        for candidate in named {
+            let frame = json!({ "type": "candidate", "peer": 1, "candidate": candidate });
+            rig.tell(&format!("raw {frame}")).await?;
+        }
+        // A client may say 200 things a second.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    rig.pictures_again(unix_ms() + 500, S(10)).await?;
+    let mut bytes = [0; 2_048];
+    if let Ok((length, from)) = stranger.try_recv_from(&mut bytes) {
+        bail!("{length} bytes were sent to a stranger by {from}");
+    }
+    rig.media()?.losses = Some(0);
+    rig.recovered();
+    Ok(())
+}
+
+/// Messages go over the WebSocket, whose bounds are other rows' matter.
+async fn no_channels(rig: &mut Rig) -> Result<()> {
+    rig.call().await?;
+    rig.strike();
+    rig.tell("stats").await?;
+    let counted = rig.sees(S(10), "its counts", |line| match line.what {
+        Seen::Stats { channels, .. } => Some(channels),
+        _ => None,
+    });
+    let (channels, _) = counted.await?;
+    if channels > 0 {
+        rig.wrong(format!("{channels} data channels were agreed on"));
+    }
+    rig.pictures_again(unix_ms() + 1_000, S(10)).await?;
+    rig.recovered();
+    Ok(())
+}
+
+/// Another layer is shown instead, without anything being agreed anew.
+async fn layer(rig: &mut Rig) -> Result<()> {
+    rig.call_beside().await?;
+    rig.dial_in_with(&["--simulcast=yes".to_owned()]).await?;
+    rig.flows().await?;
+    rig.excuse()?;
+    rig.strike();
+    rig.tell("layer high off").await?;
+    super::lasts(rig, S(6)).await;
+    rig.tell("layer high on").await?;
+    rig.pictures_again(unix_ms() + 2_000, S(10)).await?;
+    rig.excused_until_now()?;
+    let gap = longest_gap(rig, rig.struck_at)?;
+    if gap > LAYER_MS {
+        rig.wrong(format!("{gap} ms without a picture"));
+    }
+    if !rig
+        .client(Who::Owner)?
+        .lines()
+        .iter()
+        .any(|line| matches!(line.what, Seen::Sent { .. }))
+    {
+        bail!("nothing was published");
+    }
+    rig.recovered();
+    Ok(())
+}
