@@ -90,9 +90,10 @@ export class Line {
     return this.isSilent || this.isFrozen;
   }
 
-  /** Whether what is expected of it was seen after a moment. @param {number} moment */
+  /** Whether what is expected of it was seen after a moment, and since its silence counts. @param {number} moment */
   cameSince(moment) {
-    return (this.cameAt ?? -1) > moment && (this.frames === undefined || (this.shownAt ?? -1) > moment);
+    const from = Math.max(moment, this.countedFrom);
+    return (this.cameAt ?? -1) > from && (this.frames === undefined || (this.shownAt ?? -1) > from);
   }
 }
 
