@@ -110,8 +110,3 @@ pub const DESIRED_PERCENT: u64 = 150;
 pub const DESIRED_NEWS_PERCENT: u64 = 10;
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;
-/// A subscriber that was sent something, and with which nothing can be measured within this, is not
-/// held to an estimate.
-pub const MEASURED_WITHIN: Duration = ms(500);
-/// What it is sent with at most, in bits a second: as fast as it comes.
-pub const UNPACED_BPS: u64 = 1_000_000_000;

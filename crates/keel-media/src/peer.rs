@@ -66,25 +66,13 @@ pub(crate) struct Peer {
     rids: BTreeMap<Mid, Vec<Rid>>,
     /// Paths that were proven, over its life.
     learned: usize,
-    /// How what is sent to it is held to what its way carries.
-    pace: Pace,
+    /// The other side says when packets come (transport-wide congestion control).
+    is_measured: bool,
     /// Its end was told.
     is_over: bool,
     /// When it wants to be driven.
     deadline: Instant,
     opened: Instant,
-}
-
-/// Whether the other side says when packets come (transport-wide congestion control). From one that
-/// does not nothing is ever learned: held to the first estimate, it would fall behind for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Nothing was sent.
-    Unknown,
-    /// It may still turn out; since then.
-    Waits(Instant),
-    Measured,
-    Free,
 }
 
 /// A track that this peer publishes.
@@ -112,7 +100,7 @@ impl Peer {
             publishes: BTreeMap::new(),
             rids: BTreeMap::new(),
             learned: 0,
-            pace: Pace::Unknown,
+            is_measured: false,
             is_over: false,
             deadline: now,
             opened: now,
@@ -227,6 +215,9 @@ impl Peer {
         let Some(stream) = api.stream_tx_by_mid(mid, None) else {
             return false;
         };
+        // What is passed on was paced by who sent it. Held back here it would only come late: where a way
+        // carries less, a smaller layer is what helps.
+        stream.set_unpaced(true);
         let payload = std::sync::Arc::clone(&packet.payload);
         let nackable = packet.kind == Kind::Video;
         let mut rtp = RtpWrite::new(pt, placed.seq.into(), placed.time, packet.at, payload)
@@ -238,14 +229,6 @@ impl Peer {
         }
         stream.write_rtp(rtp);
         self.deadline = now;
-        match self.pace {
-            Pace::Unknown => self.pace = Pace::Waits(now),
-            Pace::Waits(since) if now >= since + limits::MEASURED_WITHIN => {
-                self.pace = Pace::Free;
-                self.rtc.bwe().reset(Bitrate::bps(limits::UNPACED_BPS));
-            }
-            Pace::Waits(_) | Pace::Measured | Pace::Free => {}
-        }
         true
     }
 
@@ -349,7 +332,7 @@ impl Peer {
             }) => self.measured(estimate.as_u64(), can_probe, happenings),
             // The other side's own estimate, where ours has nothing to go by.
             Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })
-                if self.pace != Pace::Measured =>
+                if !self.is_measured =>
             {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
@@ -363,10 +346,7 @@ impl Peer {
         if !can_probe {
             return;
         }
-        if std::mem::replace(&mut self.pace, Pace::Measured) == Pace::Free {
-            let first = Bitrate::bps(limits::FIRST_ESTIMATE_BPS);
-            return self.rtc.bwe().reset(first);
-        }
+        self.is_measured = true;
         happenings.push(Happening::Estimate { bps });
     }
 

@@ -284,6 +284,22 @@ fn a_viewer_without_congestion_control_is_not_held_back() {
 }
 
 #[test]
+fn a_picture_is_passed_on_when_it_comes_and_not_held_to_an_estimate() {
+    let mut world = passthrough(22);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    // From the first frame on it is more than a way is believed to carry, and keyframes are large.
+    world.clients[0].cameras[0].bytes = 12_000;
+    world.run_until(S, |world| !world.clients[viewer].frames(CAMERA).is_empty());
+    for _ in 0..60 {
+        world.run(Duration::from_millis(100));
+        let last = world.clients[viewer].frames(CAMERA).last().unwrap().number;
+        let behind = world.clients[0].cameras[0].next - last;
+        assert!(behind <= 2, "{behind} frames behind");
+    }
+}
+
+#[test]
 fn a_network_without_udp_is_served_over_tcp_v01() {
     let mut world = World::new(20);
     world.join_tcp(&[CAMERA], 1);
