@@ -38,6 +38,7 @@ fn name(output: &Output) -> Option<String> {
         | Output::PassedOver { .. }
         | Output::Moved { .. }
         | Output::Unpublished { .. }
+        | Output::Speaking { .. }
         | Output::Unsupported { .. } => return None,
     })
 }
