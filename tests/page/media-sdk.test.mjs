@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core';
 import { Relay } from './relay.mjs';
 import { Server, patience } from './server.mjs';
 import { serveSdk } from './site.mjs';
-import { flags } from './tabs.mjs';
+import { Tabs, flags } from './tabs.mjs';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const needs = existsSync(executablePath) ? false : 'needs: chromium';
@@ -102,12 +102,13 @@ class RelayedServer extends MediaServer {
   }
 }
 
+const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
+const hiddenMs = process.env.FULL ? 75_000 : 15_000;
 let browser, server, site;
 before(async () => {
   if (needs) return;
   site = await serveSdk(PAGE);
   server = await MediaServer.start({ origins: [site.url] });
-  const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
   browser = await chromium.launch({ executablePath, args: [...flags, '--headless=new', ...media] });
 });
 after(async () => {
@@ -173,7 +174,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', optio
   const before = await tab.evaluate(() => count());
   await tab.evaluate(() => {
     window.recovered = new Promise((done) => session.on('recovered', done));
-    session.simulate('drop_transport');
+    session.inject({ kind: 'drop_connection' }).catch(() => {});
   });
   const { lost_ms } = await tab.evaluate(() => recovered);
   await flows(tab);
@@ -253,6 +254,31 @@ test('three_participants_of_a_room_see_each_other_come_mute_and_go', options, as
   }
 });
 
+test('layers_are_sent_by_their_names_and_a_smaller_one_is_had_for_the_asking_v16', options, async (context) => {
+  const tab = await open({ receive: false });
+  await tab.evaluate(async () => void (window.publication = await session.media.publish(await camera(), {
+    encodings: [{ rid: 'low', scaleResolutionDownBy: 4, maxBitrate: 80_000 }, { rid: 'high', maxBitrate: 600_000 }],
+  })));
+  const viewer = await open({ session: await tab.evaluate(() => session.id), role: 'viewer' });
+  const who = await tab.evaluate(() => session.participant);
+  await framesOver(viewer, `${who}/camera`, 30);
+  const layers = () => tab.evaluate(async () => {
+    const sent = {};
+    (await transports.at(-1).getStats()).forEach((stat) => stat.type === 'outbound-rtp' && (sent[stat.rid] = stat.packetsSent));
+    return sent;
+  });
+  const sent = await layers();
+  assert.deepEqual(Object.keys(sent).sort(), ['high', 'low'], JSON.stringify(sent));
+  await viewer.evaluate((who) => session.media.subscribe(who, 'camera', { max: 'low' }), who);
+  const width = () => viewer.evaluate(async () => (await session.media.stats()).find(({ direction }) => direction === 'received').width);
+  for (const end = Date.now() + patience; (await width()) !== 160; await sleep(100)) assert.ok(Date.now() < end, `never small: ${await width()}`);
+  context.diagnostic(`sent ${JSON.stringify(await layers())}; the viewer's picture is ${await width()} wide`);
+  await flows(viewer, `${who}/camera`);
+  assert.deepEqual([await faults(tab), await faults(viewer)], [[], []]);
+  await tab.context().close();
+  await viewer.context().close();
+});
+
 test('after_close_nothing_goes_out_m30', options, async () => {
   const tab = await open();
   await publish(tab);
@@ -303,3 +329,33 @@ for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_bla
     }
   });
 }
+
+test('a_tab_that_is_hidden_is_never_told_that_its_media_is_lost_p05_v11', { ...options, timeout: 240_000 }, async (context) => {
+  const window = new Tabs(executablePath, 5, media);
+  try {
+    const tab = await window.open(`${site.url}/sdk/page.html`);
+    const poll = async (text) => {
+      for (const end = Date.now() + patience; !(await tab.evaluate(text)); await sleep(50)) assert.ok(Date.now() < end, `never: ${text}`);
+    };
+    await poll(`window.ready`);
+    await tab.evaluate(`open_(${JSON.stringify({ url: server.url, token: server.token(), backend: 'passthrough' })}).then(camera).then((track) => session.media.publish(track)).then(() => 0)`);
+    await poll(`seen.frames['own/camera'] > 30`);
+    await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
+    await window.open('about:blank'); // in front of it
+    await poll(`document.visibilityState === 'hidden'`);
+    await tab.evaluate(`window.ran = 0; 0`);
+    await sleep(hiddenMs);
+    const [ran, state, lost, faults] = await tab.evaluate(`[ran, session.status.state, seen.lost, seen.faults]`);
+    context.diagnostic(`hidden for ${hiddenMs / 1_000} s: a timer of 100 ms ran ${ran} times`);
+    assert.ok(ran < hiddenMs / 500, `the tab's timers are throttled: ${ran} of ${hiddenMs / 100}`);
+    assert.deepEqual([state, lost, faults], ['live', [], []]);
+    await tab.front();
+    await poll(`document.visibilityState === 'visible'`);
+    await sleep(1_500);
+    assert.deepEqual(await tab.evaluate(`[session.status.state, seen.lost]`), ['live', []], 'and not when it is looked at again');
+    const before = await tab.evaluate(`seen.frames['own/camera']`);
+    await poll(`seen.frames['own/camera'] > ${before + 30}`);
+  } finally {
+    await window.close();
+  }
+});

@@ -384,7 +384,7 @@ describe('the playground', { concurrency: 2 }, () => {
       const fits = async () => assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing runs out to the side');
       await fits();
       await tab.focus('#token');
-      await tab.keyboard.type(server.token());
+      await tab.keyboard.type(server.token('ann', { admin: true }));
       await tab.keyboard.press('Tab');
       await until(tab, () => document.querySelectorAll('#backends input').length > 0);
       await tab.check('#backends input[value="echo"]');

@@ -13,10 +13,11 @@ export class Relay {
   #ways = new Map(); // a page's port → the socket that stands for it at the server
   #socket = createSocket('udp4');
 
-  static async start(serverPort) {
+  /** @param {number} serverPort on loopback @param {string} [address] where pages reach it */
+  static async start(serverPort, address = '127.0.0.1') {
     const relay = new Relay();
-    relay.serverPort = serverPort;
-    relay.#socket.bind(0, '127.0.0.1');
+    Object.assign(relay, { serverPort, address });
+    relay.#socket.bind(0, address);
     await once(relay.#socket, 'listening');
     relay.port = relay.#socket.address().port;
     relay.#socket.on('message', (bytes, from) => {
@@ -31,6 +32,7 @@ export class Relay {
     if (way) return way;
     way = createSocket('udp4');
     way.on('message', (bytes) => this.down && this.#socket.send(bytes, port, address));
+    way.bind(0, this.address); // The server says where it was seen from: Firefox takes no loopback for that.
     way.on('error', () => {}); // The server is not there: as on any way.
     this.#ways.set(port, way);
     return way;

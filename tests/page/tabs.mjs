@@ -13,10 +13,10 @@ export const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-f
 
 export class Tabs {
   /** Timers of a tab that was hidden for `intensiveAfterS` seconds run once a minute. */
-  constructor(executable, intensiveAfterS) {
+  constructor(executable, intensiveAfterS, media = []) {
     this.profile = mkdtempSync(join(tmpdir(), 'evenkeel-tabs-'));
     const more = ['--headless=new', '--remote-debugging-pipe', `--user-data-dir=${this.profile}`, `--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/${intensiveAfterS}`];
-    this.child = spawn(executable, [...flags, ...more, 'about:blank'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
+    this.child = spawn(executable, [...flags, ...more, ...media, 'about:blank'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
     this.gone = once(this.child, 'exit');
     this.calls = new Map();
     this.errors = [];

@@ -1,5 +1,5 @@
-//! Installs what the tests need and a fresh machine has not: a C compiler, Chromium, Node, coturn,
-//! GStreamer with its Python bindings, and aiortc in an environment of its own.
+//! Installs what the tests need and a fresh machine has not: a C compiler, Chromium, Firefox, Node,
+//! coturn, GStreamer with its Python bindings, and aiortc in an environment of its own.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -8,12 +8,13 @@ use anyhow::{Result, bail};
 use crate::shell::{self, has, is_ci, root};
 
 /// A program, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("turnserver", "coturn"),
     ("cc", "gcc"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("chromium", "chromium"),
+    ("firefox-esr", "firefox-esr"),
     ("mkfs.ext4", "e2fsprogs"),
 ];
 

@@ -168,7 +168,14 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
         env.push(("FULL", "1"));
     }
     // One after the other: each wants the machine's attention for its times.
-    for file in ["playground", "playground-media", "sdk", "media"] {
+    for file in [
+        "playground",
+        "playground-media",
+        "firefox",
+        "sdk",
+        "media",
+        "media-sdk",
+    ] {
         let file = format!("tests/page/{file}.test.mjs");
         shell::run_with("node", &["--test", &file], &env)?;
     }

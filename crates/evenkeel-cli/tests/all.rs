@@ -4,6 +4,8 @@
 mod bench;
 #[path = "all/connect.rs"]
 mod connect;
+#[path = "all/doctor.rs"]
+mod doctor;
 #[path = "all/home.rs"]
 mod home;
 #[path = "all/serve.rs"]

@@ -107,7 +107,7 @@ pub async fn main(calls: Calls) -> Result<()> {
         let mut joins_ms = Vec::new();
         match serde_json::from_str(&order).context("an order that is none")? {
             Order::Publish => {
-                let (call, _) = enter(&shared, Part::Publisher).await?;
+                let (call, _) = Box::pin(enter(&shared, Part::Publisher)).await?;
                 session = call.session().to_owned();
                 running.spawn(call.run());
             }
@@ -123,7 +123,7 @@ pub async fn main(calls: Calls) -> Result<()> {
                     let session = session.clone();
                     entering.spawn(async move {
                         let _permit = gate.acquire().await?;
-                        enter(&shared, Part::Viewer { session, whole }).await
+                        Box::pin(enter(&shared, Part::Viewer { session, whole })).await
                     });
                 }
                 while let Some(entered) = entering.join_next().await {
@@ -158,11 +158,11 @@ pub async fn main(calls: Calls) -> Result<()> {
 async fn enter(shared: &Arc<Shared>, part: Part) -> Result<(Call, Duration)> {
     let dialled = Instant::now();
     let entering = async {
-        let mut call = Call::dial(Arc::clone(shared), part).await?;
+        let mut call = Box::pin(Call::dial(Arc::clone(shared), part)).await?;
         call.until_in().await?;
         Ok::<_, anyhow::Error>(call)
     };
-    let call = tokio::time::timeout(IN_WITHIN, entering);
+    let call = tokio::time::timeout(IN_WITHIN, Box::pin(entering));
     let call = call.await.context("a participant does not get in")??;
     Ok((call, dialled.elapsed()))
 }

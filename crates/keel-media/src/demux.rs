@@ -74,6 +74,15 @@ impl Demux {
         }
     }
 
+    /// A path is no more; whose it was.
+    pub(crate) fn unbind(&mut self, path: Path) -> Option<PeerId> {
+        let peer = self.paths.remove(&path)?;
+        if let Some(paths) = self.of_peer.get_mut(&peer) {
+            paths.retain(|known| *known != path);
+        }
+        Some(peer)
+    }
+
     /// A peer is gone.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.fragments.retain(|_, of| *of != peer);

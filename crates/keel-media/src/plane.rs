@@ -6,6 +6,8 @@
 //! what became of it.
 
 mod io;
+mod paths;
+mod refresh;
 mod signaling;
 mod track;
 mod voices;
@@ -16,8 +18,6 @@ use std::{
 };
 
 pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
-
-use str0m::media::Mid;
 
 use crate::{
     config::{Config, End},
@@ -146,7 +146,7 @@ impl Plane {
             }
             Input::Signal { peer, signal } => self.signal(now, peer, signal, out),
             Input::Subscribe { peer, track, max } => self.subscribe(now, peer, track, max, out),
-            Input::Unsubscribe { peer, track } => self.unsubscribe(peer, track, out),
+            Input::Unsubscribe { peer, track } => self.unsubscribe(now, peer, track, out),
             Input::Mute { track, muted } => {
                 if let Some(of) = self.tracks.get_mut(&track) {
                     of.set_muted(muted, now);
@@ -165,6 +165,7 @@ impl Plane {
             }
             Input::Resume { peer } => self.resume(now, peer, out),
             Input::Keyframe { track } => self.want_keyframe(now, track, None),
+            Input::Gone { path } => self.path_gone(now, path, out),
             Input::Refresh { peer, mids, anew } => self.refresh_lines(now, peer, &mids, anew),
             Input::Close { peer } => self.close(now, peer, out),
             Input::Tick => {}
@@ -237,28 +238,6 @@ impl Plane {
         self.drain(now, id, out);
     }
 
-    /// The other side is heard on a path that it uses. After a change of its address (another network,
-    /// a NAT that forgot it) that is another one, and the old one leads nowhere: what is sent to it
-    /// follows at once, instead of when checks have failed for long enough.
-    fn note_path(&mut self, now: Instant, id: PeerId, path: Path, out: &mut Outputs) {
-        let Some(entry) = self.peers.get_mut(&id) else {
-            return;
-        };
-        match entry.path {
-            Some((known, _)) if known == path => entry.path = Some((path, now)),
-            Some((known, heard)) => {
-                if now.saturating_duration_since(heard) < limits::PATH_SILENT_AFTER {
-                    return;
-                }
-                entry.path = Some((path, now));
-                entry.peer.forsake(now, known);
-                out.push(Output::Moved { peer: id });
-                self.drain(now, id, out);
-            }
-            None => entry.path = Some((path, now)),
-        }
-    }
-
     fn open(&mut self, now: Instant, id: PeerId, group: GroupId, out: &mut Outputs) {
         if self.peers.len() >= limits::PEERS_MAX {
             let failure = Failure::TooManyPeers;
@@ -285,14 +264,6 @@ impl Plane {
         self.dirty.insert(id);
     }
 
-    /// The fragments that a peer's checks are known by have changed.
-    fn rename(&mut self, id: PeerId) {
-        if let Some(entry) = self.peers.get_mut(&id) {
-            let fragments = entry.peer.fragments();
-            self.demux.name(id, fragments);
-        }
-    }
-
     fn close(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
         if let Some(entry) = self.peers.get_mut(&id) {
             entry.peer.close(now);
@@ -313,7 +284,7 @@ impl Plane {
         self.dirty.remove(&id);
         let own: Vec<TrackId> = entry.peer.publishes().values().map(|p| p.track).collect();
         for track in own {
-            self.unpublish(track, out);
+            self.unpublish(now, track, out);
             self.silence_in(now, entry.group, track);
         }
         self.leave(entry.group);
@@ -323,7 +294,7 @@ impl Plane {
     }
 
     /// A track is no more; its lines are free, and whoever it was sent to is told.
-    fn unpublish(&mut self, id: TrackId, out: &mut Outputs) {
+    fn unpublish(&mut self, now: Instant, id: TrackId, out: &mut Outputs) {
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -336,9 +307,7 @@ impl Plane {
                 entry.wishes.forget(id);
                 entry.wants.retain(|want| *want != id);
                 if freed {
-                    let (peer, lines) = (subscriber, entry.peer.lines().named());
-                    let signal = Signal::Lines { lines };
-                    out.push(Output::Signal { peer, signal });
+                    self.line_is_free(now, subscriber, out);
                 }
             }
         }
@@ -424,60 +393,6 @@ impl Plane {
         } else {
             out.push(Output::Unreachable { peer: id });
         }
-    }
-
-    /// A way is new: pictures begin anew on it, in both directions. Asking for keyframes at once is
-    /// what makes seconds of frozen picture into none.
-    fn refresh(&mut self, now: Instant, id: PeerId) {
-        let concerned: Vec<TrackId> = self
-            .tracks
-            .iter()
-            .filter(|(_, track)| track.publisher == id || track.is_sent_to(id))
-            .map(|(track, _)| *track)
-            .collect();
-        for track in concerned {
-            self.want_keyframe(now, track, None);
-        }
-    }
-
-    /// A peer has no use of what it is sent on some lines.
-    fn refresh_lines(&mut self, now: Instant, id: PeerId, mids: &[String], anew: bool) {
-        for mid in mids.iter().take(limits::LINES_MAX) {
-            let mid = Mid::from(mid.as_str());
-            let Some(entry) = self.peers.get_mut(&id) else {
-                return;
-            };
-            let Some(track) = entry.peer.lines().track(mid) else {
-                continue;
-            };
-            if anew && let Some(of) = self.tracks.get_mut(&track) {
-                entry.peer.lines_mut().forget_payload_type(mid);
-                of.begin_anew(id, now);
-            }
-            self.want_keyframe(now, track, Some(id));
-        }
-    }
-
-    fn want_keyframe(&mut self, now: Instant, id: TrackId, of: Option<PeerId>) {
-        if let Some(track) = self.tracks.get_mut(&id) {
-            track.want_keyframe(now, of);
-        }
-        self.ask_keyframes(now, id);
-    }
-
-    /// Asks a track's publisher for the keyframes that are due.
-    fn ask_keyframes(&mut self, now: Instant, id: TrackId) {
-        let Some(track) = self.tracks.get_mut(&id) else {
-            return;
-        };
-        let publisher = self.peers.get_mut(&track.publisher);
-        if let Some(entry) = publisher.filter(|entry| entry.reachable) {
-            for layer in track.take_due_keyframes(now) {
-                entry.peer.request_keyframe(now, track.mid, layer);
-                self.dirty.insert(track.publisher);
-            }
-        }
-        self.arm_track(id);
     }
 
     /// One packet to everybody who is sent its track.

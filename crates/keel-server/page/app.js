@@ -249,7 +249,8 @@ function draw() {
   const isText = !isMedia() && Boolean(session);
   $('chat').hidden = !isText && model.turns.size === 0;
   for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || model.role === 'viewer';
-  $('share').disabled = !stands;
+  $('share').disabled = !stands || !offer?.mints;
+  $('share').title = offer && !offer.mints ? 'This token makes no others' : 'Whoever has the link can watch for an hour';
   $('end').disabled = !stands || model.role !== 'owner';
   $('stage').hidden = !stage;
 }

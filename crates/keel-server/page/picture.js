@@ -9,6 +9,8 @@ const BLOCKS = 32, SIDE = WIDTH / BLOCKS;
 const NUMBERS = 1 << 16;
 /** Frames whose time of sending is remembered. */
 const REMEMBERED = 4_096;
+/** The first pictures may be old ones: what was sent while nobody was there yet is not lost. */
+const SETTLED = 10;
 
 const check = (number, source) => {
   let sum = 9;
@@ -49,11 +51,12 @@ export class Pattern {
     this.stream = this.#canvas.captureStream(0);
     [this.track] = this.stream.getVideoTracks();
     this.track.contentHint = 'motion';
-    // Firefox has the method on the track that a canvas gives, too.
+    // In Firefox the stream is asked, and not the track.
+    const capture = this.track.requestFrame ? this.track : this.stream;
     this.#beats.onmessage = () => {
       if (this.frozen) return;
       this.#draw();
-      this.track.requestFrame?.();
+      capture.requestFrame();
     };
     this.#beats.postMessage(1_000 / PER_S);
   }
@@ -190,11 +193,16 @@ export class Returned {
     const { number, source } = read;
     if (this.number !== undefined && this.source === source) {
       const ahead = (number - this.number + NUMBERS) % NUMBERS;
-      if (ahead > 1 && ahead < NUMBERS / 2) this.lost += ahead - 1;
+      if (this.frames > SETTLED && ahead > 1 && ahead < NUMBERS / 2) this.lost += ahead - 1;
     }
     Object.assign(this, { number, source, readAt: now });
     const sent = pattern?.source === source ? pattern.sentAt(number) : undefined;
     this.delayMs = sent === undefined ? undefined : now - sent;
+  }
+
+  /** Whether what comes now is the test picture. */
+  get isNumbered() {
+    return this.number !== undefined && this.at - this.readAt < 1_000;
   }
 
   /** Pictures in the last second. */

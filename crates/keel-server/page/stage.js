@@ -207,6 +207,7 @@ export class Stage {
     $('speak').setAttribute('aria-pressed', String(Boolean(this.voice)));
     $('speak').disabled = !mayPublish || !stands;
     $('hear').setAttribute('aria-pressed', String(this.isHeard));
+    for (const id of ['choice', 'mute', 'stop', 'speak']) $(id).hidden = !mayPublish;
     $('local').hidden = !mayPublish;
     $('local').dataset.flows = source !== 'none' && !isMuted ? 'yes' : 'no';
     put($('local-veil'), isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
@@ -214,8 +215,8 @@ export class Stage {
     const seen = returned?.returned;
     put($('fig-frames'), seen ? `${seen.frames}` : '–');
     put($('fig-rate'), seen ? `${seen.rate()} / s` : '–');
-    put($('fig-delay'), seen?.delayMs === undefined ? '–' : span(seen.delayMs));
-    put($('fig-lost'), seen && seen.number !== undefined ? `${seen.lost}` : '–');
+    put($('fig-delay'), !seen?.isNumbered || seen.delayMs === undefined ? '–' : span(seen.delayMs));
+    put($('fig-lost'), seen?.isNumbered ? `${seen.lost}` : '–');
     put($('fig-first'), this.firstMs === undefined ? '–' : span(this.firstMs));
   }
 }
@@ -259,10 +260,10 @@ export class Tile {
     this.node.classList.toggle('speaks', speaks);
     put(this.title, isOwn ? 'Returned' : name ?? this.participant);
     const media = status.legs?.find(({ leg }) => leg === 'media');
-    const trouble = media && media.health !== 'up' ? 'The picture stands still; it is being repaired' : 'The picture stands still';
+    const trouble = !media || media.health === 'up' ? 'The picture stands still' : media.health === 'down' ? 'Given up; you can try again' : 'The picture stands still; it is being repaired';
     put(this.veil, isMuted ? 'Muted' : returned.at === 0 ? 'Waiting for a picture' : trouble);
-    const number = returned.number === undefined ? '' : `frame ${returned.number}`;
-    put(this.facts, [number, returned.at > 0 ? `${returned.rate()} / s` : '', returned.delayMs === undefined ? '' : span(returned.delayMs)].filter(Boolean).join(' · '));
+    const number = returned.isNumbered ? `frame ${returned.number}` : '';
+    put(this.facts, [number, returned.at > 0 ? `${returned.rate()} / s` : '', returned.delayMs === undefined || !returned.isNumbered ? '' : span(returned.delayMs)].filter(Boolean).join(' · '));
   }
 
   close() {

@@ -8,6 +8,7 @@ mod backend;
 mod error;
 mod ice;
 mod load;
+mod media;
 mod origin;
 
 use std::{
@@ -22,6 +23,7 @@ pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing}
 pub use error::ConfigError;
 pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;
+pub use media::Media;
 pub use origin::{HostName, WebOrigin};
 
 use keel_core::limits;
@@ -242,22 +244,6 @@ pub struct Auth {
 pub struct Faults {
     /// `true` lets those break things whose token allows it. Nothing but `true` switches it on.
     pub enabled: bool,
-}
-
-/// `[media]`: transports for media. Without an address there are none.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Media {
-    /// Address and port of media (UDP). Absent means that this server takes no media.
-    pub listen: Option<SocketAddr>,
-    /// The address that clients are told, where it is another one: behind NAT, in a container. With a
-    /// port where that is another one, too.
-    pub advertise: Option<Advertise>,
-    /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
-    /// address.
-    pub ice_lite: bool,
-    /// STUN and TURN servers that clients are told of as they are here.
-    pub ice_servers: Vec<IceServer>,
 }
 
 /// How a log line is written.

@@ -3,10 +3,11 @@
 
 mod identity;
 mod socket;
+mod tcp;
 mod translate;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +16,7 @@ use std::{
 use keel_core::node::{MediaFact, MediaOrder, media::PeerId};
 use keel_media::{Address, Config, End, Output, Outputs, Path, Plane, Protocol};
 use tokio::{
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, sleep_until},
 };
@@ -26,11 +27,16 @@ use socket::Socket;
 
 use crate::{config, meter::Meter};
 
+/// Ports that are tried where the system chooses one.
+const PORTS_TRIED_MAX: usize = 20;
+
 /// A socket for media that is bound, and what clients are told of it.
 #[derive(Debug)]
 pub(crate) struct Media {
     socket: Socket,
-    advertised: SocketAddr,
+    listener: Option<TcpListener>,
+    /// What clients are told. At least one.
+    advertised: Vec<SocketAddr>,
     config: Config,
 }
 
@@ -103,32 +109,37 @@ impl Media {
         listen: SocketAddr,
         certificate: keel_media::Certificate,
     ) -> io::Result<Self> {
-        let socket = Socket::new(UdpSocket::bind(listen).await?)?;
+        let (udp, listener) = bind_both(listen, config.tcp).await?;
+        let socket = Socket::new(udp)?;
         let local = socket.local_addr()?;
-        let advertised = config
-            .advertise
-            .map_or(local, |advertise| advertise.of(local));
+        let advertised = config.advertised(local);
+        let mut protocols = vec![Protocol::Udp];
+        protocols.extend(listener.as_ref().map(|_| Protocol::Tcp));
+        let addresses = protocols.iter().flat_map(|protocol| {
+            advertised.iter().map(|advertised| Address {
+                protocol: *protocol,
+                local,
+                advertised: *advertised,
+            })
+        });
         let plane = Config {
             end: End::Server {
                 lite: config.ice_lite,
             },
             certificate,
-            addresses: vec![Address {
-                protocol: Protocol::Udp,
-                local,
-                advertised,
-            }],
+            addresses: addresses.collect(),
         };
         Ok(Self {
             socket,
+            listener,
             advertised,
             config: plane,
         })
     }
 
     /// Where it is reached.
-    pub(crate) const fn advertised(&self) -> SocketAddr {
-        self.advertised
+    pub(crate) fn advertised(&self) -> Option<SocketAddr> {
+        self.advertised.first().copied()
     }
 
     /// Runs until the server is closed. The orders go to the first, what is told comes from the second.
@@ -139,13 +150,17 @@ impl Media {
         tracker: &tokio_util::task::TaskTracker,
     ) -> (Orders, Facts) {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
-        let (task, facts) = self.task(meter);
+        let (mut task, facts) = self.task(meter);
+        let arrived = task
+            .listener
+            .take()
+            .map(|listener| tcp::start(listener, tcp::Bounds::default(), closing.clone(), tracker));
         let orders = Orders {
             orders,
             owed: VecDeque::new(),
             told: task.told.clone(),
         };
-        tracker.spawn(task.run(taken, closing));
+        tracker.spawn(task.run(taken, arrived, closing));
         (orders, facts)
     }
 
@@ -153,6 +168,8 @@ impl Media {
         let (told, facts) = mpsc::unbounded_channel();
         let task = Task {
             socket: self.socket,
+            listener: self.listener,
+            connections: BTreeMap::new(),
             meter,
             advertised: self.advertised,
             plane: Plane::new(self.config.clone()),
@@ -167,7 +184,11 @@ impl Media {
 
 struct Task {
     socket: Socket,
-    advertised: SocketAddr,
+    /// Until it is listened on.
+    listener: Option<TcpListener>,
+    /// Connections for media, and what is to be sent on them.
+    connections: BTreeMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
+    advertised: Vec<SocketAddr>,
     plane: Plane,
     config: Config,
     /// The transports that the driver has open.
@@ -178,7 +199,12 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut orders: mpsc::Receiver<MediaOrder>, closing: CancellationToken) {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<MediaOrder>,
+        mut connections: Option<mpsc::Receiver<tcp::Arrived>>,
+        closing: CancellationToken,
+    ) {
         loop {
             let due = self.plane.deadline().map(|deadline| deadline.at);
             tokio::select! {
@@ -191,6 +217,7 @@ impl Task {
                     Ok(()) => self.read(),
                     Err(error) => tracing::warn!(%error, "the media socket cannot be read"),
                 },
+                Some(arrived) = next_of(&mut connections) => self.arrived(arrived),
                 () = until(due) => self.tick(),
             }
         }
@@ -219,24 +246,35 @@ impl Task {
 
     fn read(&mut self) {
         self.socket.send_waiting();
-        let (local, mut step) = (
-            self.advertised,
-            Step::of(&mut self.plane, &mut self.outputs),
-        );
+        let mut step = Step::of(&mut self.plane, &mut self.outputs);
+        let advertised = &self.advertised;
         self.socket.receive(|datagrams| {
             let arrived = datagrams.map(|(remote, bytes)| {
-                let protocol = Protocol::Udp;
-                let path = Path {
-                    protocol,
-                    local,
-                    remote,
-                };
+                let path = path_of(Protocol::Udp, advertised, remote);
                 (path, bytes)
             });
             step.run(|plane, now, outputs| plane.datagrams(now, arrived, outputs));
         });
         let panicked = step.panicked;
         self.perform(panicked);
+    }
+
+    /// Something has become of a connection.
+    fn arrived(&mut self, arrived: tcp::Arrived) {
+        match arrived {
+            tcp::Arrived::Opened { remote, out } => _ = self.connections.insert(remote, out),
+            tcp::Arrived::Datagram { remote, bytes } => {
+                let path = path_of(Protocol::Tcp, &self.advertised, remote);
+                let arrived = [(path, bytes.as_slice())];
+                self.step(|plane, now, outputs| plane.datagrams(now, arrived, outputs));
+            }
+            tcp::Arrived::Closed { remote } => {
+                self.connections.remove(&remote);
+                let path = path_of(Protocol::Tcp, &self.advertised, remote);
+                let gone = keel_media::Input::Gone { path };
+                self.step(|plane, now, outputs| plane.handle(now, gone, outputs));
+            }
+        }
     }
 
     /// One step of the plane.
@@ -253,7 +291,15 @@ impl Task {
         }
         for output in self.outputs.drain(..) {
             if let Output::Transmit { path, bytes } = output {
-                self.socket.send(path.remote, bytes);
+                if path.protocol == Protocol::Udp {
+                    self.socket.send(path.remote, bytes);
+                } else if let Some(out) = self.connections.get(&path.remote)
+                    && out.try_send(bytes).is_err()
+                {
+                    // It reads too slowly, or is gone: it is closed by that.
+                    self.connections.remove(&path.remote);
+                    self.meter.datagrams_dropped(1);
+                }
                 continue;
             }
             if let Some(fact) = translate::fact(output) {
@@ -308,6 +354,43 @@ impl<'a> Step<'a> {
     }
 }
 
+/// A socket for UDP, and one for TCP at the same port.
+async fn bind_both(listen: SocketAddr, tcp: bool) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let mut tries = 0;
+    loop {
+        let udp = UdpSocket::bind(listen).await?;
+        if !tcp {
+            return Ok((udp, None));
+        }
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(listener) => return Ok((udp, Some(listener))),
+            // A port that the system chose is free for UDP, and not always for TCP.
+            Err(_) if listen.port() == 0 && tries < PORTS_TRIED_MAX => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The way to a client, as the plane knows it: our end is one of the addresses that clients are told,
+/// whichever of them they used.
+fn path_of(protocol: Protocol, advertised: &[SocketAddr], remote: SocketAddr) -> Path {
+    let remote_ip = remote.ip().to_canonical();
+    let fits = |addr: &&SocketAddr| addr.is_ipv4() == remote_ip.is_ipv4();
+    let local = advertised.iter().find(fits).or_else(|| advertised.first());
+    Path {
+        protocol,
+        local: local.copied().unwrap_or(remote),
+        remote,
+    }
+}
+
+async fn next_of(connections: &mut Option<mpsc::Receiver<tcp::Arrived>>) -> Option<tcp::Arrived> {
+    match connections {
+        Some(connections) => connections.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn until(at: Option<std::time::Instant>) {
     match at {
         Some(at) => sleep_until(Instant::from_std(at)).await,
@@ -316,65 +399,4 @@ async fn until(at: Option<std::time::Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use keel_core::node::media::GroupId;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let certificate = keel_media::Certificate::generate();
-        let media = Media::bind(&config::Media::default(), listen, certificate).await;
-        let (mut task, mut facts) = media.expect("an address").task(Meter::new());
-        for peer in [PeerId(1), PeerId(2), PeerId(3)] {
-            let group = GroupId(1);
-            task.order(MediaOrder::Open { peer, group });
-        }
-        task.order(MediaOrder::Close { peer: PeerId(2) });
-        task.step(|_, _, _| panic!("on purpose"));
-        for lost in [PeerId(1), PeerId(3)] {
-            let told = facts.try_recv();
-            assert!(
-                matches!(told, Ok(MediaFact::Failed { peer, full: false, .. }) if peer == lost),
-                "{told:?}"
-            );
-        }
-        let (peer, group) = (PeerId(4), GroupId(1));
-        task.order(MediaOrder::Open { peer, group });
-        assert!(facts.try_recv().is_err(), "and it takes others");
-    }
-
-    #[tokio::test]
-    async fn a_plane_that_is_behind_fails_transports_and_never_holds_up_sessions() {
-        let (orders, mut taken) = mpsc::channel(ORDERS_MAX);
-        let (told, mut facts) = mpsc::unbounded_channel();
-        let owed = VecDeque::new();
-        let mut given = Orders { orders, owed, told };
-        let peer = PeerId(1);
-        for _ in 0..ORDERS_BEFORE_SIGNALS {
-            given.give(MediaOrder::Resume { peer });
-        }
-        assert!(facts.try_recv().is_err(), "there is room");
-        let candidate = String::new();
-        let signal = keel_core::node::media::Signal::Candidate { candidate };
-        given.give(MediaOrder::Signal { peer, signal });
-        let told = facts.try_recv();
-        assert!(matches!(told, Ok(MediaFact::Failed { .. })), "{told:?}");
-        // Nothing that ends something is lost, however far behind it is.
-        for _ in 0..2 * ORDERS_MAX {
-            given.give(MediaOrder::Close { peer });
-        }
-        let mut closes = 0;
-        while let Ok(order) = taken.try_recv() {
-            closes += usize::from(matches!(order, MediaOrder::Close { .. }));
-            if taken.is_empty() {
-                given.give(MediaOrder::Close { peer });
-            }
-            if closes > 2 * ORDERS_MAX {
-                return;
-            }
-        }
-        panic!("{closes} came through");
-    }
-}
+mod tests;

@@ -215,7 +215,7 @@ impl Server {
     /// Where media is reached, if it is.
     #[must_use]
     pub fn media_addr(&self) -> Option<SocketAddr> {
-        self.media.as_ref().map(Media::advertised)
+        self.media.as_ref().and_then(Media::advertised)
     }
 
     /// Checks and makes tokens as this server does.

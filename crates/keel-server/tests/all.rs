@@ -33,5 +33,7 @@ mod sessions;
 mod tls;
 #[path = "all/turn.rs"]
 mod turn;
+#[path = "all/viewers.rs"]
+mod viewers;
 #[path = "all/whip.rs"]
 mod whip;

@@ -112,10 +112,11 @@ impl Mutant {
                 mix.provider.stubborn = 500;
             }
             Self::GapHidden => mix.snapshot_joins = 700,
+            // A verdict takes longer than most runs break things.
+            Self::MediaNoVerdict => mix.chaos = 80 * SECOND,
             Self::OkForNothing
             | Self::MediaLossHidden
             | Self::MediaFalseUp
-            | Self::MediaNoVerdict
             | Self::TransportLeft
             | Self::TransportStale
             | Self::MediaBackTooEarly
@@ -278,9 +279,11 @@ impl World {
             status.fault = None;
             status.legs.clear();
         }
+        let mut others = status.legs.iter().filter(|leg| leg.leg != Leg::Media);
+        let alone = others.all(|leg| leg.state == LegState::Up);
         for leg in status.legs.iter_mut().filter(|leg| leg.leg == Leg::Media) {
             match &leg.state {
-                LegState::Recovering { .. } if self.has(Mutant::MediaFalseUp) => {
+                LegState::Recovering { .. } if alone && self.has(Mutant::MediaFalseUp) => {
                     self.mutated = true;
                     leg.state = LegState::Up;
                     status.state = keel_wire::State::Live;

@@ -77,6 +77,11 @@ export class Driver {
     return this.#parts.timers;
   }
 
+  /** Whether nobody sees this page. */
+  get isHidden() {
+    return this.#parts.surroundings.document?.visibilityState === 'hidden';
+  }
+
   /** @type {() => void} */
   #unwatch;
 

@@ -37,11 +37,12 @@ export { fromCamera } from './media/devices.js';
 /**
  * What is told, by its type: tracks that are received, come, are carried by another `MediaStreamTrack`
  * or go; a publication whose device has ended (it is muted), and one that could not be restored after a
- * recovery; and what is wrong with a transport, with the reason that the session's status is too short for.
+ * recovery; who speaks; and what is wrong with a transport, with the reason that the session's status is too short for.
  * @typedef {object} MediaEvents
  * @property {Received} track
  * @property {Received} track_replaced
  * @property {Received} track_removed
+ * @property {{ participant?: string, track?: string }} speaking whose voice is heard in a room; nobody's, too
  * @property {{ publication: Publication }} publication_ended
  * @property {{ publication: Publication, fault: Fault }} publication_lost
  * @property {{ fault: Fault }} fault
@@ -64,6 +65,10 @@ export class Media {
   /** In the order of their numbers: the last is the one that counts. @type {Map<number, Transport>} */
   #transports = new Map();
   #meter = new Meter();
+  /** What was said of the tracks of others, and who said it. @type {Map<string, object>} */
+  #wishes = new Map();
+  /** @type {string | undefined} */
+  #wisher = undefined;
   #receives = false;
   #wants = false;
   #closed = false;
@@ -163,6 +168,22 @@ export class Media {
     this.#changed();
   }
 
+  /**
+   * Says whether somebody's track is wanted, and how large: of a track with several layers, `max` is the
+   * largest that is sent. What was not said is wanted, as large as the way allows. It stays so across
+   * recoveries.
+   * @param {string} participant
+   * @param {string} track
+   * @param {{ wanted?: boolean, max?: 'low' | 'medium' | 'high' }} [wish]
+   * @throws {FaultError}
+   */
+  async subscribe(participant, track, { wanted = true, max } = {}) {
+    this.#check();
+    const wish = { participant, track, wanted, ...(max && { max }) };
+    this.#wishes.set(`${participant}/${track}`, wish);
+    await this.#driver.ask('track.subscribe', wish);
+  }
+
   /** How each track is doing. Ask no more often than once a second. @returns {Promise<TrackStats[]>} */
   async stats() {
     const transport = [...this.#transports.values()].at(-1);
@@ -207,8 +228,11 @@ export class Media {
         if (event.type === 'log' && !/^(?:track|participant)\./.test(event.kind)) return;
         return this.#streams.settle(this.#driver.machine.fold.snapshot);
       case 'recovered': return this.#restore();
+      case 'ephemeral': return event.kind === 'speaking' ? this.#tell('speaking', event.data) : undefined;
       case 'fault':
-        return event.fault.code === 'media_refused' ? this.#refused(event.fault.detail?.peer) : undefined;
+        // One that names no transport is about something else.
+        if (event.fault.code === 'media_refused') this.#transports.get(event.fault.detail?.peer)?.refused();
+        return undefined;
       // Nothing is left open; what is published is taken up again, if the session is.
       case 'failed': return this.#retire(Infinity);
     }
@@ -261,6 +285,7 @@ export class Media {
         publications: () => [...this.#publications.values()],
         isNamed: (publication, isCautious) => (isCautious ? publication.confirmed : this.#isAnnounced(publication)),
         receives: () => (this.#receives ? this.#expected() : undefined),
+        isSignaled: () => this.#driver.machine.media?.isSignaled(this.#driver.machine) ?? false,
         lines: (transport, lines) => this.#lines(transport, lines),
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),
@@ -296,11 +321,6 @@ export class Media {
     this.#input({ type: 'transport', peer: transport.peer, state });
   }
 
-  /** The server says no to something that was said of a transport, if it says of which. @param {unknown} peer */
-  #refused(peer) {
-    for (const transport of this.#transports.values()) if (peer === undefined || peer === transport.peer) transport.refused();
-  }
-
   /** Closes every transport up to that number. @param {number} last */
   #retire(last) {
     for (const [peer, transport] of this.#transports) {
@@ -314,7 +334,7 @@ export class Media {
   /** @param {number} peer */
   async #sample(peer) {
     const report = await this.#transports.get(peer)?.stats();
-    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report) });
+    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.isHidden) });
   }
 
   // Publications.
@@ -343,6 +363,9 @@ export class Media {
   /** What the session does not know, or knows no more, is told again. */
   #restore() {
     const { seat, fold } = this.#driver.machine;
+    // Who comes back as another has said nothing yet.
+    if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#driver.ask('track.subscribe', wish).catch(() => {});
+    this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
       const isThere = fold.snapshot.tracks?.some(({ participant, track }) => participant === seat?.participant && track === publication.name);
       if (isThere || (this.#isAnnounced(publication) && !publication.confirmed)) continue;

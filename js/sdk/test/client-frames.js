@@ -16,7 +16,7 @@ const FRAMES = new Map(Object.entries({
   beat: { n: seq, seq, suspect_ms: optional(u64), pace_ms: optional(u64) },
   auth: { token: string },
   detach: {},
-  offer: { peer: u32, sdp: string, lines },
+  offer: { peer: u32, sdp: string, lines, settled: or(boolean, () => false) },
   answer: { peer: u32, sdp: string, lines },
   candidate: { peer: u32, candidate: string },
   refresh: { peer: u32, mids: list(string), anew: or(boolean, () => false) },

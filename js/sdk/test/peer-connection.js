@@ -53,7 +53,6 @@ export class ModelStream {
 
 class Transceiver {
   mid = null;
-  stopped = false;
 
   constructor(kind, direction, track, encodings) {
     this.direction = direction;
@@ -79,10 +78,14 @@ export function peerConnections() {
     report = new Map();
     fragment = 1;
     refuses = undefined;
+    /** What each line is described with. */
+    codecs = '';
     #lines = [];
     #stable = [];
     #mids = 0;
     #restarts = false;
+    #offersRestart = false;
+    #before = [];
 
     constructor(config) {
       if (ModelConnection.refuses) throw new Error(ModelConnection.refuses);
@@ -131,23 +134,34 @@ export function peerConnections() {
         if (this.signalingState === 'stable') this.#stable = this.#lines.map((line) => line.mid);
         for (const line of this.#lines) line.mid ??= `${(this.#mids += 1) - 1}`;
         if (this.#restarts) this.fragment += 1;
+        this.#offersRestart = this.#restarts;
         this.signalingState = 'have-local-offer';
         this.localDescription = this.#describe('offer');
       }
     }
 
+    async createAnswer() {
+      return this.#describe('answer');
+    }
+
     async setRemoteDescription({ type, sdp }) {
       this.#live();
       if (this.refuses) throw new Error(this.refuses);
+      if (type === 'rollback') {
+        if (this.signalingState !== 'have-remote-offer') throw wrong('nothing to roll back');
+        [this.#lines, this.remoteDescription, this.signalingState] = [...this.#before, 'stable'];
+        return;
+      }
       const lines = JSON.parse(sdp);
       if (type === 'answer') {
         if (this.signalingState !== 'have-local-offer') throw wrong('an answer to nothing');
         const offered = this.#lines.map(({ mid }) => mid);
-        if (JSON.stringify(lines.map(({ mid }) => mid)) !== JSON.stringify(offered)) throw new Error('the m-lines are not those of the offer');
+        if (lines.map(({ mid }) => mid).join() !== offered.join()) throw new Error('the m-lines are not those of the offer');
         this.remoteDescription = { type, sdp };
         return this.#agree();
       }
       if (this.signalingState === 'have-local-offer') this.#rollBack();
+      this.#before = [[...this.#lines], this.remoteDescription];
       for (const [at, { mid, kind }] of lines.entries()) {
         const known = this.#lines.find((line) => line.mid === mid);
         if (known && this.#lines.filter((line) => line.mid !== null).indexOf(known) !== at) throw new Error('the order of m-lines');
@@ -201,7 +215,7 @@ export function peerConnections() {
     }
 
     #agree() {
-      this.#restarts = false;
+      if (this.#offersRestart) this.#restarts = false;
       this.signalingState = 'stable';
     }
 
@@ -212,7 +226,7 @@ export function peerConnections() {
 
     #describe(type) {
       const lines = this.#lines.filter(({ mid }) => mid !== null).map(({ mid, direction, receiver }) => ({ mid, kind: receiver.track.kind, direction }));
-      return { type, sdp: JSON.stringify([...lines.map((line) => ({ ...line, fragment: this.fragment }))]) };
+      return { type, sdp: JSON.stringify(lines.map((line) => ({ ...line, fragment: this.fragment, codecs: this.codecs }))) };
     }
   }
   return { ModelConnection, made };

@@ -97,7 +97,9 @@ async fn a_black_hole_is_told_within_its_bound_and_the_picture_flows_after_it_v0
     let host = Host::start(|config| {
         with_media(config);
         config.media.listen = Some(relay.target);
-        config.media.advertise = Some(relay.addr.into());
+        config.media.advertise = vec![relay.addr.into()];
+        // What is not relayed would not be lost.
+        config.media.tcp = false;
     })
     .await;
     let mut scene = Scene::start(&host).await;
@@ -173,7 +175,9 @@ async fn a_second_loss_during_a_recovery_is_not_lost_m36_e13() {
     let host = Host::start(|config| {
         with_media(config);
         config.media.listen = Some(relay.target);
-        config.media.advertise = Some(relay.addr.into());
+        config.media.advertise = vec![relay.addr.into()];
+        // What is not relayed would not be lost.
+        config.media.tcp = false;
     })
     .await;
     let mut scene = Scene::start(&host).await;

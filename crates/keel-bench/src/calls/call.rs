@@ -330,7 +330,7 @@ impl Call {
         let stream = api
             .stream_tx_by_mid(self.mid, None)
             .context("it may send")?;
-        let time = u32::try_from(self.next / PACKETS_A_FRAME * 3_000 & 0xffff_ffff)?;
+        let time = u32::try_from((self.next / PACKETS_A_FRAME * 3_000) & 0xffff_ffff)?;
         let rtp = RtpWrite::new(pt, (1_000 + self.next).into(), time, now, payload)
             .marker(nth == PACKETS_A_FRAME - 1)
             .nackable(true);

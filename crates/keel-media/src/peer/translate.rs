@@ -180,6 +180,50 @@ fn starts_h264_keyframe(payload: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    /// All that is ever read of a payload is whether a decoder can start with it.
+    #[test]
+    fn payloads_are_looked_at_and_never_decoded_a55() {
+        // A sequence parameter set of 16,384 by 16,384 pixels, aggregates and fragments that never end,
+        // a sequence header whose size overflows (RFC 6184, RFC 7741, RFC 9628, AV1).
+        let bombs: [&[u8]; 8] = [
+            &[
+                0x67, 0x64, 0x00, 0x3e, 0xac, 0x00, 0x10, 0x00, 0x40, 0x00, 0xff, 0xff,
+            ],
+            &[0x78, 0xff, 0xff, 0x67],
+            &[0x7c, 0x85],
+            &[
+                0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x0a,
+            ],
+            &[0x90, 0x80, 0xff, 0xff],
+            &[0x8f, 0xff, 0xff, 0xff, 0xff, 0xff],
+            &[0xff],
+            &[],
+        ];
+        let mut payloads: Vec<Vec<u8>> = bombs.iter().map(|bomb| bomb.to_vec()).collect();
+        let mut chance = fastrand::Rng::with_seed(55);
+        for _ in 0..20_000 {
+            let mut bytes = vec![0; chance.usize(0..64)];
+            chance.fill(&mut bytes);
+            // Lengths that go beyond the end.
+            if chance.bool() {
+                bytes.iter_mut().skip(1).for_each(|byte| *byte |= 0xc0);
+            }
+            payloads.push(bytes);
+        }
+        for payload in &payloads {
+            let starts = [
+                detect_vp8_keyframe(payload),
+                detect_vp9_keyframe(payload),
+                starts_h264_keyframe(payload),
+                detect_av1_keyframe(payload),
+            ];
+            assert!(
+                !payload.is_empty() || starts == [false; 4],
+                "nothing starts nothing"
+            );
+        }
+    }
+
     #[test]
     fn a_keyframe_of_h264_begins_with_its_parameters() {
         let parameters = [0x78, 0, 2, 0x67, 0x42, 0, 2, 0x68, 0xce];

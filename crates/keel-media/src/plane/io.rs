@@ -115,6 +115,11 @@ pub enum Input {
         /// Of this track.
         track: TrackId,
     },
+    /// A way is no more, as a connection that ended: what goes to it takes another at once.
+    Gone {
+        /// Which.
+        path: Path,
+    },
     /// What a peer is sent on some lines does not arrive, or cannot be shown.
     Refresh {
         /// Who.

@@ -112,7 +112,7 @@ impl Plane {
             .map(|(track, _)| *track)
             .collect();
         for track in gone {
-            self.unpublish(track, out);
+            self.unpublish(now, track, out);
             self.silence(now, id, track);
             out.push(Output::Unpublished { track });
         }
@@ -152,7 +152,13 @@ impl Plane {
         self.negotiate(now, id, out);
     }
 
-    pub(super) fn unsubscribe(&mut self, id: PeerId, track: TrackId, out: &mut Outputs) {
+    pub(super) fn unsubscribe(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        track: TrackId,
+        out: &mut Outputs,
+    ) {
         let tail = self.tracks.get_mut(&track).and_then(|of| of.leave(id));
         let Some(entry) = self.peers.get_mut(&id) else {
             return;
@@ -160,10 +166,16 @@ impl Plane {
         entry.wants.retain(|want| *want != track);
         entry.wishes.forget(track);
         if entry.peer.lines_mut().free(track, tail) {
-            let lines = self.lines_of(id);
-            let signal = Signal::Lines { lines };
-            out.push(Output::Signal { peer: id, signal });
+            self.line_is_free(now, id, out);
         }
+    }
+
+    /// A line of a peer's is free: what waits for one has it, and the peer is told what is on which.
+    pub(super) fn line_is_free(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
+        self.place_wants(now, id);
+        let lines = self.lines_of(id);
+        let signal = Signal::Lines { lines };
+        out.push(Output::Signal { peer: id, signal });
     }
 
     /// Puts tracks that wait for a line on those that are free. True if any was put.
@@ -221,6 +233,14 @@ impl Plane {
         let lines = self.lines_of(id);
         let signal = Signal::Offer { sdp, lines };
         out.push(Output::Signal { peer: id, signal });
+    }
+
+    /// The fragments that a peer's checks are known by have changed.
+    pub(super) fn rename(&mut self, id: PeerId) {
+        if let Some(entry) = self.peers.get_mut(&id) {
+            let fragments = entry.peer.fragments();
+            self.demux.name(id, fragments);
+        }
     }
 
     /// An offer that has no answer yet is made again, as it was: whoever took the first, and whose

@@ -29,6 +29,7 @@ fn name(output: &Output) -> Option<String> {
         Output::Reachable { peer } => format!("reachable {}", peer.0),
         Output::Failed { peer, .. } => format!("failed {}", peer.0),
         Output::Published { track, .. } => format!("published {}", track.0),
+        Output::Unpublished { track } => format!("unpublished {}", track.0),
         Output::Cadence { track, finding } => match finding {
             Finding::Stalled => format!("stalled {}", track.0),
             Finding::Flowing { .. } => format!("flows {}", track.0),
@@ -37,7 +38,6 @@ fn name(output: &Output) -> Option<String> {
         | Output::Refused { .. }
         | Output::PassedOver { .. }
         | Output::Moved { .. }
-        | Output::Unpublished { .. }
         | Output::Speaking { .. }
         | Output::Unsupported { .. } => return None,
     })

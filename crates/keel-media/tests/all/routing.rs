@@ -296,3 +296,15 @@ fn a_network_without_udp_is_served_over_tcp_v01() {
         seen(0) && seen(viewer)
     });
 }
+
+#[test]
+fn a_large_picture_is_not_held_back_by_what_nobody_has_measured_yet() {
+    let mut world = passthrough(27);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.clients[0].cameras[0].bytes = 12_000;
+    world.run(20 * S);
+    let frames = world.clients[viewer].frames(CAMERA);
+    let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
+    assert!(behind <= 5, "{behind} frames behind");
+}

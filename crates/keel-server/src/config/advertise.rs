@@ -45,7 +45,7 @@ impl TryFrom<String> for Advertise {
                 Self { ip, port: None }
             }
         };
-        if address.ip.is_unspecified() || address.port == Some(0) {
+        if address.ip.is_unspecified() || address.ip.is_multicast() || address.port == Some(0) {
             return Err(format!("{text:?}: nobody can send there"));
         }
         Ok(address)
@@ -68,7 +68,14 @@ mod tests {
         assert_eq!(told("2001:db8::1"), Ok("[2001:db8::1]:7081".to_owned()));
         assert_eq!(told("[2001:db8::1]"), Ok("[2001:db8::1]:7081".to_owned()));
         assert_eq!(told("[2001:db8::1]:9"), Ok("[2001:db8::1]:9".to_owned()));
-        for wrong in ["", "host", "0.0.0.0", "203.0.113.5:0", "203.0.113.5:x"] {
+        for wrong in [
+            "",
+            "host",
+            "0.0.0.0",
+            "224.0.0.1",
+            "203.0.113.5:0",
+            "203.0.113.5:x",
+        ] {
             assert!(told(wrong).is_err(), "{wrong}");
         }
     }

@@ -12,10 +12,9 @@ use keel_wire::{Code, Grant, Role, SessionId};
 use serde::Deserialize;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{BODY_BYTES_MAX, problem};
+use super::{BODY_BYTES_MAX, problem::Problem};
 use crate::{
     edge,
-    http::reply,
     shared::Shared,
     whip::{self, Ask, Busy, Fragment, Offer, Patched, Resource, Start, Unpatched, Way},
 };
@@ -79,12 +78,12 @@ async fn at_endpoint(
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let answer = match *request.method() {
-        Method::OPTIONS => options("OPTIONS, GET, HEAD, POST"),
+        Method::OPTIONS => Ok(options("OPTIONS, GET, HEAD, POST")),
         Method::GET | Method::HEAD => Ok(empty(StatusCode::NO_CONTENT)),
         Method::POST => post(shared, way, session, request).await,
-        _ => Err(not_allowed("OPTIONS, GET, HEAD, POST")),
+        _ => Ok(not_allowed("OPTIONS, GET, HEAD, POST")),
     };
-    open_to(origin, answer.unwrap_or_else(|refused| refused))
+    open_to(origin, answer.unwrap_or_else(Problem::into_response))
 }
 
 async fn at_resource(
@@ -95,20 +94,20 @@ async fn at_resource(
 ) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let answer = match *request.method() {
-        Method::OPTIONS => options("OPTIONS, GET, HEAD, PATCH, DELETE"),
+        Method::OPTIONS => Ok(options("OPTIONS, GET, HEAD, PATCH, DELETE")),
         Method::GET | Method::HEAD => Ok(empty(StatusCode::NO_CONTENT)),
         Method::PATCH => patch(shared, way, &names, request).await,
         Method::DELETE => delete(shared, way, &names, request.headers()).await,
-        _ => Err(not_allowed("OPTIONS, GET, HEAD, PATCH, DELETE")),
+        _ => Ok(not_allowed("OPTIONS, GET, HEAD, PATCH, DELETE")),
     };
-    open_to(origin, answer.unwrap_or_else(|refused| refused))
+    open_to(origin, answer.unwrap_or_else(Problem::into_response))
 }
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Problem>;
 
 async fn post(shared: &Arc<Shared>, way: Way, session: Option<String>, request: Request) -> Answer {
     let (token, grant) = bearer(shared, request.headers())?;
-    let not_found = || problem::of(&reply::new_fault(Code::SessionNotFound));
+    let not_found = || Problem::code(Code::SessionNotFound);
     let session: Option<SessionId> = match session {
         Some(name) => Some(name.parse().map_err(|_| not_found())?),
         None => None,
@@ -117,21 +116,23 @@ async fn post(shared: &Arc<Shared>, way: Way, session: Option<String>, request: 
     let asked = asked.map_err(|error| invalid(&error.body_text()))?.0;
     if way == Way::Publish && grant.role < Role::Publisher {
         let why = "publishing takes the role publisher";
-        return Err(problem::of(
-            &reply::new_fault(Code::PermissionDenied).message(why),
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            Code::PermissionDenied,
+            why,
         ));
     }
     let origin = edge::one(request.headers(), header::ORIGIN);
     let origin = origin.ok().flatten().map(str::to_owned);
     let body = body(shared, request, SDP).await?;
-    let refused = |wrong: &dyn std::fmt::Display| {
-        problem::of(&reply::new_fault(Code::MediaRefused).message(wrong.to_string()))
-    };
-    let offer = Offer::read(&body, way).map_err(|wrong| refused(&wrong))?;
+    let offer = Offer::read(&body, way).map_err(|wrong| {
+        let why = wrong.to_string();
+        Problem::new(StatusCode::BAD_REQUEST, Code::MediaRefused, &why)
+    })?;
     let place = shared.whip.reserve(&grant.subject);
     let place = place.map_err(|fault| {
         shared.meter.refused("whip");
-        problem::of(&fault)
+        Problem::from(fault)
     })?;
     // Who may open the session under this name says what serves it; all others join.
     let opens = way == Way::Publish && grant.role == Role::Owner;
@@ -150,7 +151,7 @@ async fn post(shared: &Arc<Shared>, way: Way, session: Option<String>, request: 
         offer,
     };
     let opened = whip::open(shared, place, start).await;
-    let opened = opened.map_err(|fault| problem::of(&fault))?;
+    let opened = opened?;
     let mut response = Response::new(Body::from(opened.answer));
     *response.status_mut() = StatusCode::CREATED;
     let location = format!("/{}/{}/{}", way.path(), opened.session, opened.id);
@@ -191,15 +192,14 @@ async fn patch(
             put(headers, header::ETAG, &etag);
             Ok(response)
         }
-        Err(Unpatched::Stale) => Err(problem::refuse(
+        Err(Unpatched::Stale) => Err(Problem::new(
             StatusCode::PRECONDITION_FAILED,
             Code::InvalidRequest,
             "the entity tag is of another ICE session",
         )),
-        Err(Unpatched::Refused(fault)) => Err(problem::with_status(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            &fault,
-        )),
+        Err(Unpatched::Refused(fault)) => {
+            Err(Problem::from(fault).with_status(StatusCode::UNPROCESSABLE_ENTITY))
+        }
     }
 }
 
@@ -221,17 +221,17 @@ async fn asked<T>(
     resource: &Resource,
     ask: Ask,
     answer: oneshot::Receiver<T>,
-) -> Result<T, Response> {
-    let over = || problem::of(&reply::new_fault(Code::SessionNotFound));
+) -> Result<T, Problem> {
+    let over = || Problem::code(Code::SessionNotFound);
     match resource.ask(ask) {
         Ok(()) => answer.await.map_err(|_| over()),
         Err(Busy::Over) => Err(over()),
-        Err(Busy::Full) => Err(problem::of(&reply::new_fault(Code::RateLimited))),
+        Err(Busy::Full) => Err(Problem::code(Code::RateLimited)),
     }
 }
 
 /// The bearer's token, and what it allows.
-fn bearer(shared: &Shared, headers: &HeaderMap) -> Result<(String, Grant), Response> {
+fn bearer(shared: &Shared, headers: &HeaderMap) -> Result<(String, Grant), Problem> {
     let token = edge::one(headers, header::AUTHORIZATION).ok().flatten();
     let token = token.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -245,7 +245,7 @@ fn bearer(shared: &Shared, headers: &HeaderMap) -> Result<(String, Grant), Respo
         let grant = shared.tokens.verify(token, origin)?;
         Ok((token.to_owned(), grant))
     });
-    verdict.map_err(|code| problem::of(&reply::new_fault(code)))
+    verdict.map_err(Problem::code)
 }
 
 /// A resource of the bearer's; those of others are not there.
@@ -254,7 +254,7 @@ fn find(
     way: Way,
     (session, id): &(String, String),
     headers: &HeaderMap,
-) -> Result<Arc<Resource>, Response> {
+) -> Result<Arc<Resource>, Problem> {
     let (_, grant) = bearer(shared, headers)?;
     let own = |resource: &Arc<Resource>| {
         resource.way == way
@@ -263,11 +263,11 @@ fn find(
             && (grant.session.as_ref()).is_none_or(|only| *only == resource.session)
     };
     let found = shared.whip.find(id).filter(own);
-    found.ok_or_else(|| problem::of(&reply::new_fault(Code::SessionNotFound)))
+    found.ok_or_else(|| Problem::code(Code::SessionNotFound))
 }
 
 /// The entity tags of `If-Match`; `None` for any.
-fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Response> {
+fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
     let values: Vec<&str> = headers
         .get_all(header::IF_MATCH)
         .iter()
@@ -276,7 +276,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Response> {
         .map(str::trim)
         .collect();
     if values.is_empty() {
-        return Err(problem::refuse(
+        return Err(Problem::new(
             StatusCode::PRECONDITION_REQUIRED,
             Code::InvalidRequest,
             "want If-Match with the entity tag of the ICE session, or \"*\" to restart it",
@@ -288,12 +288,12 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Response> {
 }
 
 /// The body, as text of that kind.
-async fn body(shared: &Shared, request: Request, wanted: &str) -> Result<String, Response> {
+async fn body(shared: &Shared, request: Request, wanted: &str) -> Result<String, Problem> {
     let kind = edge::one(request.headers(), header::CONTENT_TYPE);
     let kind = kind.ok().flatten().and_then(|kind| kind.split(';').next());
     if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)) {
         let message = format!("want content-type: {wanted}");
-        return Err(problem::refuse(
+        return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::InvalidRequest,
             &message,
@@ -303,14 +303,14 @@ async fn body(shared: &Shared, request: Request, wanted: &str) -> Result<String,
     let bytes = match timeout(shared.request_within, bytes).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(_)) => {
-            return Err(problem::refuse(
+            return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 Code::InvalidRequest,
                 "the body is larger than 65536 bytes, or broke off",
             ));
         }
         Err(_) => {
-            return Err(problem::refuse(
+            return Err(Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 Code::InvalidRequest,
                 "the body did not arrive in time",
@@ -320,8 +320,8 @@ async fn body(shared: &Shared, request: Request, wanted: &str) -> Result<String,
     String::from_utf8(bytes.into()).map_err(|_| invalid("the body is no UTF-8"))
 }
 
-fn invalid(message: &str) -> Response {
-    problem::refuse(StatusCode::BAD_REQUEST, Code::InvalidRequest, message)
+fn invalid(message: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, message)
 }
 
 fn empty(status: StatusCode) -> Response {
@@ -337,17 +337,15 @@ fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
 }
 
 fn not_allowed(methods: &'static str) -> Response {
-    let mut response = problem::refuse(
-        StatusCode::METHOD_NOT_ALLOWED,
-        Code::InvalidRequest,
-        "that cannot be done here",
-    );
+    let why = "that cannot be done here";
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, why);
+    let mut response = problem.into_response();
     let allow = HeaderValue::from_static(methods);
     response.headers_mut().insert(header::ALLOW, allow);
     response
 }
 
-fn options(methods: &'static str) -> Answer {
+fn options(methods: &'static str) -> Response {
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(methods));
@@ -364,7 +362,7 @@ fn options(methods: &'static str) -> Answer {
     for (name, value) in cors {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    Ok(response)
+    response
 }
 
 /// Lets a page read the answer: its origin was found on the list before the request came here.

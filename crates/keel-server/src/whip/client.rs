@@ -225,14 +225,12 @@ impl Client {
         self.tell(opened).await?;
         self.say(Box::new(self.hello.clone()).into()).await?;
         loop {
-            match self.next().await.map_err(Over::into_fault)? {
-                ServerFrame::Welcome(welcome) => {
-                    self.cursor.epoch = welcome.cursor.epoch;
-                    self.welcome = Some(welcome);
-                    return Ok(());
-                }
-                // With `fail` there is no line to stand in.
-                _ => {}
+            // With `fail` there is no line to stand in.
+            let frame = self.next().await.map_err(Over::into_fault)?;
+            if let ServerFrame::Welcome(welcome) = frame {
+                self.cursor.epoch = welcome.cursor.epoch;
+                self.welcome = Some(welcome);
+                return Ok(());
             }
         }
     }
@@ -382,15 +380,15 @@ impl Client {
         };
         self.say(command.into()).await?;
         loop {
-            match self.next().await.map_err(Over::into_fault)? {
-                ServerFrame::Receipt(receipt) if receipt.n == n => {
-                    self.hello.stream.receipts_ack = n;
-                    return match receipt.body {
-                        ReceiptBody::Ok { .. } => Ok(()),
-                        ReceiptBody::Fault(fault) => Err(fault),
-                    };
-                }
-                _ => {}
+            let frame = self.next().await.map_err(Over::into_fault)?;
+            if let ServerFrame::Receipt(receipt) = frame
+                && receipt.n == n
+            {
+                self.hello.stream.receipts_ack = n;
+                return match receipt.body {
+                    ReceiptBody::Ok { .. } => Ok(()),
+                    ReceiptBody::Fault(fault) => Err(fault),
+                };
             }
         }
     }
@@ -398,12 +396,13 @@ impl Client {
     /// The answer to an offer, or why there is none.
     async fn answer(&mut self) -> Result<AnswerFrame, Box<Fault>> {
         loop {
-            match self.next().await.map_err(Over::into_fault)? {
-                ServerFrame::Answer(answer) => return Ok(answer),
-                ServerFrame::Fault(told) if is_of_media(&told.fault) => {
-                    return Err(Box::new(told.fault));
-                }
-                _ => {}
+            let frame = self.next().await.map_err(Over::into_fault)?;
+            if let ServerFrame::Answer(answer) = frame {
+                return Ok(answer);
+            } else if let ServerFrame::Fault(told) = frame
+                && is_of_media(&told.fault)
+            {
+                return Err(Box::new(told.fault));
             }
         }
     }

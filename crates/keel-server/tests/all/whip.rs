@@ -629,3 +629,37 @@ async fn a_revoked_or_expired_viewer_is_sent_nothing_more_a09_p12() {
     camera.stop().await;
     host.close().await;
 }
+
+#[tokio::test]
+async fn relays_are_told_in_link_headers_a54() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let secret_file = dir.path().join("secret");
+    std::fs::write(&secret_file, "sixteen bytes and more").expect("written");
+    let fixed = json!([{ "urls": ["stun:stun.example.org"] }]);
+    let turn =
+        json!({ "urls": ["turn:turn.example.org:3478?transport=udp"], "secret_file": secret_file });
+    let host = host_with(|config| {
+        config.media.ice_servers = serde_json::from_value(fixed).expect("servers");
+        config.turn = serde_json::from_value(turn).expect("a server");
+    })
+    .await;
+    let (_, offer) = Peer::offering(true).await;
+    let answer = http(&host, "POST", "/whip", Some(&host.token()), &[SDP], &offer).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let links: Vec<&str> = answer
+        .head
+        .lines()
+        .filter_map(|line| line.strip_prefix("link: "))
+        .collect();
+    assert_eq!(links.len(), 2, "{links:?}");
+    assert_eq!(links[0], "<stun:stun.example.org>; rel=\"ice-server\"");
+    let turn = links[1];
+    assert!(turn.starts_with(
+        "<turn:turn.example.org:3478?transport=udp>; rel=\"ice-server\"; username=\""
+    ));
+    assert!(
+        turn.contains("; credential=\"") && turn.ends_with("credential-type=\"password\""),
+        "{turn}"
+    );
+    host.close().await;
+}

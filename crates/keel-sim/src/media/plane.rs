@@ -126,6 +126,7 @@ impl Plane {
                     facts.push(to.tell_lines(peer));
                 }
             }
+            // No client here is one that takes no offers.
             MediaOrder::Refresh { .. } | MediaOrder::Settle { .. } => {}
             MediaOrder::Close { peer } => self.forget(peer, &mut facts),
         }
@@ -153,6 +154,7 @@ impl Plane {
         let life = self.life;
         for stream in gone {
             self.unpublish(stream, facts);
+            facts.push(MediaFact::Unpublished { stream });
         }
         for line in lines {
             let stream = line.stream;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use keel_core::node::{
     MediaFact, MediaOrder,
-    media::{Line, PeerId, Signal, StreamId},
+    media::{GroupId, Line, PeerId, Signal, StreamId},
 };
 
 use super::{Plane, STEP};
@@ -57,13 +57,15 @@ impl Bench {
     fn join(&mut self) -> PeerId {
         let peer = PeerId(u64::try_from(self.peers.len()).expect("few"));
         self.peers.push(peer);
-        self.order(MediaOrder::Open { peer });
+        let group = GroupId(1);
+        self.order(MediaOrder::Open { peer, group });
         peer
     }
 
     fn subscribe(&mut self, peer: PeerId) {
         let stream = CAMERA;
-        self.order(MediaOrder::Subscribe { peer, stream });
+        let max = None;
+        self.order(MediaOrder::Subscribe { peer, stream, max });
     }
 
     fn run(&mut self, span: u64) {
@@ -115,7 +117,10 @@ fn name(fact: &MediaFact) -> Option<String> {
             let what = if *flows { "flows" } else { "stalled" };
             format!("{what} {}", stream.0)
         }
-        MediaFact::Refused { .. } | MediaFact::Unsupported { .. } => return None,
+        MediaFact::Unpublished { stream } => format!("unpublished {}", stream.0),
+        MediaFact::Refused { .. } | MediaFact::Unsupported { .. } | MediaFact::Speaking { .. } => {
+            return None;
+        }
     })
 }
 

@@ -28,6 +28,27 @@ fn two_thousand_seeds_break_no_law() {
 }
 
 #[test]
+fn every_mutant_of_media_is_found_soon() {
+    for mutant in [
+        Mutant::MediaLossHidden,
+        Mutant::MediaFalseUp,
+        Mutant::MediaNoVerdict,
+        Mutant::TransportLeft,
+        Mutant::TransportStale,
+        Mutant::MediaBackTooEarly,
+    ] {
+        let found = mutant.found_within(0..400);
+        let law = found.map(|violation| violation.law);
+        assert!(law.is_some(), "{mutant:?} lives on");
+        let laws = ["media", "transport", "nothing is left"];
+        let media = law
+            .as_deref()
+            .is_some_and(|law| laws.iter().any(|of| law.contains(of)));
+        assert!(media, "{mutant:?} is found by {law:?}");
+    }
+}
+
+#[test]
 fn every_mutant_is_found() {
     for mutant in Mutant::ALL {
         assert!(

@@ -1,12 +1,12 @@
 // Every bound and every span of the transport's shell. Spans are milliseconds.
 
-/** Most m-lines of a description, as `keel_media::limits` has it. */
-export const LINES_MAX = 64;
+/** Lines of a kind to receive on that a client brings along; the server offers more, where there is more to send. */
+export const BROUGHT_LINES_MAX = 12;
 /** Candidates that either side may name of a transport, over its life: those beyond are passed over. */
 export const CANDIDATES_MAX = 20;
-/** From an offer to its answer; then it is taken back and made again. */
-export const ANSWER_WITHIN = 10_000;
-/** Refusals in a row without an agreement; then the transport is given up. */
+/** From an offer to its answer; then it is said again. */
+export const ANSWER_WITHIN = 5_000;
+/** Times that an offer is said again without an agreement; then the transport is given up. */
 export const REFUSALS_MAX = 3;
 /** Characters of a description, so that its frame is taken by the server. */
 export const SDP_CHARS_MAX = 60_000;

@@ -5,14 +5,15 @@
 /**
  * What has come on each line, since the transport was opened.
  * @param {RTCStatsReport} report
+ * @param {boolean} isHidden a page that nobody sees may decode no pictures: then nothing is known of them
  * @returns {import('../client/media/io.js').LineSample[]}
  */
-export function samples(report) {
+export function samples(report, isHidden) {
   /** @type {import('../client/media/io.js').LineSample[]} */
   const lines = [];
   report.forEach((stat) => {
     if (stat.type !== 'inbound-rtp' || typeof stat.mid !== 'string') return;
-    const frames = stat.kind === 'video' ? { frames: stat.framesDecoded ?? 0 } : {};
+    const frames = stat.kind === 'video' && !isHidden ? { frames: stat.framesDecoded ?? 0 } : {};
     lines.push({ mid: stat.mid, packets: stat.packetsReceived ?? 0, ...frames });
   });
   return lines;

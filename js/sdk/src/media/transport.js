@@ -5,6 +5,7 @@
 // something, and each offer describes what is published and received at its moment. After `close`
 // nothing is said.
 
+import { prefer } from './codecs.js';
 import { mediaFailed } from './faults.js';
 import * as limits from './limits.js';
 
@@ -24,6 +25,7 @@ import * as limits from './limits.js';
  * @property {() => Publication[]} publications
  * @property {(publication: Publication, isCautious: boolean) => boolean} isNamed whether the server knows it, as far as is known; for certain, if cautious
  * @property {() => { audio: number, video: number } | undefined} receives how many lines are wanted; undefined when nothing is received
+ * @property {() => boolean} isSignaled whether anything that is said passes
  * @property {(transport: Transport, lines: MediaLine[]) => void} lines what comes on which line
  * @property {(transport: Transport, state: TransportState) => void} state
  * @property {(fault: import('../wire/types.js').Fault) => void} fault
@@ -43,6 +45,8 @@ export class Transport {
   #needed = true;
   /** Lines to receive on are to be brought along. */
   #brings = true;
+  /** No more lines are taken. */
+  #isFull = false;
   /** Offers of ours that will be answered. */
   #unanswered = 0;
   #refusals = 0;
@@ -105,7 +109,7 @@ export class Transport {
       const pc = this.#pc;
       pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
       pc.restartIce();
-      await this.#takeBack();
+      this.#needed = true;
       return this.#offer();
     });
   }
@@ -118,15 +122,9 @@ export class Transport {
     });
   }
 
-  /** The server refused something that was said. What was not offered is not refused. */
+  /** The server refused an offer, because of what it says that is sent. */
   refused() {
-    this.#run(async () => {
-      if (this.#unanswered === 0) return;
-      this.#refusals += 1;
-      if (this.#refusals > limits.REFUSALS_MAX) return this.#fail('the server refuses what is offered');
-      await this.#takeBack();
-      return this.#offer();
-    });
+    this.#run(() => this.#sayAgain('the server refuses what is offered'));
   }
 
   /** Sends what a publication is now. @param {Publication} publication */
@@ -201,36 +199,43 @@ export class Transport {
     this.#needed = false;
     await this.#arrange();
     await this.#pc.setLocalDescription();
-    this.#sayOffer();
+    const large = this.#tooLarge();
+    if (large === undefined) return this.#sayOffer();
+    if (!this.#pc.remoteDescription) return this.#fail(large);
+    // It was not said. What was agreed on before goes on.
+    await this.#pc.setLocalDescription({ type: 'rollback' });
+    this.#owner.fault(mediaFailed(large, { peer: this.peer }));
   }
 
   /** The offer that is under way. */
   #sayOffer() {
-    const sdp = this.#said();
-    if (sdp === undefined) return;
+    const sdp = this.#pc.localDescription?.sdp;
+    if (this.#closed || sdp === undefined) return;
     this.#unanswered += 1;
-    this.#owner.say({ type: 'offer', peer: this.peer, sdp, lines: this.#sends() });
+    const isSettled = this.#isFull || !this.#owner.receives();
+    this.#owner.say({ type: 'offer', peer: this.peer, sdp, lines: this.#sends(), ...(isSettled && { settled: true }) });
     const { timers } = this.#owner;
     timers.clearTimeout(this.#timer);
-    this.#timer = timers.setTimeout(() => this.#run(async () => {
-      await this.#takeBack();
-      return this.#offer();
-    }), limits.ANSWER_WITHIN);
+    this.#timer = timers.setTimeout(() => this.#run(() => this.#sayAgain('the server does not answer what is offered')), limits.ANSWER_WITHIN);
   }
 
-  /** The own description; undefined when it is gone meanwhile, or cannot be said. */
-  #said() {
-    const sdp = this.#closed ? undefined : this.#pc.localDescription?.sdp;
-    if (sdp === undefined || sdp.length <= limits.SDP_CHARS_MAX) return sdp;
-    this.#fail(`the description has ${sdp.length} characters, ${limits.SDP_CHARS_MAX} are allowed`);
-    return undefined;
-  }
-
-  /** An offer that is not answered has never been: it is to be made again. */
-  async #takeBack() {
-    this.#needed = true;
+  /**
+   * An offer is never taken back: the server may have taken it, and then what is offered next would not
+   * go with what it has. Who hears one twice answers it twice.
+   * @param {string} why
+   */
+  #sayAgain(why) {
+    // While nothing can be said nothing is refused: `resume` comes.
+    if (this.#pc.signalingState !== 'have-local-offer' || !this.#owner.isSignaled()) return undefined;
+    this.#refusals += 1;
+    if (this.#refusals > limits.REFUSALS_MAX) return this.#fail(why);
     this.#unanswered = 0;
-    if (this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
+    return this.#sayOffer();
+  }
+
+  /** What is wrong with a description that the server would not read. @param {string} [sdp] */
+  #tooLarge(sdp = this.#pc.localDescription?.sdp ?? '') {
+    return sdp.length <= limits.SDP_CHARS_MAX ? undefined : `the description has ${sdp.length} characters, ${limits.SDP_CHARS_MAX} are allowed`;
   }
 
   /** The server's offer stands: ours, if there was one, is made again after it. @param {{ sdp: string, lines?: MediaLine[] }} signal */
@@ -238,14 +243,26 @@ export class Transport {
     const pc = this.#pc;
     this.#needed ||= pc.signalingState === 'have-local-offer';
     this.#unanswered = 0;
+    const before = new Set(this.#transceivers());
     await pc.setRemoteDescription({ type: 'offer', sdp });
     await this.#described();
+    for (const line of this.#transceivers()) if (!before.has(line)) prefer(line);
     if (!this.#owner.receives()) this.#receiveNothing();
+    const large = this.#tooLarge((await pc.createAnswer()).sdp);
+    if (large !== undefined) return this.#takeNoMore(large);
     this.#carries(lines);
     await pc.setLocalDescription();
-    const answer = this.#said();
-    if (answer === undefined) return;
+    const answer = pc.localDescription?.sdp;
+    if (this.#closed || answer === undefined) return;
     this.#owner.say({ type: 'answer', peer: this.peer, sdp: answer, lines: this.#sends() });
+    return this.#offer();
+  }
+
+  /** There is no room for more lines: what there is goes on, and the server is told not to offer any. @param {string} why */
+  async #takeNoMore(why) {
+    await this.#pc.setRemoteDescription({ type: 'rollback' });
+    if (!this.#isFull) this.#owner.fault(mediaFailed(why, { peer: this.peer }));
+    this.#isFull = this.#needed = true;
     return this.#offer();
   }
 
@@ -326,6 +343,7 @@ export class Transport {
       return spare.sender.replaceTrack(sending);
     }
     const line = this.#pc.addTransceiver(sending ?? kind, { direction: 'sendonly', ...(encodings && { sendEncodings: encodings }) });
+    prefer(line);
     this.#senders.set(publication, line);
   }
 
@@ -334,8 +352,8 @@ export class Transport {
     for (const kind of /** @type {const} */ (['audio', 'video'])) {
       const there = this.#receivers().filter((line) => line.receiver.track.kind === kind);
       for (const line of there) line.direction = 'recvonly';
-      const room = limits.LINES_MAX - this.#transceivers().length;
-      for (let n = there.length; n < Math.min(wanted[kind], there.length + room); n += 1) this.#pc.addTransceiver(kind, { direction: 'recvonly' });
+      const enough = Math.min(wanted[kind], limits.BROUGHT_LINES_MAX);
+      for (let n = there.length; n < enough; n += 1) prefer(this.#pc.addTransceiver(kind, { direction: 'recvonly' }));
     }
   }
 
@@ -344,7 +362,7 @@ export class Transport {
   }
 
   #transceivers() {
-    return this.#closed ? [] : this.#pc.getTransceivers();
+    return this.#closed ? [] : this.#pc.getTransceivers().filter(({ direction }) => direction !== 'stopped');
   }
 
   #receivers() {

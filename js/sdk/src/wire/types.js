@@ -105,7 +105,7 @@
 /** @typedef {{ mid: string, participant?: string, track: string }} MediaLine */
 /**
  * The words of a media transport's signaling. `lines` only a server says, `refresh` only a client.
- * @typedef {{ type: 'offer' | 'answer', peer: number, sdp: string, lines?: MediaLine[] }
+ * @typedef {{ type: 'offer' | 'answer', peer: number, sdp: string, lines?: MediaLine[], settled?: boolean }
  *   | { type: 'candidate', peer: number, candidate: string }
  *   | { type: 'lines', peer: number, lines: MediaLine[] }
  *   | { type: 'refresh', peer: number, mids: string[], anew?: boolean }} MediaSignal

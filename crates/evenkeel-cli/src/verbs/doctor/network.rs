@@ -26,11 +26,9 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
         return report.ok("media", "this server takes none (`media.listen` is absent)");
     };
     media_ports(listen, runs, report);
-    let advertise = config.media.advertise;
-    let advertised = advertise
-        .map_or(listen, |advertise| advertise.of(listen))
-        .ip();
-    addresses(config, listen, advertised, report);
+    for advertised in config.media.advertised(listen) {
+        addresses(config, listen, advertised.ip(), report);
+    }
     round_trip(listen.ip(), report).await;
 }
 
@@ -55,11 +53,10 @@ async fn http(config: &Config, report: &mut Report) -> bool {
         Err(error) => report.fail(
             "http",
             format!("{address} cannot be listened on: {error}"),
-            match error.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    "take a port above 1023, or give CAP_NET_BIND_SERVICE"
-                }
-                _ => "set `server.listen` to an address of this machine",
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                "take a port above 1023, or give CAP_NET_BIND_SERVICE"
+            } else {
+                "set `server.listen` to an address of this machine"
             },
         ),
     }
@@ -86,7 +83,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
 }

@@ -11,7 +11,7 @@
 /** How a transport is by its own account: no proof that anything flows. @typedef {'connected' | 'disconnected' | 'failed'} TransportState */
 /**
  * What has come on a line since its transport was opened: RTP packets, and pictures that were decoded
- * where that is known.
+ * where that is known: not of sound, nor where a page that nobody sees decodes none.
  * @typedef {{ mid: string, packets: number, frames?: number }} LineSample
  */
 /**

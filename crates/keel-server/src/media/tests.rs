@@ -1,0 +1,227 @@
+//! The task of the plane, with real sockets.
+
+use std::time::Duration;
+
+use str0m::{
+    Candidate, Event, Rtc,
+    change::SdpAnswer,
+    media::{Direction, MediaKind},
+    net::{Protocol as RtcProtocol, Receive, TcpType},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use keel_core::node::media::GroupId;
+
+use super::*;
+
+#[tokio::test]
+async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let certificate = keel_media::Certificate::generate();
+    let media = Media::bind(&config::Media::default(), listen, certificate).await;
+    let (mut task, mut facts) = media.expect("an address").task(Meter::new());
+    for peer in [PeerId(1), PeerId(2), PeerId(3)] {
+        let group = GroupId(1);
+        task.order(MediaOrder::Open { peer, group });
+    }
+    task.order(MediaOrder::Close { peer: PeerId(2) });
+    task.step(|_, _, _| panic!("on purpose"));
+    for lost in [PeerId(1), PeerId(3)] {
+        let told = facts.try_recv();
+        assert!(
+            matches!(told, Ok(MediaFact::Failed { peer, full: false, .. }) if peer == lost),
+            "{told:?}"
+        );
+    }
+    let (peer, group) = (PeerId(4), GroupId(1));
+    task.order(MediaOrder::Open { peer, group });
+    assert!(facts.try_recv().is_err(), "and it takes others");
+}
+
+#[tokio::test]
+async fn a_plane_that_is_behind_fails_transports_and_never_holds_up_sessions() {
+    let (orders, mut taken) = mpsc::channel(ORDERS_MAX);
+    let (told, mut facts) = mpsc::unbounded_channel();
+    let owed = VecDeque::new();
+    let mut given = Orders { orders, owed, told };
+    let peer = PeerId(1);
+    for _ in 0..ORDERS_BEFORE_SIGNALS {
+        given.give(MediaOrder::Resume { peer });
+    }
+    assert!(facts.try_recv().is_err(), "there is room");
+    let candidate = String::new();
+    let signal = keel_core::node::media::Signal::Candidate { candidate };
+    given.give(MediaOrder::Signal { peer, signal });
+    let told = facts.try_recv();
+    assert!(matches!(told, Ok(MediaFact::Failed { .. })), "{told:?}");
+    // Nothing that ends something is lost, however far behind it is.
+    for _ in 0..2 * ORDERS_MAX {
+        given.give(MediaOrder::Close { peer });
+    }
+    let mut closes = 0;
+    while let Ok(order) = taken.try_recv() {
+        closes += usize::from(matches!(order, MediaOrder::Close { .. }));
+        if taken.is_empty() {
+            given.give(MediaOrder::Close { peer });
+        }
+        if closes > 2 * ORDERS_MAX {
+            return;
+        }
+    }
+    panic!("{closes} came through");
+}
+
+/// A server on loopback, and an offer of a client that has only TCP.
+async fn offered(more: &str) -> (Orders, Facts, Rtc, TcpStream, CancellationToken) {
+    let config: config::Media = toml::from_str(more).expect("it is a configuration");
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let certificate = keel_media::Certificate::generate();
+    let media = Media::bind(&config, listen, certificate).await;
+    let media = media.expect("an address");
+    let at = media.advertised().expect("it is told");
+    let (closing, tracker) = (
+        CancellationToken::new(),
+        tokio_util::task::TaskTracker::new(),
+    );
+    let (mut orders, mut facts) = media.start(Meter::new(), closing.clone(), &tracker);
+
+    let stream = TcpStream::connect(at).await.expect("it listens");
+    let local = stream.local_addr().expect("it is connected");
+    let mut rtc = Rtc::new(std::time::Instant::now());
+    let active = Candidate::builder().tcp().host(local);
+    let active = active
+        .tcptype(TcpType::Active)
+        .build()
+        .expect("a candidate");
+    rtc.add_local_candidate(active);
+    let mut changes = rtc.sdp_api();
+    changes.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    let (offer, pending) = changes.apply().expect("an offer");
+    let (peer, group) = (PeerId(1), GroupId(1));
+    orders.give(MediaOrder::Open { peer, group });
+    let (sdp, lines) = (offer.to_sdp_string(), Vec::new());
+    let signal = keel_core::node::media::Signal::Offer { sdp, lines };
+    orders.give(MediaOrder::Signal { peer, signal });
+    let told = facts.recv().await;
+    let Some(MediaFact::Signal { signal, .. }) = told else {
+        panic!("{told:?}")
+    };
+    let keel_core::node::media::Signal::Answer { sdp, .. } = signal else {
+        panic!("{signal:?}")
+    };
+    let candidate = format!(
+        "tcp 1671430143 {} {} typ host tcptype passive",
+        at.ip(),
+        at.port()
+    );
+    let is_told = sdp
+        .lines()
+        .any(|line| line.starts_with("a=candidate:") && line.contains("tcptype passive"));
+    assert!(is_told, "want {candidate}: {sdp}");
+    let answer = SdpAnswer::from_sdp_string(&sdp).expect("an answer");
+    let accepted = rtc.sdp_api().accept_answer(pending, answer);
+    accepted.expect("it is one to the offer");
+    (orders, facts, rtc, stream, closing)
+}
+
+/// Drives a client over its stream until it is connected.
+async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
+    let (local, remote) = (stream.local_addr(), stream.peer_addr());
+    let (local, remote) = (local.expect("connected"), remote.expect("connected"));
+    let mut came = Vec::new();
+    loop {
+        let wake = loop {
+            match rtc.poll_output().expect("it works") {
+                str0m::Output::Timeout(at) => break at,
+                str0m::Output::Transmit(sent) => {
+                    assert_eq!(sent.proto, RtcProtocol::Tcp);
+                    let length = u16::try_from(sent.contents.len()).expect("it is short");
+                    let framed = [&length.to_be_bytes(), &sent.contents[..]].concat();
+                    stream.write_all(&framed).await.expect("it is open");
+                }
+                str0m::Output::Event(Event::Connected) => return,
+                str0m::Output::Event(_) => {}
+            }
+        };
+        tokio::select! {
+            read = stream.read_buf(&mut came) => assert_ne!(read.expect("it is open"), 0, "closed"),
+            () = sleep_until(wake.into()) => {}
+        }
+        let now = std::time::Instant::now();
+        rtc.handle_input(str0m::Input::Timeout(now))
+            .expect("it works");
+        while came.len() >= 2 {
+            let length = usize::from(u16::from_be_bytes([came[0], came[1]]));
+            if came.len() < length + 2 {
+                break;
+            }
+            let received = Receive {
+                proto: RtcProtocol::Tcp,
+                source: remote,
+                destination: local,
+                contents: came[2..length + 2].try_into().expect("a datagram"),
+            };
+            let input = str0m::Input::Receive(now, received);
+            rtc.handle_input(input).expect("it works");
+            came.drain(..length + 2);
+        }
+    }
+}
+
+async fn connects(more: &str) {
+    let (_orders, mut facts, mut rtc, mut stream, closing) = offered(more).await;
+    let within = Duration::from_secs(20);
+    let connected = connect(&mut rtc, &mut stream);
+    tokio::time::timeout(within, connected)
+        .await
+        .expect("it connects");
+    let told = tokio::time::timeout(within, facts.recv()).await;
+    let told = told.expect("it is told");
+    assert!(
+        matches!(told, Some(MediaFact::Connected { .. })),
+        "{told:?}"
+    );
+    // A connection that ends is a way that is gone.
+    drop(stream);
+    let told = tokio::time::timeout(within, facts.recv()).await;
+    let told = told.expect("it is told");
+    let is_gone = matches!(
+        told,
+        Some(MediaFact::Reachable {
+            reachable: false,
+            ..
+        })
+    );
+    assert!(is_gone, "{told:?}");
+    closing.cancel();
+}
+
+#[tokio::test]
+async fn a_client_without_udp_connects_by_tcp_at_the_same_port_v01() {
+    Box::pin(connects("")).await;
+}
+
+#[tokio::test]
+async fn an_ice_lite_server_is_connected_to_by_its_client() {
+    Box::pin(connects("ice_lite = true")).await;
+}
+
+#[tokio::test]
+async fn without_tcp_nothing_listens_there() {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config: config::Media = toml::from_str("tcp = false").expect("it is one");
+    let certificate = keel_media::Certificate::generate();
+    let media = Media::bind(&config, listen, certificate).await;
+    let media = media.expect("an address");
+    assert!(media.listener.is_none());
+    assert!(
+        media
+            .config
+            .addresses
+            .iter()
+            .all(|a| a.protocol == Protocol::Udp)
+    );
+}
