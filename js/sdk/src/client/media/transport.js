@@ -90,8 +90,9 @@ export class Line {
     return this.isSilent || this.isFrozen;
   }
 
-  /** Whether what is expected of it was seen after a moment. @param {number} moment */
+  /** Whether what is expected of it was seen after a moment, and since its silence counts. @param {number} moment */
   cameSince(moment) {
+    moment = Math.max(moment, this.countedFrom);
     return (this.cameAt ?? -1) > moment && (this.frames === undefined || (this.shownAt ?? -1) > moment);
   }
 }
