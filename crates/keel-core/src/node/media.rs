@@ -143,6 +143,8 @@ pub enum MediaFact {
     Refused {
         /// Which.
         peer: PeerId,
+        /// It was a description: where the transport has none before, nothing comes of it.
+        description: bool,
         /// Why, for a person.
         why: String,
     },

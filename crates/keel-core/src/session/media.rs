@@ -367,7 +367,15 @@ impl Session {
 
     /// What the session does not take, it does not take the next time: the transport is named.
     fn refuse_offer(&self, id: ConnId, offer: &OfferFrame, why: &str, ctx: &mut Ctx<'_>) {
-        let fault = self.media_refusal(why, ctx).detail("peer", offer.peer);
+        self.refuse_description(id, Some(offer.peer), why, ctx);
+    }
+
+    /// What was said of a transport is not taken: one that has nothing else comes to nothing.
+    fn refuse_description(&self, id: ConnId, number: Option<u32>, why: &str, ctx: &mut Ctx<'_>) {
+        let mut fault = self.media_refusal(why, ctx);
+        if let Some(number) = number {
+            fault = fault.detail("peer", number);
+        }
         ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
     }
 

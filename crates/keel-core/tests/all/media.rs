@@ -592,6 +592,25 @@ fn who_may_be_sent_media_is_watched_closely() {
 }
 
 #[test]
+fn a_description_that_the_plane_does_not_take_names_its_transport_and_a_candidate_does_not_a52() {
+    let mut world = world(Some(MediaRule::Room));
+    let (conn, _, peer, _) = publisher(&mut world);
+    for description in [true, false] {
+        let why = "it cannot be read".to_owned();
+        let fact = MediaFact::Refused {
+            peer,
+            description,
+            why,
+        };
+        told(&mut world, fact);
+    }
+    let faults = world.faults(conn);
+    assert_eq!(faults.len(), 2);
+    assert_eq!(faults[0].detail["peer"], 1);
+    assert!(!faults[1].detail.contains_key("peer"), "media goes on");
+}
+
+#[test]
 fn an_offer_that_the_session_does_not_take_names_its_transport() {
     let mut world = world(None);
     let conn = world.connect(&Tab::new(1));

@@ -49,6 +49,21 @@ pub enum Refusal {
     BadCandidate,
 }
 
+impl Refusal {
+    /// Whether it was a description that was waited for, and no candidate or late word.
+    #[must_use]
+    pub const fn is_of_description(&self) -> bool {
+        match self {
+            Self::TooLarge { .. }
+            | Self::Malformed(_)
+            | Self::Unacceptable(_)
+            | Self::WeakFingerprint
+            | Self::OtherTransport => true,
+            Self::NoOffer | Self::TooManyCandidates | Self::BadCandidate => false,
+        }
+    }
+}
+
 /// What an offer came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answered {

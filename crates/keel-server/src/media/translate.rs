@@ -57,6 +57,7 @@ pub(super) fn fact(output: Output) -> Option<MediaFact> {
         },
         Output::Refused { peer, refusal } => MediaFact::Refused {
             peer: back(peer),
+            description: refusal.is_of_description(),
             why: refusal.to_string(),
         },
         Output::Connected { peer, after } => MediaFact::Connected {

@@ -16,9 +16,16 @@ impl Session {
     pub(crate) fn media_fact(&mut self, fact: MediaFact, ctx: &mut Ctx<'_>) {
         match fact {
             MediaFact::Signal { peer, signal } => self.tell_signal(peer, signal, ctx),
-            MediaFact::Refused { peer, why } => {
-                if let Some(conn) = self.conn_of(peer) {
-                    self.refuse_media(conn, &why, ctx);
+            MediaFact::Refused {
+                peer,
+                description,
+                why,
+            } => {
+                let number = self.media.peer_of(peer).map(|(_, peer)| peer.number);
+                match self.conn_of(peer) {
+                    Some(conn) if description => self.refuse_description(conn, number, &why, ctx),
+                    Some(conn) => self.refuse_media(conn, &why, ctx),
+                    None => {}
                 }
             }
             MediaFact::Connected { peer, .. } => {

@@ -155,8 +155,9 @@ function endLoss(leg, client, cx, loss) {
   const now = cx.now.mono;
   const { snapshot } = client.fold;
   if (!shown || shown.superseded || next || !shown.isUp || !shown.expected(snapshot).every((line) => line.cameSince(loss.lostAt))) return;
+  // On the same transport the server has taken back what is not there any more.
   const missing = loss.owed
-    .filter((of) => isExpected(snapshot, of) && !shown.lines.some((line) => isSame(line.of, of)))
+    .filter((of) => loss.rejoins > 0 && isExpected(snapshot, of) && !shown.lines.some((line) => isSame(line.of, of)))
     .toSorted((a, b) => (`${a.participant}\0${a.track}` < `${b.participant}\0${b.track}` ? -1 : 1));
   if (missing.length > 0 && (restoreBy(leg) ?? 0) > now) return;
   tell(cx, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });

@@ -92,8 +92,8 @@ export class Line {
 
   /** Whether what is expected of it was seen after a moment, and since its silence counts. @param {number} moment */
   cameSince(moment) {
-    moment = Math.max(moment, this.countedFrom);
-    return (this.cameAt ?? -1) > moment && (this.frames === undefined || (this.shownAt ?? -1) > moment);
+    const from = Math.max(moment, this.countedFrom);
+    return (this.cameAt ?? -1) > from && (this.frames === undefined || (this.shownAt ?? -1) > from);
   }
 }
 
