@@ -32,7 +32,7 @@ pub const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
 /// The first retransmission of a check.
 pub const STUN_RTO_FIRST: Duration = ms(100);
 /// The longest span between two checks.
-pub const STUN_RTO_MAX: Duration = ms(1_000);
+pub const STUN_RTO_MAX: Duration = ms(500);
 
 /// A peer that has proven nothing for so long is sent nothing but checks (RFC 7675 §5.1).
 pub const CONSENT_EXPIRES_AFTER: Duration = Duration::from_secs(30);

@@ -136,6 +136,8 @@ async fn joined(rig: &mut Rig) -> Result<()> {
     let flows_at = rig.pictures_again(since, S(30)).await?;
     rig.row.recovered_ms = Some(span(since, flows_at));
     rig.flows().await?;
+    // Whatever was lost to get here: from here on nothing is.
+    rig.excused_until_now()?;
     rig.pictures_again(unix_ms() + 2_000, S(20)).await?;
     let lost = |seen: &Seen| matches!(seen, Seen::MediaLost { .. } | Seen::Failed { .. });
     if rig

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Candidates that a hostile client names.
-const CANDIDATES: u32 = 60;
+const CANDIDATES: u32 = 30;
 /// How often both ends offer at once.
 const GLARES: u32 = 3;
 /// A layer that is gone is left, and another shown, within this.
@@ -104,7 +104,7 @@ async fn candidates(rig: &mut Rig) -> Result<()> {
             rig.tell(&format!("raw {frame}")).await?;
         }
         // A client may say 200 things a second.
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
     }
     rig.pictures_again(unix_ms() + 500, S(10)).await?;
     let mut bytes = [0; 2_048];
