@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { Relay } from './relay.mjs';
-import { Server, patience } from './server.mjs';
+import { MediaServer, patience } from './server.mjs';
 import { serveSdk } from './site.mjs';
 import { Tabs, flags } from './tabs.mjs';
 
@@ -75,30 +75,10 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
   window.ready = true;
 </script>`;
 
-/** A server with a plane for media. */
-class MediaServer extends Server {
-  config() {
-    return `${super.config()}
-[backends.passthrough]
-kind = "passthrough"
-[backends.room]
-kind = "room"
-[media]
-listen = "127.0.0.1:${this.port}"
-${this.relay ? `advertise = "127.0.0.1:${this.relay.port}"` : ''}
-`;
-  }
-}
-
 /** One whose media goes by a way that can be broken. */
 class RelayedServer extends MediaServer {
   async prepare() {
-    this.relay = await Relay.start(this.port);
-  }
-
-  async stop() {
-    await super.stop();
-    this.relay.close();
+    this.relay = await Relay.start(this.mediaPort);
   }
 }
 
