@@ -5,8 +5,9 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { broken, executablePath, live, MediaServer, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
+import { broken, executablePath, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
 import { Relay } from './relay.mjs';
+import { MediaServer } from './server.mjs';
 import { flags } from './tabs.mjs';
 
 const shared = rig(MediaServer, mediaFlags);
@@ -61,7 +62,7 @@ const isSameStream = (tab) => tab.evaluate(() => [...playground.session.media.st
 
 /** A tab whose media goes over a relay. */
 async function led(context, server, run) {
-  const relay = await Relay.start(server.port);
+  const relay = await Relay.start(server.mediaPort);
   try {
     await relay.lead(context);
     const tab = await open(context, through(server));

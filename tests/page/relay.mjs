@@ -1,8 +1,10 @@
-// The way of media, in the hands of a test: a UDP relay before the server, as a NAT would be. A page that
-// is `led` over it is told the relay's port in the place of the server's.
+// The way of media, in the hands of a test: a relay before the server, as a NAT would be, for UDP and, if
+// it is let through, for TCP. A page that is `led` over it is told the relay's port in the place of the
+// server's.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 
 export class Relay {
   /** Whether datagrams pass, to the server and from it. */
@@ -12,6 +14,8 @@ export class Relay {
   counted = 0;
   #ways = new Map(); // a page's port → the socket that stands for it at the server
   #socket = createSocket('udp4');
+  #listener = undefined; // for TCP
+  #pipes = new Set();
 
   /** @param {number} serverPort on loopback @param {string} [address] where pages reach it */
   static async start(serverPort, address = '127.0.0.1') {
@@ -25,6 +29,25 @@ export class Relay {
       if (relay.up) relay.#way(from).send(bytes, serverPort, '127.0.0.1');
     });
     return relay;
+  }
+
+  /** TCP passes, too, at the same port. What `block` does is done to UDP alone. */
+  async letTcpThrough() {
+    this.#listener = createServer((from) => {
+      const to = connect(this.serverPort, '127.0.0.1');
+      for (const [end, other] of [[from, to], [to, from]]) {
+        this.#pipes.add(end.pipe(other));
+        end.on('error', () => {}).on('close', () => other.destroy());
+        other.on('close', () => this.#pipes.delete(other));
+      }
+    }).listen(this.port, this.address);
+    await once(this.#listener, 'listening');
+  }
+
+  /** TCP is cut, and refused from now on. */
+  cutTcp() {
+    this.#listener?.close();
+    for (const end of this.#pipes) end.destroy();
   }
 
   #way({ port, address }) {
@@ -70,6 +93,7 @@ export class Relay {
   }
 
   close() {
+    this.cutTcp();
     this.rebind();
     this.#socket.close();
   }

@@ -175,6 +175,8 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
         "sdk",
         "media",
         "media-sdk",
+        "media-ways",
+        "native-media",
     ] {
         let file = format!("tests/page/{file}.test.mjs");
         shell::run_with("node", &["--test", &file], &env)?;

@@ -31,6 +31,7 @@ export { fromCamera } from './media/devices.js';
  * @typedef {object} MediaOptions
  * @property {boolean} [receive] whether the tracks of others are received from the beginning; false by default
  * @property {typeof RTCPeerConnection} [peerConnection] in place of `RTCPeerConnection`
+ * @property {RTCIceTransportPolicy} [iceTransportPolicy] `'relay'`: over a TURN server alone, so that nobody sees this address; `'all'` by default
  * @property {new () => MediaStream} [mediaStream] in place of `MediaStream`
  */
 
@@ -290,7 +291,7 @@ export class Media {
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),
         timers: this.#driver.timers,
-      }, peer, iceServers, this.#PeerConnection));
+      }, peer, { iceServers, iceTransportPolicy: this.#options.iceTransportPolicy }, this.#PeerConnection));
     } catch (error) {
       this.#tell('fault', { fault: mediaFailed(String(error), { peer }) });
       this.#input({ type: 'transport', peer, state: 'failed' });

@@ -64,13 +64,13 @@ export class Transport {
   /**
    * @param {Owner} owner
    * @param {number} peer
-   * @param {IceServer[]} iceServers
+   * @param {{ iceServers: IceServer[], iceTransportPolicy?: RTCIceTransportPolicy }} ways
    * @param {typeof RTCPeerConnection} PeerConnection
    */
-  constructor(owner, peer, iceServers, PeerConnection) {
+  constructor(owner, peer, ways, PeerConnection) {
     this.#owner = owner;
     this.peer = peer;
-    const pc = new PeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    const pc = new PeerConnection({ ...ways, bundlePolicy: 'max-bundle' });
     this.#pc = pc;
     // Chromium tells of silence by the one, and of the end by the other.
     pc.onconnectionstatechange = pc.oniceconnectionstatechange = () => this.#look();
