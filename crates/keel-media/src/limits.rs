@@ -48,6 +48,8 @@ pub const STALL_MIN: Duration = ms(600);
 pub const STALL_MAX: Duration = Duration::from_secs(5);
 /// A track is stalled when its packets stay away for so many of their usual gaps.
 pub const STALL_GAPS: u32 = 4;
+/// The span over which a usual gap that was longer is forgotten.
+pub const GAP_FORGOTTEN_OVER: Duration = ms(500);
 /// A track that was announced and never came is stalled after this.
 pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 
