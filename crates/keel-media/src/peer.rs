@@ -331,9 +331,7 @@ impl Peer {
                 can_probe,
             }) => self.measured(estimate.as_u64(), can_probe, happenings),
             // The other side's own estimate, where ours has nothing to go by.
-            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })
-                if !self.is_measured =>
-            {
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) if !self.is_measured => {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
             }
