@@ -169,6 +169,7 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     }
     // One after the other: each wants the machine's attention for its times.
     for file in [
+        "stage",
         "playground",
         "playground-media",
         "firefox",

@@ -103,13 +103,15 @@ impl Cadence {
     }
 
     /// Slow sources (a shared screen, silence in Opus) are not stalled for being slow. Smoothed
-    /// quickly upwards, so that one long gap is believed, and slowly downwards.
+    /// quickly upwards, so that one long gap is believed, and downwards by the time that passed without
+    /// one, whatever came in it: the many packets of a large frame say nothing of when the next comes.
     fn learn(&mut self, gap: Duration) {
-        self.gap = if gap > self.gap {
-            (self.gap + gap) / 2
-        } else {
-            (self.gap * 15 + gap) / 16
-        };
+        if gap > self.gap {
+            self.gap = (self.gap + gap) / 2;
+            return;
+        }
+        let new = gap.as_secs_f64() / (gap + limits::GAP_FORGOTTEN_OVER).as_secs_f64();
+        self.gap = self.gap.mul_f64(1. - new) + gap.mul_f64(new);
     }
 
     fn patience(&self) -> Duration {
@@ -161,6 +163,36 @@ mod tests {
         assert!(stalls <= 1, "once, before it is known: {stalls}");
         assert!(cadence.deadline() > Some(now + Duration::from_secs(2)));
         assert!(cadence.deadline() <= Some(now + limits::STALL_MAX));
+    }
+
+    /// A page of text at one frame a second is dozens of packets at once, then nothing.
+    #[test]
+    fn a_slow_screen_of_large_frames_is_not_stalled_for_being_slow() {
+        let mut now = Instant::now();
+        let mut cadence = Cadence::new(now);
+        let mut stalls = 0;
+        for _ in 0..20 {
+            now += Duration::from_secs(1);
+            stalls += u32::from(cadence.check(now).is_some());
+            for n in 0..60 {
+                cadence.packet(now + Duration::from_millis(n));
+            }
+        }
+        assert!(stalls <= 1, "once, before it is known: {stalls}");
+    }
+
+    #[test]
+    fn after_a_long_stall_the_next_is_told_as_soon_as_the_first() {
+        let (mut cadence, last) = camera(Instant::now());
+        let mut now = last + Duration::from_secs(6);
+        assert_eq!(cadence.check(now), Some(Finding::Stalled));
+        let back = now;
+        while now < back + Duration::from_secs(2) {
+            now += FRAME;
+            cadence.packet(now);
+        }
+        let told = cadence.deadline().expect("it flows");
+        assert!(told - now <= Duration::from_secs(1), "{:?}", told - now);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
 pub const PATHS_LEARNED_MAX: usize = 256;
 /// From an offer of ours to its answer; then it is made again, as it was.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// From a client's offer to its answer; then it is said again.
+pub const SAID_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// From the first description to a connected transport; then `media_failed`.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of one message on a data channel; then the channel is closed.
@@ -48,6 +50,8 @@ pub const STALL_MIN: Duration = ms(600);
 pub const STALL_MAX: Duration = Duration::from_secs(5);
 /// A track is stalled when its packets stay away for so many of their usual gaps.
 pub const STALL_GAPS: u32 = 4;
+/// The span over which a usual gap that was longer is forgotten.
+pub const GAP_FORGOTTEN_OVER: Duration = ms(500);
 /// A track that was announced and never came is stalled after this.
 pub const FIRST_PACKET_WITHIN: Duration = ms(5_000);
 

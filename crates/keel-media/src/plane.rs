@@ -461,8 +461,8 @@ impl Plane {
             return;
         };
         entry.armed = None;
-        let late = now >= entry.peer.opened() + limits::CONNECT_WITHIN;
-        if !entry.was_connected && late && entry.peer.is_described() {
+        let late = entry.peer.connects_by().is_some_and(|by| by <= now);
+        if !entry.was_connected && late {
             let failure = Failure::NotConnected;
             out.push(Output::Failed { peer: id, failure });
             return self.forget(now, id, out);
@@ -509,8 +509,7 @@ impl Plane {
         let Some(entry) = self.peers.get_mut(&id) else {
             return;
         };
-        let connect_by = entry.peer.opened() + limits::CONNECT_WITHIN;
-        let connect_by = (!entry.was_connected && entry.peer.is_described()).then_some(connect_by);
+        let connect_by = entry.peer.connects_by().filter(|_| !entry.was_connected);
         let (due, expires) = (entry.peer.deadline(), entry.peer.offer_expires());
         let wanted = [Some(due), connect_by, expires];
         let next = wanted.into_iter().flatten().min();

@@ -186,8 +186,8 @@ struct Task {
     socket: Socket,
     /// Until it is listened on.
     listener: Option<TcpListener>,
-    /// Connections for media, and what is to be sent on them.
-    connections: BTreeMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
+    /// Connections for media.
+    connections: BTreeMap<SocketAddr, tcp::Connection>,
     advertised: Vec<SocketAddr>,
     plane: Plane,
     config: Config,
@@ -262,14 +262,22 @@ impl Task {
     /// Something has become of a connection.
     fn arrived(&mut self, arrived: tcp::Arrived) {
         match arrived {
-            tcp::Arrived::Opened { remote, out } => _ = self.connections.insert(remote, out),
+            tcp::Arrived::Opened { remote, connection } => {
+                self.connections.insert(remote, connection);
+            }
             tcp::Arrived::Datagram { remote, bytes } => {
                 let path = path_of(Protocol::Tcp, &self.advertised, remote);
                 let arrived = [(path, bytes.as_slice())];
                 self.step(|plane, now, outputs| plane.datagrams(now, arrived, outputs));
             }
             tcp::Arrived::Closed { remote } => {
-                self.connections.remove(&remote);
+                if let Some(connection) = self.connections.remove(&remote)
+                    && !connection.is_closed()
+                {
+                    // Another one from there has taken its place meanwhile.
+                    self.connections.insert(remote, connection);
+                    return;
+                }
                 let path = path_of(Protocol::Tcp, &self.advertised, remote);
                 let gone = keel_media::Input::Gone { path };
                 self.step(|plane, now, outputs| plane.handle(now, gone, outputs));
@@ -293,10 +301,10 @@ impl Task {
             if let Output::Transmit { path, bytes } = output {
                 if path.protocol == Protocol::Udp {
                     self.socket.send(path.remote, bytes);
-                } else if let Some(out) = self.connections.get(&path.remote)
-                    && out.try_send(bytes).is_err()
+                } else if let Some(connection) = self.connections.get(&path.remote)
+                    && !connection.send(bytes)
                 {
-                    // It reads too slowly, or is gone: it is closed by that.
+                    // It reads too slowly, or is gone: it is closed by that, with what waits.
                     self.connections.remove(&path.remote);
                     self.meter.datagrams_dropped(1);
                 }

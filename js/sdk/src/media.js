@@ -49,6 +49,7 @@ export { fromCamera } from './media/devices.js';
  * @property {{ fault: Fault }} fault
  */
 
+/** @typedef {{ participant: string, track: string, wanted: boolean, max?: 'low' | 'medium' | 'high' }} Wish */
 /** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media }} MediaPart */
 
 /**
@@ -66,7 +67,7 @@ export class Media {
   /** In the order of their numbers: the last is the one that counts. @type {Map<number, Transport>} */
   #transports = new Map();
   #meter = new Meter();
-  /** What was said of the tracks of others, and who said it. @type {Map<string, object>} */
+  /** What was said of the tracks of others, and who said it. @type {Map<string, Wish>} */
   #wishes = new Map();
   /** @type {string | undefined} */
   #wisher = undefined;
@@ -227,9 +228,12 @@ export class Media {
     switch (event.type) {
       case 'log': case 'gap':
         if (event.type === 'log' && !/^(?:track|participant)\./.test(event.kind)) return;
+        this.#forgetWishes(event);
         return this.#streams.settle(this.#driver.machine.fold.snapshot);
       case 'recovered': return this.#restore();
-      case 'ephemeral': return event.kind === 'speaking' ? this.#tell('speaking', event.data) : undefined;
+      case 'ephemeral':
+        if (event.kind === 'subscriptions') this.#wishAgain(event.data?.kept);
+        return event.kind === 'speaking' ? this.#tell('speaking', event.data) : undefined;
       case 'fault':
         // One that names no transport is about something else.
         if (event.fault.code === 'media_refused') this.#transports.get(event.fault.detail?.peer)?.refused();
@@ -338,6 +342,31 @@ export class Media {
     if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.isHidden) });
   }
 
+  /** A server that was restarted has kept no wish: what it does not have is said again. @param {unknown} kept what it has of ours */
+  #wishAgain(kept) {
+    /** @type {Wish[]} */
+    const has = Array.isArray(kept) ? kept : [];
+    for (const { participant, track, wanted, max } of this.#wishes.values()) {
+      const isAll = wanted && max === undefined;
+      const known = has.find((one) => one?.participant === participant && one.track === track);
+      if (known ? known.wanted !== wanted || known.max !== max : !isAll) this.#say({ participant, track, wanted, ...(max && { max }) });
+    }
+  }
+
+  /** @param {Wish} wish */
+  #say(wish) {
+    this.#driver.ask('track.subscribe', wish).catch(() => {});
+  }
+
+  /** A wish ends with its track. @param {Event} event */
+  #forgetWishes(event) {
+    const { tracks = [] } = this.#driver.machine.fold.snapshot;
+    const ends = event.type === 'gap' || (event.type === 'log' && (event.kind === 'track.unpublished' || event.kind === 'participant.left'));
+    if (!ends) return;
+    const known = new Set(tracks.map(({ participant, track }) => `${participant}/${track}`));
+    for (const key of this.#wishes.keys()) if (!known.has(key)) this.#wishes.delete(key);
+  }
+
   // Publications.
 
   /** @param {Publication} publication */
@@ -365,7 +394,7 @@ export class Media {
   #restore() {
     const { seat, fold } = this.#driver.machine;
     // Who comes back as another has said nothing yet.
-    if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#driver.ask('track.subscribe', wish).catch(() => {});
+    if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#say(wish);
     this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
       const isThere = fold.snapshot.tracks?.some(({ participant, track }) => participant === seat?.participant && track === publication.name);

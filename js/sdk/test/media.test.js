@@ -510,6 +510,26 @@ test('after_close_nothing_is_said_and_nothing_is_open_m30', async () => {
   assert.equal(track.readyState, 'ended', 'only because the test ended it');
 });
 
+test('wishes_that_a_restarted_server_has_not_kept_are_said_again_e8', async () => {
+  const parts = await withMedia({ receive: true });
+  const { media, server, log } = parts;
+  for (const participant of ['p-2', 'p-3', 'p-4']) log('track.published', { participant, track: 'camera', kind: 'video' });
+  media.subscribe('p-2', 'camera', { max: 'low' });
+  media.subscribe('p-3', 'camera', { wanted: false });
+  media.subscribe('p-4', 'camera', { wanted: false });
+  await settled();
+  for (const { n } of server.last.got('command')) server.last.say(receipt(n));
+  await settled();
+  log('track.unpublished', { participant: 'p-4', track: 'camera' });
+  await reconnected(parts);
+  const wishes = () => server.last.got('command').filter(({ name }) => name === 'track.subscribe').map(({ data }) => data);
+  assert.deepEqual(wishes(), [], 'it may have them still');
+  server.last.say({ type: 'ephemeral', kind: 'subscriptions', data: { kept: [{ participant: 'p-2', track: 'camera', wanted: true, max: 'low' }] } });
+  await settled();
+  assert.deepEqual(wishes(), [{ participant: 'p-3', track: 'camera', wanted: false }], 'and not the one of a track that is gone');
+  await parts.session.close();
+});
+
 test('figures_for_people_are_named_by_track', async () => {
   const parts = await withMedia({ receive: true });
   const { media, made } = parts;

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
     /// The session knows of it: it may be offered.
     pub(super) is_known: bool,
+    /// The session was told of it, and has not answered yet.
+    is_asked: bool,
     muted: bool,
 }
 
@@ -101,6 +103,7 @@ impl Sources {
             what,
             shared,
             is_known: false,
+            is_asked: true,
             muted: false,
         };
         self.table.insert(source, entry);
@@ -108,12 +111,13 @@ impl Sources {
         self.command(command, After::Published { source, done });
     }
 
-    /// The session is another one's, or has forgotten: whatever it does not know is told anew.
+    /// The session is another one's, or has forgotten: whatever it does not know is told anew; what it
+    /// refused when it was told last, too.
     pub(super) fn publish_anew(&mut self, known: &[TrackName]) {
         let mut anew = Vec::new();
         for (source, entry) in &mut self.table {
-            if entry.is_known && !known.contains(&entry.name) {
-                entry.is_known = false;
+            if !entry.is_asked && !known.contains(&entry.name) {
+                (entry.is_known, entry.is_asked) = (false, true);
                 anew.push((*source, entry.name.clone(), entry.what.kind, entry.muted));
             }
         }
@@ -176,7 +180,7 @@ impl Sources {
             }
             After::Published { source, done } => {
                 let entry = self.table.get_mut(&source)?;
-                entry.is_known = outcome.is_ok();
+                (entry.is_known, entry.is_asked) = (outcome.is_ok(), false);
                 if let Err(error) = &outcome {
                     tracing::warn!(%error, track = %entry.name, "a track is not published");
                     if done.is_some() {
@@ -208,4 +212,54 @@ fn publish(name: &TrackName, kind: Kind) -> Command {
     };
     let track = name.clone();
     PublishTrack { track, kind }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use keel_core::client::CommandOutcome;
+    use keel_media::Codec;
+    use keel_wire::{Code, ReceiptBody};
+
+    use super::*;
+    use crate::error::own_fault;
+
+    /// The session answers the next command.
+    async fn answered(
+        sources: &mut Sources,
+        orders: &mut mpsc::Receiver<request::Order>,
+        body: ReceiptBody,
+    ) -> (Command, Option<SourceId>) {
+        let order = orders.try_recv().expect("a command");
+        order
+            .receipt
+            .send(CommandOutcome::Answered(body))
+            .expect("somebody waits");
+        let told = sources.receipts.next().await.expect("a receipt");
+        (order.command, sources.told(told))
+    }
+
+    #[tokio::test]
+    async fn a_track_that_was_refused_after_a_recovery_is_told_again_at_the_next_m19() {
+        let (orders, mut asked) = mpsc::channel(8);
+        let mut sources = Sources::new(orders);
+        let name: TrackName = "camera".parse().expect("a name");
+        let what = Publish::video("camera", Codec::Vp8);
+        let (done, published) = oneshot::channel();
+        sources.publish(what, name.clone(), Arc::default(), done);
+        let (_, source) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!(published.await.expect("told").ok(), source);
+
+        // The session has forgotten, and does not take it at once.
+        sources.publish_anew(&[]);
+        let busy = ReceiptBody::Fault(Box::new(own_fault(Code::SessionLimit, "full")));
+        let (_, refused) = answered(&mut sources, &mut asked, busy).await;
+        assert_eq!(refused, None);
+
+        sources.publish_anew(&[]);
+        sources.publish_anew(&[]);
+        let (command, again) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!((command, again), (publish(&name, Kind::Video), source));
+        assert!(asked.try_recv().is_err(), "told once");
+    }
 }

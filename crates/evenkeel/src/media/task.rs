@@ -198,7 +198,7 @@ impl Task {
             }
             MediaOrder::Resume { peer } => {
                 if let Some(transport) = self.find(peer) {
-                    transport.client.resume();
+                    transport.client.resume(now);
                 }
             }
             MediaOrder::Sample { peer } => self.sample(peer),

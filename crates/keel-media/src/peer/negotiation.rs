@@ -105,6 +105,8 @@ pub(super) struct Negotiation {
     state: State,
     /// The other side's fingerprint, once it is known.
     fingerprint: Option<String>,
+    /// When it described itself first.
+    described_at: Option<Instant>,
     /// The m-lines that there are.
     lines: usize,
     /// The other side's ICE fragment: another one begins another round of candidates.
@@ -120,6 +122,7 @@ impl Negotiation {
             end,
             state: State::Stable,
             fingerprint: None,
+            described_at: None,
             lines: 0,
             fragment: None,
             candidates: 0,
@@ -174,6 +177,12 @@ impl Peer {
         self.negotiation.fingerprint.is_some()
     }
 
+    /// When it has to be connected, once it is described.
+    pub(crate) fn connects_by(&self) -> Option<Instant> {
+        let described_at = self.negotiation.described_at;
+        described_at.map(|at| at + limits::CONNECT_WITHIN)
+    }
+
     /// The other side offers; `tracks` says which of its m-lines publish what.
     pub(crate) fn take_offer(
         &mut self,
@@ -197,7 +206,7 @@ impl Peer {
         self.negotiation.lines = lines_of(&sdp);
         self.publish(tracks);
         self.note_lines(&sdp);
-        self.described(&sdp);
+        self.described(now, &sdp);
         Ok(Answered::With(answer.to_sdp_string()))
     }
 
@@ -238,7 +247,7 @@ impl Peer {
             }
         }
         self.negotiation.lines = lines_of(&sdp);
-        self.described(&sdp);
+        self.described(now, &sdp);
         Ok(Agreed { declined })
     }
 
@@ -314,7 +323,8 @@ impl Peer {
     }
 
     /// The other side has described itself: what came too early has its place now.
-    fn described(&mut self, sdp: &str) {
+    fn described(&mut self, now: Instant, sdp: &str) {
+        self.negotiation.described_at.get_or_insert(now);
         let fragment = sdp
             .lines()
             .find_map(|line| line.strip_prefix("a=ice-ufrag:"));

@@ -117,7 +117,9 @@ impl Plane {
             out.push(Output::Unpublished { track });
         }
         for (mid, track, kind) in published {
-            if self.tracks.contains_key(&track) {
+            if let Some(known) = self.tracks.get_mut(&track) {
+                // It may be on another line by now: that is where keyframes are asked for.
+                known.mid = mid;
                 continue;
             }
             self.tracks.insert(track, Track::new(id, mid, kind, now));

@@ -324,3 +324,33 @@ fn a_large_picture_is_not_held_back_by_what_nobody_has_measured_yet() {
     let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
     assert!(behind <= 5, "{behind} frames behind");
 }
+
+#[test]
+fn a_transport_has_its_time_from_its_first_description_and_not_from_before() {
+    let mut world = World::new(23);
+    // What was said of it first was refused, say.
+    let late = world.join(&[], 0);
+    world.run(20 * S);
+    let now = world.now;
+    world.clients[late].offer(now, &[CAMERA], 0);
+    world.run_until(S, |world| world.clients[late].connected_at.is_some());
+    assert!(is_published(&world));
+}
+
+#[test]
+fn a_track_that_is_on_another_line_is_asked_for_keyframes_there() {
+    const OTHER: TrackId = TrackId(2);
+    let mut world = World::new(24);
+    world.join(&[CAMERA, OTHER], 0);
+    world.run(2 * S);
+    let now = world.now;
+    world.clients[0].restart(now, &[OTHER, CAMERA]);
+    world.run(2 * S);
+    let asked = |world: &World| [0, 1].map(|nth| world.clients[0].cameras[nth].keyframes);
+    let before = asked(&world);
+    world.tell(Input::Keyframe { track: CAMERA });
+    world.run(Duration::from_millis(500));
+    let after = asked(&world);
+    assert_eq!(after[0], before[0], "it is not there any more");
+    assert!(after[1] > before[1], "{before:?} {after:?}");
+}

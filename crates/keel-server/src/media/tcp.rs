@@ -17,7 +17,10 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 /// What strangers may take of a server.
 #[derive(Debug, Clone, Copy)]
@@ -51,10 +54,10 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 /// What becomes of connections.
 #[derive(Debug)]
 pub(super) enum Arrived {
-    /// There is one; what is to be sent on it goes there.
+    /// There is one.
     Opened {
         remote: SocketAddr,
-        out: mpsc::Sender<Vec<u8>>,
+        connection: Connection,
     },
     Datagram {
         remote: SocketAddr,
@@ -63,6 +66,24 @@ pub(super) enum Arrived {
     Closed {
         remote: SocketAddr,
     },
+}
+
+/// A connection, which is closed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    out: mpsc::Sender<Vec<u8>>,
+    _open: DropGuard,
+}
+
+impl Connection {
+    /// Sends a datagram. False when too many wait already, or it is closed.
+    pub(super) fn send(&self, bytes: Vec<u8>) -> bool {
+        self.out.try_send(bytes).is_ok()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.out.is_closed()
+    }
 }
 
 /// Accepts until the server is closed; what arrives comes from the receiver.
@@ -119,17 +140,24 @@ async fn serve(
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
     let (out, waiting) = mpsc::channel(WAITING_MAX);
-    let opened = Arrived::Opened { remote, out };
+    let given_up = CancellationToken::new();
+    let connection = Connection {
+        out,
+        _open: given_up.clone().drop_guard(),
+    };
+    let opened = Arrived::Opened { remote, connection };
     if arrived.send(opened).await.is_err() {
         return Ok(());
     }
     tokio::select! {
+        // With what waits: nobody has a use for that any more.
+        () = given_up.cancelled() => Ok(()),
         ended = write_out(write, waiting, bounds) => ended,
         ended = read_in(read, remote, arrived) => ended,
     }
 }
 
-/// Ends when whoever gives datagrams gives none any more, or when nothing was proven in time.
+/// Ends when nothing was proven in time, or when what is given is not read in time.
 async fn write_out(
     write: OwnedWriteHalf,
     mut waiting: mpsc::Receiver<Vec<u8>>,
@@ -215,12 +243,12 @@ mod tests {
             next.expect("something happens").expect("it listens")
         }
 
-        async fn connect(&mut self) -> (TcpStream, mpsc::Sender<Vec<u8>>) {
+        async fn connect(&mut self) -> (TcpStream, Connection) {
             let stream = TcpStream::connect(self.addr).await.expect("it listens");
-            let Arrived::Opened { out, .. } = self.next().await else {
+            let Arrived::Opened { connection, .. } = self.next().await else {
                 panic!("not opened")
             };
-            (stream, out)
+            (stream, connection)
         }
     }
 
@@ -245,7 +273,7 @@ mod tests {
             assert_eq!(bytes, expected);
         }
         for bytes in [vec![1; 3], vec![2; 900]] {
-            out.send(bytes.clone()).await.expect("it is open");
+            assert!(out.send(bytes.clone()), "it is open");
             let mut came = vec![0; bytes.len() + 2];
             stream.read_exact(&mut came).await.expect("it is written");
             assert_eq!(came, framed(&bytes));
@@ -280,6 +308,24 @@ mod tests {
             .expect("it is read");
         assert!(matches!(listening.next().await, Arrived::Datagram { .. }));
         assert!(matches!(listening.next().await, Arrived::Closed { .. }));
+    }
+
+    /// What waits is of no use to it any more, and would be in the way of what it connects anew for.
+    #[tokio::test]
+    async fn who_reads_too_slowly_is_closed_at_once_with_what_waits() {
+        let mut listening = listen().await;
+        let (mut stream, out) = listening.connect().await;
+        while out.send(vec![7; 1_200]) {
+            tokio::task::yield_now().await;
+        }
+        drop(out);
+        let given_up = tokio::time::Instant::now();
+        assert!(matches!(listening.next().await, Arrived::Closed { .. }));
+        let after = given_up.elapsed();
+        assert!(after < WRITE_WITHIN / 2, "closed after {after:?}");
+        let mut rest = Vec::new();
+        // Reset, or an end: nothing more is written.
+        let _ = timeout(WRITE_WITHIN, stream.read_to_end(&mut rest)).await;
     }
 
     #[tokio::test]

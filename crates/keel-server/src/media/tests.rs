@@ -74,10 +74,12 @@ async fn a_plane_that_is_behind_fails_transports_and_never_holds_up_sessions() {
     panic!("{closes} came through");
 }
 
-/// A server on loopback, and an offer of a client that has only TCP.
-async fn offered(more: &str) -> (Orders, Facts, Rtc, TcpStream, CancellationToken) {
+/// A server that listens there, and an offer of a client that has only TCP.
+async fn offered(
+    listen: SocketAddr,
+    more: &str,
+) -> (Orders, Facts, Rtc, TcpStream, CancellationToken) {
     let config: config::Media = toml::from_str(more).expect("it is a configuration");
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let certificate = keel_media::Certificate::generate();
     let media = Media::bind(&config, listen, certificate).await;
     let media = media.expect("an address");
@@ -172,7 +174,11 @@ async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
 }
 
 async fn connects(more: &str) {
-    let (_orders, mut facts, mut rtc, mut stream, closing) = offered(more).await;
+    connects_at(SocketAddr::from(([127, 0, 0, 1], 0)), more).await;
+}
+
+async fn connects_at(listen: SocketAddr, more: &str) {
+    let (_orders, mut facts, mut rtc, mut stream, closing) = offered(listen, more).await;
     let within = Duration::from_secs(20);
     let connected = connect(&mut rtc, &mut stream);
     tokio::time::timeout(within, connected)
@@ -207,6 +213,13 @@ async fn a_client_without_udp_connects_by_tcp_at_the_same_port_v01() {
 #[tokio::test]
 async fn an_ice_lite_server_is_connected_to_by_its_client() {
     Box::pin(connects("ice_lite = true")).await;
+}
+
+/// The system names a client of IPv4 by an address of IPv6 where it is listened for both.
+#[tokio::test]
+async fn who_listens_for_both_families_is_reached_by_ipv4() {
+    let both = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+    Box::pin(connects_at(both, "advertise = ['127.0.0.1', '::1']")).await;
 }
 
 #[tokio::test]
