@@ -19,12 +19,23 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
   import { fromCamera, media } from '/sdk/media.js';
   const seen = window.seen = { told: [], faults: [], frames: {}, at: {}, streams: new Map(), plays: {} };
   const sent = window.sent = [];
+  /** What is spoken through. A test can say something in the server's name, or change what that says. */
   class Recorded extends WebSocket {
+    constructor(...args) { super(...args); window.socket = this; }
     send(text) { sent.push(JSON.parse(text)); super.send(text); }
+    set onmessage(hear) {
+      this.hear = (frame) => hear({ data: JSON.stringify(frame) });
+      super.onmessage = (event) => (window.changed ? this.hear(changed(JSON.parse(event.data), this.url)) : hear(event));
+    }
   }
   const transports = window.transports = [];
   class Connection extends RTCPeerConnection {
-    constructor(config) { super(config); transports.push(this); }
+    constructor(config) {
+      super(config);
+      transports.push(this);
+      this.addEventListener('connectionstatechange', () => { if (this.connectionState === 'connected') this.connectedAt ??= performance.now(); });
+    }
+    close() { this.closedAt ??= performance.now(); super.close(); }
   }
   /** Takes each picture off a track: a headless page shows none, so none would be counted by showing. */
   async function watch(key, track) {
@@ -61,6 +72,11 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
     return session.participant;
   };
   window.camera = async () => (await fromCamera({ video: { width: 640, height: 360 } }))[0];
+  /** The longest time without a picture since a moment, in milliseconds. */
+  window.gap = (key, since) => {
+    const at = seen.at[key].filter((at) => at > since);
+    return Math.round(Math.max(...at.map((one, n) => one - (at[n - 1] ?? since))));
+  };
   window.count = async () => {
     const told = { decoded: 0, lost: 0, sent: 0 };
     (await transports.at(-1).getStats()).forEach((stat) => {

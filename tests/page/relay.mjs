@@ -6,6 +6,33 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
+/** Another port of a server's, for TCP. */
+export class Door {
+  #ends = new Set();
+
+  /** @param {number} serverPort on loopback @param {number} [port] any, if none is given */
+  static async start(serverPort, port = 0, address = '127.0.0.1') {
+    const door = new Door();
+    door.listener = createServer((from) => {
+      const to = connect(serverPort, '127.0.0.1');
+      for (const [end, other] of [[from, to], [to, from]]) {
+        door.#ends.add(end);
+        end.on('error', () => {}).on('close', () => door.#ends.delete(end) && other.destroy());
+        end.pipe(other);
+      }
+    }).listen(port, address);
+    await once(door.listener, 'listening');
+    door.port = door.listener.address().port;
+    return door;
+  }
+
+  /** What goes through it is cut, and nothing does from now on. */
+  close() {
+    this.listener.close();
+    for (const end of this.#ends) end.destroy();
+  }
+}
+
 export class Relay {
   /** Whether datagrams pass, to the server and from it. */
   up = true;
@@ -14,8 +41,7 @@ export class Relay {
   counted = 0;
   #ways = new Map(); // a page's port → the socket that stands for it at the server
   #socket = createSocket('udp4');
-  #listener = undefined; // for TCP
-  #pipes = new Set();
+  #door = undefined; // for TCP
 
   /** @param {number} serverPort on loopback @param {string} [address] where pages reach it */
   static async start(serverPort, address = '127.0.0.1') {
@@ -33,21 +59,7 @@ export class Relay {
 
   /** TCP passes, too, at the same port. What `block` does is done to UDP alone. */
   async letTcpThrough() {
-    this.#listener = createServer((from) => {
-      const to = connect(this.serverPort, '127.0.0.1');
-      for (const [end, other] of [[from, to], [to, from]]) {
-        this.#pipes.add(end.pipe(other));
-        end.on('error', () => {}).on('close', () => other.destroy());
-        other.on('close', () => this.#pipes.delete(other));
-      }
-    }).listen(this.port, this.address);
-    await once(this.#listener, 'listening');
-  }
-
-  /** TCP is cut, and refused from now on. */
-  cutTcp() {
-    this.#listener?.close();
-    for (const end of this.#pipes) end.destroy();
+    this.#door = await Door.start(this.serverPort, this.port, this.address);
   }
 
   #way({ port, address }) {
@@ -93,7 +105,7 @@ export class Relay {
   }
 
   close() {
-    this.cutTcp();
+    this.#door?.close();
     this.rebind();
     this.#socket.close();
   }

@@ -177,6 +177,7 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
         "media",
         "media-sdk",
         "media-ways",
+        "media-moves",
         "native-media",
     ] {
         let file = format!("tests/page/{file}.test.mjs");

@@ -427,6 +427,21 @@ test('a_restart_waits_for_what_is_under_way_and_uses_fresh_servers_v02', async (
   await parts.session.close();
 });
 
+test('a_transport_that_is_to_be_relayed_stays_so_through_a_restart_with_fresh_servers_v12', async () => {
+  const parts = await withMedia({ iceTransportPolicy: 'relay' });
+  const { socket, made } = parts;
+  await published(parts);
+  const [pc] = made;
+  pc.becomes('connected');
+  assert.equal(pc.config.iceTransportPolicy, 'relay');
+  const fresh = [{ urls: ['turn:t.example'], username: 'u', credential: 'later' }];
+  socket.say({ type: 'ice_servers', ice_servers: fresh });
+  pc.becomes('connected', 'disconnected');
+  await settled();
+  assert.deepEqual([pc.config.iceTransportPolicy, pc.config.iceServers], ['relay', fresh]);
+  await parts.session.close();
+});
+
 test('a_look_that_the_browser_does_not_answer_ends_and_is_no_sign_of_silence', async () => {
   const parts = await withMedia({ receive: true });
   const { made, time, socket } = parts;
