@@ -215,6 +215,10 @@ pub const ACTION_WITHIN: Duration = s(600);
 pub const TRACKS_OF_PARTICIPANT_MAX: usize = 8;
 /// Tracks of one session; then `session_limit`.
 pub const TRACKS_MAX: usize = 64;
+/// Between two transports that a participant opens, at an even pace…
+pub const MEDIA_OPEN_EVERY: Duration = s(1);
+/// …which it may be ahead of by so much; then `media_failed`, and the one before stays.
+pub const MEDIA_OPENS_AHEAD: Duration = s(9);
 /// From when every track of a participant is told as stalled to a restart of its ICE: together with
 /// the plane's own patience about two seconds of silence.
 pub const MEDIA_RESTART_AFTER: Duration = ms(1_400);

@@ -410,7 +410,7 @@ impl Plane {
             let Some(entry) = self.peers.get_mut(&subscriber) else {
                 continue;
             };
-            if !entry.reachable {
+            if !entry.reachable || entry.peer.lines().is_paused(mid) {
                 track.interrupt(nth);
                 continue;
             }
@@ -493,6 +493,11 @@ impl Plane {
                 let Some(entry) = entry.filter(|entry| entry.reachable) else {
                     continue;
                 };
+                let lines = entry.peer.lines();
+                if lines.of(id).is_none_or(|mid| lines.is_paused(mid)) {
+                    entry.wishes.forget(id);
+                    continue;
+                }
                 entry.wishes.set(id, wish);
                 budgets.insert(peer, entry.wishes.share(id, entry.estimate_bps));
                 if let Some(bps) = entry.wishes.take_news() {

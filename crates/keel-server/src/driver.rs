@@ -289,6 +289,9 @@ impl Work {
         self.health.beat();
         self.flush_journal();
         self.meter.upkeep();
+        if let Some(plane) = &mut self.plane {
+            plane.catch_up();
+        }
         let load = self.load.measure(Instant::now());
         self.input(Input::Load(load));
         self.ask(Ask::Census, Asker::Gauges);

@@ -59,11 +59,11 @@ impl Orders {
     /// behind that it cannot take an order fails the transport that it is about: its client is told, and
     /// makes another.
     pub(crate) fn give(&mut self, order: MediaOrder) {
-        while let Some(owed) = self.owed.pop_front() {
-            if let Err(TrySendError::Full(owed)) = self.orders.try_send(owed) {
-                self.owed.push_front(owed);
-                break;
-            }
+        self.catch_up();
+        let is_owed = matches!(order, MediaOrder::Close { .. } | MediaOrder::Mute { .. });
+        if is_owed && !self.owed.is_empty() {
+            // Behind those that wait already, or what was said last is not what holds.
+            return self.owed.push_back(order);
         }
         let waiting = self.orders.max_capacity() - self.orders.capacity();
         if matches!(order, MediaOrder::Signal { .. }) && waiting >= ORDERS_BEFORE_SIGNALS {
@@ -72,6 +72,15 @@ impl Orders {
         // The plane is gone only with the server.
         if let Err(TrySendError::Full(order)) = self.orders.try_send(order) {
             self.refuse(order);
+        }
+    }
+
+    /// Gives what found no room, as far as there is room by now.
+    pub(crate) fn catch_up(&mut self) {
+        while let Some(owed) = self.owed.pop_front() {
+            if let Err(TrySendError::Full(owed)) = self.orders.try_send(owed) {
+                return self.owed.push_front(owed);
+            }
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Media {
     tracks: BTreeMap<(ParticipantId, TrackName), Track>,
     /// What each participant has said of others' tracks.
     wishes: BTreeMap<ParticipantId, BTreeMap<(ParticipantId, TrackName), Wish>>,
+    /// Until when each participant has opened transports, at an even pace.
+    opened: BTreeMap<ParticipantId, Instant>,
     /// Its transports, while there are any; and whose voice is heard.
     group: Option<GroupId>,
     speaks: Option<(ParticipantId, TrackName)>,
@@ -275,7 +277,18 @@ impl Session {
         match self.media.peers.get(participant).map(|peer| peer.number) {
             Some(number) if offer.peer < number => return,
             Some(number) if offer.peer == number => {}
-            Some(_) | None => self.open_peer(participant, offer.peer, ctx),
+            Some(_) | None if self.paces_open(participant, ctx.now.mono) => {
+                self.open_peer(participant, offer.peer, ctx);
+            }
+            Some(_) | None => {
+                let fault = ctx
+                    .fault_of(Code::MediaFailed, Origin::Client)
+                    .session(&self.id)
+                    .leg(Leg::Media)
+                    .detail("peer", offer.peer)
+                    .message("transports are being opened too fast");
+                return ctx.conns.tell(id, &FaultFrame { fault }.into(), ctx.out);
+            }
         }
         let Some(peer) = self.media.peers.get_mut(participant) else {
             return;
@@ -393,6 +406,18 @@ impl Session {
 
     // Transports.
 
+    /// Whether a participant may open another transport now; counts it if so.
+    fn paces_open(&mut self, participant: &ParticipantId, now: Instant) -> bool {
+        let known = self.media.opened.get(participant);
+        let until = known.map_or(now, |until| now.max(*until));
+        if until > now + limits::MEDIA_OPENS_AHEAD {
+            return false;
+        }
+        let until = until + limits::MEDIA_OPEN_EVERY;
+        self.media.opened.insert(participant.clone(), until);
+        true
+    }
+
     /// A participant has a new transport; the one before, and what came over it, is gone.
     fn open_peer(&mut self, participant: &ParticipantId, number: u32, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
@@ -459,6 +484,7 @@ impl Session {
     pub(super) fn forget_media_of(&mut self, participant: &ParticipantId, ctx: &mut Ctx<'_>) {
         self.close_peer(participant, ctx);
         self.media.tracks.retain(|(of, _), _| of != participant);
+        self.media.opened.remove(participant);
         self.forget_wishes_of(participant);
         self.tell_status(ctx);
     }

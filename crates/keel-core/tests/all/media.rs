@@ -622,6 +622,37 @@ fn an_offer_that_the_session_does_not_take_names_its_transport() {
     assert_eq!(fault.leg, Some(Leg::Media));
 }
 
+/// A transport costs keys and certificates: who opens one after the other is slowed down, and keeps the
+/// one that it has.
+#[test]
+fn who_opens_transports_too_fast_is_told_so_and_keeps_the_last_a50() {
+    let mut world = world(Some(MediaRule::Room));
+    let conn = world.connect(&Tab::new(1));
+    world.welcome(conn);
+    for number in 1..=100 {
+        offer(&mut world, conn, number, &[]);
+    }
+    let opens = |world: &World| {
+        let mut orders = world.orders.iter();
+        let opens = orders
+            .by_ref()
+            .filter(|o| matches!(o, MediaOrder::Open { .. }));
+        opens.count()
+    };
+    let at_once = opens(&world);
+    assert!((5..=20).contains(&at_once), "{at_once} at once");
+    let (last, _) = opened(&world);
+    assert_eq!(count(&world, &MediaOrder::Close { peer: last }), 0);
+    let faults = world.faults(conn);
+    assert_eq!(faults.len(), 100 - at_once);
+    let told = faults.last().unwrap();
+    assert_eq!(told.code, Code::MediaFailed);
+    assert_eq!(told.detail["peer"], 100);
+    live(&mut world, conn, 2);
+    offer(&mut world, conn, 101, &[]);
+    assert_eq!(opens(&world), at_once + 1, "after a while");
+}
+
 #[test]
 fn who_leaves_takes_the_silence_of_its_tracks_along() {
     let mut world = world(Some(MediaRule::Room));

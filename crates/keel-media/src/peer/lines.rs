@@ -89,6 +89,11 @@ impl Lines {
         self.table.get(&mid)?.track
     }
 
+    /// Whether the other side takes nothing on a line at present.
+    pub(crate) fn is_paused(&self, mid: Mid) -> bool {
+        self.table.get(&mid).is_some_and(|sent| sent.paused)
+    }
+
     /// The line of a track.
     pub(crate) fn of(&self, track: TrackId) -> Option<Mid> {
         let mut table = self.table.iter();

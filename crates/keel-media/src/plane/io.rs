@@ -239,7 +239,8 @@ pub enum Output {
         /// Whose voice it is; absent means nobody's.
         track: Option<TrackId>,
     },
-    /// A peer cannot be sent a track: it knows no codec of it, or took no line for it. Told once.
+    /// A peer cannot be sent a track: it knows no codec of it, took no line for it, or has no room for
+    /// another and none is free. Told once.
     Unsupported {
         /// Who.
         peer: PeerId,

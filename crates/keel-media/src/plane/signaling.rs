@@ -228,6 +228,13 @@ impl Plane {
         }
         let restart = std::mem::take(&mut entry.restart);
         let Some(sdp) = entry.peer.offer(now, &kinds, restart) else {
+            // There is no room for another line: what waits has to until one is free.
+            for track in entry.wants.clone() {
+                let of = self.tracks.get_mut(&track);
+                if of.is_some_and(|of| of.note_unsupported(id)) {
+                    out.push(Output::Unsupported { peer: id, track });
+                }
+            }
             return;
         };
         self.rename(id);

@@ -226,6 +226,20 @@ impl Client {
     }
 
     /// Offers a data channel.
+    /// Offers that what comes on its lines goes another way, as `transceiver.direction` does.
+    pub(crate) fn turn(&mut self, now: Instant, direction: Direction) {
+        let mids: Vec<Mid> = self.got.keys().copied().collect();
+        let mut changes = self.rtc.sdp_api();
+        for mid in mids {
+            changes.set_direction(mid, direction);
+        }
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        let (sdp, lines) = (offer.to_sdp_string(), Vec::new());
+        self.said.push(Signal::Offer { sdp, lines });
+        self.deadline = now;
+    }
+
     pub(crate) fn open_channel(&mut self, now: Instant) -> ChannelId {
         let mut changes = self.rtc.sdp_api();
         let channel = changes.add_channel("flood".to_owned());

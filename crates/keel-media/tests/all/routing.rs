@@ -354,3 +354,61 @@ fn a_track_that_is_on_another_line_is_asked_for_keyframes_there() {
     assert_eq!(after[0], before[0], "it is not there any more");
     assert!(after[1] > before[1], "{before:?} {after:?}");
 }
+
+#[test]
+fn a_line_that_is_turned_off_is_sent_nothing_and_begins_anew_when_it_is_on() {
+    use str0m::media::Direction;
+    let mut world = passthrough(25);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    let seen = |world: &World| world.clients[viewer].frames(CAMERA).len();
+    world.run_until(2 * S, |world| seen(world) > 10);
+    let now = world.now;
+    world.clients[viewer].turn(now, Direction::Inactive);
+    world.run(S);
+    let sent = world.sent_to(viewer);
+    world.run(5 * S);
+    let sent = world.sent_to(viewer) - sent;
+    assert!(sent < 50_000, "{sent} bytes in five seconds of nothing");
+    let before = seen(&world);
+    let now = world.now;
+    world.clients[viewer].turn(now, Direction::RecvOnly);
+    world.run_until(2 * S, |world| seen(world) > before + 10);
+    let frames = &world.clients[viewer].frames(CAMERA)[before..];
+    assert!(frames[0].is_key, "{:?}", frames[0]);
+    let after = frames[0].at - now;
+    assert!(after < Duration::from_millis(600), "{after:?}");
+}
+
+#[test]
+fn who_has_no_room_for_another_line_is_told_so() {
+    const CAMERAS: u64 = 70;
+    let mut world = World::new(26);
+    let cameras: Vec<TrackId> = (1..=CAMERAS).map(TrackId).collect();
+    for some in cameras.chunks(8) {
+        let nth = world.join(some, 0);
+        for camera in &mut world.clients[nth].cameras {
+            camera.stopped = true;
+        }
+    }
+    world.run(S);
+    let viewer = world.join(&[], 1);
+    world.run(S);
+    for camera in &cameras {
+        world.subscribe(viewer, *camera);
+    }
+    world.run(5 * S);
+    let untold = |world: &World| {
+        let told = world.told.iter().filter(
+            |(_, told)| matches!(told, Output::Unsupported { peer: of, .. } if *of == peer(viewer)),
+        );
+        cameras.len() - told.count() - world.clients[viewer].lines.len()
+    };
+    assert_eq!(untold(&world), 0);
+    // One that becomes free takes one that waits.
+    let lines = world.clients[viewer].lines.len();
+    let peer = peer(viewer);
+    let track = *world.clients[viewer].lines.values().next().unwrap();
+    world.tell(Input::Unsubscribe { peer, track });
+    assert_eq!(world.clients[viewer].lines.len(), lines);
+}

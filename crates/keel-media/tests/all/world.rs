@@ -67,6 +67,8 @@ pub(crate) struct World {
     busy: BTreeMap<usize, Instant>,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
+    /// Bytes that went to each client.
+    down: BTreeMap<usize, usize>,
     chance: fastrand::Rng,
 }
 
@@ -110,6 +112,7 @@ impl World {
             busy: BTreeMap::new(),
             flying: BinaryHeap::new(),
             sent: 0,
+            down: BTreeMap::new(),
             chance: fastrand::Rng::with_seed(seed),
         }
     }
@@ -201,6 +204,7 @@ impl World {
         let mut known = 0..self.clients.len();
         let nth = known.find(|nth| seen(*nth).unwrap_or(self.clients[*nth].addr) == path.remote);
         if let Some(nth) = nth.filter(|nth| !self.links[*nth].down_blocked) {
+            *self.down.entry(nth).or_default() += bytes.len();
             self.fly(nth, To::Client(nth), path.local, bytes);
         }
     }
@@ -293,6 +297,11 @@ impl World {
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
         self.perform(out);
+    }
+
+    /// Bytes that went to a client until now.
+    pub(crate) fn sent_to(&self, client: usize) -> usize {
+        self.down.get(&client).copied().unwrap_or(0)
     }
 
     /// What the client at an address speaks.

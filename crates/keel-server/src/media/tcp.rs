@@ -6,7 +6,13 @@
 //! than the plane takes is read slower, and who reads too slowly is closed, since media that waits is
 //! of no use.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter},
@@ -27,6 +33,8 @@ use tokio_util::{
 pub(super) struct Bounds {
     /// Connections at once; further ones are closed unheard.
     pub(super) connections_max: usize,
+    /// Of one address, those that have proven nothing yet; further ones are closed unheard.
+    pub(super) strangers_max: usize,
     /// From a connection to the plane's first answer on it; then it is closed.
     pub(super) proven_within: Duration,
 }
@@ -35,6 +43,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
+            strangers_max: 64,
             proven_within: Duration::from_secs(10),
         }
     }
@@ -86,6 +95,57 @@ impl Connection {
     }
 }
 
+/// Connections that have proven nothing yet, by the address that they come from (of IPv6 its network of
+/// 64 bits, which is one customer's): one place cannot take all the room there is.
+#[derive(Debug, Default)]
+struct Strangers {
+    table: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Strangers {
+    fn admit(self: &Arc<Self>, remote: SocketAddr, max: usize) -> Option<Stranger> {
+        let from = match remote.ip().to_canonical() {
+            IpAddr::V6(v6) => {
+                let network = v6.to_bits() & !u128::from(u64::MAX);
+                IpAddr::V6(network.into())
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        let mut table = self.lock();
+        let count = table.entry(from).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        drop(table);
+        let of = Arc::clone(self);
+        Some(Stranger { from, of })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of them, until this is dropped.
+#[derive(Debug)]
+struct Stranger {
+    from: IpAddr,
+    of: Arc<Strangers>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut table = self.of.lock();
+        if let Some(count) = table.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                table.remove(&self.from);
+            }
+        }
+    }
+}
+
 /// Accepts until the server is closed; what arrives comes from the receiver.
 pub(super) fn start(
     listener: TcpListener,
@@ -97,6 +157,7 @@ pub(super) fn start(
     let connections = tracker.clone();
     tracker.spawn(async move {
         let room = Arc::new(Semaphore::new(bounds.connections_max));
+        let strangers = Arc::new(Strangers::default());
         loop {
             let accepted = tokio::select! {
                 () = closing.cancelled() => return,
@@ -114,9 +175,12 @@ pub(super) fn start(
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
                 continue;
             };
+            let Some(stranger) = strangers.admit(remote, bounds.strangers_max) else {
+                continue;
+            };
             let (arrived, closing) = (arrived.clone(), closing.clone());
             connections.spawn(async move {
-                let served = serve(stream, remote, bounds, &arrived);
+                let served = serve(stream, (remote, stranger), bounds, &arrived);
                 tokio::select! {
                     () = closing.cancelled() => {}
                     ended = served => if let Err(error) = ended {
@@ -133,7 +197,7 @@ pub(super) fn start(
 
 async fn serve(
     stream: TcpStream,
-    remote: SocketAddr,
+    (remote, stranger): (SocketAddr, Stranger),
     bounds: Bounds,
     arrived: &mpsc::Sender<Arrived>,
 ) -> io::Result<()> {
@@ -152,7 +216,7 @@ async fn serve(
     tokio::select! {
         // With what waits: nobody has a use for that any more.
         () = given_up.cancelled() => Ok(()),
-        ended = write_out(write, waiting, bounds) => ended,
+        ended = write_out(write, waiting, (stranger, bounds)) => ended,
         ended = read_in(read, remote, arrived) => ended,
     }
 }
@@ -161,10 +225,11 @@ async fn serve(
 async fn write_out(
     write: OwnedWriteHalf,
     mut waiting: mpsc::Receiver<Vec<u8>>,
-    bounds: Bounds,
+    (stranger, bounds): (Stranger, Bounds),
 ) -> io::Result<()> {
     let mut write = BufWriter::new(write);
     let mut next = timeout(bounds.proven_within, waiting.recv()).await?;
+    drop(stranger);
     while let Some(bytes) = next {
         let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
         let written = async {
@@ -308,6 +373,28 @@ mod tests {
             .expect("it is read");
         assert!(matches!(listening.next().await, Arrived::Datagram { .. }));
         assert!(matches!(listening.next().await, Arrived::Closed { .. }));
+    }
+
+    #[tokio::test]
+    async fn strangers_of_one_address_are_bounded_and_who_proves_itself_is_none_a45() {
+        let bounds = Bounds {
+            strangers_max: 3,
+            ..Bounds::default()
+        };
+        let mut listening = listen_within(bounds).await;
+        let mut held = Vec::new();
+        for _ in 0..bounds.strangers_max {
+            held.push(listening.connect().await);
+        }
+        let mut one_more = TcpStream::connect(listening.addr)
+            .await
+            .expect("it listens");
+        let read = timeout(Duration::from_secs(5), one_more.read(&mut [0; 9])).await;
+        assert_eq!(read.expect("it is closed").unwrap_or(0), 0);
+        let (stream, connection) = &mut held[0];
+        assert!(connection.send(vec![1]), "it is open");
+        stream.read_exact(&mut [0; 3]).await.expect("it is written");
+        held.push(listening.connect().await);
     }
 
     /// What waits is of no use to it any more, and would be in the way of what it connects anew for.

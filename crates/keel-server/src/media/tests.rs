@@ -74,6 +74,35 @@ async fn a_plane_that_is_behind_fails_transports_and_never_holds_up_sessions() {
     panic!("{closes} came through");
 }
 
+#[tokio::test]
+async fn what_is_owed_to_a_plane_that_was_behind_is_given_without_another_order() {
+    let (orders, mut taken) = mpsc::channel(1);
+    let (told, _facts) = mpsc::unbounded_channel();
+    let owed = VecDeque::new();
+    let mut given = Orders { orders, owed, told };
+    let stream = keel_core::node::media::StreamId(1);
+    let said = [
+        MediaOrder::Mute {
+            stream,
+            muted: true,
+        },
+        MediaOrder::Mute {
+            stream,
+            muted: false,
+        },
+        MediaOrder::Close { peer: PeerId(1) },
+    ];
+    for order in &said {
+        given.give(order.clone());
+    }
+    let mut came = Vec::new();
+    for _ in 0..2 * said.len() {
+        came.extend(taken.try_recv());
+        given.catch_up();
+    }
+    assert_eq!(came, said, "and in order");
+}
+
 /// A server that listens there, and an offer of a client that has only TCP.
 async fn offered(
     listen: SocketAddr,

@@ -400,7 +400,7 @@ impl Client {
             if let ServerFrame::Answer(answer) = frame {
                 return Ok(answer);
             } else if let ServerFrame::Fault(told) = frame
-                && is_of_media(&told.fault)
+                && is_of_description(&told.fault)
             {
                 return Err(Box::new(told.fault));
             }
@@ -550,10 +550,31 @@ fn is_of_media(fault: &Fault) -> bool {
     matches!(code, Code::MediaRefused) || ends_transport(fault)
 }
 
+/// The answer to a description: it names the transport. One that does not is about a candidate or a
+/// track that was said before, and the description is answered yet.
+fn is_of_description(fault: &Fault) -> bool {
+    is_of_media(fault) && fault.detail.contains_key("peer")
+}
+
 /// The plane has no such transport any more.
 fn ends_transport(fault: &Fault) -> bool {
     let FaultCode::Known(code) = &fault.code else {
         return false;
     };
     matches!(code, Code::MediaFailed | Code::AtCapacity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_is_refused_is_no_answer_to_the_restart_behind_it_a53() {
+        let refused = || reply::new_fault(Code::MediaRefused);
+        assert!(!is_of_description(&refused()), "of a candidate");
+        assert!(is_of_description(&refused().detail("peer", PEER)));
+        let failed = reply::new_fault(Code::MediaFailed).detail("peer", PEER);
+        assert!(is_of_description(&failed));
+        assert!(!is_of_description(&reply::new_fault(Code::RateLimited)));
+    }
 }
