@@ -218,7 +218,7 @@ export class Media {
       case 'restart': return this.#transports.get(order.peer)?.restart(order.ice_servers);
       case 'resume': return this.#transports.get(order.peer)?.resume();
       case 'sample': return void this.#sample(order.peer);
-      case 'close': return this.#retire(order.peer);
+      case 'close': return this.#drop(order.peer);
     }
   }
 
@@ -327,12 +327,16 @@ export class Media {
 
   /** Closes every transport up to that number. @param {number} last */
   #retire(last) {
-    for (const [peer, transport] of this.#transports) {
-      if (peer > last) continue;
-      this.#transports.delete(peer);
-      this.#streams.leave(transport);
-      transport.close();
-    }
+    for (const peer of [...this.#transports.keys()]) if (peer <= last) this.#drop(peer);
+  }
+
+  /** Closes that one: another may be kept for its picture. @param {number} peer */
+  #drop(peer) {
+    const transport = this.#transports.get(peer);
+    if (!transport) return;
+    this.#transports.delete(peer);
+    this.#streams.leave(transport);
+    transport.close();
   }
 
   /** @param {number} peer */

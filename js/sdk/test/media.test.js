@@ -7,6 +7,8 @@ import { fromCamera, media } from '../src/media.js';
 import { ModelTrack, agreed, answerTo, published, receipt, reconnected, rig, settled, withMedia } from './media-rig.js';
 import { fault, welcome } from './rig.js';
 
+/** Where an offer receives a picture. */
+const receivingLine = ({ sdp }) => JSON.parse(sdp).find(({ kind, direction }) => kind === 'video' && direction === 'recvonly').mid;
 const own = (mid, track = 'camera') => ({ mid, participant: 'p-1', track });
 
 test('a_track_is_announced_offered_and_named_on_its_line', async () => {
@@ -291,6 +293,57 @@ test('the_stream_of_a_participant_stays_the_same_object_and_never_goes_dark_m36'
   await settled();
   assert.equal(told.at(-1).type, 'track_removed');
   assert.deepEqual(stream.getTracks(), []);
+  await parts.session.close();
+});
+
+test('a_transport_that_comes_to_nothing_takes_none_along_that_is_kept_m36', async () => {
+  const parts = await withMedia({ receive: true });
+  const { made } = parts;
+  await published(parts, { lines: [own('1')] });
+  made[0].becomes('connected');
+  made[0].on('1').flow();
+  await reconnected(parts, { peer: undefined });
+  await reconnected(parts, { peer: undefined });
+  assert.deepEqual([made.length, made[0].connectionState, made[1].connectionState], [3, 'connected', 'closed'], 'a picture is kept until there is another');
+  const mid = receivingLine(parts.server.last.got('offer').at(-1));
+  await agreed(parts, [own(mid)]);
+  made[2].on(mid).flow();
+  made[2].becomes('connected');
+  await settled();
+  assert.equal(made[0].connectionState, 'closed');
+  assert.deepEqual(parts.media.streams.get('p-1').getTracks(), [made[2].on(mid)]);
+  await parts.session.close();
+});
+
+test('what_is_said_of_the_transport_before_takes_no_line_from_the_next_m36', async () => {
+  const parts = await withMedia({ receive: true });
+  const { made, server, session } = parts;
+  await published(parts, { lines: [own('1')] });
+  const [pc] = made;
+  pc.becomes('connected');
+  pc.on('1').flow();
+  const stream = parts.media.streams.get('p-1');
+  await reconnected(parts, { peer: undefined });
+  const mid = receivingLine(server.last.got('offer').at(-1));
+  await agreed(parts, [own(mid)]);
+  // Late, or of another that came: both transports are there for a while.
+  server.last.say({ type: 'lines', peer: 1, lines: [own('1')] });
+  await settled();
+  made[1].becomes('connected');
+  made[1].on(mid).flow();
+  await settled();
+  assert.deepEqual(stream.getTracks(), [made[1].on(mid)]);
+  assert.equal(stream.wentDark, false);
+  await session.close();
+});
+
+test('a_track_that_has_ended_is_muted_and_told_when_it_replaces_another', async () => {
+  const parts = await withMedia();
+  const { publication } = await published(parts);
+  const ended = new ModelTrack();
+  ended.end();
+  await publication.replaceTrack(ended);
+  assert.deepEqual([publication.muted, parts.told.map(({ type }) => type)], [true, ['publication_ended']]);
   await parts.session.close();
 });
 
