@@ -200,6 +200,12 @@ test('candidates_wait_for_the_description_and_are_bounded_both_ways_v14', async 
   pc.finds(null);
   assert.equal(socket.got('candidate').length, 20);
   assert.ok(!socket.got('candidate').some(({ candidate }) => candidate.includes('.local')));
+  pc.becomes('connected');
+  pc.becomes('failed');
+  await agreed(parts);
+  assert.equal(pc.fragment, 2);
+  pc.finds('candidate:1 1 udp 1 192.168.1.7 50000 typ host');
+  assert.equal(socket.got('candidate').at(-1).candidate, 'candidate:1 1 udp 1 192.168.1.7 50000 typ host', 'of another network, after a restart');
   await parts.session.close();
 });
 

@@ -109,6 +109,8 @@ export class Transport {
       const pc = this.#pc;
       pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
       pc.restartIce();
+      // The server counts anew, too.
+      this.#saidCandidates = 0;
       this.#needed = true;
       return this.#offer();
     });
