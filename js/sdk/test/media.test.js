@@ -343,6 +343,26 @@ test('what_is_said_of_the_transport_before_takes_no_line_from_the_next_m36', asy
   await session.close();
 });
 
+test('a_track_that_is_replaced_while_its_transport_goes_is_sent_on_the_next_and_nobody_waits_for_ever', async () => {
+  const parts = await withMedia();
+  const { publication } = await published(parts);
+  const { made } = parts;
+  made[0].becomes('connected');
+  // What a closed connection was asked for is never answered (WebRTC §5.2, replaceTrack).
+  for (const { sender } of made[0].getTransceivers()) sender.replaceTrack = () => new Promise(() => {});
+  await reconnected(parts, { peer: undefined });
+  const next = new ModelTrack();
+  const replacing = publication.replaceTrack(next);
+  await agreed(parts);
+  made[1].becomes('connected');
+  await replacing;
+  assert.deepEqual(Object.values(made[1].sends), [next]);
+  made[1].close();
+  for (const { sender } of made[1].getTransceivers()) sender.replaceTrack = async () => { throw new Error('closed'); };
+  await publication.replaceTrack(new ModelTrack());
+  await parts.session.close();
+});
+
 test('a_track_that_has_ended_is_muted_and_told_when_it_replaces_another', async () => {
   const parts = await withMedia();
   const { publication } = await published(parts);
