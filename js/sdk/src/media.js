@@ -400,8 +400,11 @@ export class Media {
     if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#say(wish);
     this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
-      const isThere = fold.snapshot.tracks?.some(({ participant, track }) => participant === seat?.participant && track === publication.name);
-      if (isThere || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
+      const { name, muted } = publication;
+      const there = fold.snapshot.tracks?.find(({ participant, track }) => participant === seat?.participant && track === name);
+      // What was said of its silence may never have been done.
+      if (there && (there.muted ?? false) !== muted) this.#driver.ask('track.mute', { track: name, muted }).catch(() => {});
+      if (there || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
       this.#announce(publication).catch((error) => {
         if (!(error instanceof FaultError) || !this.#forget(publication)) return;
         this.#tell('publication_lost', { publication, fault: error.fault });

@@ -343,6 +343,24 @@ test('what_is_said_of_the_transport_before_takes_no_line_from_the_next_m36', asy
   await session.close();
 });
 
+test('a_mute_that_the_server_did_not_take_is_said_again_after_a_recovery_m18', async () => {
+  const parts = await withMedia();
+  const { server } = parts;
+  const { publication } = await published(parts);
+  const muting = publication.mute();
+  await settled();
+  server.last.say(receipt(server.last.got('command').at(-1).n, fault('rate_limited').fault));
+  await assert.rejects(muting, { code: 'rate_limited' });
+  assert.equal(publication.muted, true, 'nothing is sent, as it was wanted');
+  await reconnected(parts, { peer: 1 });
+  const mutes = server.last.got('command').filter(({ name }) => name === 'track.mute');
+  assert.deepEqual(mutes.map(({ data }) => data), [{ track: 'camera', muted: true }]);
+  parts.log('track.muted', { participant: 'p-1', track: 'camera', muted: true });
+  await reconnected(parts, { peer: 1 });
+  assert.equal(server.last.got('command').filter(({ n, name }) => name === 'track.mute' && n > mutes[0].n).length, 0);
+  await parts.session.close();
+});
+
 test('a_track_that_is_replaced_while_its_transport_goes_is_sent_on_the_next_and_nobody_waits_for_ever', async () => {
   const parts = await withMedia();
   const { publication } = await published(parts);
