@@ -219,7 +219,7 @@ export class Media {
       case 'restart': return this.#transports.get(order.peer)?.restart(order.ice_servers);
       case 'resume': return this.#transports.get(order.peer)?.resume();
       case 'sample': return void this.#sample(order.peer);
-      case 'close': return this.#retire(order.peer);
+      case 'close': return this.#drop(order.peer);
     }
   }
 
@@ -328,12 +328,16 @@ export class Media {
 
   /** Closes every transport up to that number. @param {number} last */
   #retire(last) {
-    for (const [peer, transport] of this.#transports) {
-      if (peer > last) continue;
-      this.#transports.delete(peer);
-      this.#streams.leave(transport);
-      transport.close();
-    }
+    for (const peer of [...this.#transports.keys()]) if (peer <= last) this.#drop(peer);
+  }
+
+  /** Closes that one: another may be kept for its picture. @param {number} peer */
+  #drop(peer) {
+    const transport = this.#transports.get(peer);
+    if (!transport) return;
+    this.#transports.delete(peer);
+    this.#streams.leave(transport);
+    transport.close();
   }
 
   /** @param {number} peer */
@@ -397,8 +401,11 @@ export class Media {
     if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#say(wish);
     this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
-      const isThere = fold.snapshot.tracks?.some(({ participant, track }) => participant === seat?.participant && track === publication.name);
-      if (isThere || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
+      const { name, muted } = publication;
+      const there = fold.snapshot.tracks?.find(({ participant, track }) => participant === seat?.participant && track === name);
+      // What was said of its silence may never have been done.
+      if (there && (there.muted ?? false) !== muted) this.#driver.ask('track.mute', { track: name, muted }).catch(() => {});
+      if (there || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
       this.#announce(publication).catch((error) => {
         if (!(error instanceof FaultError) || !this.#forget(publication)) return;
         this.#tell('publication_lost', { publication, fault: error.fault });

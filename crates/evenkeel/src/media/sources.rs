@@ -112,11 +112,16 @@ impl Sources {
     }
 
     /// The session is another one's, or has forgotten: whatever it does not know is told anew; what it
-    /// refused when it was told last, too.
-    pub(super) fn publish_anew(&mut self, known: &[TrackName]) {
+    /// refused when it was told last, too. So is a mute that it did not take.
+    pub(super) fn publish_anew(&mut self, known: &BTreeMap<TrackName, bool>) {
         let mut anew = Vec::new();
+        let of = |entry: &Entry| known.get(&entry.name).copied();
+        let differs = |entry: &&Entry| of(entry).is_some_and(|muted| muted != entry.muted);
+        for entry in self.table.values().filter(differs) {
+            self.say_muted(entry.name.clone(), entry.muted, None);
+        }
         for (source, entry) in &mut self.table {
-            if !entry.is_asked && !known.contains(&entry.name) {
+            if !entry.is_asked && !known.contains_key(&entry.name) {
                 (entry.is_known, entry.is_asked) = (false, true);
                 anew.push((*source, entry.name.clone(), entry.what.kind, entry.muted));
             }
@@ -125,10 +130,14 @@ impl Sources {
             let done = None;
             self.command(publish(&name, kind), After::Published { source, done });
             if muted {
-                let mute = MuteTrack { track: name, muted };
-                self.command(mute.into(), After::Told(None));
+                self.say_muted(name, muted, None);
             }
         }
+    }
+
+    fn say_muted(&self, track: TrackName, muted: bool, done: Option<Done>) {
+        let command = MuteTrack { track, muted };
+        self.command(command.into(), After::Told(done));
     }
 
     pub(super) fn mute(&mut self, source: SourceId, muted: bool, done: Done) {
@@ -137,8 +146,7 @@ impl Sources {
         };
         entry.muted = muted;
         let track = entry.name.clone();
-        let command = MuteTrack { track, muted };
-        self.command(command.into(), After::Told(Some(done)));
+        self.say_muted(track, muted, Some(done));
     }
 
     /// Forgets a source, and tells the session. True if there was one.
@@ -240,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_track_that_was_refused_after_a_recovery_is_told_again_at_the_next_m19() {
+    async fn what_was_refused_after_a_recovery_is_told_again_at_the_next_m19() {
         let (orders, mut asked) = mpsc::channel(8);
         let mut sources = Sources::new(orders);
         let name: TrackName = "camera".parse().expect("a name");
@@ -251,15 +259,27 @@ mod tests {
         assert_eq!(published.await.expect("told").ok(), source);
 
         // The session has forgotten, and does not take it at once.
-        sources.publish_anew(&[]);
+        sources.publish_anew(&BTreeMap::new());
         let busy = ReceiptBody::Fault(Box::new(own_fault(Code::SessionLimit, "full")));
         let (_, refused) = answered(&mut sources, &mut asked, busy).await;
         assert_eq!(refused, None);
 
-        sources.publish_anew(&[]);
-        sources.publish_anew(&[]);
+        sources.publish_anew(&BTreeMap::new());
+        sources.publish_anew(&BTreeMap::new());
         let (command, again) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
         assert_eq!((command, again), (publish(&name, Kind::Video), source));
         assert!(asked.try_recv().is_err(), "told once");
+
+        // Nor does it take that it is muted.
+        let (done, muted) = oneshot::channel();
+        sources.mute(source.expect("published"), true, done);
+        let busy = ReceiptBody::Fault(Box::new(own_fault(Code::RateLimited, "busy")));
+        let (first, _) = answered(&mut sources, &mut asked, busy).await;
+        assert!(muted.await.expect("told").is_err());
+        sources.publish_anew(&BTreeMap::from([(name.clone(), false)]));
+        let (second, _) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!(first, second);
+        sources.publish_anew(&BTreeMap::from([(name, true)]));
+        assert!(asked.try_recv().is_err(), "it is known");
     }
 }
