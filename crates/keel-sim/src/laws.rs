@@ -387,8 +387,14 @@ impl World {
             let what = format!("client {client} waits ({wait:?}) since {}", since / MS);
             return self.breaks("a long wait is told", what);
         }
+        // A log that keeps coming over a slow way may be waited for, as a place in line may.
+        let comes = actor.carrier.map_or(0, |link| {
+            let lane = &self.links[link].down;
+            let is_slow = lane.rate.is_some() && lane.dead_since.is_none();
+            if is_slow { lane.last_at } else { 0 }
+        });
         if let Some((Wait::Connecting, since)) = view.wait
-            && now > since.max(actor.well_since) + 40 * SECOND
+            && now > since.max(actor.well_since).max(comes) + 40 * SECOND
         {
             let what = format!("client {client} connects since {}", since / MS);
             return self.breaks("a first connect is bounded", what);

@@ -203,7 +203,7 @@ async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
 }
 
 async fn connects(more: &str) {
-    connects_at(SocketAddr::from(([127, 0, 0, 1], 0)), more).await;
+    Box::pin(connects_at(SocketAddr::from(([127, 0, 0, 1], 0)), more)).await;
 }
 
 async fn connects_at(listen: SocketAddr, more: &str) {
