@@ -3,7 +3,7 @@
 // A picture bears its number, and what is shown is told by that alone: nothing here asks the SDK what came.
 
 /** Runs in the browser; `window.tell` takes lines of the ledger, `window.drill` the drill's orders. */
-export async function page({ url, token, session: joins, role, backend, publishes, simulcast }) {
+export async function page({ url, token, session: joins, role, backend, publishes, simulcast, policy }) {
   const { connect } = await import('/sdk/index.js');
   const { media } = await import('/sdk/media.js');
   const width = 320, height = 180, across = 16, edge = width / across;
@@ -100,7 +100,7 @@ export async function page({ url, token, session: joins, role, backend, publishe
     failed: (event) => ({ is: 'failed', ...fault(event.fault) }),
     still_waiting: ({ because, for_ms }) => ({ is: 'still_waiting', because: because.for, for_ms }),
   };
-  const session = await connect({ url, token: () => token, session: joins, role, backend: joins ? undefined : backend, transport: Socket, media: media({ receive: true, peerConnection: Connection }) });
+  const session = await connect({ url, token: () => token, session: joins, role, backend: joins ? undefined : backend, transport: Socket, media: media({ receive: true, peerConnection: Connection, iceTransportPolicy: policy }) });
   const status = () => {
     const { state, fault, legs } = session.status;
     told({ is: 'status', state, code: fault?.code ?? null, media: legs?.find(({ leg }) => leg === 'media')?.health ?? null });

@@ -12,7 +12,7 @@ import { flags } from './tabs.mjs';
 
 const media = ['--headless=new', '--allow-loopback-in-peer-connection', '--autoplay-policy=no-user-gesture-required'];
 const options = Object.fromEntries(process.argv.slice(2).map((arg) => arg.split(/=(.*)/s)).map(([name, value]) => [name.replace(/^--/, ''), value]));
-const { url, session, role = 'owner', backend = 'passthrough', publish = 'yes', simulcast = 'no' } = options;
+const { url, session, role = 'owner', backend = 'passthrough', publish = 'yes', simulcast = 'no', policy } = options;
 const tell = (line) => process.stdout.write(`${JSON.stringify({ t: Date.now(), ...line })}\n`);
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: [...flags, ...media] });
@@ -34,7 +34,7 @@ const modules = resolve(import.meta.dirname, '../../js/sdk/src');
 await tab.route('**/sdk/**', (route) => route.fulfill({ contentType: 'text/javascript', path: join(modules, new URL(route.request().url()).pathname.slice('/sdk/'.length)) }));
 // Any document of the server will do: one that did not come from this host may not talk to it.
 await tab.goto(new URL('/healthz', url.replace(/^ws/, 'http')).href);
-await tab.evaluate(page, { url, token: process.env.EVENKEEL_TOKEN, session: session || undefined, role, backend, publishes: publish === 'yes', simulcast: simulcast === 'yes' });
+await tab.evaluate(page, { url, token: process.env.EVENKEEL_TOKEN, session: session || undefined, role, backend, publishes: publish === 'yes', simulcast: simulcast === 'yes', policy });
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [verb, ...words] = line.split(' ');

@@ -7,9 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Firefox } from './firefox.mjs';
-import { MediaServer } from './playground.mjs';
 import { Relay } from './relay.mjs';
-import { patience } from './server.mjs';
+import { MediaServer, patience } from './server.mjs';
 
 const executable = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
 /** Firefox gathers no candidate of loopback, whatever it is told: it takes an address of this machine. */
@@ -21,16 +20,7 @@ if (needs && process.env.CI) throw new Error(needs);
 /** The server stays on loopback; a relay of the test stands for it at the machine's address. */
 class RelayedServer extends MediaServer {
   async prepare() {
-    this.relay = await Relay.start(this.port, address);
-  }
-
-  config() {
-    return `${super.config()}advertise = "${address}:${this.relay.port}"\n`;
-  }
-
-  async stop() {
-    this.relay.close();
-    await super.stop();
+    this.relay = await Relay.start(this.mediaPort, address);
   }
 }
 

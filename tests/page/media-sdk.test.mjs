@@ -2,137 +2,13 @@
 // same objects through every recovery, and ends when it is told to.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chromium } from 'playwright-core';
-import { Relay } from './relay.mjs';
-import { Server, patience } from './server.mjs';
-import { serveSdk } from './site.mjs';
-import { Tabs, flags } from './tabs.mjs';
+import { RelayedServer, SAME, before_, executablePath, faults, flows, framesOver, media, open, options, publish, same, shared, until } from './media-tab.mjs';
+import { MediaServer, patience } from './server.mjs';
+import { Tabs } from './tabs.mjs';
 
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const needs = existsSync(executablePath) ? false : 'needs: chromium';
-if (needs && process.env.CI) throw new Error(`${executablePath} is not there`);
-const options = { skip: needs, timeout: 120_000 };
-
-/** A page with a session in `session`, and in `seen` what its media tells and what a person would see. */
-const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script type="module">
-  import { connect } from '/sdk/index.js';
-  import { fromCamera, media } from '/sdk/media.js';
-  const seen = window.seen = { told: [], faults: [], frames: {}, at: {}, streams: new Map(), plays: {} };
-  const sent = window.sent = [];
-  class Recorded extends WebSocket {
-    send(text) { sent.push(JSON.parse(text)); super.send(text); }
-  }
-  const transports = window.transports = [];
-  class Connection extends RTCPeerConnection {
-    constructor(config) { super(config); transports.push(this); }
-  }
-  /** Takes each picture off a track: a headless page shows none, so none would be counted by showing. */
-  async function watch(key, track) {
-    const pictures = new MediaStreamTrackProcessor({ track }).readable.getReader();
-    for (let next; !(next = await pictures.read()).done; next.value.close()) {
-      seen.frames[key] = (seen.frames[key] ?? 0) + 1;
-      (seen.at[key] ??= []).push(performance.now());
-    }
-  }
-  window.open_ = async ({ url, token, receive = true, ...rest }) => {
-    const session = window.session = await connect({
-      url, token: () => token, transport: Recorded, media: media({ receive, peerConnection: Connection }), ...rest,
-    });
-    for (const type of ['track', 'track_replaced', 'track_removed']) {
-      session.media.on(type, ({ participant, track, kind, stream, mediaTrack }) => {
-        const key = participant === session.participant ? 'own/' + track : participant + '/' + track;
-        seen.told.push(type + ' ' + key);
-        const before = seen.streams.get(participant);
-        if (before && before !== stream) seen.faults.push('another stream of ' + participant);
-        seen.streams.set(participant, stream);
-        if (type !== 'track_removed' && kind === 'video') watch(key, mediaTrack);
-        if (type !== 'track' || kind !== 'video') return;
-        const video = Object.assign(document.createElement('video'), { muted: true, autoplay: true, srcObject: stream });
-        document.body.append(video);
-        seen.plays[key] = video;
-      });
-    }
-    seen.lost = [];
-    seen.back = [];
-    session.on('media_lost', ({ fault }) => seen.lost.push({ at: performance.now(), code: fault.code, why: fault.detail.why ?? null, state: session.status.state }));
-    session.on('media_recovered', ({ strategy, attempts, lost_ms }) => seen.back.push({ at: performance.now(), strategy, attempts, lost_ms }));
-    session.media.on('fault', ({ fault }) => seen.faults.push(fault.message));
-    session.on('fault', ({ fault }) => seen.faults.push(fault.code + ': ' + fault.message));
-    return session.participant;
-  };
-  window.camera = async () => (await fromCamera({ video: { width: 640, height: 360 } }))[0];
-  window.count = async () => {
-    const told = { decoded: 0, lost: 0, sent: 0 };
-    (await transports.at(-1).getStats()).forEach((stat) => {
-      if (stat.type === 'inbound-rtp') told.decoded += stat.framesDecoded ?? 0, told.lost += stat.packetsLost ?? 0;
-      if (stat.type === 'outbound-rtp') told.sent += stat.packetsSent ?? 0;
-    });
-    return told;
-  };
-  window.ready = true;
-</script>`;
-
-/** A server with a plane for media. */
-class MediaServer extends Server {
-  config() {
-    return `${super.config()}
-[backends.passthrough]
-kind = "passthrough"
-[backends.room]
-kind = "room"
-[media]
-listen = "127.0.0.1:${this.port}"
-${this.relay ? `advertise = "127.0.0.1:${this.relay.port}"` : ''}
-`;
-  }
-}
-
-/** One whose media goes by a way that can be broken. */
-class RelayedServer extends MediaServer {
-  async prepare() {
-    this.relay = await Relay.start(this.port);
-  }
-
-  async stop() {
-    await super.stop();
-    this.relay.close();
-  }
-}
-
-const media = ['--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream=device-count=1,fps=30'];
 const hiddenMs = process.env.FULL ? 75_000 : 15_000;
-let browser, server, site;
-before(async () => {
-  if (needs) return;
-  site = await serveSdk(PAGE);
-  server = await MediaServer.start({ origins: [site.url] });
-  browser = await chromium.launch({ executablePath, args: [...flags, '--headless=new', ...media] });
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-  site?.close();
-});
-
-const until = (tab, holds, arg) => tab.waitForFunction(holds, arg, { timeout: patience });
-const framesOver = (tab, key, frames) => until(tab, ([key, frames]) => (seen.frames[key] ?? 0) > frames, [key, frames]);
-const flows = async (tab, key = 'own/camera') => framesOver(tab, key, 30 + await tab.evaluate((key) => seen.frames[key] ?? 0, key));
-
-/** A page that has joined. */
-async function open(more = {}, of = server) {
-  const context = await browser.newContext();
-  const tab = await context.newPage();
-  await tab.goto(`${site.url}/sdk/page.html`);
-  await until(tab, () => window.ready);
-  await tab.evaluate((options) => open_(options), { url: of.url, token: of.token(), backend: 'passthrough', ...more });
-  return tab;
-}
-
-const publish = (tab, name) => tab.evaluate(async (name) => void (window.publication = await session.media.publish(await camera(), { name })), name);
-const faults = (tab) => tab.evaluate(() => seen.faults);
 
 test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m4', options, async (context) => {
   const tab = await open();
@@ -152,19 +28,6 @@ test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m4', options, asy
   await tab.context().close();
   await viewer.context().close();
 });
-
-/** What must not change while something is broken. */
-const before_ = (tab) => tab.evaluate(() => {
-  const [participant, stream] = [...seen.streams][0];
-  window.kept = { participant, stream };
-  return { frames: seen.frames['own/camera'], at: performance.now() };
-});
-/** The same object is still the stream of the same participant, and plays. */
-const same = (tab) => tab.evaluate(() => {
-  const video = seen.plays['own/camera'];
-  return { stream: session.media.streams.get(kept.participant) === kept.stream, shown: video.srcObject === kept.stream, paused: video.paused, ended: video.ended, tracks: kept.stream.getTracks().length };
-});
-const SAME = { stream: true, shown: true, paused: false, ended: false, tracks: 1 };
 
 test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', options, async (context) => {
   const tab = await open();
@@ -188,7 +51,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', optio
 });
 
 test('the_server_is_killed_and_comes_back_and_the_same_stream_plays_on_s01_m36', options, async (context) => {
-  const own = await MediaServer.start({ origins: [site.url] });
+  const own = await MediaServer.start({ origins: [shared.site.url] });
   try {
     const tab = await open({}, own);
     await publish(tab);
@@ -298,7 +161,7 @@ test('after_close_nothing_goes_out_m30', options, async () => {
 
 for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_black_hole_that_outlasts_an_ice_restart', 4_000, 'v02'], ...(process.env.FULL ? [['a_black_hole_that_outlasts_a_transport', 9_000, 'v02']] : [])]) {
   test(`${name}_is_told_and_back_within_a_second_and_a_half_${row}_m36`, options, async (context) => {
-    const own = await RelayedServer.start({ origins: [site.url] });
+    const own = await RelayedServer.start({ origins: [shared.site.url] });
     try {
       const tab = await open({}, own);
       await publish(tab);
@@ -333,12 +196,12 @@ for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_bla
 test('a_tab_that_is_hidden_is_never_told_that_its_media_is_lost_p05_v11', { ...options, timeout: 240_000 }, async (context) => {
   const window = new Tabs(executablePath, 5, media);
   try {
-    const tab = await window.open(`${site.url}/sdk/page.html`);
+    const tab = await window.open(`${shared.site.url}/sdk/page.html`);
     const poll = async (text) => {
       for (const end = Date.now() + patience; !(await tab.evaluate(text)); await sleep(50)) assert.ok(Date.now() < end, `never: ${text}`);
     };
     await poll(`window.ready`);
-    await tab.evaluate(`open_(${JSON.stringify({ url: server.url, token: server.token(), backend: 'passthrough' })}).then(camera).then((track) => session.media.publish(track)).then(() => 0)`);
+    await tab.evaluate(`open_(${JSON.stringify({ url: shared.server.url, token: shared.server.token(), backend: 'passthrough' })}).then(camera).then((track) => session.media.publish(track)).then(() => 0)`);
     await poll(`seen.frames['own/camera'] > 30`);
     await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
     await window.open('about:blank'); // in front of it

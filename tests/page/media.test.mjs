@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { camera, measured } from './camera.mjs';
-import { Server, patience } from './server.mjs';
+import { MediaServer, patience } from './server.mjs';
 import { flags } from './tabs.mjs';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -18,18 +18,6 @@ const media = [
   '--allow-loopback-in-peer-connection', '--use-fake-ui-for-media-stream',
   '--use-fake-device-for-media-stream=device-count=1,fps=30',
 ];
-
-/** The same server, with a plane for media. */
-class MediaServer extends Server {
-  config() {
-    return `${super.config()}
-[backends.passthrough]
-kind = "passthrough"
-[media]
-listen = "127.0.0.1:${this.port}"
-`;
-  }
-}
 
 let browser, server;
 before(async () => {

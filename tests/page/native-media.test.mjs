@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { camera } from './camera.mjs';
-import { MediaServer, mediaFlags, rig } from './playground.mjs';
-import { binary, patience } from './server.mjs';
+import { mediaFlags, rig } from './playground.mjs';
+import { MediaServer, binary, patience } from './server.mjs';
 
 const { page } = rig(MediaServer, mediaFlags);
 

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
-import { Server, patience } from './server.mjs';
+import { patience } from './server.mjs';
 import { flags } from './tabs.mjs';
 
 export const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -23,20 +23,6 @@ export const broken = /^WebSocket connection to 'ws:.*' failed/;
 export const offline = /net::ERR_INTERNET_DISCONNECTED|net::ERR_CONNECTION_REFUSED|net::ERR_CONNECTION_RESET|net::ERR_EMPTY_RESPONSE/;
 /** The browser's word about an answer that is a refusal. */
 export const refused = /status of 40[0-9]/;
-
-/** The same server, with backends for media. */
-export class MediaServer extends Server {
-  config() {
-    return `${super.config()}
-[backends.passthrough]
-kind = "passthrough"
-[backends.room]
-kind = "room"
-[media]
-listen = "127.0.0.1:${this.port}"
-`;
-  }
-}
 
 /** A server and a browser for every test of a file. */
 export function rig(Kind, more = []) {

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { broken, inState, live, MediaServer, offline, open, refused, rig, shot, until } from './playground.mjs';
-import { Server, words } from './server.mjs';
+import { broken, inState, live, offline, open, refused, rig, shot, until } from './playground.mjs';
+import { MediaServer, Server, words } from './server.mjs';
 
 const shared = rig(MediaServer);
 const { page } = shared;

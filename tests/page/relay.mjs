@@ -1,8 +1,37 @@
-// The way of media, in the hands of a test: a UDP relay before the server, as a NAT would be. A page that
-// is `led` over it is told the relay's port in the place of the server's.
+// The way of media, in the hands of a test: a relay before the server, as a NAT would be, for UDP and, if
+// it is let through, for TCP. A page that is `led` over it is told the relay's port in the place of the
+// server's.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+
+/** Another port of a server's, for TCP. */
+export class Door {
+  #ends = new Set();
+
+  /** @param {number} serverPort on loopback @param {number} [port] any, if none is given */
+  static async start(serverPort, port = 0, address = '127.0.0.1') {
+    const door = new Door();
+    door.listener = createServer((from) => {
+      const to = connect(serverPort, '127.0.0.1');
+      for (const [end, other] of [[from, to], [to, from]]) {
+        door.#ends.add(end);
+        end.on('error', () => {}).on('close', () => door.#ends.delete(end) && other.destroy());
+        end.pipe(other);
+      }
+    }).listen(port, address);
+    await once(door.listener, 'listening');
+    door.port = door.listener.address().port;
+    return door;
+  }
+
+  /** What goes through it is cut, and nothing does from now on. */
+  close() {
+    this.listener.close();
+    for (const end of this.#ends) end.destroy();
+  }
+}
 
 export class Relay {
   /** Whether datagrams pass, to the server and from it. */
@@ -12,6 +41,7 @@ export class Relay {
   counted = 0;
   #ways = new Map(); // a page's port → the socket that stands for it at the server
   #socket = createSocket('udp4');
+  #door = undefined; // for TCP
 
   /** @param {number} serverPort on loopback @param {string} [address] where pages reach it */
   static async start(serverPort, address = '127.0.0.1') {
@@ -25,6 +55,11 @@ export class Relay {
       if (relay.up) relay.#way(from).send(bytes, serverPort, '127.0.0.1');
     });
     return relay;
+  }
+
+  /** TCP passes, too, at the same port. What `block` does is done to UDP alone. */
+  async letTcpThrough() {
+    this.#door = await Door.start(this.serverPort, this.port, this.address);
   }
 
   #way({ port, address }) {
@@ -70,6 +105,7 @@ export class Relay {
   }
 
   close() {
+    this.#door?.close();
     this.rebind();
     this.#socket.close();
   }

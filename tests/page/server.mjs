@@ -32,6 +32,7 @@ export class Server {
     server.dir = mkdtempSync(join(tmpdir(), 'evenkeel-page-'));
     server.secret = randomBytes(32);
     server.port = await freePort();
+    server.mediaPort = await freePort();
     server.url = `http://127.0.0.1:${server.port}`;
     await server.prepare();
     writeFileSync(join(server.dir, 'key'), server.secret.toString('hex'), { mode: 0o600 });
@@ -108,6 +109,26 @@ capacity = { kind = "session", slots = 1, queue = 4 }
   async journal(session) {
     const headers = { authorization: `Bearer ${this.token()}` };
     return (await fetch(`${this.url}/v1/sessions/${session}/journal`, { headers })).text();
+  }
+}
+
+/** A server with a plane for media, at a port of its own; reached over its `relay`, if it has one. */
+export class MediaServer extends Server {
+  config() {
+    return `${super.config()}
+[backends.passthrough]
+kind = "passthrough"
+[backends.room]
+kind = "room"
+[media]
+listen = "127.0.0.1:${this.mediaPort}"
+${this.relay ? `advertise = "${this.relay.address}:${this.relay.port}"` : ''}
+`;
+  }
+
+  async stop() {
+    await super.stop();
+    this.relay?.close();
   }
 }
 

@@ -169,12 +169,16 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     }
     // One after the other: each wants the machine's attention for its times.
     for file in [
+        "stage",
         "playground",
         "playground-media",
         "firefox",
         "sdk",
         "media",
         "media-sdk",
+        "media-ways",
+        "media-moves",
+        "native-media",
     ] {
         let file = format!("tests/page/{file}.test.mjs");
         shell::run_with("node", &["--test", &file], &env)?;

@@ -23,6 +23,7 @@ mod rig;
 mod rows;
 pub mod server;
 mod spoil;
+mod turn;
 pub mod udp;
 
 use std::{path::PathBuf, time::Duration};

@@ -134,7 +134,7 @@ impl Rig {
         };
         let (media, told) = match spec.camera {
             Some(camera) => {
-                let (media, told) = Media::prepare(options, camera).await?;
+                let (media, told) = Media::prepare(options, camera, spec.turn, &dir).await?;
                 (Some(media), told)
             }
             None => (None, String::new()),

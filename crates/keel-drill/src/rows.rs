@@ -27,6 +27,7 @@ use crate::{
     mutant::Mutant,
     results::Row,
     rig::{Camera, Control, Rig},
+    turn::lacks_coturn,
 };
 
 /// A row takes no longer than this, whatever happens.
@@ -64,6 +65,8 @@ pub(crate) struct Spec {
     pub(crate) witness: Witness,
     /// It is a row of media, and this has the camera.
     pub(crate) camera: Option<Camera>,
+    /// There is a TURN server, whose credentials last so many seconds.
+    pub(crate) turn: Option<u64>,
     /// What must turn it red.
     mutant: Mutant,
     /// What the host lacks for it.
@@ -101,6 +104,7 @@ impl Spec {
             slow_disk: false,
             witness: Witness::Session,
             camera: None,
+            turn: None,
             mutant,
             needs: None,
             work: Box::new(work),
@@ -159,6 +163,13 @@ impl Spec {
         if camera == Camera::Chromium {
             self.needs = lacks_browser();
         }
+        self
+    }
+
+    /// Of a row that has a camera: there is a TURN server, too.
+    fn turn(mut self, ttl_s: u64) -> Self {
+        self.turn = Some(ttl_s);
+        self.needs = self.needs.or_else(lacks_coturn);
         self
     }
 

@@ -255,8 +255,11 @@ impl Client {
 
     /// When [`Client::drain`] is to be called at the latest.
     #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn deadline(&self) -> Instant {
+        let pending = self.pending.as_ref().filter(|_| !self.is_over);
+        pending.map_or(self.deadline, |pending| {
+            self.deadline.min(pending.again_at())
+        })
     }
 
     /// Sends a frame of a source. `layer` is 0 without simulcast; `time` counts in the codec's clock.
@@ -338,6 +341,7 @@ impl Client {
 
     /// Drives what is due and takes everything out.
     pub fn drain(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.say_again(now);
         self.negotiate(now);
         if self.deadline <= now
             && let Err(error) = self.rtc.handle_input(Input::Timeout(now))

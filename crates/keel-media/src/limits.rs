@@ -22,6 +22,8 @@ pub const EARLY_CANDIDATES_MAX: usize = CANDIDATES_MAX;
 pub const PATHS_LEARNED_MAX: usize = 256;
 /// From an offer of ours to its answer; then it is made again, as it was.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// From a client's offer to its answer; then it is said again.
+pub const SAID_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// From the first description to a connected transport; then `media_failed`.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of one message on a data channel; then the channel is closed.

@@ -220,6 +220,9 @@ const isMedia = () => MEDIA_KINDS.includes(kindOf(backend()));
 function view(name, keepsLog = false) {
   document.body.dataset.view = name;
   $('join').hidden = name === 'session';
+  // Who had just pressed what is hidden now goes on from the top of what is shown.
+  const { activeElement } = document;
+  if (activeElement !== document.body && activeElement?.checkVisibility?.() === false) $('main').focus({ preventScroll: true });
   if (!keepsLog) $('shared').textContent = '';
 }
 

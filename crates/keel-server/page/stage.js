@@ -30,6 +30,11 @@ export class Stage {
   isHeard = false;
   /** What plays the sound of others. @type {Map<string, HTMLAudioElement>} */
   #voices = new Map();
+  /** What is done about the picture, and about the voice, one after the other: publishing may take a while. */
+  #turns = { picture: Promise.resolve(), voice: Promise.resolve() };
+  /** Nobody muted what is sent: its device has ended. */
+  #hasEnded = false;
+  #isClosed = false;
   #session;
   #note;
   #began;
@@ -49,9 +54,13 @@ export class Stage {
     media.on('track', place, { signal });
     media.on('track_replaced', place, { signal });
     media.on('track_removed', (event) => this.#remove(event), { signal });
-    media.on('publication_ended', () => note('source', 'The device has ended; nothing is sent.', 'warn'), { signal });
-    media.on('publication_lost', ({ fault }) => {
-      this.publication = undefined;
+    media.on('publication_ended', ({ publication }) => {
+      this.#hasEnded ||= publication === this.publication;
+      note('source', 'The device has ended; nothing is sent.', 'warn');
+    }, { signal });
+    media.on('publication_lost', ({ publication, fault }) => {
+      if (publication === this.publication) this.#letGo();
+      if (publication === this.voice) this.#letGoVoice();
       note('not restored', fault.message, 'bad');
     }, { signal });
     media.on('fault', ({ fault }) => note('media', `${fault.code}: ${fault.message}`, 'warn'), { signal });
@@ -66,54 +75,92 @@ export class Stage {
 
   /** Sends a picture. @param {'pattern' | 'camera'} source */
   async send(source) {
+    // Somebody is asked for the camera, who may take their time.
+    if (source === 'camera' && this.camera?.readyState !== 'live') await this.#openCamera();
+    await this.#inTurn('picture', () => this.#send(source));
+  }
+
+  async #send(source) {
     const track = source === 'camera' ? await this.#openCamera() : (this.pattern ??= new Pattern()).track;
+    if (this.#isClosed) return;
     const before = this.source;
     this.source = source;
     if (source !== 'camera') this.#closeCamera();
     if (source !== 'pattern') this.#closePattern();
     this.#show(track);
-    if (this.publication) {
-      await this.publication.replaceTrack(track);
-      if (before !== source) this.#note('replaced', source === 'camera' ? 'The camera is sent now.' : 'The test picture is sent now.');
-    } else {
-      const publication = this.#session.media.publish(track, { name: NAME });
-      this.publication = await publication;
+    if (!this.publication) {
+      await this.#publish(track);
+      return;
+    }
+    await this.publication.replaceTrack(track);
+    if (this.#hasEnded) await this.publication.unmute();
+    this.#hasEnded = false;
+    if (before !== source) this.#note('replaced', source === 'camera' ? 'The camera is sent now.' : 'The test picture is sent now.');
+  }
+
+  async #publish(track) {
+    try {
+      const publication = await this.#session.media.publish(track, { name: NAME });
+      if (!this.#isClosed) this.publication = publication;
+    } catch (error) {
+      this.#letGo();
+      throw error;
     }
   }
 
   /** Sends nothing any more; quietly, for it is meant. */
-  async stop() {
-    const { publication } = this;
+  stop() {
+    return this.#inTurn('picture', async () => {
+      const { publication } = this;
+      this.#letGo();
+      await publication?.unpublish();
+    });
+  }
+
+  /** Nothing is on that is not sent. */
+  #letGo() {
     this.publication = undefined;
     this.source = 'none';
+    this.#hasEnded = false;
     this.#closeCamera();
     this.#closePattern();
     this.#show(undefined);
-    await publication?.unpublish();
+  }
+
+  #letGoVoice() {
+    this.voice?.track.stop();
+    this.voice = undefined;
+  }
+
+  /** @param {'picture' | 'voice'} of @param {() => Promise<unknown>} step */
+  #inTurn(of, step) {
+    const done = this.#turns[of].then(() => (this.#isClosed ? undefined : step()));
+    this.#turns[of] = done.catch(() => {});
+    return done;
   }
 
   async mute(muted) {
+    this.#hasEnded = false;
     await (muted ? this.publication?.mute() : this.publication?.unmute());
   }
 
   /** Lets go of everything. */
   close() {
+    this.#isClosed = true;
     this.#off.abort();
-    this.#closeCamera();
-    this.#closePattern();
-    this.#show(undefined);
-    this.source = 'none';
-    this.publication = undefined;
-    this.voice?.track.stop();
-    this.voice = undefined;
+    this.#letGo();
+    this.#letGoVoice();
     for (const key of [...this.tiles.keys(), ...this.#voices.keys()]) this.#drop(key);
   }
 
   async #openCamera() {
     if (this.camera?.readyState === 'live') return this.camera;
     const stream = await devices().getUserMedia({ video: { width: 640, height: 360, frameRate: 30 } });
-    [this.camera] = stream.getVideoTracks();
-    return this.camera;
+    const [camera] = stream.getVideoTracks();
+    if (this.#isClosed) camera.stop();
+    else if (this.camera?.readyState === 'live') camera.stop(); // Asked for twice.
+    else this.camera = camera;
+    return this.camera ?? camera;
   }
 
   #closeCamera() {
@@ -131,18 +178,19 @@ export class Stage {
     $('local').dataset.flows = track ? 'yes' : 'no';
   }
 
-  /** Sends the microphone as well, or no longer. @returns {Promise<boolean>} whether it is sent */
-  async speak() {
-    const { voice } = this;
-    if (voice) {
-      this.voice = undefined;
-      voice.track.stop();
-      await voice.unpublish();
-      return false;
-    }
-    const [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
-    this.voice = await this.#session.media.publish(track, { name: 'microphone' });
-    return true;
+  /** Sends the microphone as well, or no longer. */
+  speak() {
+    return this.#inTurn('voice', async () => {
+      const { voice } = this;
+      this.#letGoVoice();
+      if (voice) return voice.unpublish();
+      const [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
+      try {
+        if (!this.#isClosed) this.voice = await this.#session.media.publish(track, { name: 'microphone' });
+      } finally {
+        if (this.#isClosed || !this.voice) track.stop();
+      }
+    });
   }
 
   /** Whether the others are heard. @param {boolean} isOn */
@@ -202,7 +250,6 @@ export class Stage {
     for (const id of ['use-pattern', 'use-camera']) $(id).disabled = !mayPublish || !stands;
     const isMuted = publication?.muted ?? false;
     $('mute').setAttribute('aria-pressed', String(isMuted));
-    put($('mute'), isMuted ? 'Unmute' : 'Mute');
     $('mute').disabled = $('stop').disabled = !publication;
     $('speak').setAttribute('aria-pressed', String(Boolean(this.voice)));
     $('speak').disabled = !mayPublish || !stands;

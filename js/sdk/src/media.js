@@ -31,6 +31,7 @@ export { fromCamera } from './media/devices.js';
  * @typedef {object} MediaOptions
  * @property {boolean} [receive] whether the tracks of others are received from the beginning; false by default
  * @property {typeof RTCPeerConnection} [peerConnection] in place of `RTCPeerConnection`
+ * @property {RTCIceTransportPolicy} [iceTransportPolicy] `'relay'`: over a TURN server alone, so that nobody sees this address; `'all'` by default
  * @property {new () => MediaStream} [mediaStream] in place of `MediaStream`
  */
 
@@ -48,6 +49,7 @@ export { fromCamera } from './media/devices.js';
  * @property {{ fault: Fault }} fault
  */
 
+/** @typedef {{ participant: string, track: string, wanted: boolean, max?: 'low' | 'medium' | 'high' }} Wish */
 /** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media }} MediaPart */
 
 /**
@@ -65,7 +67,7 @@ export class Media {
   /** In the order of their numbers: the last is the one that counts. @type {Map<number, Transport>} */
   #transports = new Map();
   #meter = new Meter();
-  /** What was said of the tracks of others, and who said it. @type {Map<string, object>} */
+  /** What was said of the tracks of others, and who said it. @type {Map<string, Wish>} */
   #wishes = new Map();
   /** @type {string | undefined} */
   #wisher = undefined;
@@ -217,7 +219,7 @@ export class Media {
       case 'restart': return this.#transports.get(order.peer)?.restart(order.ice_servers);
       case 'resume': return this.#transports.get(order.peer)?.resume();
       case 'sample': return void this.#sample(order.peer);
-      case 'close': return this.#retire(order.peer);
+      case 'close': return this.#drop(order.peer);
     }
   }
 
@@ -226,9 +228,12 @@ export class Media {
     switch (event.type) {
       case 'log': case 'gap':
         if (event.type === 'log' && !/^(?:track|participant)\./.test(event.kind)) return;
+        this.#forgetWishes(event);
         return this.#streams.settle(this.#driver.machine.fold.snapshot);
       case 'recovered': return this.#restore();
-      case 'ephemeral': return event.kind === 'speaking' ? this.#tell('speaking', event.data) : undefined;
+      case 'ephemeral':
+        if (event.kind === 'subscriptions') this.#wishAgain(event.data?.kept);
+        return event.kind === 'speaking' ? this.#tell('speaking', event.data) : undefined;
       case 'fault':
         // One that names no transport is about something else.
         if (event.fault.code === 'media_refused') this.#transports.get(event.fault.detail?.peer)?.refused();
@@ -290,7 +295,7 @@ export class Media {
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),
         timers: this.#driver.timers,
-      }, peer, iceServers, this.#PeerConnection));
+      }, peer, { iceServers, iceTransportPolicy: this.#options.iceTransportPolicy }, this.#PeerConnection));
     } catch (error) {
       this.#tell('fault', { fault: mediaFailed(String(error), { peer }) });
       this.#input({ type: 'transport', peer, state: 'failed' });
@@ -323,18 +328,47 @@ export class Media {
 
   /** Closes every transport up to that number. @param {number} last */
   #retire(last) {
-    for (const [peer, transport] of this.#transports) {
-      if (peer > last) continue;
-      this.#transports.delete(peer);
-      this.#streams.leave(transport);
-      transport.close();
-    }
+    for (const peer of [...this.#transports.keys()]) if (peer <= last) this.#drop(peer);
+  }
+
+  /** Closes that one: another may be kept for its picture. @param {number} peer */
+  #drop(peer) {
+    const transport = this.#transports.get(peer);
+    if (!transport) return;
+    this.#transports.delete(peer);
+    this.#streams.leave(transport);
+    transport.close();
   }
 
   /** @param {number} peer */
   async #sample(peer) {
     const report = await this.#transports.get(peer)?.stats();
     if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.isHidden) });
+  }
+
+  /** A server that was restarted has kept no wish: what it does not have is said again. @param {unknown} kept what it has of ours */
+  #wishAgain(kept) {
+    /** @type {Wish[]} */
+    const has = Array.isArray(kept) ? kept : [];
+    for (const { participant, track, wanted, max } of this.#wishes.values()) {
+      const isAll = wanted && max === undefined;
+      const known = has.find((one) => one?.participant === participant && one.track === track);
+      if (known ? known.wanted !== wanted || known.max !== max : !isAll) this.#say({ participant, track, wanted, ...(max && { max }) });
+    }
+  }
+
+  /** @param {Wish} wish */
+  #say(wish) {
+    this.#driver.ask('track.subscribe', wish).catch(() => {});
+  }
+
+  /** A wish ends with its track. @param {Event} event */
+  #forgetWishes(event) {
+    const { tracks = [] } = this.#driver.machine.fold.snapshot;
+    const ends = event.type === 'gap' || (event.type === 'log' && (event.kind === 'track.unpublished' || event.kind === 'participant.left'));
+    if (!ends) return;
+    const known = new Set(tracks.map(({ participant, track }) => `${participant}/${track}`));
+    for (const key of this.#wishes.keys()) if (!known.has(key)) this.#wishes.delete(key);
   }
 
   // Publications.
@@ -364,11 +398,14 @@ export class Media {
   #restore() {
     const { seat, fold } = this.#driver.machine;
     // Who comes back as another has said nothing yet.
-    if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#driver.ask('track.subscribe', wish).catch(() => {});
+    if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#say(wish);
     this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
-      const isThere = fold.snapshot.tracks?.some(({ participant, track }) => participant === seat?.participant && track === publication.name);
-      if (isThere || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
+      const { name, muted } = publication;
+      const there = fold.snapshot.tracks?.find(({ participant, track }) => participant === seat?.participant && track === name);
+      // What was said of its silence may never have been done.
+      if (there && (there.muted ?? false) !== muted) this.#driver.ask('track.mute', { track: name, muted }).catch(() => {});
+      if (there || (this.#isAnnounced(publication) && !publication.confirmed)) continue;
       this.#announce(publication).catch((error) => {
         if (!(error instanceof FaultError) || !this.#forget(publication)) return;
         this.#tell('publication_lost', { publication, fault: error.fault });

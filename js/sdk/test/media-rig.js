@@ -7,9 +7,9 @@ import { event, joined, rig, settled, welcome } from './rig.js';
 export { ModelTrack, answerTo, settled };
 
 /** Joined, with what `options` say of media; `faults` is what its transports tell. */
-export async function withMedia({ receive, ...options } = {}) {
+export async function withMedia({ receive, iceTransportPolicy, ...options } = {}) {
   const { ModelConnection, made } = peerConnections();
-  const part = media({ receive, peerConnection: ModelConnection, mediaStream: ModelStream });
+  const part = media({ receive, iceTransportPolicy, peerConnection: ModelConnection, mediaStream: ModelStream });
   const parts = await joined({ ...options, media: part });
   const faults = [], told = [];
   parts.session.media.on('fault', ({ fault }) => faults.push(fault));

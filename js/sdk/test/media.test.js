@@ -7,6 +7,8 @@ import { fromCamera, media } from '../src/media.js';
 import { ModelTrack, agreed, answerTo, published, receipt, reconnected, rig, settled, withMedia } from './media-rig.js';
 import { fault, welcome } from './rig.js';
 
+/** Where an offer receives a picture. */
+const receivingLine = ({ sdp }) => JSON.parse(sdp).find(({ kind, direction }) => kind === 'video' && direction === 'recvonly').mid;
 const own = (mid, track = 'camera') => ({ mid, participant: 'p-1', track });
 
 test('a_track_is_announced_offered_and_named_on_its_line', async () => {
@@ -198,6 +200,12 @@ test('candidates_wait_for_the_description_and_are_bounded_both_ways_v14', async 
   pc.finds(null);
   assert.equal(socket.got('candidate').length, 20);
   assert.ok(!socket.got('candidate').some(({ candidate }) => candidate.includes('.local')));
+  pc.becomes('connected');
+  pc.becomes('failed');
+  await agreed(parts);
+  assert.equal(pc.fragment, 2);
+  pc.finds('candidate:1 1 udp 1 192.168.1.7 50000 typ host');
+  assert.equal(socket.got('candidate').at(-1).candidate, 'candidate:1 1 udp 1 192.168.1.7 50000 typ host', 'of another network, after a restart');
   await parts.session.close();
 });
 
@@ -291,6 +299,95 @@ test('the_stream_of_a_participant_stays_the_same_object_and_never_goes_dark_m36'
   await settled();
   assert.equal(told.at(-1).type, 'track_removed');
   assert.deepEqual(stream.getTracks(), []);
+  await parts.session.close();
+});
+
+test('a_transport_that_comes_to_nothing_takes_none_along_that_is_kept_m36', async () => {
+  const parts = await withMedia({ receive: true });
+  const { made } = parts;
+  await published(parts, { lines: [own('1')] });
+  made[0].becomes('connected');
+  made[0].on('1').flow();
+  await reconnected(parts, { peer: undefined });
+  await reconnected(parts, { peer: undefined });
+  assert.deepEqual([made.length, made[0].connectionState, made[1].connectionState], [3, 'connected', 'closed'], 'a picture is kept until there is another');
+  const mid = receivingLine(parts.server.last.got('offer').at(-1));
+  await agreed(parts, [own(mid)]);
+  made[2].on(mid).flow();
+  made[2].becomes('connected');
+  await settled();
+  assert.equal(made[0].connectionState, 'closed');
+  assert.deepEqual(parts.media.streams.get('p-1').getTracks(), [made[2].on(mid)]);
+  await parts.session.close();
+});
+
+test('what_is_said_of_the_transport_before_takes_no_line_from_the_next_m36', async () => {
+  const parts = await withMedia({ receive: true });
+  const { made, server, session } = parts;
+  await published(parts, { lines: [own('1')] });
+  const [pc] = made;
+  pc.becomes('connected');
+  pc.on('1').flow();
+  const stream = parts.media.streams.get('p-1');
+  await reconnected(parts, { peer: undefined });
+  const mid = receivingLine(server.last.got('offer').at(-1));
+  await agreed(parts, [own(mid)]);
+  // Late, or of another that came: both transports are there for a while.
+  server.last.say({ type: 'lines', peer: 1, lines: [own('1')] });
+  await settled();
+  made[1].becomes('connected');
+  made[1].on(mid).flow();
+  await settled();
+  assert.deepEqual(stream.getTracks(), [made[1].on(mid)]);
+  assert.equal(stream.wentDark, false);
+  await session.close();
+});
+
+test('a_mute_that_the_server_did_not_take_is_said_again_after_a_recovery_m18', async () => {
+  const parts = await withMedia();
+  const { server } = parts;
+  const { publication } = await published(parts);
+  const muting = publication.mute();
+  await settled();
+  server.last.say(receipt(server.last.got('command').at(-1).n, fault('rate_limited').fault));
+  await assert.rejects(muting, { code: 'rate_limited' });
+  assert.equal(publication.muted, true, 'nothing is sent, as it was wanted');
+  await reconnected(parts, { peer: 1 });
+  const mutes = server.last.got('command').filter(({ name }) => name === 'track.mute');
+  assert.deepEqual(mutes.map(({ data }) => data), [{ track: 'camera', muted: true }]);
+  parts.log('track.muted', { participant: 'p-1', track: 'camera', muted: true });
+  await reconnected(parts, { peer: 1 });
+  assert.equal(server.last.got('command').filter(({ n, name }) => name === 'track.mute' && n > mutes[0].n).length, 0);
+  await parts.session.close();
+});
+
+test('a_track_that_is_replaced_while_its_transport_goes_is_sent_on_the_next_and_nobody_waits_for_ever', async () => {
+  const parts = await withMedia();
+  const { publication } = await published(parts);
+  const { made } = parts;
+  made[0].becomes('connected');
+  // What a closed connection was asked for is never answered (WebRTC §5.2, replaceTrack).
+  for (const { sender } of made[0].getTransceivers()) sender.replaceTrack = () => new Promise(() => {});
+  await reconnected(parts, { peer: undefined });
+  const next = new ModelTrack();
+  const replacing = publication.replaceTrack(next);
+  await agreed(parts);
+  made[1].becomes('connected');
+  await replacing;
+  assert.deepEqual(Object.values(made[1].sends), [next]);
+  made[1].close();
+  for (const { sender } of made[1].getTransceivers()) sender.replaceTrack = async () => { throw new Error('closed'); };
+  await publication.replaceTrack(new ModelTrack());
+  await parts.session.close();
+});
+
+test('a_track_that_has_ended_is_muted_and_told_when_it_replaces_another', async () => {
+  const parts = await withMedia();
+  const { publication } = await published(parts);
+  const ended = new ModelTrack();
+  ended.end();
+  await publication.replaceTrack(ended);
+  assert.deepEqual([publication.muted, parts.told.map(({ type }) => type)], [true, ['publication_ended']]);
   await parts.session.close();
 });
 
@@ -427,6 +524,21 @@ test('a_restart_waits_for_what_is_under_way_and_uses_fresh_servers_v02', async (
   await parts.session.close();
 });
 
+test('a_transport_that_is_to_be_relayed_stays_so_through_a_restart_with_fresh_servers_v12', async () => {
+  const parts = await withMedia({ iceTransportPolicy: 'relay' });
+  const { socket, made } = parts;
+  await published(parts);
+  const [pc] = made;
+  pc.becomes('connected');
+  assert.equal(pc.config.iceTransportPolicy, 'relay');
+  const fresh = [{ urls: ['turn:t.example'], username: 'u', credential: 'later' }];
+  socket.say({ type: 'ice_servers', ice_servers: fresh });
+  pc.becomes('connected', 'disconnected');
+  await settled();
+  assert.deepEqual([pc.config.iceTransportPolicy, pc.config.iceServers], ['relay', fresh]);
+  await parts.session.close();
+});
+
 test('a_look_that_the_browser_does_not_answer_ends_and_is_no_sign_of_silence', async () => {
   const parts = await withMedia({ receive: true });
   const { made, time, socket } = parts;
@@ -493,6 +605,26 @@ test('after_close_nothing_is_said_and_nothing_is_open_m30', async () => {
   assert.equal(time.pending, 0);
   await assert.rejects(media.publish(new ModelTrack()), { code: 'connection_closed' });
   assert.equal(track.readyState, 'ended', 'only because the test ended it');
+});
+
+test('wishes_that_a_restarted_server_has_not_kept_are_said_again_e8', async () => {
+  const parts = await withMedia({ receive: true });
+  const { media, server, log } = parts;
+  for (const participant of ['p-2', 'p-3', 'p-4']) log('track.published', { participant, track: 'camera', kind: 'video' });
+  media.subscribe('p-2', 'camera', { max: 'low' });
+  media.subscribe('p-3', 'camera', { wanted: false });
+  media.subscribe('p-4', 'camera', { wanted: false });
+  await settled();
+  for (const { n } of server.last.got('command')) server.last.say(receipt(n));
+  await settled();
+  log('track.unpublished', { participant: 'p-4', track: 'camera' });
+  await reconnected(parts);
+  const wishes = () => server.last.got('command').filter(({ name }) => name === 'track.subscribe').map(({ data }) => data);
+  assert.deepEqual(wishes(), [], 'it may have them still');
+  server.last.say({ type: 'ephemeral', kind: 'subscriptions', data: { kept: [{ participant: 'p-2', track: 'camera', wanted: true, max: 'low' }] } });
+  await settled();
+  assert.deepEqual(wishes(), [{ participant: 'p-3', track: 'camera', wanted: false }], 'and not the one of a track that is gone');
+  await parts.session.close();
 });
 
 test('figures_for_people_are_named_by_track', async () => {

@@ -100,7 +100,7 @@ impl Driver {
         let own = tracks.filter(|view| Some(&view.participant) == me.as_ref());
         let order = crate::media::Order {
             order,
-            known: own.map(|view| view.track.clone()).collect(),
+            known: own.map(|view| (view.track.clone(), view.muted)).collect(),
             participant: me,
         };
         // Before anything asked for media there is no task, and nothing is ordered.

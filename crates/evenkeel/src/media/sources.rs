@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
     /// The session knows of it: it may be offered.
     pub(super) is_known: bool,
+    /// The session was told of it, and has not answered yet.
+    is_asked: bool,
     muted: bool,
 }
 
@@ -101,6 +103,7 @@ impl Sources {
             what,
             shared,
             is_known: false,
+            is_asked: true,
             muted: false,
         };
         self.table.insert(source, entry);
@@ -108,12 +111,18 @@ impl Sources {
         self.command(command, After::Published { source, done });
     }
 
-    /// The session is another one's, or has forgotten: whatever it does not know is told anew.
-    pub(super) fn publish_anew(&mut self, known: &[TrackName]) {
+    /// The session is another one's, or has forgotten: whatever it does not know is told anew; what it
+    /// refused when it was told last, too. So is a mute that it did not take.
+    pub(super) fn publish_anew(&mut self, known: &BTreeMap<TrackName, bool>) {
         let mut anew = Vec::new();
+        let of = |entry: &Entry| known.get(&entry.name).copied();
+        let differs = |entry: &&Entry| of(entry).is_some_and(|muted| muted != entry.muted);
+        for entry in self.table.values().filter(differs) {
+            self.say_muted(entry.name.clone(), entry.muted, None);
+        }
         for (source, entry) in &mut self.table {
-            if entry.is_known && !known.contains(&entry.name) {
-                entry.is_known = false;
+            if !entry.is_asked && !known.contains_key(&entry.name) {
+                (entry.is_known, entry.is_asked) = (false, true);
                 anew.push((*source, entry.name.clone(), entry.what.kind, entry.muted));
             }
         }
@@ -121,10 +130,14 @@ impl Sources {
             let done = None;
             self.command(publish(&name, kind), After::Published { source, done });
             if muted {
-                let mute = MuteTrack { track: name, muted };
-                self.command(mute.into(), After::Told(None));
+                self.say_muted(name, muted, None);
             }
         }
+    }
+
+    fn say_muted(&self, track: TrackName, muted: bool, done: Option<Done>) {
+        let command = MuteTrack { track, muted };
+        self.command(command.into(), After::Told(done));
     }
 
     pub(super) fn mute(&mut self, source: SourceId, muted: bool, done: Done) {
@@ -133,8 +146,7 @@ impl Sources {
         };
         entry.muted = muted;
         let track = entry.name.clone();
-        let command = MuteTrack { track, muted };
-        self.command(command.into(), After::Told(Some(done)));
+        self.say_muted(track, muted, Some(done));
     }
 
     /// Forgets a source, and tells the session. True if there was one.
@@ -176,7 +188,7 @@ impl Sources {
             }
             After::Published { source, done } => {
                 let entry = self.table.get_mut(&source)?;
-                entry.is_known = outcome.is_ok();
+                (entry.is_known, entry.is_asked) = (outcome.is_ok(), false);
                 if let Err(error) = &outcome {
                     tracing::warn!(%error, track = %entry.name, "a track is not published");
                     if done.is_some() {
@@ -208,4 +220,66 @@ fn publish(name: &TrackName, kind: Kind) -> Command {
     };
     let track = name.clone();
     PublishTrack { track, kind }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use keel_core::client::CommandOutcome;
+    use keel_media::Codec;
+    use keel_wire::{Code, ReceiptBody};
+
+    use super::*;
+    use crate::error::own_fault;
+
+    /// The session answers the next command.
+    async fn answered(
+        sources: &mut Sources,
+        orders: &mut mpsc::Receiver<request::Order>,
+        body: ReceiptBody,
+    ) -> (Command, Option<SourceId>) {
+        let order = orders.try_recv().expect("a command");
+        order
+            .receipt
+            .send(CommandOutcome::Answered(body))
+            .expect("somebody waits");
+        let told = sources.receipts.next().await.expect("a receipt");
+        (order.command, sources.told(told))
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_after_a_recovery_is_told_again_at_the_next_m19() {
+        let (orders, mut asked) = mpsc::channel(8);
+        let mut sources = Sources::new(orders);
+        let name: TrackName = "camera".parse().expect("a name");
+        let what = Publish::video("camera", Codec::Vp8);
+        let (done, published) = oneshot::channel();
+        sources.publish(what, name.clone(), Arc::default(), done);
+        let (_, source) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!(published.await.expect("told").ok(), source);
+
+        // The session has forgotten, and does not take it at once.
+        sources.publish_anew(&BTreeMap::new());
+        let busy = ReceiptBody::Fault(Box::new(own_fault(Code::SessionLimit, "full")));
+        let (_, refused) = answered(&mut sources, &mut asked, busy).await;
+        assert_eq!(refused, None);
+
+        sources.publish_anew(&BTreeMap::new());
+        sources.publish_anew(&BTreeMap::new());
+        let (command, again) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!((command, again), (publish(&name, Kind::Video), source));
+        assert!(asked.try_recv().is_err(), "told once");
+
+        // Nor does it take that it is muted.
+        let (done, muted) = oneshot::channel();
+        sources.mute(source.expect("published"), true, done);
+        let busy = ReceiptBody::Fault(Box::new(own_fault(Code::RateLimited, "busy")));
+        let (first, _) = answered(&mut sources, &mut asked, busy).await;
+        assert!(muted.await.expect("told").is_err());
+        sources.publish_anew(&BTreeMap::from([(name.clone(), false)]));
+        let (second, _) = answered(&mut sources, &mut asked, ReceiptBody::ok()).await;
+        assert_eq!(first, second);
+        sources.publish_anew(&BTreeMap::from([(name, true)]));
+        assert!(asked.try_recv().is_err(), "it is known");
+    }
 }

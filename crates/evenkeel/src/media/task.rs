@@ -3,7 +3,7 @@
 //! It decides nothing about when a transport is opened, restarted or given up.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -38,12 +38,12 @@ use crate::request;
 /// driver runs.
 const TELLING_MAX: usize = 1_024;
 
-/// What the machine wants done, and which of this participant's tracks the session knows.
+/// What the machine wants done, and which of this participant's tracks the session knows, and as muted.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) order: MediaOrder,
     pub(crate) participant: Option<ParticipantId>,
-    pub(crate) known: Vec<TrackName>,
+    pub(crate) known: BTreeMap<TrackName, bool>,
 }
 
 /// What a task is made of.
@@ -198,7 +198,7 @@ impl Task {
             }
             MediaOrder::Resume { peer } => {
                 if let Some(transport) = self.find(peer) {
-                    transport.client.resume();
+                    transport.client.resume(now);
                 }
             }
             MediaOrder::Sample { peer } => self.sample(peer),

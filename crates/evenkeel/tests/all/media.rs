@@ -125,7 +125,7 @@ async fn a_picture_comes_back_within_a_second_and_no_frame_is_missing() {
 }
 
 /// A viewer of a session, and the tracks that it is sent.
-async fn viewer(host: &Host, session: &Session, role: Role) -> (Session, Frames) {
+pub(crate) async fn viewer(host: &Host, session: &Session, role: Role) -> (Session, Frames) {
     let id = session.id().expect("an id");
     let mut claims = Claims::new("bob", role, 600);
     claims.session = Some(id.clone());

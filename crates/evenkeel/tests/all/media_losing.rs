@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use evenkeel::{
     Event, Events, Session, Simulate,
     media::Frames,
-    wire::{Injection, State, Strategy},
+    wire::{Injection, Role, State, Strategy},
 };
 use keel_server::config::StoreKind;
 
 use crate::{
-    media::{Camera, assert_consecutive, number, numbers, with_media},
+    media::{Camera, assert_consecutive, number, numbers, viewer, with_media},
     relay::{Relay, free_port},
     support::{Host, soon, until},
 };
@@ -25,6 +25,18 @@ fn is_lost(event: &Event) -> bool {
 
 fn is_back(event: &Event) -> bool {
     matches!(event, Event::MediaRecovered { .. })
+}
+
+/// A server whose media goes through a relay.
+async fn behind(relay: &Relay) -> Host {
+    Host::start(|config| {
+        with_media(config);
+        config.media.listen = Some(relay.target);
+        config.media.advertise = vec![relay.addr.into()];
+        // What is not relayed would not be lost.
+        config.media.tcp = false;
+    })
+    .await
 }
 
 struct Scene {
@@ -94,14 +106,7 @@ async fn signaling_dies_under_a_live_picture_and_no_frame_is_lost_m37_n01() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_black_hole_is_told_within_its_bound_and_the_picture_flows_after_it_v02_v04_m36() {
     let relay = Relay::start().await;
-    let host = Host::start(|config| {
-        with_media(config);
-        config.media.listen = Some(relay.target);
-        config.media.advertise = vec![relay.addr.into()];
-        // What is not relayed would not be lost.
-        config.media.tcp = false;
-    })
-    .await;
+    let host = behind(&relay).await;
     let mut scene = Scene::start(&host).await;
     for lasting in [Duration::from_secs(3), Duration::from_secs(6)] {
         numbers(&mut scene.frames, 30).await;
@@ -131,6 +136,52 @@ async fn a_black_hole_is_told_within_its_bound_and_the_picture_flows_after_it_v0
     )
     .await
     .expect("live again");
+    scene.end(host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_is_told_of_a_loss_and_gets_the_picture_back_whatever_the_role_m4() {
+    let relay = Relay::start().await;
+    let host = behind(&relay).await;
+    let scene = Scene::start(&host).await;
+    let mut watching = Vec::new();
+    for role in [Role::Viewer, Role::Publisher, Role::Owner] {
+        let (session, frames) = viewer(&host, &scene.session, role).await;
+        let events = session.events();
+        watching.push((role, session, events, frames));
+    }
+    for (_, _, _, frames) in &mut watching {
+        numbers(frames, 20).await;
+    }
+    relay.block(true);
+    let blocked = Instant::now();
+    for (role, _, events, _) in &mut watching {
+        until(events, is_lost).await;
+        let told = blocked.elapsed();
+        assert!(
+            told < Duration::from_secs(2),
+            "{role:?} told after {told:?}"
+        );
+    }
+    relay.block(false);
+    let healed = Instant::now();
+    for (role, session, events, frames) in &mut watching {
+        until(events, is_back).await;
+        let mut status = session.status();
+        let live = status.wait_for(|status| status.state == State::Live);
+        soon(live).await.expect("live again");
+        let mut newest = soon(frames.next()).await.expect("a frame");
+        while newest.at < healed {
+            newest = soon(frames.next()).await.expect("a frame");
+        }
+        let seen = numbers(frames, 20).await;
+        assert_consecutive(&seen);
+        let opened = soon(session.media().stats()).await.expect("stats").opened;
+        assert_eq!(opened, 1, "{role:?}: the same transport");
+    }
+    for (_, session, ..) in watching {
+        soon(session.close()).await;
+    }
     scene.end(host).await;
 }
 
@@ -172,14 +223,7 @@ async fn a_server_that_is_started_again_has_the_picture_of_the_same_publisher_ba
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_loss_during_a_recovery_is_not_lost_m36_e13() {
     let relay = Relay::start().await;
-    let host = Host::start(|config| {
-        with_media(config);
-        config.media.listen = Some(relay.target);
-        config.media.advertise = vec![relay.addr.into()];
-        // What is not relayed would not be lost.
-        config.media.tcp = false;
-    })
-    .await;
+    let host = behind(&relay).await;
     let mut scene = Scene::start(&host).await;
     numbers(&mut scene.frames, 20).await;
     relay.block(true);

@@ -31,6 +31,8 @@ const PACKETS_A_FRAME: u64 = 4;
 /// How often what is due to be sent is looked at.
 const TICK: Duration = Duration::from_millis(1);
 const DATAGRAM_BYTES_MAX: usize = 2_000;
+/// How often one that only counts looks at what has come: its socket holds many times that.
+const COUNT_EVERY: Duration = Duration::from_millis(20);
 
 /// What a participant does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,6 +244,17 @@ impl Call {
         let mut wakes = self.deadline;
         if self.part == Part::Publisher && self.connected {
             wakes = wakes.min(Instant::now() + TICK);
+        }
+        if self.saw_keyframe && !self.is_whole() {
+            // Woken for every packet, a hundred of these would cost more than what is measured.
+            tokio::select! {
+                said = self.ws.next() => {
+                    let said = said.context("signaling ended")??;
+                    self.hear(said).await?;
+                }
+                () = tokio::time::sleep(COUNT_EVERY) => self.read()?,
+            }
+            return self.drive();
         }
         tokio::select! {
             biased;

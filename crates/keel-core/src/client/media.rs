@@ -107,6 +107,14 @@ impl Media {
         }
     }
 
+    /// Nobody wants it any more: what was opened for it, and did not break, was no rejoin.
+    fn forget_open(&mut self) {
+        let is_open = self.shown.is_some() || self.next.is_some();
+        if is_open && self.loss.is_none() {
+            self.opens.pop_back();
+        }
+    }
+
     /// Whatever was, is no more.
     fn reset(&mut self) {
         let Self {
@@ -133,6 +141,7 @@ impl Client {
             MediaInput::Want(wanted) => {
                 self.media.wanted = wanted;
                 if !wanted {
+                    self.media.forget_open();
                     self.close_media(cx);
                 }
             }

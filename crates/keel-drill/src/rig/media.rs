@@ -1,7 +1,10 @@
 //! What a row of media has besides: a way for media that breaks on command, a camera at the end of it,
 //! and a call beside it that must not notice.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -13,6 +16,7 @@ use crate::{
     ledger::{Line, Seen},
     mutant::Mutant,
     pictures::{Broken, Pictures, flows_since},
+    turn::Coturn,
     udp::{Toward, UdpProxy, Way},
 };
 
@@ -59,6 +63,8 @@ impl Camera {
 pub(crate) struct Media {
     pub(crate) udp: UdpProxy,
     pub(crate) camera: Camera,
+    /// What relays for clients that want it.
+    turn: Option<Coturn>,
     /// Losses of media that the struck client is to be told of; absent means that it does not matter.
     pub(crate) losses: Option<usize>,
     /// When the way was broken.
@@ -72,17 +78,30 @@ pub(crate) struct Media {
 
 impl Media {
     /// A way to a socket for media that a server is yet to open; and what the server is told of it.
-    pub(super) async fn prepare(options: &Options, camera: Camera) -> Result<(Self, String)> {
+    pub(super) async fn prepare(
+        options: &Options,
+        camera: Camera,
+        turn_ttl_s: Option<u64>,
+        dir: &Path,
+    ) -> Result<(Self, String)> {
         let listen = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let udp = UdpProxy::start(listen, options.seed).await?;
+        let (turn, relay) = match turn_ttl_s {
+            Some(ttl_s) => {
+                let (turn, told) = Coturn::start(dir, ttl_s).await?;
+                (Some(turn), told)
+            }
+            None => (None, String::new()),
+        };
         let told = format!(
             "[media]\nlisten = \"{listen}\"\nadvertise = \"{}\"\n\
-             [backends.passthrough]\nkind = \"passthrough\"\n[backends.room]\nkind = \"room\"\n",
+             [backends.passthrough]\nkind = \"passthrough\"\n[backends.room]\nkind = \"room\"\n{relay}",
             udp.addr()
         );
         let media = Self {
             udp,
             camera,
+            turn,
             losses: None,
             broken: Vec::new(),
             healed_at: 0,
@@ -90,6 +109,11 @@ impl Media {
             bystander: None,
         };
         Ok((media, told))
+    }
+
+    /// The TURN server of a row that has one.
+    pub(crate) fn turn(&mut self) -> Result<&mut Coturn> {
+        self.turn.as_mut().context("a row with a TURN server")
     }
 }
 

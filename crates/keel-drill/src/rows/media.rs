@@ -6,6 +6,7 @@
 mod joining;
 mod legs;
 mod outages;
+mod relays;
 mod signals;
 mod sources;
 mod ways;
@@ -37,6 +38,7 @@ pub(super) fn rows() -> Vec<Spec> {
         sources::rows(),
         signals::rows(),
         legs::rows(),
+        relays::rows(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -23,6 +23,14 @@ pub(super) struct Pending {
     /// Lines that it adds, and what is on each.
     adds: Vec<(Mid, SourceId)>,
     restarts: bool,
+    said_at: Instant,
+}
+
+impl Pending {
+    /// When it is said again.
+    pub(super) fn again_at(&self) -> Instant {
+        self.said_at + limits::SAID_AGAIN_AFTER
+    }
 }
 
 impl Client {
@@ -47,7 +55,8 @@ impl Client {
         Ok(())
     }
 
-    /// The server answers an offer of ours.
+    /// The server answers an offer of ours. One that was said twice is answered twice: the second answer
+    /// changes nothing.
     ///
     /// # Errors
     /// When it cannot be accepted: the offer is used up, and is made again.
@@ -55,7 +64,10 @@ impl Client {
         bounded(sdp)?;
         let answer = SdpAnswer::from_sdp_string(sdp);
         let answer = answer.map_err(|error| Refusal::Malformed(error.to_string()))?;
-        let pending = self.pending.take().ok_or(Refusal::NoOffer)?;
+        let Some(pending) = self.pending.take() else {
+            let twice = self.is_described.then_some(());
+            return twice.ok_or(Refusal::NoOffer);
+        };
         self.deadline = now;
         let accepted = self.rtc.sdp_api().accept_answer(pending.offer, answer);
         if let Err(error) = accepted {
@@ -106,11 +118,24 @@ impl Client {
     }
 
     /// The way over which descriptions pass is new: an offer that waits is said again.
-    pub fn resume(&mut self) {
-        if let Some(pending) = &self.pending {
-            let sdp = pending.sdp.clone();
-            let lines = self.named(&pending.adds);
-            self.out.push(Output::Offer { sdp, lines });
+    pub fn resume(&mut self, now: Instant) {
+        let Some(mut pending) = self.pending.take() else {
+            return;
+        };
+        pending.said_at = now;
+        let sdp = pending.sdp.clone();
+        // What is published no longer is not named any more.
+        let lines = self.named(&pending.adds);
+        self.pending = Some(pending);
+        self.out.push(Output::Offer { sdp, lines });
+    }
+
+    /// An offer that nobody answers is said again: it, or its answer, may have been lost, or it was refused
+    /// for a track that the server knew no more.
+    pub(super) fn say_again(&mut self, now: Instant) {
+        let is_due = |pending: &Pending| pending.again_at() <= now;
+        if !self.is_over && self.pending.as_ref().is_some_and(is_due) {
+            self.resume(now);
         }
     }
 
@@ -170,6 +195,7 @@ impl Client {
             sdp: sdp.clone(),
             adds,
             restarts,
+            said_at: now,
         });
         self.out.push(Output::Offer { sdp, lines });
     }

@@ -22,6 +22,8 @@ impl Plane {
                 entry.path = Some((path, now));
                 entry.peer.forsake(now, known);
                 out.push(Output::Moved { peer: id });
+                // What was on the old way is lost, requests for keyframes among it.
+                self.refresh(now, id);
                 self.drain(now, id, out);
             }
             None => entry.path = Some((path, now)),

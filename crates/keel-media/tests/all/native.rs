@@ -355,7 +355,7 @@ fn what_was_said_into_a_lost_connection_is_said_again() {
         pair.run(Duration::from_millis(500));
         assert!(!pair.client.carries(SCREEN), "its answer did not come");
         pair.tell(Input::Resume { peer: PEER });
-        pair.client.resume();
+        pair.client.resume(pair.now);
         pair.run_until(Duration::from_secs(1), |pair| {
             pair.is_published(SCREEN) && pair.client.carries(SCREEN)
         });
@@ -366,6 +366,35 @@ fn what_was_said_into_a_lost_connection_is_said_again() {
         };
         pair.run_until(Duration::from_secs(2), |pair| mids(pair) == 2);
     }
+}
+
+#[test]
+fn an_offer_that_nobody_answers_is_said_again() {
+    for (said, heard) in [(1, 0), (0, 1)] {
+        let mut pair = flowing();
+        (pair.lose_said, pair.lose_heard) = (said, heard);
+        pair.client.publish(SCREEN, video(Codec::Vp8));
+        pair.cameras.push((SCREEN, 0, pair.now));
+        pair.run_until(Duration::from_secs(6), |pair| pair.client.carries(SCREEN));
+    }
+}
+
+#[test]
+fn an_offer_that_was_said_twice_is_answered_twice_and_nothing_breaks() {
+    let mut pair = flowing();
+    pair.client.publish(SCREEN, video(Codec::Vp8));
+    pair.drive();
+    pair.client.resume(pair.now);
+    let answers = |pair: &Pair| {
+        let words = pair.words.iter();
+        words
+            .filter(|word| matches!(word, Signal::Answer { .. }))
+            .count()
+    };
+    let before = answers(&pair);
+    pair.run(Duration::from_millis(500));
+    assert_eq!(answers(&pair), before + 2);
+    assert!(pair.client.carries(SCREEN));
 }
 
 #[test]

@@ -96,6 +96,29 @@ fn a_new_address_of_a_client_goes_on_without_negotiation_v08() {
     assert_eq!(negotiated, None);
 }
 
+/// Requests on the old way were lost, and the next of them is seconds away.
+#[test]
+fn a_keyframe_is_asked_for_anew_on_a_new_way_v08_m36() {
+    let mut world = passthrough(17);
+    world.run(2 * S);
+    world.links[0] = Link::DOWN;
+    world.tell(Input::Keyframe { track: CAMERA });
+    world.run(Duration::from_millis(3_300));
+    world.links[0] = Link::default();
+    world.seen_at.insert(0, ([10, 9, 9, 9], 777).into());
+    let healed = world.now;
+    world.run(6 * S);
+    let frames = world.clients[0].frames(CAMERA);
+    let mut after = frames.iter().filter(|frame| frame.at > healed);
+    let first = after.next().expect("a frame came back");
+    let key = after.find(|frame| frame.is_key).expect("a keyframe came");
+    let later = key.at - first.at;
+    assert!(
+        later <= Duration::from_millis(700),
+        "a keyframe {later:?} after the first frame"
+    );
+}
+
 #[test]
 fn a_frozen_camera_is_told_and_a_muted_one_is_not_v11_m36() {
     let mut world = passthrough(15);

@@ -76,7 +76,10 @@ export class Leg {
     switch (input.type) {
       case 'want':
         this.wanted = input.wanted;
-        return input.wanted ? undefined : this.close(cx);
+        if (input.wanted) return undefined;
+        // What was opened for it, and did not break, was no rejoin.
+        if ((this.shown || this.next) && !this.loss) this.opens.pop();
+        return this.close(cx);
       case 'say': return this.transport(input.signal.peer) && this.say(client, cx, input.signal);
       case 'transport': return this.#transportIs(client, cx, input.peer, input.state);
       case 'sampled': return this.transport(input.peer)?.sampled(now, input.lines, client.fold.snapshot);

@@ -2,7 +2,7 @@
 
 /** Lines of a kind to receive on that a client brings along; the server offers more, where there is more to send. */
 export const BROUGHT_LINES_MAX = 12;
-/** Candidates that either side may name of a transport, over its life: those beyond are passed over. */
+/** Candidates that either side may name of a transport until its ICE is restarted: those beyond are passed over. */
 export const CANDIDATES_MAX = 20;
 /** From an offer to its answer; then it is said again. */
 export const ANSWER_WITHIN = 5_000;

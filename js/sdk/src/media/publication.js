@@ -75,7 +75,7 @@ export class Publication {
 
   /**
    * Sends another track of the same kind in its place: nothing is agreed on anew, and it stays so across
-   * recoveries. The one before is not stopped. Resolves when it is sent.
+   * recoveries. The one before is not stopped. Resolves when it is sent. One that has ended is muted, and told.
    * @param {MediaStreamTrack} track
    */
   async replaceTrack(track) {
@@ -83,6 +83,8 @@ export class Publication {
     this.#track = track;
     this.#listen();
     await this.#owner.send(this);
+    // It will not say so again.
+    if (track.readyState === 'ended') this.#owner.ended(this);
   }
 
   /** Sends nothing, and says that this is meant. */

@@ -90,6 +90,8 @@ export class Streams {
       entry = new Entry(participant, track, /** @type {'audio' | 'video'} */ (mediaTrack.kind), stream);
       this.#entries.set(key, entry);
     }
+    // What is said of a transport that another follows takes nothing back from that one.
+    if ([entry.source, entry.next].some((one) => one && !one.transport.isClosed && one.transport.peer > source.transport.peer)) return;
     if (entry.source?.mediaTrack === mediaTrack) {
       entry.next = undefined;
       return;

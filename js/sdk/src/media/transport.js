@@ -35,6 +35,14 @@ import * as limits from './limits.js';
 /** Candidates that no server can use: their names are for the own network (RFC 8828 §3). */
 const isLocalName = /\.local /;
 
+/** Something that will have happened. */
+function whenever() {
+  /** @type {() => void} */
+  let done = () => {};
+  const promise = new Promise((resolve) => void (done = () => resolve(undefined)));
+  return { promise, done };
+}
+
 export class Transport {
   /** @type {Map<Publication, RTCRtpTransceiver>} */
   #senders = new Map();
@@ -58,19 +66,20 @@ export class Transport {
   /** @type {any} */
   #timer = undefined;
   #closed = false;
+  #left = whenever();
   #owner;
   #pc;
 
   /**
    * @param {Owner} owner
    * @param {number} peer
-   * @param {IceServer[]} iceServers
+   * @param {{ iceServers: IceServer[], iceTransportPolicy?: RTCIceTransportPolicy }} ways
    * @param {typeof RTCPeerConnection} PeerConnection
    */
-  constructor(owner, peer, iceServers, PeerConnection) {
+  constructor(owner, peer, ways, PeerConnection) {
     this.#owner = owner;
     this.peer = peer;
-    const pc = new PeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    const pc = new PeerConnection({ ...ways, bundlePolicy: 'max-bundle' });
     this.#pc = pc;
     // Chromium tells of silence by the one, and of the end by the other.
     pc.onconnectionstatechange = pc.oniceconnectionstatechange = () => this.#look();
@@ -109,6 +118,8 @@ export class Transport {
       const pc = this.#pc;
       pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
       pc.restartIce();
+      // The server counts anew, too.
+      this.#saidCandidates = 0;
       this.#needed = true;
       return this.#offer();
     });
@@ -129,7 +140,11 @@ export class Transport {
 
   /** Sends what a publication is now. @param {Publication} publication */
   async send(publication) {
-    await this.#senders.get(publication)?.sender.replaceTrack(publication.sending);
+    const line = this.#senders.get(publication);
+    // The next one sends it.
+    if (!line || this.#pc.signalingState === 'closed') return;
+    // What a closed connection was asked for is never answered.
+    await Promise.race([line.sender.replaceTrack(publication.sending), this.#left.promise]);
   }
 
   /** What comes on a line. @param {string} mid */
@@ -164,6 +179,7 @@ export class Transport {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.#left.done();
     this.#owner.timers.clearTimeout(this.#timer);
     const pc = this.#pc;
     pc.onconnectionstatechange = pc.oniceconnectionstatechange = pc.onicecandidate = null;

@@ -181,6 +181,11 @@ impl Client {
     /// to follow with it: that was kept for long enough.
     pub(super) fn transport_failed(&mut self, cx: &mut Cx<'_>, peer: u32, fault: Box<Fault>) {
         let now = cx.now.mono;
+        // While what comes over it is known: that is owed.
+        match &mut self.media.loss {
+            Some(loss) => loss.last = Some(fault.clone()),
+            None => self.tell_media_lost(cx, fault.clone(), false),
+        }
         let was_next = self
             .media
             .next
@@ -202,10 +207,6 @@ impl Client {
         self.media.failures = self.media.failures.saturating_add(1);
         self.media.open_at = Some(now + delay.unwrap_or_default().max(told));
         let is_final = matches!(fault.retry, Retry::Never | Retry::AfterAction { .. });
-        match &mut self.media.loss {
-            Some(loss) => loss.last = Some(fault),
-            None => self.tell_media_lost(cx, fault, false),
-        }
         if is_final {
             self.give_media_up(cx, Why::Exhausted);
         }

@@ -130,14 +130,15 @@ function openTransport(leg, client, cx) {
  * @param {Fault} fault
  */
 export function transportFailed(leg, client, cx, peer, fault) {
+  // While what comes over it is known: that is owed.
+  if (leg.loss) leg.loss.last = fault;
+  else tellLost(leg, client, cx, fault, false);
   if (leg.next?.peer === peer) leg.closeNext(cx);
   if (leg.shown && (leg.shown.superseded || leg.shown.peer === peer)) leg.closeShown(cx);
   const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint) ?? 0;
   leg.failures += 1;
   const { retry } = fault;
   leg.openAt = cx.now.mono + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
-  if (leg.loss) leg.loss.last = fault;
-  else tellLost(leg, client, cx, fault, false);
   if (retry.when === 'never' || retry.when === 'after_action') giveUp(leg, client, cx, 'exhausted');
 }
 

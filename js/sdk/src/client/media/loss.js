@@ -126,7 +126,9 @@ function believePackets({ shown }, client) {
 /** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Fault} fault @param {boolean} ofSource */
 export function tellLost(leg, client, cx, fault, ofSource) {
   const now = cx.now.mono;
-  const owed = leg.shown?.expected(client.fold.snapshot).map(({ of }) => of) ?? [];
+  const expected = leg.shown?.expected(client.fold.snapshot).map(({ of }) => of) ?? [];
+  // A track may come on two lines, on its way from one to the other.
+  const owed = expected.filter((of, at) => expected.findIndex((one) => isSame(one, of)) === at);
   leg.loss = { fault, last: undefined, lostAt: now, attempts: 0, rung: 'told', stepAt: now, rejoins: 0, ofSource, owed };
   tell(cx, { type: 'media_lost', fault });
 }

@@ -22,6 +22,26 @@ pub(crate) fn a_transport_is_opened_once_it_stands_and_closed_when_unwanted() {
     assert!(screen.told().is_empty(), "{:?}", screen.told());
 }
 
+/// Who switches a camera on and off rejoins nothing.
+#[test]
+pub(crate) fn what_is_wanted_and_unwanted_often_does_not_meet_the_limiter_m33() {
+    let mut screen = Screen::opening();
+    for round in 1..=20 {
+        screen.connected(round);
+        screen.input(MediaInput::Want(false));
+        screen.input(MediaInput::Want(true));
+    }
+    assert!(!screen.is_down());
+    assert!(screen.told().is_empty(), "{:?}", screen.told());
+    for _ in 0..limits::REJOIN_LIMIT {
+        let peer = screen.rig.client.media.last_opened();
+        screen.is(peer, TransportState::Failed);
+        screen.input(MediaInput::Want(false));
+        screen.input(MediaInput::Want(true));
+    }
+    assert!(screen.is_down(), "what failed counts");
+}
+
 #[test]
 pub(crate) fn media_goes_on_while_signaling_is_lost_and_found_m37_e13() {
     let mut screen = Screen::showing();

@@ -301,6 +301,43 @@ pub(crate) fn what_a_new_transport_does_not_bring_back_is_named_m19_e8() {
     );
 }
 
+/// What came over a transport that is closed at once is owed all the same.
+#[test]
+pub(crate) fn what_came_over_a_transport_that_broke_is_waited_for_on_the_next_m19() {
+    for lines in [&[("7", other(), "camera")][..], &[]] {
+        let mut screen = Screen::showing();
+        let conn = screen.rig.dialed();
+        let fault = refusal(Code::MediaFailed, 1).retry(Retry::Now);
+        screen.rig.frame(conn, FaultFrame { fault });
+        screen.collect();
+        screen.connected(2);
+        assert_eq!(screen.told().len(), 1, "connected is not flowing");
+        screen.lines(2, lines);
+        screen.comes.insert("7".into(), FLOWS);
+        screen.pass(millis(4_900));
+        let is_back = !lines.is_empty();
+        assert_eq!(screen.told().len(), 1 + usize::from(is_back));
+        screen.pass(millis(200));
+        assert_eq!(screen.told()[1], "back Rejoin 1");
+        assert_eq!(screen.told().len(), if is_back { 2 } else { 3 });
+    }
+}
+
+#[test]
+pub(crate) fn a_track_that_came_on_two_lines_is_missed_once_m19() {
+    let mut screen = Screen::showing();
+    screen.lines(1, &[("0", other(), "camera"), ("1", other(), "camera")]);
+    screen.comes.insert("1".into(), FLOWS);
+    screen.pass(secs(1));
+    screen.reconnects(None);
+    screen.connected(2);
+    screen.pass(millis(5_100));
+    assert_eq!(
+        screen.fault_told().detail["not_restored"],
+        json!([{"participant": other(), "track": "camera"}])
+    );
+}
+
 /// A camera that is covered must not cost its owner the transport.
 #[test]
 pub(crate) fn an_own_track_that_does_not_arrive_costs_one_restart() {

@@ -17,6 +17,7 @@ macro_rules! traces {
 traces! {
     opening_media_is_as_recorded: "media-opening" opening {
         a_transport_is_opened_once_it_stands_and_closed_when_unwanted
+        what_is_wanted_and_unwanted_often_does_not_meet_the_limiter_m33
         media_goes_on_while_signaling_is_lost_and_found_m37_e13
         a_server_that_forgot_it_is_given_another_at_once_m19
         a_transport_has_a_number_above_all_that_the_server_knows
@@ -53,6 +54,8 @@ traces! {
         a_loss_during_a_recovery_is_not_lost_m14_e5
         without_signaling_it_waits_and_says_so_m37_e13
         what_a_new_transport_does_not_bring_back_is_named_m19_e8
+        what_came_over_a_transport_that_broke_is_waited_for_on_the_next_m19
+        a_track_that_came_on_two_lines_is_missed_once_m19
         an_own_track_that_does_not_arrive_costs_one_restart
         a_leg_that_flaps_ends_with_the_limiter_which_success_does_not_reset_m33
     }
