@@ -203,7 +203,8 @@ async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
 }
 
 async fn connects(more: &str) {
-    Box::pin(connects_at(SocketAddr::from(([127, 0, 0, 1], 0)), more)).await;
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    Box::pin(connects_at(listen, more)).await;
 }
 
 async fn connects_at(listen: SocketAddr, more: &str) {
@@ -236,12 +237,12 @@ async fn connects_at(listen: SocketAddr, more: &str) {
 
 #[tokio::test]
 async fn a_client_without_udp_connects_by_tcp_at_the_same_port_v01() {
-    Box::pin(connects("")).await;
+    connects("").await;
 }
 
 #[tokio::test]
 async fn an_ice_lite_server_is_connected_to_by_its_client() {
-    Box::pin(connects("ice_lite = true")).await;
+    connects("ice_lite = true").await;
 }
 
 /// The system names a client of IPv4 by an address of IPv6 where it is listened for both.
