@@ -391,6 +391,7 @@ describe('the playground', { concurrency: 2 }, () => {
       await tab.focus('#connect button');
       await tab.keyboard.press('Enter');
       await live(tab);
+      assert.equal(await tab.evaluate(() => document.activeElement.id), 'main', 'the button that is hidden now takes the focus nowhere');
       await fits();
       // Whatever can be used has a name, and shows that it has the focus.
       const bare = await tab.evaluate(() => [...document.querySelectorAll('button, input, select, textarea, video, canvas, [tabindex="0"]')]
