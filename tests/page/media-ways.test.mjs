@@ -62,7 +62,7 @@ test('udp_that_dies_in_mid_call_is_told_and_the_picture_moves_to_tcp_v01_m36', o
   // ICE is restarted after 2 s of silence; Chromium leaves a way a second after a check of it was missed, of
   // which it makes one each 2.5 s.
   assert.ok(back[0].at - begun <= 8_000, `back after ${Math.round(back[0].at - begun)} ms`);
-  assert.deepEqual([lost.length, back.length, await tab.evaluate(() => transports.length)], [1, 1, 1], 'told once, over the same transport');
+  assert.deepEqual([lost.length, back.length, await tab.evaluate(() => transports.length)], [1, 1, 1], `told once, over the same transport: ${JSON.stringify({ begun, lost, back })}`);
   assert.deepEqual(await same(tab), SAME);
   await until(tab, () => session.status.state === 'live');
   assert.deepEqual(await faults(tab), []);
