@@ -188,7 +188,7 @@ describe('the picture of the playground', () => {
     await recovered(tab);
     await flows(tab, 30);
     assert.equal(await isSameStream(tab), true, 'the same MediaStream');
-    assert.ok(back <= 3_000, `a picture ${back} ms after the way was there`);
+    assert.ok(back <= 1_500, `a picture ${back} ms after the way was there`);
     const { outages: [outage, ...more] } = await figures(tab);
     assert.ok(outage.backMs > 0 && outage.lost > 0 && more.length === 0, JSON.stringify(outage));
     await until(tab, () => /Frames lost\d/.test(document.getElementById('outage-figures').textContent));
@@ -301,7 +301,7 @@ describe('the picture of the playground', () => {
       await recovered(tab);
       await flows(tab, 30);
       assert.equal(await isSameStream(tab), true);
-      assert.ok(back <= 6_000, `a picture ${back} ms after the server was there`);
+      assert.ok(back <= 3_000, `a picture ${back} ms after the server was there`);
       console.log(`a killed server: a picture ${back} ms after it listened again`);
     } finally {
       await own.stop();
