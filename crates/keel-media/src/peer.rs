@@ -179,6 +179,9 @@ impl Peer {
         if let Some(stream) = api.stream_tx_by_mid(mid, None) {
             let share = f32::from(limits::RESENDS_PER_MILLE) / 1_000.;
             stream.set_rtx_cache(limits::RESENDS_MAX, limits::RESEND_WITHIN, Some(share));
+            // What is passed on was paced by who sent it. Held back here it would only come late: where a way
+            // carries less, a smaller layer is what helps.
+            stream.set_unpaced(true);
         }
     }
 
@@ -215,9 +218,6 @@ impl Peer {
         let Some(stream) = api.stream_tx_by_mid(mid, None) else {
             return false;
         };
-        // What is passed on was paced by who sent it. Held back here it would only come late: where a way
-        // carries less, a smaller layer is what helps.
-        stream.set_unpaced(true);
         let payload = std::sync::Arc::clone(&packet.payload);
         let nackable = packet.kind == Kind::Video;
         let mut rtp = RtpWrite::new(pt, placed.seq.into(), placed.time, packet.at, payload)

@@ -270,6 +270,12 @@ fn who_was_sent_a_track_is_told_when_it_is_no_more() {
     assert_eq!(world.clients[viewer].lines.len(), 0);
 }
 
+/// Frames that the camera has taken and a viewer has not seen.
+fn behind(world: &World, viewer: usize) -> u32 {
+    let frames = world.clients[viewer].frames(CAMERA);
+    world.clients[0].cameras[0].next - frames.last().unwrap().number
+}
+
 #[test]
 fn a_viewer_without_congestion_control_is_not_held_back() {
     let mut world = passthrough(19);
@@ -278,8 +284,7 @@ fn a_viewer_without_congestion_control_is_not_held_back() {
     // More than a way is believed to carry before anything was measured.
     world.clients[0].cameras[0].bytes = 12_000;
     world.run(20 * S);
-    let frames = world.clients[viewer].frames(CAMERA);
-    let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
+    let behind = behind(&world, viewer);
     assert!(behind <= 5, "{behind} frames behind");
 }
 
@@ -293,8 +298,7 @@ fn a_picture_is_passed_on_when_it_comes_and_not_held_to_an_estimate() {
     world.run_until(S, |world| !world.clients[viewer].frames(CAMERA).is_empty());
     for _ in 0..60 {
         world.run(Duration::from_millis(100));
-        let last = world.clients[viewer].frames(CAMERA).last().unwrap().number;
-        let behind = world.clients[0].cameras[0].next - last;
+        let behind = behind(&world, viewer);
         assert!(behind <= 2, "{behind} frames behind");
     }
 }
@@ -320,8 +324,7 @@ fn a_large_picture_is_not_held_back_by_what_nobody_has_measured_yet() {
     world.subscribe(viewer, CAMERA);
     world.clients[0].cameras[0].bytes = 12_000;
     world.run(20 * S);
-    let frames = world.clients[viewer].frames(CAMERA);
-    let behind = world.clients[0].cameras[0].next - frames.last().unwrap().number;
+    let behind = behind(&world, viewer);
     assert!(behind <= 5, "{behind} frames behind");
 }
 
