@@ -23,8 +23,12 @@ mod hostile;
 mod injected;
 #[path = "all/media.rs"]
 mod media;
+#[path = "all/policies.rs"]
+mod policies;
 #[path = "all/resume.rs"]
 mod resume;
+#[path = "all/retries.rs"]
+mod retries;
 #[path = "all/store.rs"]
 mod store;
 #[path = "all/turns.rs"]
