@@ -301,6 +301,9 @@ pub const RELIEVED_AFTER: Duration = s(2);
 pub const MEMORY_SHORT_PERCENT: u64 = 80;
 /// Share of its memory below which it takes them again.
 pub const MEMORY_ENOUGH_PERCENT: u64 = 75;
+/// Sessions that are looked at, each time that the load is measured while there is too much of it, for
+/// whether they may leave memory.
+pub const SHED_AT_ONCE: usize = 256;
 /// When who is refused for either is to come back, at the earliest; at the latest twice as late.
 pub const PRESSED_RETRY_MIN: Duration = s(2);
 /// How long an injected fault lasts that strikes a whole server, where nothing was said.

@@ -5,6 +5,8 @@
     reason = "a test that meets what it did not expect fails there"
 )]
 
+#[path = "all/actions.rs"]
+mod actions;
 #[path = "all/admission.rs"]
 mod admission;
 #[path = "all/commands.rs"]
@@ -21,6 +23,8 @@ mod fuzzed;
 mod hostile;
 #[path = "all/injected.rs"]
 mod injected;
+#[path = "all/leaving.rs"]
+mod leaving;
 #[path = "all/media.rs"]
 mod media;
 #[path = "all/policies.rs"]

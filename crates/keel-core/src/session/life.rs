@@ -352,8 +352,8 @@ impl Session {
     }
 
     /// Whether it may leave memory.
-    pub(crate) fn may_hibernate(&self, ctx: &Ctx<'_>) -> bool {
-        self.hibernate_at(ctx.config.hibernate_after)
+    pub(crate) fn may_hibernate(&self, after: Duration, ctx: &Ctx<'_>) -> bool {
+        self.hibernate_at(after)
             .is_some_and(|at| at <= ctx.now.mono)
     }
 
