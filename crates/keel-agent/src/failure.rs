@@ -119,6 +119,36 @@ pub enum Failure {
         /// The panic's words.
         message: String,
     },
+    /// Somebody has to log in before the agent does anything.
+    #[error("the agent wants a login: {message}")]
+    Auth {
+        /// Its words, redacted, and what to do.
+        message: String,
+        /// The ways to log in that it offers.
+        methods: Vec<String>,
+    },
+    /// The agent speaks another version of its protocol.
+    #[error("the agent is incompatible: {message}")]
+    Incompatible {
+        /// What does not fit.
+        message: String,
+    },
+    /// The agent cannot take its session up again.
+    #[error("the agent has lost its session: {message}")]
+    Resume {
+        /// Its words, redacted.
+        message: String,
+    },
+    /// The agent answers with an error of its protocol.
+    #[error("the agent reports: {message}")]
+    Rpc {
+        /// The protocol's number of it.
+        code: i64,
+        /// Its words, redacted and cut.
+        message: String,
+        /// What else it tells of it, as JSON, redacted and cut.
+        data: Option<String>,
+    },
     /// The attempt was given up before it had an outcome.
     #[error("the attempt was dropped")]
     Dropped,
@@ -144,6 +174,10 @@ impl Failure {
             Self::Pipe { .. } => "pipe",
             Self::Budget { .. } => "budget",
             Self::Panicked { .. } => "panicked",
+            Self::Auth { .. } => "auth",
+            Self::Incompatible { .. } => "incompatible",
+            Self::Resume { .. } => "resume",
+            Self::Rpc { .. } => "rpc",
             Self::Dropped => "dropped",
         }
     }
@@ -159,6 +193,10 @@ impl Failure {
             | Self::NoResult
             | Self::NoOutput
             | Self::Reported { .. }
+            | Self::Auth { .. }
+            | Self::Incompatible { .. }
+            | Self::Resume { .. }
+            | Self::Rpc { .. }
             | Self::Panicked { .. }
             | Self::Dropped => Code::ProviderCrashed,
             Self::TruncatedLine { .. }
@@ -189,6 +227,10 @@ impl Failure {
             | Self::StdinStalled { .. }
             | Self::StdoutClosed { .. }
             | Self::Pipe { .. }
+            | Self::Auth { .. }
+            | Self::Incompatible { .. }
+            | Self::Resume { .. }
+            | Self::Rpc { .. }
             | Self::Budget { .. } => Origin::Provider,
         }
     }
@@ -224,6 +266,22 @@ impl Failure {
             Self::Budget { of, limit } => {
                 vec![("budget", of.name().into()), ("limit", (*limit).into())]
             }
+            Self::Auth { message, methods } => vec![
+                ("reported", message.as_str().into()),
+                ("methods", methods.clone().into()),
+            ],
+            Self::Incompatible { message } | Self::Resume { message } => {
+                vec![("reported", message.as_str().into())]
+            }
+            Self::Rpc {
+                code,
+                message,
+                data,
+            } => vec![
+                ("rpc_code", (*code).into()),
+                ("reported", message.as_str().into()),
+                ("data", data.clone().into()),
+            ],
             Self::OutOfMemory | Self::NoResult | Self::NoOutput | Self::Dropped => Vec::new(),
         }
     }

@@ -13,6 +13,7 @@
 //! Clocks over silence and whole turns are the session's; here are only those of the kill ladder
 //! and of pipes. [`echo`] says a script, [`process`] runs any program.
 
+pub mod acp;
 mod credit;
 pub mod echo;
 mod failure;
@@ -32,4 +33,4 @@ pub use run::{Budgets, OutputStream, Running, Told, spawn};
 pub use sink::{Sink, Stopped};
 
 /// Every kind of provider there is; the conformance suite fails for a kind that it does not know.
-pub const KINDS: &[&str] = &[echo::NAME, process::KIND];
+pub const KINDS: &[&str] = &[acp::KIND, echo::NAME, process::KIND];

@@ -66,6 +66,11 @@ impl Meter {
         }
     }
 
+    /// Counts lines that the provider wrote.
+    pub(crate) fn count_lines(&self, lines: u64) -> Result<(), Stopped> {
+        self.charge(BudgetKind::Lines, lines)
+    }
+
     fn charge(&self, of: BudgetKind, more: u64) -> Result<(), Stopped> {
         let (counter, limit) = match of {
             BudgetKind::Lines => (&self.lines, self.budgets.lines_max),
@@ -119,7 +124,7 @@ impl Sink {
     /// # Errors
     /// When that uses up the budget of lines.
     pub fn count_lines(&mut self, lines: u64) -> Result<(), Stopped> {
-        self.meter.charge(BudgetKind::Lines, lines)
+        self.meter.count_lines(lines)
     }
 
     /// What was said so far, and whether anybody consumes it.

@@ -3,6 +3,7 @@
 mod all {
     mod harness;
 
+    mod acp;
     mod conformance;
     mod echo;
     mod isolation;
