@@ -203,9 +203,13 @@ impl Link {
     }
 
     /// Whether there is a process that may be talked to again.
-    pub(crate) const fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let sane = self.noise_lines <= self.bounds.noise_lines_max;
-        sane && self.tree.is_some() && self.stdout.is_some() && self.stdin.is_some()
+        let lives = self
+            .tree
+            .as_ref()
+            .is_some_and(|tree| !tree.leader_is_dead());
+        sane && lives && self.stdout.is_some() && self.stdin.is_some()
     }
 
     /// A turn begins: its noise is counted anew.

@@ -172,7 +172,7 @@ async fn a_death_at_any_point_is_one_failure_m21_c02_c04() {
 async fn an_error_fails_the_turn_and_keeps_the_agent_and_the_text_i13_a67() {
     let agent = Agent::with(&[]);
     let heard = agent
-        .turn("!text=one error=-32603:bad_sk-canary-0123456789")
+        .turn("!text=one error=-32603:sk-canary-0123456789")
         .await;
     assert_eq!(heard.text(), "one");
     let fault = heard.outcome.fault("f-1".parse().unwrap(), 7).unwrap();

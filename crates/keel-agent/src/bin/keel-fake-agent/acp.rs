@@ -57,6 +57,7 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
         asked: 0,
         ignore_cancel: false,
         cancelled: false,
+        answers: Vec::new(),
     };
     agent.run()
 }
@@ -86,6 +87,8 @@ struct Agent {
     asked: u64,
     ignore_cancel: bool,
     cancelled: bool,
+    /// Answers that nobody has looked for yet.
+    answers: Vec<Value>,
 }
 
 /// Why no more ops are done.
@@ -417,6 +420,8 @@ impl Agent {
         if message["method"] == "session/cancel" {
             self.witness("session/cancel")?;
             self.cancelled = !self.ignore_cancel;
+        } else if message["method"].is_null() {
+            self.answers.push(message.clone());
         }
         Ok(())
     }
@@ -427,19 +432,19 @@ impl Agent {
         Ok(self.asked)
     }
 
-    /// The answer to a request; others' answers are lost.
+    /// The answer to a request.
     fn answer(&mut self, asked: u64, is_permission: bool) -> Result<Value, Halt> {
         loop {
-            let Ok(message) = self.heard.recv() else {
-                std::process::exit(0);
-            };
-            if message["id"] == asked && message["method"].is_null() {
-                return Ok(message);
+            if let Some(at) = self.answers.iter().position(|answer| answer["id"] == asked) {
+                return Ok(self.answers.remove(at));
             }
-            self.note(&message)?;
             if self.cancelled && !is_permission {
                 return Err(Halt::Cancelled);
             }
+            let Ok(message) = self.heard.recv() else {
+                std::process::exit(0);
+            };
+            self.note(&message)?;
         }
     }
 
