@@ -710,15 +710,16 @@ impl<'a> Turn<'a> {
     }
 
     fn cancel(&mut self) {
-        for (request, outcome) in self.desk.cancel() {
-            self.link.answer(&request, Ok(outcome));
-        }
         if !matches!(self.stage, Stage::Prompt(_)) {
             // There is nothing yet that it could be asked to stop.
             return self.terminate(false);
         }
         let params = json!({"sessionId": self.link.session});
         self.link.notify("session/cancel", &params);
+        // After the cancel, so that nobody takes them for refusals and goes on.
+        for (request, outcome) in self.desk.cancel() {
+            self.link.answer(&request, Ok(outcome));
+        }
         self.tell_step("asked");
         self.ladder = Some((Step::Asked, Instant::now()));
     }
