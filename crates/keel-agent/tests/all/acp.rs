@@ -32,7 +32,7 @@ fn done(heard: &Heard, reason: &str) {
 
 #[tokio::test]
 async fn a_turn_is_told_with_all_that_the_agent_tells_of_it() {
-    let agent = Agent::with(&[]);
+    let agent = Agent::with(&["--modes"]);
     let heard = agent
         .turn("!thought=hm text=one_ tool plan mode=plan usage commands unknown text=two")
         .await;
@@ -419,10 +419,10 @@ async fn a_cancel_is_asked_for_and_keeps_the_agent_i8() {
 
 #[tokio::test]
 async fn a_cancel_that_is_ignored_goes_down_the_ladder_c08_c09_i8() {
-    let cancel = async |args: &[&str], prompt: &str| {
+    let cancel = async |args: &[&str], prompt: &str, terminate_ms| {
         let mut config = agent(args);
         config.ask = Duration::from_millis(300);
-        config.process.clocks.terminate = Duration::from_millis(200);
+        config.process.clocks.terminate = Duration::from_millis(terminate_ms);
         let agent = Agent::new(config);
         let mut driven = agent.start(request(prompt));
         driven
@@ -440,14 +440,14 @@ async fn a_cancel_that_is_ignored_goes_down_the_ladder_c08_c09_i8() {
         (heard, began.elapsed())
     };
     let forced = Ending::Cancelled { forced: true };
-    let (heard, took) = cancel(&["--ignore-cancel"], "!text=one hang").await;
+    let (heard, took) = cancel(&["--ignore-cancel"], "!text=one hang", 5_000).await;
     assert_eq!(heard.outcome.ending, forced);
-    assert!((300..480).contains(&took.as_millis()), "{took:?}");
+    assert!((300..3_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(heard.outcome.exit, Some(Exit::Signal(15)));
     let args = ["--ignore-cancel", "--ignore-term"];
-    let (heard, took) = cancel(&args, "!orphans=2 text=one hang").await;
+    let (heard, took) = cancel(&args, "!orphans=2 text=one hang", 200).await;
     assert_eq!(heard.outcome.ending, forced);
-    assert!((500..1_000).contains(&took.as_millis()), "{took:?}");
+    assert!((500..3_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(heard.outcome.exit, Some(Exit::Signal(9)));
 }
 

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use keel_agent::{
     Answer, Budgets, Ending, KINDS, Output, Provider, Told,
+    acp::{self, Acp},
     echo::{self, Echo},
     process::{self, Process, Stdin, Stdout},
 };
 use serde_json::json;
 
-use super::harness::{Driven, Heard, assert_nothing_left, fake};
+use super::harness::{Driven, Heard, agent, assert_nothing_left, fake};
 
 /// How a provider can be made to behave.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +41,14 @@ struct Subject {
     provider: Arc<dyn Provider>,
     prompt: String,
     owner: Option<String>,
+    /// What it keeps between turns is ended by this.
+    keeps: Option<Arc<Acp>>,
 }
 
 impl Subject {
     async fn run(self, budgets: Budgets) -> Heard {
         let heard = self.start(budgets).finish().await;
-        self.check_nothing_left();
+        self.check_nothing_left().await;
         heard
     }
 
@@ -53,7 +56,10 @@ impl Subject {
         Driven::start(Arc::clone(&self.provider), &self.prompt, budgets)
     }
 
-    fn check_nothing_left(&self) {
+    async fn check_nothing_left(&self) {
+        if let Some(keeps) = &self.keeps {
+            keeps.close().await;
+        }
         if let Some(owner) = &self.owner {
             assert_nothing_left(owner);
         }
@@ -63,7 +69,7 @@ impl Subject {
 const HUGE_BYTES: usize = 4 * 1024 * 1024;
 
 fn registered(behaviour: Behaviour) -> Vec<Subject> {
-    let mut subjects = vec![echo_that(behaviour)];
+    let mut subjects = vec![echo_that(behaviour), acp_that(behaviour)];
     subjects
         .extend([Stdout::Lines, Stdout::JsonLines].map(|stdout| process_that(behaviour, stdout)));
     subjects
@@ -87,6 +93,7 @@ fn echo_that(behaviour: Behaviour) -> Subject {
         provider: Arc::new(Echo),
         prompt,
         owner: None,
+        keeps: None,
     }
 }
 
@@ -129,6 +136,31 @@ fn process_that(behaviour: Behaviour, stdout: Stdout) -> Subject {
         provider,
         prompt: "the prompt".to_owned(),
         owner,
+        keeps: None,
+    }
+}
+
+fn acp_that(behaviour: Behaviour) -> Subject {
+    let ops: &[&str] = match behaviour {
+        Behaviour::Speak => &["text=one two three "],
+        Behaviour::Mute => &["stop=end_turn"],
+        Behaviour::Huge => &["big=4194304"],
+        Behaviour::CrashAtOnce => &["exit=3"],
+        Behaviour::CrashMidway => &["text=one ", "signal=11"],
+        Behaviour::Hang => &["text=one ", "hang"],
+        Behaviour::Garbage => &["garbage=1001", "hang"],
+        Behaviour::Ask => &["permit"],
+        Behaviour::Endless => &["endless"],
+    };
+    let config = agent(ops);
+    let owner = Some(config.process.owner.clone());
+    let provider = Arc::new(Acp::new(config));
+    Subject {
+        kind: acp::KIND,
+        provider: Arc::<Acp>::clone(&provider),
+        prompt: "the prompt".to_owned(),
+        owner,
+        keeps: Some(provider),
     }
 }
 
@@ -160,7 +192,7 @@ async fn an_answer_comes_whole_and_once_i3() {
     for subject in registered(Behaviour::Mute) {
         let heard = subject.run(Budgets::default()).await;
         heard.assert_done();
-        assert_eq!((heard.outputs.len(), heard.outcome.bytes), (1, 0));
+        assert_eq!((heard.text(), heard.outcome.bytes), (String::new(), 0));
     }
 }
 
@@ -212,7 +244,7 @@ async fn a_cancel_ends_an_attempt_that_hangs_c07() {
         let heard = driven.finish().await;
         assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: false });
         assert!(heard.took < Duration::from_secs(3));
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -223,7 +255,7 @@ async fn a_cancel_before_the_first_word_ends_it() {
         driven.running.cancel();
         let heard = driven.finish().await;
         assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: false });
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -244,7 +276,7 @@ async fn a_cancel_after_the_end_changes_nothing() {
         running.cancel();
         assert!(matches!(outcome.ending, Ending::Done { .. }));
         assert_eq!(stream.next().await, None);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -255,15 +287,19 @@ async fn an_answer_to_a_question_is_heard_c23() {
         driven
             .until(|output| matches!(output, Output::NeedsAction(_)))
             .await;
-        let action = "a-echo".parse().unwrap();
+        let Some(Output::NeedsAction(asked)) = driven.outputs.last() else {
+            panic!("it was the last");
+        };
+        let offered = asked.options.first().map(|option| json!(option));
+        let answer = offered.unwrap_or_else(|| json!({"yes": 1}));
         assert!(driven.running.answer(Answer {
-            action,
-            answer: json!({"yes": 1})
+            action: asked.id.clone(),
+            answer: answer.clone()
         }));
         let heard = driven.finish().await;
         heard.assert_done();
-        assert!(heard.text().contains(r#"{"yes":1}"#), "{heard:?}");
-        subject.check_nothing_left();
+        assert!(heard.text().contains(&answer.to_string()), "{heard:?}");
+        subject.check_nothing_left().await;
     }
 }
 
@@ -309,7 +345,7 @@ async fn nobody_who_consumes_means_nobody_who_reads() {
             "{heard:?}"
         );
         assert!(heard.took < Duration::from_secs(5));
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -331,6 +367,6 @@ async fn a_dropped_handle_kills_everything_m21() {
             panic!("{told:?}")
         };
         assert_eq!(outcome.ending, Ending::Failed(keel_agent::Failure::Dropped));
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }

@@ -11,6 +11,7 @@
 //! | `--state=DIR` | knows only sessions that it, or one like it, made there |
 //! | `--replay=N` | tells N words again at `session/load` |
 //! | `--crash-at=METHOD`, `--hang-at=METHOD` | does so when asked that; `start` before anything |
+//! | `--modes` | tells of its modes |
 //! | `--banner` | writes garbage first |
 //! | `--witness=FILE` | appends the name of each method that it is asked, and of each cancel |
 //! | `--ignore-term`, `--ignore-cancel` | does so |
@@ -18,7 +19,7 @@
 //! | op | does |
 //! |---|---|
 //! | `text=T`, `id=ID:T`, `thought=T` | says T; as part of message ID; thinks T |
-//! | `count=N`, `endless` | says `again ` N times; for ever |
+//! | `count=N`, `big=N`, `endless` | says `again ` N times; N bytes; something for ever |
 //! | `tool`, `plan`, `mode`, `usage`, `commands`, `unknown` | tells of it |
 //! | `permit`, `permit=KIND`, `permit2` | asks for leave; for a tool of a kind; twice at once; says the outcome |
 //! | `read=PATH`, `write=PATH:T`, `run=PROGRAM:ARG…` | has us do it; says what came of it |
@@ -198,8 +199,11 @@ impl Agent {
         }
         self.session = Some(id.clone());
         self.cwd = params["cwd"].as_str().unwrap_or_default().to_owned();
-        let modes = json!({"currentModeId": "code", "availableModes": []});
-        Ok(json!({"sessionId": id, "modes": modes}))
+        let mut told = json!({"sessionId": id});
+        if self.flag("modes").is_some() {
+            told["modes"] = json!({"currentModeId": "code", "availableModes": []});
+        }
+        Ok(told)
     }
 
     fn reopened(
@@ -296,6 +300,10 @@ impl Agent {
                 self.text(Some(id), text)?;
             }
             "count" => (0..number()?).try_for_each(|_| self.text(None, "again "))?,
+            "big" => {
+                let piece = "x".repeat(16 * 1024);
+                (0..number()?.div_ceil(piece.len())).try_for_each(|_| self.text(None, &piece))?;
+            }
             "endless" => loop {
                 self.text(None, "again and again and again and again ")?;
                 self.hear(Duration::ZERO)?;
