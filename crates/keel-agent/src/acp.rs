@@ -19,6 +19,7 @@ mod config;
 mod files;
 mod link;
 mod permission;
+mod preset;
 mod repeat;
 mod rpc;
 mod services;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 pub use config::{Config, Forgotten, Permissions};
 use keel_wire::SessionId;
+pub use preset::{Installed, PRESETS, Preset};
 
 use self::warm::Pool;
 use crate::{Attempt, Control, Provider, Request, Sink};
