@@ -64,11 +64,6 @@ impl Acp {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-
-    /// The session is over: its agent ends.
-    pub fn release(&self, session: &SessionId) {
-        self.pool.release(session);
-    }
 }
 
 impl Provider for Acp {
@@ -80,5 +75,9 @@ impl Provider for Acp {
         let config = Arc::clone(&self.config);
         let lease = self.pool.lease(&request.session);
         Box::pin(turn::run(config, lease, request, control, sink))
+    }
+
+    fn release(&self, session: &SessionId) {
+        self.pool.release(session);
     }
 }

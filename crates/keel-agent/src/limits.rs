@@ -10,12 +10,13 @@ pub const OUTPUT_COST_BYTES: u32 = 64;
 pub const ITEM_BYTES_MAX: usize = 128 * 1024;
 /// Deepest nesting of an item; the rest of the wire's depth is the envelope's.
 pub const ITEM_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 8;
-/// Answers that wait for the provider to take them.
-pub const ANSWERS_MAX: usize = 16;
+/// Answers and words that wait for the provider to take them.
+pub const ASKS_MAX: usize = 16;
 /// How long a cancelled attempt may take to return before its outcome is decided without it.
 ///
-/// Longer than the kill ladder of [`crate::process`], which ends within it.
-pub const CANCEL_MAX: Duration = Duration::from_secs(5);
+/// Longer than the longest kill ladder, that of [`crate::acp`]: 5 s after it was asked it is sent a
+/// signal, 3 s after that it is killed, which takes one more at worst.
+pub const CANCEL_MAX: Duration = Duration::from_millis(9_500);
 /// How long an attempt that was refused by its sink may take to return.
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 /// Bytes of stderr that a fault carries (its end).

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use keel_wire::{Action, ActionId};
+use keel_wire::{Action, ActionId, Choice as Shown, ChoiceKind};
 use serde_json::{Value, json};
 
 use super::{config::Permissions, update};
@@ -124,11 +124,6 @@ impl Desk {
         Some(action)
     }
 
-    /// Whether somebody is asked.
-    pub(crate) const fn is_asking(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// An answer: the agent's request and what it is told; `None` if the answer has no effect.
     pub(crate) fn answer(&mut self, action: &ActionId, answer: &Value) -> Option<(Value, Value)> {
         let (open, wanted) = self.open.as_ref()?;
@@ -201,11 +196,23 @@ impl Wanted {
     }
 
     fn action(&self, id: ActionId) -> Action {
-        let options = self.choices.iter().map(|choice| choice.option.clone());
+        let shown = self.choices.iter().map(|choice| Shown {
+            option: choice.option.clone(),
+            label: choice.label.clone(),
+            kind: match choice.kind.as_str() {
+                "allow_once" => Some(ChoiceKind::AllowOnce),
+                "allow_always" => Some(ChoiceKind::AllowAlways),
+                "reject_once" => Some(ChoiceKind::RejectOnce),
+                "reject_always" => Some(ChoiceKind::RejectAlways),
+                _ => None,
+            },
+        });
         Action {
             id,
             prompt: self.title.clone(),
-            options: options.collect(),
+            options: self.choices.iter().map(|it| it.option.clone()).collect(),
+            choices: shown.collect(),
+            tool_call: self.tool.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
+use keel_wire::{CancelStep, limits::AGENT_ID_BYTES_MAX};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -36,8 +37,6 @@ use crate::{
 const GATHER_BYTES: usize = 32 * 1024;
 /// How long what was said before a cancel may take to be told.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
-/// Longest name of a session of an agent's, in bytes.
-const SESSION_BYTES_MAX: usize = 1024;
 
 /// What the agent is to answer next, and the number of that request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +95,8 @@ struct Turn<'a> {
     outputs: VecDeque<Output>,
     outputs_bytes: u64,
     meter: Arc<Meter>,
+    /// Tells of a cancel's steps.
+    steps: Sink,
     ladder: Option<(Step, Instant)>,
     stdout_closed_at: Option<Instant>,
     end: Option<End>,
@@ -118,8 +119,13 @@ pub(crate) async fn run(
         Err(failure) => return Outcome::failed(failure),
     };
     let mut kept = lease.take().await;
+    // What was told of this conversation last is what stands.
+    let fits = |link: &Link| {
+        let other = request.bound.is_some() && request.bound != link.session;
+        link.is_whole() && link.services.directory() == cwd && !other
+    };
     if let Some(link) = &mut kept
-        && !(link.is_whole() && link.services.directory() == cwd)
+        && !fits(link)
     {
         link.fell().await;
         kept = None;
@@ -137,8 +143,8 @@ pub(crate) async fn run(
 }
 
 /// Where the session's agent runs.
-fn directory(config: &Config, _request: &Request) -> Result<PathBuf, Failure> {
-    let wanted = config.process.cwd.clone();
+fn directory(config: &Config, request: &Request) -> Result<PathBuf, Failure> {
+    let wanted = request.cwd.clone().or_else(|| config.process.cwd.clone());
     let wanted = wanted.map_or_else(std::env::current_dir, Ok);
     let found = wanted.as_ref().map_err(|error| error.to_string());
     let found = found.and_then(|path| path.canonicalize().map_err(|error| error.to_string()));
@@ -199,6 +205,7 @@ impl<'a> Turn<'a> {
             outputs: VecDeque::new(),
             outputs_bytes: 0,
             meter: sink.meter(),
+            steps: sink.twin(),
             ladder: None,
             stdout_closed_at: None,
             end: None,
@@ -368,7 +375,11 @@ impl<'a> Turn<'a> {
                 self.said_text |= !text.is_empty();
                 self.tell(Output::Text(text));
             }
-            Say::Anew => self.tell(anew()),
+            Say::Anew => {
+                let message = "the agent began its answer anew".to_owned();
+                let failure = Box::new(Failure::Reported { message });
+                self.tell(Output::NewAttempt { failure });
+            }
         }
     }
 
@@ -511,7 +522,7 @@ impl<'a> Turn<'a> {
     }
 
     fn open(&mut self) {
-        let bound = bound(&self.request);
+        let bound = self.request.bound.clone();
         let opening = match (&bound, &self.link.abilities) {
             (None, _) => Opening::New,
             (Some(_), Abilities { resume: true, .. }) => Opening::Resume,
@@ -550,7 +561,7 @@ impl<'a> Turn<'a> {
     fn forgotten(&mut self, why: &str) {
         let why = self.link.redactor.redact(why);
         match self.config.forgotten {
-            Forgotten::Fail => self.fail(resume_failure(why)),
+            Forgotten::Fail => self.fail(Failure::Resume { message: why }),
             Forgotten::Retell => {
                 let text = format!(
                     "the agent has lost this conversation ({why}); it begins a new one and is told \
@@ -592,10 +603,8 @@ impl<'a> Turn<'a> {
         };
         let version = &told["protocolVersion"];
         if version.as_u64() != Some(PROTOCOL_VERSION) {
-            return self.fail(incompatible(format!(
-                "it speaks version {version} of the protocol; version {PROTOCOL_VERSION} is spoken \
-                 here"
-            )));
+            let message = format!("its is {version}, and {PROTOCOL_VERSION} is spoken here");
+            return self.fail(Failure::Incompatible { message });
         }
         let can = &told["agentCapabilities"];
         let logins = told["authMethods"]
@@ -634,7 +643,7 @@ impl<'a> Turn<'a> {
         let hint = hint.unwrap_or("log in with the agent's own program, as the server's user");
         let message = format!("{said}; {hint}");
         let methods = offered.iter().map(|(_, name)| name.clone()).collect();
-        self.fail(auth_failure(message, methods));
+        self.fail(Failure::Auth { message, methods });
     }
 
     fn opened(&mut self, opening: Opening, result: Result<Value, RpcError>) {
@@ -646,15 +655,16 @@ impl<'a> Turn<'a> {
         };
         let session = match opening {
             Opening::New => told["sessionId"].as_str().map(str::to_owned),
-            Opening::Load | Opening::Resume => bound(&self.request),
+            Opening::Load | Opening::Resume => self.request.bound.clone(),
         };
-        let usable = |id: &String| (1..=SESSION_BYTES_MAX).contains(&id.len());
+        let usable = |id: &String| (1..=AGENT_ID_BYTES_MAX).contains(&id.len());
         let Some(session) = session.filter(usable) else {
             let message = "the agent opened a session without a name".to_owned();
             return self.fail(Failure::Reported { message });
         };
         if opening == Opening::New {
-            self.tell_bound(&session);
+            let id = session.clone();
+            self.tell(Output::Bound { id });
         }
         if let Some(mode) = told["modes"]
             .as_object()
@@ -693,7 +703,7 @@ impl<'a> Turn<'a> {
 
     /// An error of the agent's as a failure, without secrets.
     fn failure(&self, error: &RpcError) -> Failure {
-        rpc_failure(error, &self.link.redactor)
+        failure_of(error, &self.link.redactor)
     }
 
     // What the session asks.
@@ -706,6 +716,8 @@ impl<'a> Turn<'a> {
                 }
             }
             Ask::Cancel => self.cancel(),
+            // The protocol has no word for it, so nobody is told that it can be done.
+            Ask::Steer(_) => {}
         }
     }
 
@@ -720,13 +732,13 @@ impl<'a> Turn<'a> {
         for (request, outcome) in self.desk.cancel() {
             self.link.answer(&request, Ok(outcome));
         }
-        self.tell_step("asked");
+        self.steps.step(CancelStep::Asked);
         self.ladder = Some((Step::Asked, Instant::now()));
     }
 
     fn terminate(&mut self, asked_before: bool) {
         self.link.terminate();
-        self.tell_step("terminating");
+        self.steps.step(CancelStep::Terminating);
         self.ladder = Some((Step::Terminating { asked_before }, Instant::now()));
     }
 
@@ -751,7 +763,7 @@ impl<'a> Turn<'a> {
         match (why, self.ladder) {
             (Why::Ladder, Some((Step::Asked, _))) => self.terminate(true),
             (Why::Ladder, _) => {
-                self.tell_step("killing");
+                self.steps.step(CancelStep::Killing);
                 self.end = Some(End::Broken(Ending::Cancelled { forced: true }));
             }
             (Why::StdoutClosed, _) => {
@@ -802,25 +814,8 @@ fn question_prefix(request: &Request) -> String {
     format!("a-{turn}-{}-{n}", request.attempt)
 }
 
-// Until the contract's types are there.
-fn bound(_request: &Request) -> Option<String> {
-    None
-}
-fn anew() -> Output {
-    Output::NewAttempt {
-        fault: "the agent began its answer anew".to_owned(),
-    }
-}
-fn resume_failure(message: String) -> Failure {
-    Failure::Resume { message }
-}
-fn incompatible(message: String) -> Failure {
-    Failure::Incompatible { message }
-}
-fn auth_failure(message: String, methods: Vec<String>) -> Failure {
-    Failure::Auth { message, methods }
-}
-fn rpc_failure(error: &RpcError, redactor: &Redactor) -> Failure {
+/// An error of the agent's as a failure, without secrets.
+fn failure_of(error: &RpcError, redactor: &Redactor) -> Failure {
     let data = error.data.as_ref().map(|data| {
         let mut told = redactor.redact(&data.to_string());
         told.truncate(told.floor_char_boundary(REPORTED_BYTES_MAX));
@@ -831,8 +826,4 @@ fn rpc_failure(error: &RpcError, redactor: &Redactor) -> Failure {
         message: redactor.redact(&error.message),
         data,
     }
-}
-impl Turn<'_> {
-    fn tell_bound(&mut self, _session: &str) {}
-    fn tell_step(&mut self, _step: &str) {}
 }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use keel_agent::{
-    Answer, Ending, Exit, Failure, Output,
-    acp::{Config, Permissions},
+    Answer, Ending, Exit, Failure, Output, Provider, Request,
+    acp::{Config, Forgotten, PRESETS, Permissions},
 };
+use keel_wire::CancelStep;
 use serde_json::{Value, json};
 
 use super::harness::{Agent, Heard, agent, left_of, request};
@@ -18,6 +19,35 @@ async fn until(holds: impl Fn() -> bool) {
     while !holds() {
         assert!(began.elapsed() < NEVER, "it does not come");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The steps of a cancel, as they were told.
+fn steps(heard: &Heard) -> Vec<&'static str> {
+    let step = |output: &Output| match output {
+        Output::Cancelling { step } => Some(match step {
+            CancelStep::Asked => "asked",
+            CancelStep::Terminating => "terminating",
+            CancelStep::Killing => "killing",
+        }),
+        _ => None,
+    };
+    heard.outputs.iter().filter_map(step).collect()
+}
+
+/// What the agent calls the conversation.
+fn bound(heard: &Heard) -> Option<String> {
+    heard.outputs.iter().find_map(|output| match output {
+        Output::Bound { id } => Some(id.clone()),
+        _ => None,
+    })
+}
+
+/// A request of a session that has a name with the agent.
+fn resuming(prompt: &str, bound: Option<String>) -> Request {
+    Request {
+        bound,
+        ..request(prompt)
     }
 }
 
@@ -40,6 +70,15 @@ async fn a_turn_is_told_with_all_that_the_agent_tells_of_it() {
     assert_eq!(heard.text(), "one two");
     assert!(matches!(heard.outputs[0], Output::Started { pid: Some(_) }));
     let first = |kind: &str| heard.items(kind)[0].clone();
+    // Each but the unknown one is of a shape that everybody knows.
+    for output in &heard.outputs {
+        if let Output::Item(item) = output
+            && item["type"] != "acp_update"
+        {
+            let read = serde_json::from_value::<keel_wire::item::ItemData>(item.clone());
+            assert_eq!(read.expect("it is known").into_value(), *item);
+        }
+    }
     assert_eq!(first("thought")["text"], "hm");
     assert_eq!(first("tool_call")["input"], json!({"command": "ls"}));
     let update =
@@ -347,6 +386,8 @@ async fn a_permission_is_asked_for_and_answered_once_a65_c23() {
     assert_eq!(heard.text(), r#"{"optionId":"yes","outcome":"selected"}"#);
     assert_eq!(asked[0].options, ["yes", "always", "no"]);
     assert_eq!(asked[0].prompt, "execute something");
+    assert_eq!(asked[0].tool_call.as_deref(), Some("call-1"));
+    assert_eq!(asked[0].choices[1].label, "Always allow");
     // Nobody answered in time.
     let (heard, _) = answered(agent(&[]), "!permit", &[Value::Null]).await;
     assert_eq!(heard.text(), r#"{"optionId":"no","outcome":"selected"}"#);
@@ -409,6 +450,7 @@ async fn a_cancel_is_asked_for_and_keeps_the_agent_i8() {
         driven.running.cancel();
         let heard = driven.finish().await;
         assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: false });
+        assert_eq!(steps(&heard), ["asked"]);
         assert!(heard.took < Duration::from_secs(2), "{:?}", heard.took);
         let again = agent.turn("hello").await;
         again.assert_done();
@@ -444,11 +486,13 @@ async fn a_cancel_that_is_ignored_goes_down_the_ladder_c08_c09_i8() {
     assert_eq!(heard.outcome.ending, forced);
     assert!((300..3_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(heard.outcome.exit, Some(Exit::Signal(15)));
+    assert_eq!(steps(&heard), ["asked", "terminating"]);
     let args = ["--ignore-cancel", "--ignore-term"];
     let (heard, took) = cancel(&args, "!orphans=2 text=one hang", 200).await;
     assert_eq!(heard.outcome.ending, forced);
     assert!((500..3_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(heard.outcome.exit, Some(Exit::Signal(9)));
+    assert_eq!(steps(&heard), ["asked", "terminating", "killing"]);
 }
 
 #[tokio::test]
@@ -551,5 +595,149 @@ async fn terminals_run_in_the_directory_and_end_with_the_agent_c09_i11() {
         driven.finish().await.outcome.ending,
         Ending::Cancelled { .. }
     ));
+    agent.close().await;
+}
+
+/// An agent that knows what others like it have made in `place`.
+fn remembering(place: &Place, args: &[&str]) -> Config {
+    let state = format!("--state={}", place.0.display());
+    let witness = format!("--witness={}", place.0.join("witness").display());
+    let args: Vec<&str> = args.iter().copied().chain([&*state, &*witness]).collect();
+    agent(&args)
+}
+
+fn witnessed(place: &Place) -> Vec<String> {
+    let told = std::fs::read_to_string(place.0.join("witness")).expect("it was told");
+    std::fs::remove_file(place.0.join("witness")).expect("its own file");
+    told.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_in_a_new_process_m21_c04() {
+    for (args, method) in [
+        (&["--resume", "--load"][..], "session/resume"),
+        (&["--load", "--replay=3"][..], "session/load"),
+    ] {
+        let place = Place::new(&method.replace('/', "-"));
+        let agent = Agent::new(remembering(&place, args));
+        let one = agent.turn("!session").await;
+        let id = bound(&one);
+        assert_eq!(id.as_deref(), Some(one.text().as_str()));
+        agent.turn("!text=one signal=9").await.failure();
+        witnessed(&place);
+        let two = agent.start(resuming("!session", id.clone())).finish().await;
+        two.assert_done();
+        assert_eq!((two.text(), bound(&two)), (one.text(), None), "told once");
+        assert_eq!(witnessed(&place), ["initialize", method, "session/prompt"]);
+        assert!(two.items("notice").is_empty());
+        // The process is kept, whether it was named or not.
+        let three = agent.start(resuming("!session", id)).finish().await;
+        assert_eq!(three.pid(), two.pid());
+        agent.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_an_agent_has_lost_is_told_to_it_again_c26() {
+    let lost = Some("made-elsewhere".to_owned());
+    for args in [&["--resume"][..], &["--load"][..], &[][..]] {
+        let place = Place::new(&format!("lost{}", args.len()));
+        let agent = Agent::new(remembering(&place, args));
+        let heard = agent.start(resuming("!echo", lost.clone())).finish().await;
+        heard.assert_done();
+        assert_ne!(bound(&heard), lost);
+        assert!(bound(&heard).is_some());
+        let text = heard.text();
+        assert!(
+            text.contains("User: before\n\nAssistant: yes") && text.ends_with("!echo"),
+            "{text}"
+        );
+        assert_eq!(heard.items("notice")[0]["level"], "warning");
+        // Once is enough.
+        assert_eq!(agent.turn("!echo").await.text(), "!echo");
+        agent.close().await;
+    }
+    let place = Place::new("lost-for-good");
+    let mut config = remembering(&place, &["--resume"]);
+    config.forgotten = Forgotten::Fail;
+    let agent = Agent::new(config);
+    let heard = agent.start(resuming("!echo", lost)).finish().await;
+    assert_eq!(heard.failure().cause(), "resume");
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn each_preset_tells_a_crash_new_and_resumed_m21_e10() {
+    let crashes = [
+        "--crash-at=initialize",
+        "--crash-at=open",
+        "--crash-at=session/prompt",
+    ];
+    for preset in PRESETS {
+        for resumed in [false, true] {
+            for crash in crashes {
+                let method = if resumed {
+                    "session/resume"
+                } else {
+                    "session/new"
+                };
+                let crash = crash.replace("open", method);
+                let place = Place::new(&format!("{}-{resumed}", preset.name));
+                let mut config = remembering(&place, &["--resume", &crash]);
+                // As it is configured, but for the program that is behind the name.
+                let own = config.process.args.clone();
+                config
+                    .process
+                    .env
+                    .pass
+                    .extend(preset.env_pass.iter().map(|it| (*it).to_owned()));
+                let set = preset.env_set.iter();
+                let set = set.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+                config.process.env.set.extend(set);
+                let words = preset.command[1..]
+                    .iter()
+                    .filter(|word| !own.contains(&(**word).to_owned()));
+                config
+                    .process
+                    .args
+                    .extend(words.map(|word| format!("--ignored={word}")));
+                config.login = Some(preset.login.to_owned());
+                let agent = Agent::new(config);
+                std::fs::write(place.0.join("known"), "").expect("a file");
+                let known = resumed.then(|| "known".to_owned());
+                let heard = agent.start(resuming("hello", known)).finish().await;
+                let what = format!("{} {crash} {resumed}", preset.name);
+                assert_eq!(heard.failure(), &Failure::Signal { signal: 11 }, "{what}");
+                let fault = heard.outcome.fault("f-1".parse().unwrap(), 7).unwrap();
+                assert_eq!(fault.code, keel_wire::Code::ProviderCrashed, "{what}");
+                agent.close().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_of_the_session_is_where_its_agent_runs() {
+    let place = Place::new("cwd");
+    let agent = Agent::with(&[]);
+    let one = agent.turn("!pid").await;
+    let there = Request {
+        cwd: Some(place.0.clone()),
+        ..request("!cwd pid")
+    };
+    let two = agent.start(there).finish().await;
+    let path = place.0.display();
+    assert!(
+        two.text().starts_with(&format!("{path} {path}")),
+        "{}",
+        two.text()
+    );
+    assert_ne!(one.pid(), two.pid());
+    let gone = Request {
+        cwd: Some(place.0.join("gone")),
+        ..request("hello")
+    };
+    let heard = agent.start(gone).finish().await;
+    assert_eq!(heard.failure().cause(), "spawn");
     agent.close().await;
 }
