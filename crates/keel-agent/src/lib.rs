@@ -13,10 +13,13 @@
 //! Clocks over silence and whole turns are the session's; here are only those of the kill ladder
 //! and of pipes. [`echo`] says a script, [`process`] runs any program.
 
+pub mod anthropic;
 mod credit;
 pub mod echo;
+pub mod endpoint;
 mod failure;
 pub mod limits;
+pub mod openai;
 mod outcome;
 mod output;
 pub mod process;
