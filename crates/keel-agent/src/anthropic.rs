@@ -7,10 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Attempt, Control, Provider, Request, Sink,
+    Attempt, Control, Failure, Provider, Request, Sink,
     endpoint::{
         BadConfig, Config, Dialect, Endpoint,
-        failure::Failure,
         said::{Call, ErrorObject, Said, Usage, parse, stop_reason},
         sse::Event,
     },

@@ -12,7 +12,6 @@ mod address;
 mod answer;
 mod call;
 mod config;
-pub(crate) mod failure;
 mod later;
 mod refusal;
 pub(crate) mod said;
@@ -38,12 +37,11 @@ pub use config::{Clocks, Config, Key};
 pub use secret::Secret;
 
 use crate::{
-    Attempt, Control, Outcome, Output, Request, Sink, anthropic,
+    Attempt, Control, Failure, Outcome, Output, Request, Sink, anthropic,
     limits::{CONNECT_MAX, ERROR_BODY_MAX},
     openai::{chat, responses},
     process::redact::Redactor,
 };
-use failure::Failure;
 use said::Said;
 use sse::Event;
 
@@ -158,7 +156,7 @@ impl Endpoint {
                 Err(stopped) => Err(stopped),
             };
             // The runner knows why nothing more was taken.
-            ended.unwrap_or(Outcome::failed(crate::Failure::Dropped))
+            ended.unwrap_or(Outcome::failed(Failure::Dropped))
         })
     }
 
@@ -193,9 +191,10 @@ impl Endpoint {
 
 fn overlay(members: &mut Map<String, Value>, over: &Map<String, Value>) {
     for (name, value) in over {
-        match value {
-            Value::Null => drop(members.remove(name)),
-            value => drop(members.insert(name.clone(), value.clone())),
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            members.insert(name.clone(), value.clone());
         }
     }
 }

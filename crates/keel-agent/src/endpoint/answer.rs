@@ -1,14 +1,14 @@
 //! What an answer has said so far, and how that is told.
 
+use keel_wire::item::{ItemData, ToolStatus};
 use serde_json::{Value, json};
 
 use super::{
     Endpoint,
-    failure::Failure,
     refusal::tidy,
     said::{Call, Said, Usage},
 };
-use crate::{Output, limits::ITEM_BYTES_MAX};
+use crate::{Failure, Output, limits::ITEM_BYTES_MAX};
 
 /// Bytes of a thought that one item carries.
 const THOUGHT_BYTES_MAX: usize = 8 * 1024;
@@ -86,7 +86,7 @@ impl Answer {
         let Some(finish) = self.finish.take() else {
             return Err(Failure::NoFinish);
         };
-        outputs.push(Output::Item(self.usage.item()));
+        outputs.push(item(ItemData::Usage(self.usage.told())));
         match self.bad_call.take() {
             Some(failure) => Err(failure),
             None => Ok(finish),
@@ -112,14 +112,23 @@ impl Answer {
             let end = call.arguments.floor_char_boundary(1_024);
             call.arguments[..end].into()
         });
-        let status = if wrong.is_some() { "failed" } else { "pending" };
-        let mut item = json!({
-            "type": "tool_call", "id": id, "title": name, "status": status, "input": input,
-        });
-        if item.to_string().len() > ITEM_BYTES_MAX {
-            item["input"] = json!({"omitted_bytes": call.arguments.len()});
-        }
-        outputs.push(Output::Item(item));
+        let status = match wrong {
+            Some(_) => ToolStatus::Failed,
+            None => ToolStatus::Pending,
+        };
+        let input = match keel_wire::json_len(&input) {
+            bytes if bytes + 2 * NAME_BYTES_MAX + 128 > ITEM_BYTES_MAX => {
+                json!({"omitted_bytes": bytes})
+            }
+            _ => input,
+        };
+        outputs.push(item(ItemData::ToolCall {
+            id: id.clone(),
+            title: name.clone(),
+            kind: None,
+            status,
+            input: Some(input),
+        }));
         if let Some(wrong) = wrong {
             let output = format!("the model calls it with {wrong}");
             let output = if known {
@@ -127,11 +136,13 @@ impl Answer {
             } else {
                 format!("the model calls {wrong}")
             };
-            let update = json!({
-                "type": "tool_update", "id": id, "status": "failed", "output": output,
-            });
-            outputs.push(Output::Item(update));
-            self.bad_call.get_or_insert(Failure::Upstream {
+            outputs.push(item(ItemData::ToolUpdate {
+                id,
+                title: None,
+                status: Some(ToolStatus::Failed),
+                output: Some(output.into()),
+            }));
+            self.bad_call.get_or_insert_with(|| Failure::Upstream {
                 kind: "tool_call".to_owned(),
                 message: format!("the model calls {name:?}: {wrong}"),
             });
@@ -148,16 +159,20 @@ fn flush_text(text: &mut String, outputs: &mut Vec<Output>) {
 fn flush_thought(thought: &mut String, outputs: &mut Vec<Output>) {
     if !thought.is_empty() {
         let text = std::mem::take(thought);
-        outputs.push(Output::Item(json!({"type": "thought", "text": text})));
+        outputs.push(item(ItemData::Thought { text }));
     }
 }
 
+fn item(data: ItemData) -> Output {
+    Output::Item(data.into_value())
+}
+
 fn tidied(endpoint: &Endpoint, failure: Failure) -> Failure {
-    match failure {
-        Failure::Upstream { kind, message } => Failure::Upstream {
-            kind: tidy(endpoint, &kind),
-            message: tidy(endpoint, &message),
-        },
-        other => other,
+    let Failure::Upstream { kind, message } = failure else {
+        return failure;
+    };
+    Failure::Upstream {
+        kind: tidy(endpoint, &kind),
+        message: tidy(endpoint, &message),
     }
 }

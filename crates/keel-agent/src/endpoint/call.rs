@@ -9,11 +9,12 @@ use super::{
     Endpoint, Reader,
     address::ResolveError,
     answer::Answer,
-    failure::{Failure, NetworkStage, SilentStage},
     refusal::{Again, Failed, refused, tidy},
     sse,
 };
-use crate::{Control, Output, Sink, Stopped, limits::STREAM_END_MAX};
+use crate::{
+    Control, Failure, NetworkStage, Output, SilentStage, Sink, Stopped, limits::STREAM_END_MAX,
+};
 
 /// How a call ended.
 #[derive(Debug)]
@@ -261,15 +262,16 @@ pub(super) fn network(endpoint: &Endpoint, error: &reqwest::Error) -> Failure {
         NetworkStage::Connect if endpoint.config.local => {
             "; is the model's server running there? (Ollama: `ollama serve`)"
         }
-        _ => "",
+        NetworkStage::Dns | NetworkStage::Connect | NetworkStage::Tls | NetworkStage::Send => "",
     };
     let error = format!("{words} ({host}{advice})");
     Failure::Network { stage, error }
 }
 
 fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let inner = |error: &std::io::Error| error.get_ref().is_some_and(|it| it.is::<rustls::Error>());
-    error.is::<rustls::Error>() || error.downcast_ref().is_some_and(inner)
+    // An error that holds another as its own does not name it as its source.
+    let held = || error.downcast_ref::<std::io::Error>()?.get_ref();
+    error.is::<rustls::Error>() || held().is_some_and(|inner| is_of_tls(inner))
 }
 
 /// The words of the first cause: they name neither the URL nor what was sent.

@@ -8,8 +8,11 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::{Endpoint, failure::Failure, later, said::ErrorObject};
-use crate::limits::{ERROR_BODY_BYTES_MAX, ERROR_BODY_MAX, REPORTED_BYTES_MAX};
+use super::{Endpoint, later, said::ErrorObject};
+use crate::{
+    Failure,
+    limits::{ERROR_BODY_BYTES_MAX, ERROR_BODY_MAX, REPORTED_BYTES_MAX},
+};
 
 /// A failure, and whether asking again can help.
 #[derive(Debug)]
@@ -116,16 +119,11 @@ async fn bad_status(endpoint: &Endpoint, response: Response) -> Failed {
         Some(advice) => format!("{message} ({advice})"),
         None => message,
     };
-    let failure = match status {
-        401 => Failure::Auth {
-            message: format!("HTTP 401: {message}"),
-            methods: Vec::new(),
-        },
-        _ => Failure::Http {
-            status,
-            message,
-            retry_after_ms: asked.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX)),
-        },
+    let clamped = asked.map(|asked| asked.min(endpoint.config.clocks.retry_wait));
+    let failure = Failure::Http {
+        status,
+        message,
+        retry_after_ms: clamped.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX)),
     };
     Failed { failure, again }
 }
@@ -154,10 +152,10 @@ fn error_of(body: &str) -> Option<ErrorObject> {
     match body.get("error") {
         Some(error) => Some(ErrorObject::read(error.clone())),
         // FastAPI's, as vLLM and others say it.
-        None => match body.get("detail").or_else(|| body.get("message")) {
-            Some(words) => Some(ErrorObject::read(words.clone())),
-            None => None,
-        },
+        None => {
+            let words = body.get("detail").or_else(|| body.get("message"));
+            words.map(|words| ErrorObject::read(words.clone()))
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the events of a stream say, whatever the dialect.
 
+use keel_wire::item;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::failure::Failure;
+use crate::Failure;
 
 /// One thing that an event says.
 #[derive(Debug, PartialEq)]
@@ -58,35 +59,32 @@ impl Usage {
         }
     }
 
-    /// The item that tells it: figures that make no sense are left out, and that is told.
-    pub(crate) fn item(&self) -> Value {
+    /// As it is told: figures that make no sense are left out, and that is told.
+    pub(crate) fn told(&self) -> item::Usage {
         /// Above what any model takes.
         const TOKENS_MAX: u64 = 1_000_000_000;
-        let mut item = Map::new();
-        item.insert("type".to_owned(), "usage".into());
         let mut unknown = self.input.is_none() || self.output.is_none();
-        let tokens = [
-            ("input_tokens", &self.input),
-            ("output_tokens", &self.output),
-            ("cached_tokens", &self.cached),
-        ];
-        for (name, value) in tokens {
-            let Some(value) = value else { continue };
-            match value.as_u64().filter(|tokens| *tokens <= TOKENS_MAX) {
-                Some(tokens) => drop(item.insert(name.to_owned(), tokens.into())),
-                None => unknown = true,
-            }
+        let mut tokens = |figure: &Option<Value>| {
+            let figure = figure.as_ref()?;
+            let tokens = figure.as_u64().filter(|tokens| *tokens <= TOKENS_MAX);
+            unknown |= tokens.is_none();
+            tokens
+        };
+        let input_tokens = tokens(&self.input);
+        let output_tokens = tokens(&self.output);
+        let cached_tokens = tokens(&self.cached);
+        let cost = self.cost.as_ref();
+        let cost_usd = cost
+            .and_then(Value::as_f64)
+            .filter(|cost| (0.0..1e6).contains(cost));
+        item::Usage {
+            input_tokens,
+            cached_tokens,
+            output_tokens,
+            cost_usd,
+            unknown: unknown || (cost.is_some() && cost_usd.is_none()),
+            ..item::Usage::default()
         }
-        if let Some(cost) = self.cost.as_ref().filter(|cost| !cost.is_null()) {
-            match cost.as_f64().filter(|cost| (0.0..1e6).contains(cost)) {
-                Some(cost) => drop(item.insert("cost_usd".to_owned(), cost.into())),
-                None => unknown = true,
-            }
-        }
-        if unknown {
-            item.insert("unknown".to_owned(), true.into());
-        }
-        Value::Object(item)
     }
 }
 
@@ -103,21 +101,22 @@ pub(crate) struct ErrorObject {
 impl ErrorObject {
     /// Reads `{"error": …}`'s value: an object or just words.
     pub(crate) fn read(value: Value) -> Self {
-        match value {
-            Value::String(_) => Self {
-                message: value,
+        if value.is_string() {
+            let message = value;
+            return Self {
+                message,
                 ..Self::default()
-            },
-            other => serde_json::from_value(other).unwrap_or_default(),
+            };
         }
+        serde_json::from_value(value).unwrap_or_default()
     }
 
     /// What kind of error it is: the first of its names.
     pub(crate) fn kind(&self) -> String {
-        let name = |value: &Value| match value {
-            Value::String(name) if !name.is_empty() => Some(name.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
+        let name = |value: &Value| {
+            let name = value.as_str().filter(|name| !name.is_empty());
+            name.map(str::to_owned)
+                .or_else(|| value.as_i64().map(|number| number.to_string()))
         };
         let kind = name(&self.code)
             .or_else(|| name(&self.r#type))
@@ -142,9 +141,10 @@ impl ErrorObject {
 /// not told: it may hold anything.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Failure> {
     serde_json::from_str(data).map_err(|error| Failure::Sse {
-        error: match error.classify() {
-            serde_json::error::Category::Data => "an event is not what the API says".to_owned(),
-            _ => format!("an event is not JSON, at its character {}", error.column()),
+        error: if error.is_data() {
+            "an event is not what the API says".to_owned()
+        } else {
+            format!("an event is not JSON, at its character {}", error.column())
         },
     })
 }
@@ -178,7 +178,7 @@ mod tests {
                 cached,
                 cost: None,
             });
-            usage.item()
+            item::ItemData::Usage(usage.told()).into_value()
         };
         assert_eq!(
             item(json!(11), json!(7), json!(3)),
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(item(json!(-1), json!(-7), json!(-1)), unknown);
         assert_eq!(item(json!("many"), json!([7]), json!(null)), unknown);
         assert_eq!(item(json!(9e18), json!(1e300), json!(1.5)), unknown);
-        assert_eq!(Usage::default().item(), unknown);
+        assert!(Usage::default().told().unknown);
         assert_eq!(
             item(json!(11), json!(-1), json!(null)),
             json!({"type": "usage", "input_tokens": 11, "unknown": true})
@@ -200,13 +200,19 @@ mod tests {
         let told = |value| ErrorObject::read(value).failure().to_string();
         assert_eq!(
             told(json!({"code": 502, "message": "m"})),
-            "upstream 502: m"
+            "the model's server reports 502: m"
         );
         assert_eq!(
             told(json!({"code": null, "type": "t", "message": "m"})),
-            "upstream t: m"
+            "the model's server reports t: m"
         );
-        assert_eq!(told(json!("words")), "upstream error: words");
-        assert_eq!(told(json!([1])), "upstream error: without a word why");
+        assert_eq!(
+            told(json!("words")),
+            "the model's server reports error: words"
+        );
+        assert_eq!(
+            told(json!(7)),
+            "the model's server reports error: without a word why"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The one layer that asks again. It tells each time that it will, why, and when; and it never does
 //! so after the answer has called a tool.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -8,11 +10,10 @@ use super::{
     answer::Answer,
     call::{Call, Ended},
     config::Key,
-    failure::Failure,
     later,
     refusal::{Again, Failed},
 };
-use crate::{Control, Outcome, Output, Request, Sink, Stopped};
+use crate::{Control, Failure, Outcome, Output, Request, Sink, Stopped};
 
 pub(crate) async fn run(
     endpoint: &Endpoint,
@@ -21,7 +22,7 @@ pub(crate) async fn run(
     mut sink: Sink,
 ) -> Result<Outcome, Stopped> {
     if let Key::Missing(name) = &endpoint.config.key {
-        return Ok(failed(Failure::Auth {
+        return Ok(Outcome::failed(Failure::Auth {
             message: format!("the server's environment variable {name} is not set"),
             methods: vec![name.clone()],
         }));
@@ -37,20 +38,25 @@ pub(crate) async fn run(
         };
         let ended = call.run(body.clone()).await?;
         let answer = call.answer;
-        let failed_once = match ended {
+        let failed = match ended {
             Ended::Done { stop_reason } => return Ok(Outcome::done(Some(stop_reason))),
             Ended::Cancelled => return Ok(Outcome::cancelled(false)),
             Ended::Failed(failed) => failed,
         };
-        let Some(wait) = tries.wait(&failed_once, &answer) else {
-            return Ok(failed(failed_once.failure));
+        let Some(wait) = tries.wait(&failed, &answer) else {
+            return Ok(Outcome::failed(failed.failure));
         };
-        let failure = failed_once.failure;
+        let failure = failed.failure;
         let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let told = async {
-            sink.send(retrying(in_ms, &failure)).await?;
+            let failure = Box::new(failure);
+            let retrying = Output::Retrying {
+                in_ms,
+                failure: failure.clone(),
+            };
+            sink.send(retrying).await?;
             sleep(wait).await;
-            sink.send(new_attempt(failure)).await
+            sink.send(Output::NewAttempt { failure }).await
         };
         tokio::select! {
             biased;
@@ -81,7 +87,7 @@ impl<'a> Tries<'a> {
     }
 
     /// How long to wait before asking again; `None` if that is not to be.
-    fn wait(&mut self, failed: &Failed, answer: &Answer) -> Option<std::time::Duration> {
+    fn wait(&mut self, failed: &Failed, answer: &Answer) -> Option<Duration> {
         let config = &self.endpoint.config;
         if answer.called || (answer.text_bytes > 0 && !config.retry_after_text) {
             return None;
@@ -110,29 +116,7 @@ impl<'a> Tries<'a> {
         self.fits(wait, config.clocks.whole)
     }
 
-    fn fits(
-        &self,
-        wait: std::time::Duration,
-        within: std::time::Duration,
-    ) -> Option<std::time::Duration> {
+    fn fits(&self, wait: Duration, within: Duration) -> Option<Duration> {
         (self.began.elapsed() + wait < within).then_some(wait)
-    }
-}
-
-fn failed(failure: Failure) -> Outcome {
-    Outcome::failed(crate::Failure::Reported {
-        message: failure.to_string(),
-    })
-}
-
-fn retrying(in_ms: u64, failure: &Failure) -> Output {
-    Output::Item(
-        serde_json::json!({"type": "retrying", "in_ms": in_ms, "why": failure.to_string()}),
-    )
-}
-
-fn new_attempt(failure: Failure) -> Output {
-    Output::NewAttempt {
-        fault: failure.to_string(),
     }
 }

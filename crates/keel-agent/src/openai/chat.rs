@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Request,
+    Failure, Request,
     endpoint::{
-        failure::Failure,
         said::{Call, ErrorObject, Said, Usage, parse, stop_reason},
         sse::Event,
     },
@@ -304,9 +303,9 @@ mod tests {
         let said = read(&chunks).expect("well-formed");
         let calls: Vec<_> = said
             .iter()
-            .filter_map(|said| match said {
-                Said::Call(call) => Some((call.id.as_str(), call.arguments.as_str())),
-                _ => None,
+            .filter_map(|said| {
+                let Said::Call(call) = said else { return None };
+                Some((call.id.as_str(), call.arguments.as_str()))
             })
             .collect();
         assert_eq!(calls, [("a", "{\"x\":1}"), ("b", "{\"y\":2}"), ("c", "{}")]);

@@ -4,9 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Request,
+    Failure, Request,
     endpoint::{
-        failure::Failure,
         said::{Call, ErrorObject, Said, Usage, parse, stop_reason},
         sse::Event,
     },
