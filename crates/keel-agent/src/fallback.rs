@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Ask, Attempt, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink, Stopped,
-    limits::ANSWERS_MAX, run::panic_message,
+    limits::ASKS_MAX, run::panic_message,
 };
 
 /// The name of this kind.
@@ -122,7 +122,7 @@ struct Step<'a> {
 
 impl<'a> Step<'a> {
     fn new(link: &'a Link, request: &Request, control: &Control, sink: &Sink) -> Self {
-        let (asks, taken) = mpsc::channel(ANSWERS_MAX);
+        let (asks, taken) = mpsc::channel(ASKS_MAX);
         // What is in it was charged and has credit, as the meter is the same.
         let (told, outputs) = mpsc::unbounded_channel();
         let own = Sink {
@@ -174,21 +174,15 @@ impl<'a> Step<'a> {
         Ok(outcome)
     }
 
-    fn tell(&mut self, output: Output, sink: &Sink) -> Result<(), Stopped> {
-        let output = match output {
-            Output::Bound { id } => {
-                let id = format!("{}/{id}", self.link.name);
-                if id.len() > AGENT_ID_BYTES_MAX {
-                    // Without it the next turn begins a new conversation, which is no loss of words.
-                    return Ok(());
-                }
-                Output::Bound { id }
+    fn tell(&mut self, mut output: Output, sink: &Sink) -> Result<(), Stopped> {
+        if let Output::Bound { id } = &mut output {
+            *id = format!("{}/{id}", self.link.name);
+            if id.len() > AGENT_ID_BYTES_MAX {
+                // Without it the next turn begins a new conversation, which is no loss of words.
+                return Ok(());
             }
-            other => {
-                self.said |= is_seen(&other);
-                other
-            }
-        };
+        }
+        self.said |= is_seen(&output);
         sink.outputs.send(output).map_err(|_| Stopped::Gone)
     }
 }
