@@ -6,12 +6,18 @@ use std::{sync::Arc, time::Duration};
 use keel_agent::{
     Answer, Budgets, Ending, KINDS, Output, Provider, Told,
     acp::{self, Acp},
+    anthropic,
     echo::{self, Echo},
+    fallback::{self, Fallback, Link},
+    openai,
     process::{self, Process, Stdin, Stdout},
 };
 use serde_json::json;
 
-use super::harness::{Driven, Heard, agent, assert_nothing_left, fake};
+use super::{
+    harness::{Driven, Heard, agent, assert_nothing_left, fake},
+    model::{Dialect, Model},
+};
 
 /// How a provider can be made to behave.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +47,8 @@ struct Subject {
     provider: Arc<dyn Provider>,
     prompt: String,
     owner: Option<String>,
-    /// What it keeps between turns is ended by this.
-    keeps: Option<Arc<Acp>>,
+    /// The server that it asks.
+    model: Option<Model>,
 }
 
 impl Subject {
@@ -57,11 +63,22 @@ impl Subject {
     }
 
     async fn check_nothing_left(&self) {
-        if let Some(keeps) = &self.keeps {
-            keeps.close().await;
-        }
+        self.provider.close().await;
         if let Some(owner) = &self.owner {
             assert_nothing_left(owner);
+        }
+        if let Some(model) = &self.model {
+            // It hears that nobody listens any more.
+            let heard = tokio::time::timeout(Duration::from_secs(5), model.aborted());
+            heard.await.expect("a request is left");
+        }
+    }
+
+    /// Names of the causes that a crash of it has.
+    fn crashes(&self) -> &'static [&'static str] {
+        match &self.model {
+            Some(_) => &["cut"],
+            None => &["exited", "signal", "fallback"],
         }
     }
 }
@@ -72,7 +89,58 @@ fn registered(behaviour: Behaviour) -> Vec<Subject> {
     let mut subjects = vec![echo_that(behaviour), acp_that(behaviour)];
     subjects
         .extend([Stdout::Lines, Stdout::JsonLines].map(|stdout| process_that(behaviour, stdout)));
+    if !matches!(behaviour, Behaviour::Ask) {
+        // A model's server asks nothing.
+        subjects.extend(Dialect::ALL.map(|dialect| endpoint_that(behaviour, dialect)));
+    }
+    subjects.push(fallback_that(behaviour));
     subjects
+}
+
+fn endpoint_that(behaviour: Behaviour, dialect: Dialect) -> Subject {
+    let prompt = match behaviour {
+        Behaviour::Speak => "!ok text=one_two_three_",
+        Behaviour::Mute => "!empty",
+        Behaviour::Huge => "!ok count=4096 bytes=1024",
+        Behaviour::CrashAtOnce => "!cut0",
+        Behaviour::CrashMidway => "!cutrst",
+        Behaviour::Hang => "!hangmid after=1",
+        Behaviour::Garbage => "!badsse",
+        Behaviour::Endless => "!endless bytes=1024",
+        Behaviour::Ask => unreachable!("it does not ask"),
+    };
+    let model = Model::start(&[]);
+    let kind = match dialect {
+        Dialect::Chat | Dialect::Responses => openai::KIND,
+        Dialect::Messages => anthropic::KIND,
+    };
+    Subject {
+        kind,
+        provider: dialect.provider(model.config()),
+        prompt: prompt.to_owned(),
+        owner: None,
+        model: Some(model),
+    }
+}
+
+/// A chain of a program that fails at once, and one that behaves.
+fn fallback_that(behaviour: Behaviour) -> Subject {
+    let behaves = process_that(behaviour, Stdout::JsonLines);
+    let mut fails = fake(Stdout::Lines, &["exit=3"]);
+    fails.owner = behaves.owner.clone().expect("a process has one");
+    let link = |name: &str, provider: Arc<dyn Provider>| Link {
+        name: name.to_owned(),
+        provider,
+    };
+    let chain = vec![
+        link("first", Arc::new(Process::new(fails))),
+        link("second", Arc::clone(&behaves.provider)),
+    ];
+    Subject {
+        kind: fallback::KIND,
+        provider: Arc::new(Fallback::new(chain)),
+        ..behaves
+    }
 }
 
 fn echo_that(behaviour: Behaviour) -> Subject {
@@ -93,7 +161,7 @@ fn echo_that(behaviour: Behaviour) -> Subject {
         provider: Arc::new(Echo),
         prompt,
         owner: None,
-        keeps: None,
+        model: None,
     }
 }
 
@@ -136,7 +204,7 @@ fn process_that(behaviour: Behaviour, stdout: Stdout) -> Subject {
         provider,
         prompt: "the prompt".to_owned(),
         owner,
-        keeps: None,
+        model: None,
     }
 }
 
@@ -154,13 +222,12 @@ fn acp_that(behaviour: Behaviour) -> Subject {
     };
     let config = agent(ops);
     let owner = Some(config.process.owner.clone());
-    let provider = Arc::new(Acp::new(config));
     Subject {
         kind: acp::KIND,
-        provider: Arc::<Acp>::clone(&provider),
+        provider: Arc::new(Acp::new(config)),
         prompt: "the prompt".to_owned(),
         owner,
-        keeps: Some(provider),
+        model: None,
     }
 }
 
@@ -186,13 +253,17 @@ async fn an_answer_comes_whole_and_once_i3() {
         let heard = subject.run(Budgets::default()).await;
         heard.assert_done();
         assert_eq!(heard.text(), "one two three ");
-        assert_eq!(heard.outcome.bytes, 14);
+        let words = heard
+            .outputs
+            .iter()
+            .map(|output| u64::from(output.cost() - 64));
+        assert_eq!(heard.outcome.bytes, words.sum::<u64>());
         assert!(matches!(heard.outputs[0], Output::Started { .. }));
     }
     for subject in registered(Behaviour::Mute) {
         let heard = subject.run(Budgets::default()).await;
         heard.assert_done();
-        assert_eq!((heard.text(), heard.outcome.bytes), (String::new(), 0));
+        assert_eq!(heard.text(), "");
     }
 }
 
@@ -206,7 +277,7 @@ async fn a_huge_answer_comes_in_pieces_that_a_frame_can_carry() {
             "{}",
             heard.text().len()
         );
-        assert_eq!(heard.outcome.bytes, heard.text().len() as u64);
+        assert!(heard.outcome.bytes >= heard.text().len() as u64);
         let largest = heard.outputs.iter().map(Output::cost).max().unwrap();
         assert!(largest <= 32 * 1024 + 64, "{largest}");
     }
@@ -216,17 +287,22 @@ async fn a_huge_answer_comes_in_pieces_that_a_frame_can_carry() {
 async fn a_crash_is_one_failure_with_its_cause_c02_c04() {
     for behaviour in [Behaviour::CrashAtOnce, Behaviour::CrashMidway] {
         for subject in registered(behaviour) {
+            let (crashes, is_model) = (subject.crashes(), subject.model.is_some());
             let heard = subject.run(Budgets::default()).await;
-            assert!(["exited", "signal"].contains(&heard.failure().cause()));
+            assert!(crashes.contains(&heard.failure().cause()), "{heard:?}");
             let fault = heard.outcome.fault("f-1".parse().unwrap(), 7).unwrap();
-            assert_eq!(fault.code, keel_wire::Code::ProviderCrashed);
+            let code = match is_model {
+                true => keel_wire::Code::ProviderUnavailable,
+                false => keel_wire::Code::ProviderCrashed,
+            };
+            assert_eq!(fault.code, code);
             assert_eq!(fault.detail["cause"], heard.failure().cause());
         }
     }
     for subject in registered(Behaviour::Garbage) {
         let heard = subject.run(Budgets::default()).await;
         assert!(
-            ["garbage", "exited"].contains(&heard.failure().cause()),
+            ["garbage", "exited", "sse", "fallback"].contains(&heard.failure().cause()),
             "{heard:?}"
         );
     }

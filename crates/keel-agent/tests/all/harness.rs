@@ -91,7 +91,7 @@ impl Agent {
 
     pub(crate) fn start(&self, request: Request) -> Driven {
         let provider: Arc<dyn Provider> = Arc::<Acp>::clone(&self.provider);
-        Driven::start_request(provider, request, Budgets::default())
+        Driven::start_with(provider, request, Budgets::default())
     }
 
     pub(crate) async fn turn(&self, prompt: &str) -> Heard {
@@ -173,10 +173,10 @@ pub(crate) struct Driven {
 
 impl Driven {
     pub(crate) fn start(provider: Arc<dyn Provider>, prompt: &str, budgets: Budgets) -> Self {
-        Self::start_request(provider, request(prompt), budgets)
+        Self::start_with(provider, request(prompt), budgets)
     }
 
-    pub(crate) fn start_request(
+    pub(crate) fn start_with(
         provider: Arc<dyn Provider>,
         request: Request,
         budgets: Budgets,
