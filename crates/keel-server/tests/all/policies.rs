@@ -73,7 +73,8 @@ async fn a_provider_that_takes_words_is_steered_and_what_it_did_not_take_is_next
 }
 
 #[tokio::test]
-async fn a_program_that_takes_no_words_is_stopped_for_the_next_and_nothing_of_it_is_left_m24_i8_i11() {
+async fn a_program_that_takes_no_words_is_stopped_for_the_next_and_nothing_of_it_is_left_m24_i8_i11()
+ {
     let dir = tempfile::TempDir::new().expect("a directory");
     let pid_file = dir.path().join("pid");
     // The first hangs with a child; whoever finds the file already says what it was asked.
