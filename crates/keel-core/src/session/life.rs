@@ -10,7 +10,7 @@ use keel_wire::{
     ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
     TurnState, UnixMillis,
     journal::Fact,
-    record::{Loaded, SessionRow, SlotRow},
+    record::{About, Loaded, SessionRow, SlotRow},
 };
 use serde_json::Value;
 
@@ -109,8 +109,10 @@ impl Session {
             head: Seq::ZERO,
             trimmed: Seq::ZERO,
             open_turn: false,
+            waiting: false,
             ended: false,
             slot,
+            about: About::default(),
         };
         let mut session = Self::empty(row, ctx.now.mono);
         session.ends_at = grant

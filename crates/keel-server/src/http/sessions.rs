@@ -117,6 +117,7 @@ pub(super) async fn list(
         .list(Listing {
             scope,
             subject,
+            filter: keel_store::Filter::default(),
             before,
             limit,
         })
