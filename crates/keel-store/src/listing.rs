@@ -86,7 +86,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn count(&mut self, row: &SessionRow) {
+    /// Counts one in.
+    pub fn count(&mut self, row: &SessionRow) {
         let which = if row.about.archived {
             &mut self.archived
         } else {

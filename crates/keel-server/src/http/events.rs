@@ -137,7 +137,7 @@ pub(super) async fn read(
     }
 }
 
-fn frame(event: StoredEvent) -> EventFrame {
+pub(super) fn frame(event: StoredEvent) -> EventFrame {
     let kind = event.kind.into_string();
     EventFrame {
         from: event.from,
