@@ -112,7 +112,12 @@ impl Session {
             waiting: false,
             ended: false,
             slot,
-            about: About::default(),
+            about: About {
+                title: hello.title.clone().filter(|title| !title.is_empty()),
+                cwd: hello.cwd.clone(),
+                tags: hello.tags.clone(),
+                ..About::default()
+            },
         };
         let mut session = Self::empty(row, ctx.now.mono);
         session.ends_at = grant
@@ -129,6 +134,9 @@ impl Session {
             backend,
             project,
             busy,
+            title: session.row.about.title.clone(),
+            cwd: session.row.about.cwd.clone(),
+            tags: session.row.about.tags.clone(),
         });
         if let Some(params) = hello.params.clone().filter(Value::is_object) {
             session.params = params.clone();

@@ -128,6 +128,9 @@ pub(super) fn created() -> Event {
         backend,
         project: None,
         busy: BusyPolicy::Reject,
+        title: None,
+        cwd: None,
+        tags: Vec::new(),
     }
     .into()
 }
@@ -165,6 +168,8 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
         text: "why?".to_owned(),
         position: 0,
         begin_by: None,
+        retry_of: None,
+        continues: None,
     };
     let started = TurnStarted {
         turn: turn(number),
@@ -182,6 +187,8 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
                 id: ActionId::from_bits(1),
                 prompt: "may I?".to_owned(),
                 options: Vec::new(),
+                choices: Vec::new(),
+                tool_call: None,
             };
             events.push(
                 TurnWaiting {
@@ -200,6 +207,7 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
             bytes: at_byte,
             stop_reason: None,
             fault: None,
+            forced: false,
         };
         events.push(ended.into());
     }
