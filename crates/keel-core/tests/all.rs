@@ -15,6 +15,8 @@ mod clocks;
 mod commands;
 #[path = "all/crowd.rs"]
 mod crowd;
+#[path = "all/described.rs"]
+mod described;
 #[path = "all/frames.rs"]
 mod frames;
 #[path = "all/fuzz.rs"]
