@@ -4,7 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_agent::{
-    Answer, Budgets, Ending, KINDS, Output, Provider, Told, anthropic,
+    Answer, Budgets, Ending, KINDS, Output, Provider, Told,
+    acp::{self, Acp},
+    anthropic,
     echo::{self, Echo},
     fallback::{self, Fallback, Link},
     openai,
@@ -13,7 +15,7 @@ use keel_agent::{
 use serde_json::json;
 
 use super::{
-    harness::{Driven, Heard, assert_nothing_left, fake},
+    harness::{Driven, Heard, agent, assert_nothing_left, fake},
     model::{Dialect, Model},
 };
 
@@ -61,6 +63,7 @@ impl Subject {
     }
 
     async fn check_nothing_left(&self) {
+        self.provider.close().await;
         if let Some(owner) = &self.owner {
             assert_nothing_left(owner);
         }
@@ -83,7 +86,7 @@ impl Subject {
 const HUGE_BYTES: usize = 4 * 1024 * 1024;
 
 fn registered(behaviour: Behaviour) -> Vec<Subject> {
-    let mut subjects = vec![echo_that(behaviour)];
+    let mut subjects = vec![echo_that(behaviour), acp_that(behaviour)];
     subjects
         .extend([Stdout::Lines, Stdout::JsonLines].map(|stdout| process_that(behaviour, stdout)));
     if !matches!(behaviour, Behaviour::Ask) {
@@ -199,6 +202,29 @@ fn process_that(behaviour: Behaviour, stdout: Stdout) -> Subject {
     Subject {
         kind: process::KIND,
         provider,
+        prompt: "the prompt".to_owned(),
+        owner,
+        model: None,
+    }
+}
+
+fn acp_that(behaviour: Behaviour) -> Subject {
+    let ops: &[&str] = match behaviour {
+        Behaviour::Speak => &["text=one two three "],
+        Behaviour::Mute => &["stop=end_turn"],
+        Behaviour::Huge => &["big=4194304"],
+        Behaviour::CrashAtOnce => &["exit=3"],
+        Behaviour::CrashMidway => &["text=one ", "signal=11"],
+        Behaviour::Hang => &["text=one ", "hang"],
+        Behaviour::Garbage => &["garbage=1001", "hang"],
+        Behaviour::Ask => &["permit"],
+        Behaviour::Endless => &["endless"],
+    };
+    let config = agent(ops);
+    let owner = Some(config.process.owner.clone());
+    Subject {
+        kind: acp::KIND,
+        provider: Arc::new(Acp::new(config)),
         prompt: "the prompt".to_owned(),
         owner,
         model: None,
@@ -337,14 +363,18 @@ async fn an_answer_to_a_question_is_heard_c23() {
         driven
             .until(|output| matches!(output, Output::NeedsAction(_)))
             .await;
-        let action = "a-echo".parse().unwrap();
+        let Some(Output::NeedsAction(asked)) = driven.outputs.last() else {
+            panic!("it was the last");
+        };
+        let offered = asked.options.first().map(|option| json!(option));
+        let answer = offered.unwrap_or_else(|| json!({"yes": 1}));
         assert!(driven.running.answer(Answer {
-            action,
-            answer: json!({"yes": 1})
+            action: asked.id.clone(),
+            answer: answer.clone()
         }));
         let heard = driven.finish().await;
         heard.assert_done();
-        assert!(heard.text().contains(r#"{"yes":1}"#), "{heard:?}");
+        assert!(heard.text().contains(&answer.to_string()), "{heard:?}");
         subject.check_nothing_left().await;
     }
 }
