@@ -53,6 +53,9 @@ pub(crate) fn run(full: bool) -> Result<()> {
     })?;
     steps.step("the JavaScript SDK", || javascript(evenkeel))?;
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
+    if full {
+        steps.step("real agents", || agents(evenkeel))?;
+    }
     steps.step("aiortc", || aiortc(evenkeel))?;
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
@@ -148,6 +151,16 @@ fn gstreamer(evenkeel: &str) -> Result<()> {
     }
     let env = [("EVENKEEL_BIN", evenkeel)];
     shell::run_with(python, &["tests/gstreamer/test_webrtcbin.py"], &env)
+}
+
+/// Real agents, which npm installs into `target/agents`; one that cannot be had is skipped, loudly.
+fn agents(evenkeel: &str) -> Result<()> {
+    if !shell::has("node") || !shell::has("npm") {
+        return missing("real agents", "node, npm");
+    }
+    shell::run("cargo", &["build", "-q", "-p", "keel-agent"])?;
+    let env = [("EVENKEEL_BIN", evenkeel)];
+    shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
 }
 
 /// An error in CI, and told elsewhere.

@@ -62,9 +62,11 @@ impl RpcError {
         }
     }
 
-    /// What the model's server of the agent answered, where the data has it.
+    /// What the model's server of the agent answered, where the data has it, or a word for it.
     pub(crate) fn status(&self) -> Option<u16> {
-        status_in(self.data.as_ref()?, DATA_DEPTH_MAX)
+        let data = self.data.as_ref()?;
+        let word = data.get("errorKind").and_then(Value::as_str);
+        status_in(data, DATA_DEPTH_MAX).or_else(|| word.and_then(status_of))
     }
 
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
@@ -143,6 +145,19 @@ fn status_in(data: &Value, depth: usize) -> Option<u16> {
             .find_map(|value| status_in(value, depth - 1))
     };
     own.or_else(|| if depth > 0 { beneath() } else { None })
+}
+
+/// The status that Claude's words for failures stand for.
+fn status_of(word: &str) -> Option<u16> {
+    match word {
+        "authentication_failed" => Some(401),
+        "billing_error" => Some(402),
+        "rate_limit" => Some(429),
+        "invalid_request" => Some(400),
+        "server_error" => Some(500),
+        "overloaded" => Some(529),
+        _ => None,
+    }
 }
 
 fn cut(mut text: String) -> String {
@@ -263,6 +278,11 @@ mod tests {
         assert_eq!(
             (gemini.words(), gemini.status()),
             ("Invalid session identifier", None)
+        );
+        let claude = error(json!({"errorKind": "rate_limit"}));
+        assert_eq!(
+            (claude.words(), claude.status()),
+            ("Internal error", Some(429))
         );
         let none = RpcError::new(7, "no");
         assert_eq!((none.words(), none.status()), ("no", None));
