@@ -63,6 +63,9 @@ pub(crate) fn run(full: bool) -> Result<()> {
     steps.step("aiortc", || {
         python(setup::AIORTC, "tests/aiortc/test_aiortc.py", evenkeel)
     })?;
+    if full {
+        steps.step("real agents", || agents(evenkeel))?;
+    }
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
     Ok(())
@@ -157,6 +160,16 @@ fn gstreamer(evenkeel: &str) -> Result<()> {
     }
     let env = [("EVENKEEL_BIN", evenkeel)];
     shell::run_with(python, &["tests/gstreamer/test_webrtcbin.py"], &env)
+}
+
+/// Real agents, which npm installs into `target/agents`; one that cannot be had is skipped, loudly.
+fn agents(evenkeel: &str) -> Result<()> {
+    if !shell::has("node") || !shell::has("npm") {
+        return missing("real agents", "node, npm");
+    }
+    shell::run("cargo", &["build", "-q", "-p", "keel-agent"])?;
+    let env = [("EVENKEEL_BIN", evenkeel)];
+    shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
 }
 
 /// An error in CI, and told elsewhere.
