@@ -10,69 +10,76 @@
 //                           └──────────▶ failed, ended ◀──────┴─────────────┘
 //
 // A terminal state is told once, as the last output; only `connect` leads out of `failed`. Mirrors
-// `keel-core/src/client.rs` and the files beside it, one by one.
+// `keel-core/src/client.rs` and the files beside it, one by one; where those pass an input's moment and
+// its outputs along, here the client has them.
 
 import { Fold } from './client/apply.js';
-import { attemptDeadline, connect, opened, takeToken } from './client/attempt.js';
+import { connect, opened, takeToken } from './client/attempt.js';
 import { finish, handleWhenOver } from './client/ending.js';
 import { frame } from './client/frames.js';
-import { giveUpAt, newLedger, settle } from './client/ladder.js';
-import { closed, detach, network, probe, runTimers, simulate, slept, wake } from './client/liveness.js';
+import { settleCommand } from './client/io.js';
+import { giveUpAt, noFailures, settle } from './client/ladder.js';
+import { closed, detach, network, probe, runTimers, simulate, wake } from './client/liveness.js';
 import { Outbox } from './client/outbox.js';
 import { pathDeadline } from './client/path.js';
 import { beforeConnect, show } from './client/show.js';
-import { ms } from './limits.js';
+import { ENDED, IDLE } from './client/states.js';
 import { Mint } from './mint.js';
-import { earliest } from './time.js';
 
 /**
  * @typedef {import('./wire/types.js').Fault} Fault
  * @typedef {import('./client/io.js').Input} Input
- * @typedef {import('./client/io.js').Output} Output
- * @typedef {import('./client/io.js').Cx} Cx
- * @typedef {import('./time.js').Now} Now
+ * @typedef {import('./client/path.js').Path} Path
  */
 
-/**
- * What a client waits for, as far as its owner is concerned.
- * @typedef {{ kind: 'idle' | 'standing' }
- *   | { kind: 'connecting', until: number, fault: Fault | undefined }
- *   | { kind: 'recovering', recovery: import('./client/ladder.js').Recovery }
- *   | { kind: 'detaching', until: number }
- *   | { kind: 'ended', reason: import('./wire/types.js').EndReason }
- *   | { kind: 'failed', fault: Fault }} Life
- */
 /** A participation, and the proof of it. @typedef {{ session: string, participant: string, key: string, windowMs: number }} Seat */
 
 /** One participant's side of a session. */
 export class Client {
   online = true;
-  /** Transports asked for so far. */
+  /** Transports asked for so far, and the last that said hello. */
   conns = 0;
-  /** Connections of this instance so far, as hello counts them; and the last that was said. */
-  hellos = 0;
   said = 0;
-  /** @type {Life} */
-  life = { kind: 'idle' };
-  /** The connection that carries the session, or did until it fell silent. @type {import('./client/path.js').Path | undefined} */
+  life = IDLE;
+  /** When connecting, or leaving, has taken long enough. */
+  until = Infinity;
+  /** What the last try of a first connect came to, or the whole. @type {Fault | undefined} */
+  why = undefined;
+  /** Why it ended. @type {import('./wire/types.js').EndReason} */
+  reason = 'ended';
+  /** While recovering. @type {import('./client/ladder.js').Recovery | undefined} */
+  recovery = undefined;
+  /** The connection that carries the session, or did until it fell silent. @type {Path | undefined} */
   current = undefined;
-  /** What is under way to get one. @type {import('./client/attempt.js').Attempt | undefined} */
+  /** What is under way to get one. @type {Path | undefined} */
   attempt = undefined;
   /** @type {Seat | undefined} */
   seat = undefined;
-  toldJoined = false;
-  wasLive = false;
-  /** Where the server said that the session goes on. @type {string | undefined} */
-  target = undefined;
-  ledger = newLedger();
-  /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
-  server = undefined;
+  /** When sessions were rejoined lately. @type {number[]} */
+  rejoins = [];
   /** @type {import('./client/show.js').Wait | undefined} */
   wait = undefined;
   unknownFrames = 0;
   status = beforeConnect();
-  /** @type {{ last: Now | undefined, promised: number | undefined }} */
-  clock = { last: undefined, promised: undefined };
+  toldJoined = false;
+  wasLive = false;
+  /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
+  server = undefined;
+  /** Where the server said that the session goes on. @type {string | undefined} */
+  target = undefined;
+  // What outlasts a recovery: success must not buy a flapping connection a fresh budget.
+  failures = noFailures();
+  /** Tries since a connection lasted; for full jitter, since one brought progress. */
+  tries = 0;
+  /** The progress that `failures` counts from. */
+  mark = '0/0';
+  /** The moment of the input that is handled, or was last; and what comes of it. */
+  mono = NaN;
+  wall = NaN;
+  /** @type {import('./client/io.js').Output[]} */
+  out = [];
+  /** When it had wanted to be called. */
+  promised = Infinity;
 
   /**
    * A client that waits for `connect`.
@@ -97,42 +104,28 @@ export class Client {
 
   /**
    * Takes one input. Total: nothing that comes in can make it fail.
-   * @param {Now} now
+   * @param {import('./time.js').Now} now
    * @param {Input} input
-   * @returns {Output[]}
    */
-  handle(now, input) {
-    /** @type {Cx} */
-    const cx = { now, out: [] };
-    if (this.isOver()) handleWhenOver(this, cx, input);
+  handle({ mono, wall }, input) {
+    const last = { mono: this.mono, wall: this.wall };
+    Object.assign(this, { mono, wall, out: [] });
+    if (this.isOver()) handleWhenOver(this, input);
     else {
-      const span = slept(this.clock, now);
-      if (span) wake(this, cx, input, span);
-      take(this, cx, input);
+      wake(this, last, input);
+      (/** @type {any} */ (TAKE[input.type]))?.(this, input);
     }
-    if (!this.isOver()) runTimers(this, cx);
-    if (!this.isOver()) settle(this, cx);
-    if (!this.isOver()) show(this, cx);
-    this.clock = { last: now, promised: this.deadline()?.at };
-    return cx.out;
+    for (const then of [runTimers, settle, show]) if (!this.isOver()) then(this);
+    this.promised = this.deadline();
+    return this.out;
   }
 
-  /** When to call `handle` with a tick at the latest, and why. @returns {import('./time.js').Deadline | undefined} */
+  /** When to call `handle` with a tick at the latest; `Infinity` for never. */
   deadline() {
-    if (this.isOver()) return undefined;
-    const { life, wait } = this;
-    const giveUp = life.kind === 'recovering' ? giveUpAt(this, life.recovery) : undefined;
-    const command = this.outbox.deadline();
-    return earliest([
-      life.kind === 'connecting' && { at: life.until, why: 'connect' },
-      life.kind === 'detaching' && { at: life.until, why: 'detach' },
-      giveUp !== undefined && { at: giveUp, why: 'give up' },
-      pathDeadline(this.current),
-      attemptDeadline(this.attempt),
-      command !== undefined && { at: command, why: 'command' },
-      wait && { at: wait.tellAt, why: 'still waiting' },
-      ...(this.media?.deadlines() ?? []),
-    ]);
+    return Math.min(
+      this.until, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.attempt), this.outbox.deadline(),
+      this.wait?.tellAt ?? Infinity, this.media?.deadline() ?? Infinity,
+    );
   }
 
   /** What another client needs to go on where this one is; undefined before the first welcome. @returns {import('./client/config.js').ResumeState | undefined} */
@@ -144,33 +137,28 @@ export class Client {
   }
 
   isOver() {
-    return this.life.kind === 'ended' || this.life.kind === 'failed';
+    return this.life >= ENDED;
+  }
+
+  /**
+   * A fault of `code`, seen now.
+   * @param {Parameters<Mint['fault']>[1]} code
+   * @param {Parameters<Mint['fault']>[3]} [own]
+   * @param {import('./wire/types.js').Origin} [origin]
+   */
+  fault(code, own, origin = 'client') {
+    return this.mint.fault(this, code, origin, own);
   }
 }
 
-/** @param {Client} client @param {Cx} cx @param {Input} input @returns {void} */
-function take(client, cx, input) {
-  switch (input.type) {
-    case 'connect': return connect(client, cx);
-    case 'opened': return opened(client, cx, input.conn);
-    case 'frame': return frame(client, cx, input.conn, input.data);
-    case 'closed': return closed(client, cx, input.conn, input.end);
-    case 'command': return command(client, cx, input);
-    case 'media': return client.media?.input(client, cx, input.media);
-    case 'token': return takeToken(client, cx, input);
-    case 'network': return network(client, cx, input.online);
-    case 'probe': return probe(client, cx);
-    case 'detach': return detach(client, cx);
-    case 'close': return finish(client, cx, { kind: 'ended', reason: 'detached' });
-    case 'simulate': return simulate(client, cx, input.simulate);
-    case 'tick': return undefined;
-  }
-}
-
-/** @param {Client} client @param {Cx} cx @param {Extract<Input, { type: 'command' }>} input */
-function command(client, cx, { local, name, json, ttl_ms }) {
-  const code = client.outbox.push(cx.now.mono, local, name, json, ttl_ms === undefined ? undefined : ms(ttl_ms));
-  if (!code) return;
-  const refused = client.mint.fault(cx.now, code, 'client', { scope: 'command' });
-  cx.out.push({ type: 'receipt', local, outcome: { refused } });
-}
+/** By their type; `tick` is but an occasion to look at the time. @type {{ [I in Input as I['type']]?: (client: Client, input: I) => void }} */
+const TAKE = {
+  connect, opened, frame, closed, network, probe, detach, simulate,
+  token: takeToken,
+  close: (client) => finish(client, 'detached'),
+  media: (client, { media }) => client.media?.input(client, media),
+  command(client, input) {
+    const code = client.outbox.push(client.mono, input);
+    if (code) settleCommand(client, input, { refused: client.fault(code, { scope: 'command' }) });
+  },
+};

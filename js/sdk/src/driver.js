@@ -53,8 +53,7 @@ export class Driver {
   #locals = 0;
   /** @type {any} */
   #timer = undefined;
-  /** @type {number | undefined} */
-  #timerAt = undefined;
+  #timerAt = Infinity;
   /** @type {AbortController | undefined} */
   #fetching = undefined;
   /** @type {((fault: Fault | undefined) => void)[]} */
@@ -261,13 +260,13 @@ export class Driver {
 
   /** One timer, for the deadline. */
   #arm() {
-    const at = this.machine.deadline()?.at;
+    const at = this.machine.deadline();
     if (at === this.#timerAt) return;
     const { timers } = this.#parts;
     if (this.#timer !== undefined) timers.clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#timerAt = at;
-    if (at === undefined) return;
+    if (at === Infinity) return;
     const ms = Math.max(0, Math.ceil((at - this.#now().mono) / 1_000));
     this.#timer = timers.setTimeout(() => this.#fire(at), Math.min(ms, 2 ** 31 - 1));
   }
@@ -276,7 +275,8 @@ export class Driver {
   #fire(at) {
     const { timers } = this.#parts;
     const tick = () => {
-      this.#timer = this.#timerAt = undefined;
+      this.#timer = undefined;
+      this.#timerAt = Infinity;
       this.input({ type: 'tick' });
     };
     // A throttled or frozen page: what came meanwhile is handled first.

@@ -60,7 +60,7 @@ function holds(file, leg) {
       const where = `${scenario}, client ${n}, step ${at}: ${JSON.stringify(input)}`;
       assert.deepEqual(forgiving(got.map(plain), out, own), out, where);
       const deadline = client.deadline();
-      assert.deepEqual(deadline ? [deadline.at, deadline.why] : null, next, where);
+      assert.equal(deadline, next?.[0] ?? Infinity, where);
       assert.equal(check(client.status), undefined, where);
     }
     const { cursor, duplicates, snapshot } = client.fold;

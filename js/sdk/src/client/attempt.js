@@ -2,128 +2,91 @@
 
 import * as limits from '../limits.js';
 import { msSince } from '../time.js';
+import { MIGRATE, UNREACHABLE } from '../wire/close.js';
 import { encodeFrame } from '../wire/frame.js';
 import { send } from './io.js';
-import { newPath, pathDeadline, stands } from './path.js';
+import { newPath, stands } from './path.js';
+import { RUNGS } from './planner.js';
 import { attemptFailed, canRefresh } from './recovery.js';
+import { CONNECTING, DIALING, FETCHING, GREETING, IDLE } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
- * @typedef {import('./io.js').Cx} Cx
- * @typedef {import('../wire/types.js').Strategy} Strategy
  * @typedef {import('./path.js').Path} Path
  */
 
-/**
- * What is under way: a wait before the try (`at` is undefined until there is a network), a token, or a
- * connection without a welcome.
- * @typedef {{ kind: 'waiting', at: number | undefined, strategy: Strategy | undefined, waitingFor: import('../wire/types.js').WaitingFor | undefined, within: number | undefined }
- *   | { kind: 'token', until: number, strategy: Strategy | undefined, allUntil: number | undefined }
- *   | { kind: 'path', path: Path }} Attempt
- */
-
-/** @param {Attempt | undefined} attempt @returns {import('../time.js').Deadline | undefined} */
-export function attemptDeadline(attempt) {
-  switch (attempt?.kind) {
-    case 'waiting': return attempt.at === undefined ? undefined : { at: attempt.at, why: 'retry' };
-    case 'token': return { at: attempt.until, why: 'token' };
-    case 'path': return pathDeadline(attempt.path);
-    case undefined: return undefined;
-  }
-}
-
 /** @param {Client} client */
-export const attemptPath = ({ attempt }) => (attempt?.kind === 'path' ? attempt.path : undefined);
-
-/** Whether the server may have taken notice of it already. @param {Client} client */
-export function saidHello(client) {
-  const path = attemptPath(client);
-  return path !== undefined && path.stage !== 'dialing';
-}
-
-/** @param {Client} client @param {Cx} cx */
-export function connect(client, cx) {
-  if (client.life.kind !== 'idle') return;
-  client.life = { kind: 'connecting', until: cx.now.mono + limits.ms(client.config.connect_within_ms), fault: undefined };
+export function connect(client) {
+  if (client.life !== IDLE) return;
+  client.life = CONNECTING;
+  client.why = undefined;
+  client.until = client.mono + limits.ms(client.config.connect_within_ms);
   if (canRefresh(client)) client.token = null;
-  beginAttempt(client, cx, client.seat && 'fast', undefined);
+  beginAttempt(client, client.seat && 0);
 }
 
 /**
  * Fetches a token if need be, then dials.
  * @param {Client} client
- * @param {Cx} cx
- * @param {Strategy | undefined} strategy
- * @param {number | undefined} within
+ * @param {number} [strategy]
+ * @param {number} [within]
  */
-export function beginAttempt(client, cx, strategy, within) {
-  const now = cx.now.mono;
-  client.ledger.tries += 1;
-  const allUntil = within === undefined ? undefined : now + within;
-  if (client.life.kind === 'recovering') client.life.recovery.attempts += 1;
-  if (client.token !== null) return dial(client, cx, strategy, allUntil);
-  cx.out.push({ type: 'fetch_token' });
-  client.attempt = { kind: 'token', until: Math.min(now + limits.TOKEN_WITHIN, allUntil ?? Infinity), strategy, allUntil };
+export function beginAttempt(client, strategy, within = Infinity) {
+  client.tries += 1;
+  const allUntil = client.mono + within;
+  if (client.recovery) client.recovery.attempts += 1;
+  if (client.token !== null) return dial(client, strategy, allUntil);
+  client.out.push({ type: 'fetch_token' });
+  client.attempt = newPath({ stage: FETCHING, until: Math.min(client.mono + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', strategy, allUntil });
 }
 
-/** @param {Client} client @param {Cx} cx @param {Strategy | undefined} strategy @param {number | undefined} allUntil */
-function dial(client, cx, strategy, allUntil) {
-  client.conns += 1;
-  client.hellos += 1;
-  const conn = client.conns;
-  const address = (strategy === 'migrate' ? otherAddress(client) : undefined) ?? client.home;
-  const path = { ...newPath(cx.now.mono, conn, address, client.hellos), strategy, allUntil };
-  client.attempt = { kind: 'path', path };
-  cx.out.push({ type: 'dial', conn, address });
+/** @param {Client} client @param {number | undefined} strategy @param {number} allUntil */
+function dial(client, strategy, allUntil) {
+  const conn = (client.conns += 1);
+  const address = (strategy === MIGRATE ? otherAddress(client) : undefined) ?? client.home;
+  client.attempt = newPath({ stage: DIALING, conn, address, heard: client.mono, until: client.mono + limits.DIAL_WITHIN, strategy, allUntil });
+  client.out.push({ type: 'dial', conn, address });
 }
 
 /** Where else the session may be found. @param {Client} client */
-export function otherAddress({ target, home, config }) {
-  return target !== undefined && target !== home ? target : config.addresses.find((address) => address !== home);
-}
+export const otherAddress = ({ target, home, config }) =>
+  target !== undefined && target !== home ? target : config.addresses.find((address) => address !== home);
 
-/** @param {Client} client @param {Cx} cx @param {number} conn */
-export function opened(client, cx, conn) {
-  const path = attemptPath(client);
-  if (path?.conn !== conn || path.stage !== 'dialing') return;
-  const now = cx.now.mono;
-  Object.assign(path, { stage: 'greeting', until: now + limits.WELCOME_WITHIN, answered: now, heard: now, resumes: client.seat !== undefined });
-  client.said = path.hello;
-  const { rejoins } = client.ledger;
-  if (path.strategy === 'rejoin' || path.strategy === 'migrate') {
+/** @param {Client} client @param {{ conn: number }} input */
+export function opened(client, { conn }) {
+  const { attempt: path, mono: now, seat, rejoins } = client;
+  if (path?.conn !== conn || path.stage !== DIALING) return;
+  Object.assign(path, { stage: GREETING, until: now + limits.WELCOME_WITHIN, answered: now, heard: now, resumes: seat !== undefined });
+  client.said = conn;
+  if (path.strategy) {
     rejoins.push(now);
     if (rejoins.length > limits.REJOIN_LIMIT) rejoins.shift();
   }
-  send(cx, path, encodeFrame(hello(client, cx, path)));
+  send(client, path, encodeFrame(hello(client, path)));
 }
 
-/** @param {Client} client @param {Cx} cx @param {Path} path */
-function hello(client, cx, path) {
-  const { config, seat, life, fold } = client;
-  const { backend, project, busy, role, admission, history, params, sdk } = config;
-  const resume = seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: path.strategy ?? 'fast' };
-  const loss = life.kind === 'recovering' ? life.recovery : undefined;
-  const evidence = loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(cx.now.mono, loss.lostAt), attempts: loss.attempts };
+/** @param {Client} client @param {Path} path */
+function hello({ config, seat, recovery: loss, fold, mono, token, instance, outbox }, { conn, strategy = 0 }) {
+  const { session, backend, project, busy, role, admission, history, params, sdk } = config;
   return {
-    type: 'hello', token: client.token ?? '', instance: client.instance, attempt: path.hello, session: seat?.session ?? config.session,
-    backend, project, busy, role, admission, history, resume, stream: client.outbox.state(), params, sdk, evidence,
+    type: 'hello', token: token ?? '', instance, attempt: conn, session: seat?.session ?? session,
+    backend, project, busy, role, admission, history, stream: outbox.state(), params, sdk,
+    resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[strategy] },
+    evidence: loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(mono, loss.lostAt), attempts: loss.attempts },
   };
 }
 
-/** @param {Client} client @param {Cx} cx @param {{ token: string } | { error: string }} told */
-export function takeToken(client, cx, told) {
-  const wanted = client.attempt?.kind === 'token' ? client.attempt : undefined;
+/** @param {Client} client @param {{ token?: string, error?: string }} told */
+export function takeToken(client, { token, error: message }) {
+  const wanted = client.attempt?.stage === FETCHING ? client.attempt : undefined;
+  const { current } = client;
   if (wanted) client.attempt = undefined;
-  if ('token' in told) {
-    const { token } = told;
+  if (token !== undefined) {
     client.token = token;
-    if (wanted) return dial(client, cx, wanted.strategy, wanted.allUntil);
-    if (client.current && stands(client.current)) send(cx, client.current, encodeFrame({ type: 'auth', token }));
-    return;
+    if (wanted) dial(client, wanted.strategy, wanted.allUntil);
+    else if (current && stands(current)) send(client, current, encodeFrame({ type: 'auth', token }));
+  } else if (wanted) {
+    const fault = client.fault('unauthenticated', { message, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' } });
+    attemptFailed(client, wanted, { fault, ask: UNREACHABLE });
   }
-  if (!wanted) return; // A token that nobody waits for.
-  const fault = client.mint.fault(cx.now, 'unauthenticated', 'client', {
-    message: told.error, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' },
-  });
-  attemptFailed(client, cx, wanted.strategy, undefined, { fault, ask: { kind: 'unreachable' } });
 }

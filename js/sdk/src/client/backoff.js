@@ -26,7 +26,5 @@ export function delay(backoff, tries, most, mint) {
     const wait = backoff.waits_ms[tries];
     return wait === undefined ? undefined : ms(wait);
   }
-  if (tries === 0) return 0;
-  const span = Math.min(ms(backoff.base_ms) * 2 ** Math.min(tries - 1, 20), ms(backoff.cap_ms), most);
-  return mint.below(span + 1);
+  return tries && mint.below(Math.min(ms(backoff.base_ms) * 2 ** Math.min(tries - 1, 20), ms(backoff.cap_ms), most) + 1);
 }

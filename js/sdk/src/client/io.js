@@ -1,4 +1,4 @@
-// What goes into a client and what comes out of it, as types; and the two ways to put something out.
+// What goes into a client and what comes out of it, as types; and the ways to put something out.
 //
 // An input that names a connection the client does not know (any more) changes nothing: bytes of a
 // superseded connection cannot reach the session.
@@ -78,15 +78,17 @@
  */
 /** @typedef {Events[keyof Events]} Event */
 
-/**
- * The moment of one input, and where its outputs go.
- * @typedef {{ now: import('../time.js').Now, out: Output[] }} Cx
- */
+/** @typedef {import('../client.js').Client} Client */
+/** @typedef {import('./path.js').Path} Path */
 
-/** @param {Cx} cx @param {Event} event */
-export const tell = (cx, event) => void cx.out.push({ type: 'event', event });
+/** @param {Client} client @param {Event} event */
+export const tell = (client, event) => void client.out.push({ type: 'event', event });
 
-/** @param {Cx} cx @param {import('./path.js').Path} path @param {string} text */
-export function send(cx, path, text) {
-  if (!path.deaf) cx.out.push({ type: 'send', conn: path.conn, text });
-}
+/** @param {Client} client @param {Path} path @param {string} text */
+export const send = (client, { conn, deaf }, text) => void (deaf || client.out.push({ type: 'send', conn, text }));
+
+/** Of one that was dialed. @param {Client} client @param {Path | undefined} path @param {number} [code] for a closing handshake */
+export const hangUp = (client, path, code) => void (path?.conn && client.out.push({ type: 'hangup', conn: path.conn, code }));
+
+/** @param {Client} client @param {{ local: number }} command @param {CommandOutcome} outcome */
+export const settleCommand = (client, { local }, outcome) => void client.out.push({ type: 'receipt', local, outcome });

@@ -17,20 +17,16 @@ import { bytesOf } from '../wire/utf8.js';
  * @property {string} json its data, as it was when it was given
  * @property {number} bytes
  * @property {number} accepted
- * @property {number | undefined} ttl
- * @property {number | undefined} n its number, once it was sent
- * @property {boolean} onItsWay whether it has been sent since the last welcome
+ * @property {number} expires `Infinity` without a time to live
+ * @property {number} [n] its number, once it was sent
+ * @property {boolean} [onItsWay] whether it has been sent since the last welcome
  * @property {number} tellAt when to say that it still waits
  * @property {number} tellEvery
  */
 
-/** @param {Entry} entry */
-const expires = ({ accepted, ttl }) => (ttl === undefined ? Infinity : accepted + ttl);
-
 /** The commands of one stream. */
 export class Outbox {
   consumed = 0;
-  #bytes = 0;
   /** Those sent come first, in the order of their numbers. @type {Entry[]} */
   #entries = [];
 
@@ -40,32 +36,24 @@ export class Outbox {
     this.next = next;
   }
 
-  /** Every receipt up to here was read. */
-  #receiptsAck() {
-    return (this.#entries[0]?.n ?? this.next) - 1;
-  }
-
-  /** Where the stream stands, for hello. @returns {import('../wire/types.js').StreamState} */
+  /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
   state() {
-    return { id: this.stream, next: this.next, receipts_ack: this.#receiptsAck() };
+    return { id: this.stream, next: this.next, receipts_ack: (this.#entries[0]?.n ?? this.next) - 1 };
   }
 
   /**
    * Takes a command, or says why not.
    * @param {number} now
-   * @param {number} local
-   * @param {string} name
-   * @param {string} json
-   * @param {number | undefined} ttl
+   * @param {Extract<import('./io.js').Input, { type: 'command' }>} command
    * @returns {'outbox_full' | 'invalid_request' | undefined}
    */
-  push(now, local, name, json, ttl) {
+  push(now, { local, name, json, ttl_ms = Infinity }) {
     const bytes = bytesOf(json);
     if (bytes > FRAME_IN_BYTES_MAX - limits.COMMAND_ENVELOPE_BYTES) return 'invalid_request';
-    if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || this.#bytes + bytes > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
-    this.#bytes += bytes;
+    const all = this.#entries.reduce((sum, entry) => sum + entry.bytes, bytes);
+    if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
     const tellEvery = limits.STILL_WAITING_AFTER;
-    this.#entries.push({ local, name, json, bytes, accepted: now, ttl, n: undefined, onItsWay: false, tellAt: now + tellEvery, tellEvery });
+    this.#entries.push({ local, name, json, bytes, accepted: now, expires: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
     return undefined;
   }
 
@@ -84,24 +72,23 @@ export class Outbox {
     const at = this.#entries.findIndex((entry) => !entry.onItsWay);
     const entry = this.#entries[at];
     if (!entry || at >= inFlightMax) return undefined;
-    const head = { type: 'command', n: entry.n ?? this.next, name: entry.name };
-    const rest = { ...(entry.ttl !== undefined && { ttl_ms: msSince(expires(entry), now) }), receipts_ack: this.#receiptsAck() };
+    const { name, json, expires } = entry, { receipts_ack } = this.state();
     entry.onItsWay = true;
-    entry.n = head.n;
-    if (head.n === this.next) this.next += 1;
-    return `${JSON.stringify({ ...head, ...rest }).slice(0, -1)},"data":${entry.json}}`;
+    const n = (entry.n ??= this.next++);
+    const ttl_ms = expires < Infinity ? msSince(expires, now) : undefined;
+    return `${JSON.stringify({ type: 'command', n, name, ttl_ms, receipts_ack }).slice(0, -1)},"data":${json}}`;
   }
 
   /** The command that a receipt answers, if it still waits for one. @param {number} n */
   answered(n) {
-    const at = this.#entries.findIndex((entry) => entry.n === n);
-    if (at >= 0) this.consumed = Math.max(this.consumed, n);
-    return this.#remove(at);
+    const entry = this.#take((entry) => entry.n === n);
+    if (entry) this.consumed = Math.max(this.consumed, n);
+    return entry;
   }
 
   /** A command that was not sent within its time. @param {number} now */
   expired(now) {
-    return this.#remove(this.#entries.findIndex((entry) => entry.n === undefined && expires(entry) <= now));
+    return this.#take(({ n, expires }) => n === undefined && expires <= now);
   }
 
   /** A command whose caller is to be told that it still waits, and for how long. @param {number} now */
@@ -110,38 +97,32 @@ export class Outbox {
     if (!entry) return undefined;
     entry.tellEvery = Math.min(entry.tellEvery * 2, limits.STILL_WAITING_CAP);
     entry.tellAt = now + entry.tellEvery;
-    return { local: entry.local, forMs: msSince(now, entry.accepted) };
+    return { because: { for: /** @type {'receipt'} */ ('receipt'), local: entry.local }, for_ms: msSince(now, entry.accepted) };
   }
 
   /** A command that was sent, because nobody knows any more what became of those. */
   giveUpSent() {
-    return this.#entries[0]?.n === undefined ? undefined : this.#remove(0);
+    return this.#take((entry, at) => at === 0 && entry.n !== undefined);
   }
 
   /** Any command, because none will be answered any more. */
   giveUp() {
-    return this.#remove(0);
+    return this.#entries.shift();
   }
 
-  /** Time that passed unseen by the monotonic clock counts against every ttl. @param {number} unseen */
+  /** Time that passed unseen by the monotonic clock counts against every time to live. @param {number} unseen */
   slept(unseen) {
-    for (const entry of this.#entries) if (entry.ttl !== undefined) entry.ttl = Math.max(0, entry.ttl - unseen);
+    for (const entry of this.#entries) entry.expires = Math.max(entry.accepted, entry.expires - unseen);
   }
 
-  /** @returns {number | undefined} */
+  /** When one is to be told of, or has expired. */
   deadline() {
-    let first;
-    for (const entry of this.#entries) {
-      const at = Math.min(entry.tellAt, entry.n === undefined ? expires(entry) : Infinity);
-      if (first === undefined || at < first) first = at;
-    }
-    return first;
+    return Math.min(...this.#entries.map(({ tellAt, n, expires }) => (n === undefined ? Math.min(tellAt, expires) : tellAt)));
   }
 
-  /** @param {number} at */
-  #remove(at) {
-    const [entry] = at < 0 ? [] : this.#entries.splice(at, 1);
-    if (entry) this.#bytes -= entry.bytes;
-    return entry;
+  /** @param {(entry: Entry, at: number) => boolean} which */
+  #take(which) {
+    const at = this.#entries.findIndex(which);
+    return at < 0 ? undefined : this.#entries.splice(at, 1)[0];
   }
 }

@@ -2,7 +2,6 @@
 
 import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
 import { readFault } from './fault.js';
-import { INTEGER_MAX } from './limits.js';
 import { endReason } from './status.js';
 
 /** @typedef {import('./types.js').EventData} EventData */
@@ -30,7 +29,7 @@ const KINDS = new Map(Object.entries({
   message: object({ by: id, command, data: json }),
   'turn.accepted': object({ turn: id, by: id, command, text: string, position: u32, begin_by: optional(u64) }),
   'turn.started': object({ turn: id, attempt: u32, fault: optional(readFault) }),
-  text: object({ turn: id, attempt: u32, at_byte: u64, data: string }),
+  text: object({ turn: id, attempt: u32, at_byte: seq, data: string }),
   item: object({ turn: id, attempt: u32, data: json }),
   'turn.waiting': object({ turn: id, action }),
   'turn.answered': object({ turn: id, action: id, by: optional(id), answer: json }),
@@ -55,9 +54,3 @@ export function decodeEvent(kind, data) {
   const read = KINDS.get(kind);
   return read && /** @type {KnownEvent} */ ({ kind, data: read(data, kind) });
 }
-
-/**
- * Whether the fold may count with it.
- * @param {KnownEvent} event
- */
-export const isSound = (event) => event.kind !== 'text' || event.data.at_byte <= INTEGER_MAX;
