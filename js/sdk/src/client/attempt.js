@@ -67,10 +67,10 @@ export function opened(client, { conn }) {
 
 /** @param {Client} client @param {Path} path */
 function hello({ config, seat, recovery: loss, fold, mono, token, instance, outbox }, { conn, strategy = 0 }) {
-  const { session, backend, project, busy, role, admission, history, params, sdk } = config;
+  const { session, backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = config;
   return {
     type: 'hello', token: token ?? '', instance, attempt: conn, session: seat?.session ?? session,
-    backend, project, busy, role, admission, history, stream: outbox.state(), params, sdk,
+    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.state(), params, sdk,
     resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[strategy] },
     evidence: loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(mono, loss.lostAt), attempts: loss.attempts },
   };

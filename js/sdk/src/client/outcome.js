@@ -48,15 +48,15 @@ export function sealed(path) {
   return first && { ...first, fault: rest.reduce((fault, later) => (later.fault.id === fault.id ? fault : suppress(fault, later.fault)), first.fault) };
 }
 
-/** By what a retry does, or when. @type {Record<string, number>} */
-const ASKS = { now: FAST, after: LATER, never: NEVER, refresh_token: TOKEN, rejoin: REJOIN, try_again: NEVER };
+/** By what a retry does, or when; what somebody has to do first is not ours to do. @type {Record<string, number>} */
+const ASKS = { now: FAST, after: LATER, never: NEVER, refresh_token: TOKEN, rejoin: REJOIN };
 
 /** What a fault asks for. @param {Fault} fault @returns {Outcome} */
 export function asked(fault) {
   const { code, retry: { when, what, ms: after = 0 } } = /** @type {any} */ (fault);
   // Capacity is the caller's decision (req M8), whatever the hint.
-  const ask = code === 'at_capacity' || code === 'session_limit' ? NEVER : code === 'protocol_error' && when === 'now' ? FAST_ONCE : ASKS[what ?? when];
-  return { fault, ask: /** @type {number} */ (ask), after: ms(after) };
+  const ask = code === 'at_capacity' || code === 'session_limit' ? NEVER : code === 'protocol_error' && when === 'now' ? FAST_ONCE : ASKS[what ?? when] ?? NEVER;
+  return { fault, ask, after: ms(after) };
 }
 
 const BROKEN = {
