@@ -1,8 +1,8 @@
 // How a session is opened, joined or resumed.
 
 import { endpoint } from './connection.js';
-import { Driver } from './driver.js';
-import { FaultError, ownFault } from './error.js';
+import { drive } from './driver.js';
+import { FaultError, messageOf, ownFault } from './error.js';
 import { BACKOFF_BASE, BACKOFF_CAP, CONNECT_WITHIN } from './limits.js';
 import { Session } from './session.js';
 import { ofPage } from './surroundings.js';
@@ -45,6 +45,9 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {import('./tab.js').TabDeps} [tab] in place of `sessionStorage` and `navigator.locks`
  */
 
+/** Unless another is given. @type {import('./client/backoff.js').Backoff} */
+const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BACKOFF_CAP / 1_000 };
+
 /**
  * Connects. Resolves when the session is joined or has a place in line (the status says which); what
  * happens from then on is told by `events()` and to listeners.
@@ -53,32 +56,29 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @throws {FaultError} with the first cause; after that nothing is left of the try
  */
 export async function connect(options) {
-  const { signal } = options;
+  const {
+    signal, token, keep, media, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
+    clock = { mono: () => performance.now(), wall: () => Date.now() },
+    timers = { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },
+  } = options;
   signal?.throwIfAborted();
   const config = configOf(options);
-  const transport = options.transport ?? globalThis.WebSocket;
-  if (!transport) throw new FaultError(ownFault('invalid_request', { message: 'there is no WebSocket here: give one as `transport`' }), 'refused');
-  const tab = options.keep === undefined ? undefined : new Tab(options.keep, options.tab);
+  if (!transport) refuse('there is no WebSocket here: give one as `transport`');
+  const tab = keep === undefined ? undefined : new Tab(keep, options.tab);
   await tab?.open();
+  const kept = tab?.kept;
   // Who asks for another session does not go on in the one that was kept.
-  if (tab?.kept && !config.resume && (config.session ?? tab.kept.session) === tab.kept.session) {
+  if (kept && !config.resume && (config.session ?? kept.session) === kept.session) {
     config.resume = tab.resume();
-    config.session ??= config.resume ? undefined : tab.kept.session;
+    if (!config.resume) config.session = kept.session;
   }
   if (signal?.aborted) {
     tab?.close();
     throw signal.reason;
   }
-  const driver = new Driver({
-    config, transport, tab, media: options.media,
-    fetchToken: typeof options.token === 'function' ? options.token : undefined,
-    clock: options.clock ?? { mono: () => performance.now(), wall: () => Date.now() },
-    timers: options.timers ?? { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },
-    seed: options.seed,
-    surroundings: options.surroundings ?? ofPage(),
-  });
+  const driver = drive({ config, transport, tab, media, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
   const abort = () => driver.input({ type: 'close' });
-  signal?.addEventListener('abort', abort, { once: true });
+  signal?.addEventListener('abort', abort);
   const fault = await driver.connect();
   signal?.removeEventListener('abort', abort);
   if (!fault) return new Session(driver, tab?.duplicated ?? false);
@@ -87,43 +87,29 @@ export async function connect(options) {
   throw new FaultError(fault);
 }
 
+/** @param {string} message @param {'invalid_request' | 'unauthenticated'} [code] @returns {never} */
+function refuse(message, code = 'invalid_request') {
+  throw new FaultError(ownFault(code, { message }), 'refused');
+}
+
 /** @param {ConnectOptions} options @returns {import('./client/config.js').Config} */
-function configOf(options) {
-  /** @param {'invalid_request' | 'unauthenticated'} code @param {string} message @returns {never} */
-  const refuse = (code, message) => {
-    throw new FaultError(ownFault(code, { message }), 'refused');
-  };
-  const urls = options.url ?? globalThis.location?.origin;
-  const addresses = Array.isArray(urls) ? urls : urls ? [urls] : [];
-  if (addresses.length === 0) refuse('invalid_request', 'no address was given');
-  for (const address of addresses) {
-    try {
-      endpoint(address);
-    } catch (error) {
-      refuse('invalid_request', /** @type {Error} */ (error).message);
-    }
+function configOf({
+  url = globalThis.location?.origin, token, role = 'owner', admission = 'fail', history = 'all', sdk = SDK, backoff = BACKOFF,
+  giveUpAfterMs, retryFirstConnect = false, connectWithinMs = CONNECT_WITHIN / 1_000,
+  session, backend, project, busy, title, cwd, tags, params, resume,
+}) {
+  const addresses = Array.isArray(url) ? url : url ? [url] : [];
+  if (!addresses.length) refuse('no address was given');
+  try {
+    addresses.forEach(endpoint);
+  } catch (error) {
+    refuse(messageOf(error));
   }
-  const { token, admission = 'fail' } = options;
-  if (!token) refuse('unauthenticated', 'no token was given');
+  if (!token) refuse('no token was given', 'unauthenticated');
   return {
-    addresses,
-    token: typeof token === 'function' ? null : token,
-    session: options.session,
-    backend: options.backend,
-    project: options.project,
-    busy: options.busy,
-    title: options.title,
-    cwd: options.cwd,
-    tags: options.tags,
-    role: options.role ?? 'owner',
+    addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
+    session, backend, project, busy, title, cwd, tags, params, resume,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),
-    history: options.history ?? 'all',
-    params: options.params,
-    sdk: options.sdk ?? SDK,
-    resume: options.resume,
-    backoff: options.backoff ?? { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BACKOFF_CAP / 1_000 },
-    give_up_after_ms: options.giveUpAfterMs,
-    retry_first_connect: options.retryFirstConnect ?? false,
-    connect_within_ms: options.connectWithinMs ?? CONNECT_WITHIN / 1_000,
+    give_up_after_ms: giveUpAfterMs, retry_first_connect: retryFirstConnect, connect_within_ms: connectWithinMs,
   };
 }

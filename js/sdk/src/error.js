@@ -35,6 +35,9 @@ export const ownFault = (code, own) => makeFault(fromBits('f-', (random() << 64n
 /** What is answered when there is nobody left to ask. */
 export const over = () => ownFault('connection_closed', { message: 'the session is over for this client', retry: { when: 'never' } });
 
+/** @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
 /** An error of the application's: told where such things are told, and never thrown into the driver. @param {unknown} error */
 export function report(error) {
   if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
