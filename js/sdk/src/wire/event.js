@@ -1,6 +1,6 @@
 // What a session's log is made of: one shape a kind of event. Mirrors `keel-wire/src/event.rs`.
 
-import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
+import { boolean, filled, id, json, list, object, optional, own, seq, string, tagged, u32, u64, word } from './codec.js';
 import { readFault } from './fault.js';
 import { endReason } from './status.js';
 
@@ -25,8 +25,8 @@ export const trackKind = word('audio video');
 
 const tags = filled(list(string));
 
-/** @type {Map<string, import('./codec.js').Reader<any>>} */
-const KINDS = new Map(Object.entries({
+/** Every kind known here. @type {Record<string, import('./codec.js').Reader<any>>} */
+const KINDS = {
   'session.created': object({ backend: string, project: optional(string), busy: busyPolicy, title: optional(string), cwd: optional(string), tags }),
   'participant.joined': object({ participant: id, role, subject: string }),
   'participant.left': object({ participant: id, reason: word('detached expired removed') }),
@@ -50,10 +50,7 @@ const KINDS = new Map(Object.entries({
   'track.unpublished': object(track),
   'track.muted': object({ ...track, muted: boolean }),
   'session.ended': sessionEnded,
-}));
-
-/** Every kind known here. */
-export const EVENT_KINDS = [...KINDS.keys()];
+};
 
 /**
  * Reads the data of an event; undefined when the kind is not known here.
@@ -63,6 +60,6 @@ export const EVENT_KINDS = [...KINDS.keys()];
  * @throws {import('./codec.js').DecodeError} when the data is not what the kind wants
  */
 export function decodeEvent(kind, data) {
-  const read = KINDS.get(kind);
+  const read = own(KINDS, kind);
   return read && /** @type {KnownEvent} */ ({ kind, data: read(data, kind) });
 }

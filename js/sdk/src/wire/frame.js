@@ -20,7 +20,8 @@ const line = object({ mid: string, participant: optional(id), track: id });
 const iceServers = list(object({ urls: list(string), username: optional(string), credential: optional(string) }));
 const description = { peer: u32, sdp: string, lines: filled(list(line)) };
 
-const SERVER_FRAMES = new Map(Object.entries(/** @type {Record<string, import('./codec.js').Members>} */ ({
+/** @type {Record<string, import('./codec.js').Members>} */
+const SERVER_FRAMES = {
   welcome: {
     ...seat, role, how: word('created joined resumed rejoined'), resume_window_ms: u64, cursor, consumed: seq,
     limits: object({ frame_bytes: u64, commands: u32, frames_per_s: u32 }), params: json, params_version: seq, status: readStatus, peer: optional(u32),
@@ -42,7 +43,7 @@ const SERVER_FRAMES = new Map(Object.entries(/** @type {Record<string, import('.
   goaway: { reason: string, deadline_ms: u64, target: optional(string) },
   ended: { reason: endReason, at: u64 },
   fault: { fault: readFault },
-})));
+};
 
 /**
  * Reads one message of a server.
