@@ -19,11 +19,12 @@ function retry({ when, what, ms }) {
 }
 
 const lines = (rows) => rows.map(({ code, scope, close, retry: when, says }) => `  ${code}: row('${scope}', ${close}, ${retry(when)}, ${quoted(says)}),`).join('\n');
+const silent = (rows) => rows.map(({ code, scope, close, retry: when }) => `  ${code}: row('${scope}', ${close}, ${retry(when)}),`).join('\n');
 
 const own = `// The fault codes that a client makes faults of. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
-/** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says: string }} Row */
+/** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says?: string }} Row */
 
 /** @type {Retry} */
 export const NOW = { when: 'now' };
@@ -42,13 +43,13 @@ export const after = (ms) => ({ when: 'after', ms });
  * @param {Row['scope']} scope what it usually strikes
  * @param {number | null} close how a connection that ends with it is closed
  * @param {Retry} retry whether to come back, where the fault itself says nothing better
- * @param {string} says a sentence for a person
+ * @param {string} [says] a sentence for a person, where it is not among the texts
  * @returns {Row}
  */
 export const row = (scope, close, retry, says) => ({ scope, close, retry, says });
 
 export const OWN_CODES = {
-${lines(rows.filter(isOwn))}
+${silent(rows.filter(isOwn))}
 };
 `;
 
@@ -65,18 +66,28 @@ const told = `// The closed list of fault codes. Generated from \`spec/vectors/c
 
 import { NEVER, NOW, OWN_CODES, TRY_AGAIN, after, row } from './codes.js';
 import { MEDIA_CODES } from './codes-media.js';
+import { OWN_SAYINGS } from './codes-texts.js';
 
 /** @type {import('./codes.js').Retry} */
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
+/** @type {Record<string, import('./codes.js').Row & { says: string }>} */
 export const CODES = {
-  ...OWN_CODES,
+  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof OWN_CODES} */ (code)] }])),
   ...MEDIA_CODES,
 ${lines(rows.filter((row) => !isOwn(row) && !isMedia(row)))}
 };
 `;
 
-export const sources = { 'codes.js': own, 'codes-media.js': media, 'codes-told.js': told };
+const texts = `// What the codes that a client makes faults of say to a person. Generated from \`spec/vectors/codes.json\` by
+// \`npm run codes\`.
+
+export const OWN_SAYINGS = {
+${rows.filter(isOwn).map(({ code, says }) => `  ${code}: ${quoted(says)},`).join('\n')}
+};
+`;
+
+export const sources = { 'codes.js': own, 'codes-texts.js': texts, 'codes-media.js': media, 'codes-told.js': told };
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
   for (const [name, source] of Object.entries(sources)) {

@@ -19,12 +19,14 @@ import { finish, handleWhenOver } from './client/ending.js';
 import { frame } from './client/frames.js';
 import { settleCommand } from './client/io.js';
 import { giveUpAt, noFailures, settle } from './client/ladder.js';
-import { closed, detach, network, probe, runTimers, simulate, wake } from './client/liveness.js';
+import { closed, detach, network, probe, runTimers, wake } from './client/liveness.js';
 import { Outbox } from './client/outbox.js';
 import { pathDeadline } from './client/path.js';
+import { progress } from './client/progress.js';
 import { beforeConnect, show } from './client/show.js';
 import { ENDED, IDLE } from './client/states.js';
 import { Mint } from './mint.js';
+import { FRAMES, gapWith } from './wire/frame.js';
 
 /**
  * @typedef {import('./wire/types.js').Fault} Fault
@@ -33,6 +35,14 @@ import { Mint } from './mint.js';
  */
 
 /** A participation, and the proof of it. @typedef {{ session: string, participant: string, key: string, windowMs: number }} Seat */
+
+/**
+ * What a client may be made with.
+ * @typedef {object} Parts
+ * @property {import('./client/media.js').Leg} [media] the leg for media
+ * @property {import('./client/apply.js').Folding} [fold] reads all of the log, and keeps what it says
+ * @property {typeof import('./client/simulate.js').simulate} [simulate] breaks things on purpose
+ */
 
 /** One participant's side of a session. */
 export class Client {
@@ -85,19 +95,21 @@ export class Client {
    * A client that waits for `connect`.
    * @param {import('./client/config.js').Config} config
    * @param {bigint} seed
-   * @param {import('./client/media.js').Leg} [media] the leg for media, where there is one
+   * @param {Parts} [parts]
    */
-  constructor(config, seed, media) {
+  constructor(config, seed, { media, fold = progress, simulate } = {}) {
     this.config = config;
     this.mint = new Mint(seed);
     this.instance = this.mint.id('i-');
     const stream = this.mint.id('c-');
     const { resume } = config;
     this.outbox = new Outbox(resume?.stream ?? stream, Math.max(resume?.next ?? 1, 1));
-    this.fold = new Fold(resume?.cursor, resume?.snapshot);
+    this.fold = new Fold(fold, resume?.cursor, resume?.snapshot);
     if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
     this.token = config.token;
     this.media = media;
+    this.simulate = simulate;
+    this.frames = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
     /** Where `current` leads, or led. */
     this.home = config.addresses[0] ?? '';
   }
@@ -153,10 +165,11 @@ export class Client {
 
 /** By their type; `tick` is but an occasion to look at the time. @type {{ [I in Input as I['type']]?: (client: Client, input: I) => void }} */
 const TAKE = {
-  connect, opened, frame, closed, network, probe, detach, simulate,
+  connect, opened, frame, closed, network, probe, detach,
   token: takeToken,
   close: (client) => finish(client, 'detached'),
   media: (client, { media }) => client.media?.input(client, media),
+  simulate: (client, input) => client.simulate?.(client, input),
   command(client, input) {
     const code = client.outbox.push(client.mono, input);
     if (code) settleCommand(client, input, { refused: client.fault(code, { scope: 'command' }) });

@@ -1,4 +1,5 @@
-// How a session is opened, joined or resumed.
+// How a session is opened, joined or resumed: `connect` of `@evenkeel/client/core`. What is not needed to
+// recover is given to it, and is loaded by those who give it.
 
 import { endpoint } from './connection.js';
 import { drive } from './driver.js';
@@ -6,7 +7,6 @@ import { FaultError, messageOf, ownFault } from './error.js';
 import { BACKOFF_BASE, BACKOFF_CAP, CONNECT_WITHIN } from './limits.js';
 import { Session } from './session.js';
 import { ofPage } from './surroundings.js';
-import { Tab } from './tab.js';
 import { isObject } from './wire/merge.js';
 
 /** Name and version of this SDK. */
@@ -30,7 +30,7 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {any} [params] the params of a new session
  * @property {AbortSignal} [signal] gives the connecting up; after that it does nothing
  * @property {import('./client/config.js').ResumeState} [resume] goes on where an earlier client was
- * @property {string} [keep] keeps the place of this tab across reloads, under this name, in `sessionStorage`
+ * @property {import('./tab.js').Tab} [keep] `keep(NAME)` of `@evenkeel/client/keep`: keeps the place of this tab across reloads, under this name, in `sessionStorage`
  * @property {import('./client/backoff.js').Backoff} [backoff] the waits between tries
  * @property {number} [giveUpAfterMs] when a recovery is given up; by default the server's resume window; 0 means never
  * @property {number} [connectWithinMs] the longest that a first connect may take, a place in line excepted
@@ -42,7 +42,8 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {import('./connection.js').Timers} [timers] in place of `setTimeout`
  * @property {bigint} [seed] in place of the system's randomness
  * @property {import('./surroundings.js').Surroundings} [surroundings] in place of `window`, `document` and `navigator`
- * @property {import('./tab.js').TabDeps} [tab] in place of `sessionStorage` and `navigator.locks`
+ * @property {import('./client/apply.js').Folding} [fold] `fold` of `@evenkeel/client/fold`, for `session.snapshot` and events whose data is checked
+ * @property {typeof import('./client/simulate.js').simulate} [simulate] `simulate` of `@evenkeel/client/simulate`, for `session.simulate()`
  */
 
 /** Unless another is given. @type {import('./client/backoff.js').Backoff} */
@@ -57,14 +58,13 @@ const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BA
  */
 export async function connect(options) {
   const {
-    signal, token, keep, media, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
+    signal, token, keep: tab, media, fold, simulate, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
     clock = { mono: () => performance.now(), wall: () => Date.now() },
     timers = { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },
   } = options;
   signal?.throwIfAborted();
   const config = configOf(options);
   if (!transport) refuse('there is no WebSocket here: give one as `transport`');
-  const tab = keep === undefined ? undefined : new Tab(keep, options.tab);
   await tab?.open();
   const kept = tab?.kept;
   // Who asks for another session does not go on in the one that was kept.
@@ -76,7 +76,7 @@ export async function connect(options) {
     tab?.close();
     throw signal.reason;
   }
-  const driver = drive({ config, transport, tab, media, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
+  const driver = drive({ config, transport, tab, media, fold, simulate, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
   const abort = () => driver.input({ type: 'close' });
   signal?.addEventListener('abort', abort);
   const fault = await driver.connect();

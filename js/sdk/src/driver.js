@@ -35,6 +35,8 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @property {import('./surroundings.js').Surroundings} surroundings
  * @property {import('./tab.js').Tab} [tab]
  * @property {import('./media.js').MediaPart} [media]
+ * @property {import('./client/apply.js').Folding} [fold]
+ * @property {typeof import('./client/simulate.js').simulate} [simulate]
  */
 
 /** @typedef {{ type: 'receipt', local: number, name: string, outcome: CommandOutcome }} ReceiptEvent */
@@ -54,8 +56,8 @@ const TIMER_MAX_MS = 2_147_483_647;
  */
 
 /** @param {Parts} parts @returns {Driver} */
-export function drive({ config, fetchToken, transport, clock, timers, seed = random(), surroundings, tab, media }) {
-  const machine = new Client(config, seed, media?.leg());
+export function drive({ config, fetchToken, transport, clock, timers, seed = random(), surroundings, tab, media, fold = media?.fold, simulate }) {
+  const machine = new Client(config, seed, { media: media?.leg(), fold, simulate });
   const feed = new Feed(machine);
   const listeners = new Listeners();
   /** By `local`. @type {Map<number, { name: string, resolve: (outcome: CommandOutcome) => void }>} */
@@ -142,7 +144,7 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
     if (feed.push(event, chars)) listeners.tell('slow_consumer', { type: 'slow_consumer' });
     driver.media?.told(event);
     listeners.tell(type, event);
-    if (type === 'log' && event.known) listeners.tell(event.kind, event);
+    if (type === 'log' && event.known !== false) listeners.tell(event.kind, event);
     if (type === 'joined' || type === 'queued') judge(undefined);
     if (!isLast(event)) return;
     feed.close();

@@ -15,6 +15,7 @@ import { Meter, samples } from './media/stats.js';
 import { Streams } from './media/streams.js';
 import { Transport } from './media/transport.js';
 import { until } from './until.js';
+import { fold } from './wire/snapshot.js';
 
 export { fromCamera } from './media/devices.js';
 
@@ -50,14 +51,14 @@ export { fromCamera } from './media/devices.js';
  */
 
 /** @typedef {{ participant: string, track: string, wanted: boolean, max?: 'low' | 'medium' | 'high' }} Wish */
-/** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media }} MediaPart */
+/** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media, fold: import('./client/apply.js').Folding }} MediaPart */
 
 /**
  * For `connect({ media: media() })`.
  * @param {MediaOptions} [options]
  * @returns {MediaPart}
  */
-export const media = (options = {}) => ({ leg: () => new Leg(), open: (driver) => new Media(driver, options) });
+export const media = (options = {}) => ({ fold, leg: () => new Leg(), open: (driver) => new Media(driver, options) });
 
 /** A session's media. */
 export class Media {

@@ -5,8 +5,11 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 
+import '../src/texts.js';
 import { Client } from '../src/client.js';
 import { Leg } from '../src/client/media.js';
+import { simulate } from '../src/client/simulate.js';
+import { fold } from '../src/wire/snapshot.js';
 import { check } from '../src/wire/status.js';
 
 const folder = new URL('../../../spec/traces/', import.meta.url);
@@ -52,7 +55,7 @@ test('there_are_traces_of_every_kind_of_output', () => {
 /** @param {() => Leg | undefined} leg */
 function holds(file, leg) {
   for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
-    const client = new Client(config, BigInt(seed), leg());
+    const client = new Client(config, BigInt(seed), { media: leg(), fold, simulate });
     const own = new Set(own_words);
     for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
       const { bytes, ...told } = input;

@@ -4,12 +4,23 @@
 // known (a resend, or text that was put together meanwhile) and is cut to what is new; one that begins
 // later is a hole, which only a new connection can fill.
 
-import { decodeEvent } from '../wire/event.js';
 import { INTEGER_MAX } from '../wire/limits.js';
-import { apply, emptySnapshot, turnOf } from '../wire/snapshot.js';
 import { beyond } from '../wire/utf8.js';
 
-/** @typedef {import('../wire/types.js').EventData} EventData */
+/**
+ * @typedef {import('../wire/types.js').EventData} EventData
+ * @typedef {import('../wire/types.js').Snapshot} Snapshot
+ * @typedef {import('../wire/event.js').KnownEvent} KnownEvent
+ */
+
+/**
+ * What is kept of the log: all that there is (`fold` of `wire/snapshot.js`), or what it takes to go on.
+ * @typedef {object} Folding
+ * @property {() => Snapshot} empty
+ * @property {import('../wire/codec.js').Reader<Snapshot>} readSnapshot
+ * @property {(kind: string, data: unknown) => KnownEvent | undefined} decode undefined where a kind is not known; throws where the data is wrong
+ * @property {(fold: Snapshot, event: KnownEvent) => Snapshot} apply
+ */
 
 /** What has been applied. */
 export class Fold {
@@ -19,8 +30,9 @@ export class Fold {
   ackedAt = undefined;
   duplicates = 0;
 
-  /** @param {import('../wire/types.js').Cursor} [cursor] @param {import('../wire/types.js').Snapshot} [snapshot] */
-  constructor(cursor = { epoch: 0, seq: 0 }, snapshot = emptySnapshot()) {
+  /** @param {Folding} folding @param {import('../wire/types.js').Cursor} [cursor] @param {Snapshot} [snapshot] */
+  constructor(folding, cursor = { epoch: 0, seq: 0 }, snapshot = folding.empty()) {
+    this.folding = folding;
     this.cursor = cursor;
     this.snapshot = snapshot;
   }
@@ -49,7 +61,7 @@ export class Fold {
     if (from > seq + 1) return `an event at ${from} follows ${seq}`;
     let event, malformed;
     try {
-      event = decodeEvent(kind, data);
+      event = this.folding.decode(kind, data);
     } catch (error) {
       malformed = /** @type {Error} */ (error).message;
     }
@@ -59,13 +71,13 @@ export class Fold {
       event.data = /** @type {any} */ (this.#cut(event.data));
       if (!event.data) return undefined;
     }
-    if (event) this.snapshot = apply(this.snapshot, event);
+    if (event) this.snapshot = this.folding.apply(this.snapshot, event);
     return { event: /** @type {any} */ ({ type: 'log', from: seq + 1, to, known: event !== undefined, kind, data, ...event }), malformed };
   }
 
   /** What of a text is beyond the text that is known. @param {EventData['text']} text */
   #cut(text) {
-    const view = turnOf(this.snapshot, text.turn), at_byte = view?.bytes ?? 0;
+    const view = this.snapshot.turns.findLast(({ turn }) => turn === text.turn), at_byte = view?.bytes ?? 0;
     if (view?.attempt !== text.attempt || at_byte <= text.at_byte) return text;
     const data = beyond(text.data, at_byte - text.at_byte);
     return data && { ...text, at_byte, data };
@@ -91,6 +103,6 @@ export class Fold {
   /** Forgets everything, because another participant's log begins. @param {number} epoch */
   start(epoch) {
     this.cursor = { epoch, seq: 0 };
-    this.snapshot = emptySnapshot();
+    this.snapshot = this.folding.empty();
   }
 }

@@ -55,7 +55,7 @@ function connectAgain(client) {
     // The seat is gone. The session may still be there, for a new participant.
     client.seat = undefined;
     if (why.code !== 'session_not_found') client.config = { ...config, session: seat?.session ?? config.session };
-    client.fold = new Fold();
+    client.fold = new Fold(client.fold.folding);
   }
   client.outbox = new Outbox(client.mint.id('c-'), 1);
   Object.assign(client, { life: IDLE, toldJoined: false, wasLive: false, server: undefined, target: undefined, failures: noFailures(), tries: 0, mark: '0/0' });

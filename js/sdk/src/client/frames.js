@@ -30,7 +30,7 @@ export function frame(client, { conn, data }) {
   }
   let decoded;
   try {
-    decoded = decodeFrame(data);
+    decoded = decodeFrame(client.frames, data);
   } catch (error) {
     return breakOff(client, path, /** @type {Error} */ (error).message);
   }

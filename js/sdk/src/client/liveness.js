@@ -160,20 +160,6 @@ export function detach(client) {
   } else if (!isThere || life !== DETACHING) finish(client, 'detached');
 }
 
-/** @param {Client} client @param {{ simulate: import('./io.js').Simulate }} input */
-export function simulate(client, { simulate }) {
-  const { current, attempt } = client;
-  const path = current ?? (attempt?.conn ? attempt : undefined);
-  const [rank, { fault }] = ofEnd(client, path, { kind: 'reset' });
-  if (!path) tell(client, { type: 'protocol_notice', notice: 'nothing_to_break' });
-  else if (simulate.kind === 'half_open') path.deaf = true;
-  else if (simulate.kind === 'lose_frames') path.loseFrames = simulate.count;
-  else {
-    note(path, rank, { fault: withDetail(fault, { simulated: simulate.kind }), ask: FAST });
-    seal(client, path, true);
-  }
-}
-
 /** A connection is of no use any more, and it was we who saw that. @param {Client} client @param {Path} path @param {string} message */
 export function breakOff(client, path, message) {
   note(path, TRANSPORT, { fault: client.fault('protocol_error', { message }), ask: FAST_ONCE });

@@ -12,6 +12,7 @@ import { MEDIA_CODES } from '../codes-media.js';
 import * as limits from '../limits.js';
 import { since } from '../time.js';
 import { encodeFrame } from '../wire/frame.js';
+import { MEDIA_FRAMES } from '../wire/media.js';
 import { send } from './io.js';
 import { order } from './media/io.js';
 import { settle, transportFailed } from './media/ladder.js';
@@ -32,6 +33,7 @@ import { LOSS, RECOVERING, STANDING } from './states.js';
 
 /** See above. */
 export class Leg {
+  frames = MEDIA_FRAMES;
   wanted = false;
   /** The number of the last transport. */
   last = 0;

@@ -38,8 +38,11 @@ const reader = object({
   leg: optional(leg),
 });
 
+/** What the codes say to a person, where that is loaded. @type {Record<string, string>} */
+export const sayings = {};
+
 /**
- * A fault of `code`, with the table's scope, retry and sentence where it has none of its own.
+ * A fault of `code`, with the table's scope and retry, and its sentence, where it has none of its own.
  * @param {string} id
  * @param {keyof typeof OWN_CODES | keyof typeof import('../codes-media.js').MEDIA_CODES} code
  * @param {import('./types.js').Origin} origin
@@ -55,8 +58,8 @@ export function makeFault(id, code, origin, at, own = {}) {
     scope: own.scope ?? row.scope,
     origin,
     retry: own.retry ?? row.retry,
-    message: own.message === undefined ? row.says : beginning(own.message, FAULT_MESSAGE_BYTES_MAX),
-    ...(own.detail && { detail: own.detail }),
+    message: beginning(own.message ?? row.says ?? sayings[code] ?? code.replaceAll('_', ' '), FAULT_MESSAGE_BYTES_MAX),
+    detail: own.detail,
     at,
   };
 }
