@@ -72,11 +72,11 @@ import { OWN_SAYINGS } from './codes-texts.js';
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
 /** @type {Record<string, import('./codes.js').Row & { says: string }>} */
-export const CODES = {
-  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof OWN_CODES} */ (code)] }])),
+export const CODES = /** @type {any} */ ({
+  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof typeof OWN_SAYINGS} */ (code)] }])),
   ...MEDIA_CODES,
 ${lines(rows.filter((row) => !isOwn(row) && !isMedia(row)))}
-};
+});
 `;
 
 const texts = `// What the codes that a client makes faults of say to a person. Generated from \`spec/vectors/codes.json\` by

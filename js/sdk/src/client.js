@@ -24,7 +24,7 @@ import { Outbox } from './client/outbox.js';
 import { pathDeadline } from './client/path.js';
 import { progress } from './client/progress.js';
 import { beforeConnect, show } from './client/show.js';
-import { ENDED, IDLE } from './client/states.js';
+import { ENDED, IDLE, change } from './client/states.js';
 import { Mint } from './mint.js';
 import { FRAMES, gapWith } from './wire/frame.js';
 
@@ -42,41 +42,42 @@ import { FRAMES, gapWith } from './wire/frame.js';
  * @property {import('./client/media.js').Leg} [media] the leg for media
  * @property {import('./client/apply.js').Folding} [fold] reads all of the log, and keeps what it says
  * @property {typeof import('./client/simulate.js').simulate} [simulate] breaks things on purpose
+ * @property {typeof import('./client/dial.js').ofDial} [ofDial] says why a dial failed, where the shell can tell
  */
 
 /** One participant's side of a session. */
 export class Client {
-  online = true;
+  isOnline = true;
   /** Transports asked for so far, and the last that said hello. */
   conns = 0;
-  said = 0;
+  greeted = 0;
   life = IDLE;
   /** When connecting, or leaving, has taken long enough. */
-  until = Infinity;
+  dueAt = Infinity;
   /** What the last try of a first connect came to, or the whole. @type {Fault | undefined} */
-  why = undefined;
+  blamed;
   /** Why it ended. @type {import('./wire/types.js').EndReason} */
-  reason = 'ended';
+  endReason = 'ended';
   /** While recovering. @type {import('./client/ladder.js').Recovery | undefined} */
-  recovery = undefined;
+  recovery;
   /** The connection that carries the session, or did until it fell silent. @type {Path | undefined} */
-  current = undefined;
+  current;
   /** What is under way to get one. @type {Path | undefined} */
-  attempt = undefined;
+  upcoming;
   /** @type {Seat | undefined} */
-  seat = undefined;
+  seat;
   /** When sessions were rejoined lately. @type {number[]} */
   rejoins = [];
   /** @type {import('./client/show.js').Wait | undefined} */
-  wait = undefined;
+  longWait;
   unknownFrames = 0;
   status = beforeConnect();
   toldJoined = false;
   wasLive = false;
   /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
-  server = undefined;
+  told;
   /** Where the server said that the session goes on. @type {string | undefined} */
-  target = undefined;
+  elsewhere;
   // What outlasts a recovery: success must not buy a flapping connection a fresh budget.
   failures = noFailures();
   /** Tries since a connection lasted; for full jitter, since one brought progress. */
@@ -84,10 +85,10 @@ export class Client {
   /** The progress that `failures` counts from. */
   mark = '0/0';
   /** The moment of the input that is handled, or was last; and what comes of it. */
-  mono = NaN;
-  wall = NaN;
+  moment = NaN;
+  wallClock = NaN;
   /** @type {import('./client/io.js').Output[]} */
-  out = [];
+  outputs = [];
   /** When it had wanted to be called. */
   promised = Infinity;
 
@@ -97,8 +98,8 @@ export class Client {
    * @param {bigint} seed
    * @param {Parts} [parts]
    */
-  constructor(config, seed, { media, fold = progress, simulate } = {}) {
-    this.config = config;
+  constructor(config, seed, { media, fold = progress, simulate, ofDial } = {}) {
+    this.wishes = config;
     this.mint = new Mint(seed);
     this.instance = this.mint.id('i-');
     const stream = this.mint.id('c-');
@@ -106,10 +107,11 @@ export class Client {
     this.outbox = new Outbox(resume?.stream ?? stream, Math.max(resume?.next ?? 1, 1));
     this.fold = new Fold(fold, resume?.cursor, resume?.snapshot);
     if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
-    this.token = config.token;
-    this.media = media;
+    this.bearer = config.token;
+    this.mediaLeg = media;
     this.simulate = simulate;
-    this.frames = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
+    this.ofDial = ofDial;
+    this.readers = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
     /** Where `current` leads, or led. */
     this.home = config.addresses[0] ?? '';
   }
@@ -120,8 +122,8 @@ export class Client {
    * @param {Input} input
    */
   handle({ mono, wall }, input) {
-    const last = { mono: this.mono, wall: this.wall };
-    Object.assign(this, { mono, wall, out: [] });
+    const last = { mono: this.moment, wall: this.wallClock };
+    change(/** @type {Client} */ (this), { moment: mono, wallClock: wall, outputs: [] });
     if (this.isOver()) handleWhenOver(this, input);
     else {
       wake(this, last, input);
@@ -129,14 +131,14 @@ export class Client {
     }
     for (const then of [runTimers, settle, show]) if (!this.isOver()) then(this);
     this.promised = this.deadline();
-    return this.out;
+    return this.outputs;
   }
 
   /** When to call `handle` with a tick at the latest; `Infinity` for never. */
   deadline() {
     return Math.min(
-      this.until, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.attempt), this.outbox.deadline(),
-      this.wait?.tellAt ?? Infinity, this.media?.deadline() ?? Infinity,
+      this.dueAt, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.upcoming), this.outbox.alarm(),
+      this.longWait?.tellAt ?? Infinity, this.mediaLeg?.deadline() ?? Infinity,
     );
   }
 
@@ -145,7 +147,7 @@ export class Client {
     if (!this.seat) return undefined;
     const { session, participant, key } = this.seat;
     const { cursor, snapshot } = this.fold;
-    return { session, participant, key, cursor, snapshot, stream: this.outbox.stream, next: this.outbox.next };
+    return { session, participant, key, cursor, snapshot, stream: this.outbox.ofStream, next: this.outbox.upNext };
   }
 
   isOver() {
@@ -158,8 +160,8 @@ export class Client {
    * @param {Parameters<Mint['fault']>[3]} [own]
    * @param {import('./wire/types.js').Origin} [origin]
    */
-  fault(code, own, origin = 'client') {
-    return this.mint.fault(this, code, origin, own);
+  blame(code, own, origin = 'client') {
+    return this.mint.fault(this.wallClock, code, origin, own);
   }
 }
 
@@ -168,10 +170,10 @@ const TAKE = {
   connect, opened, frame, closed, network, probe, detach,
   token: takeToken,
   close: (client) => finish(client, 'detached'),
-  media: (client, { media }) => client.media?.input(client, media),
+  media: (client, { media }) => client.mediaLeg?.input(client, media),
   simulate: (client, input) => client.simulate?.(client, input),
   command(client, input) {
-    const code = client.outbox.push(client.mono, input);
-    if (code) settleCommand(client, input, { refused: client.fault(code, { scope: 'command' }) });
+    const code = client.outbox.enlist(client.moment, input);
+    if (code) settleCommand(client, input, { refused: client.blame(code, { scope: 'command' }) });
   },
 };

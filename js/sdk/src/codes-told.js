@@ -8,8 +8,8 @@ import { OWN_SAYINGS } from './codes-texts.js';
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
 /** @type {Record<string, import('./codes.js').Row & { says: string }>} */
-export const CODES = {
-  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof OWN_CODES} */ (code)] }])),
+export const CODES = /** @type {any} */ ({
+  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof typeof OWN_SAYINGS} */ (code)] }])),
   ...MEDIA_CODES,
   session_busy: row('turn', null, TRY_AGAIN, 'A turn is running and the session does not queue another.'),
   duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),
@@ -26,4 +26,4 @@ export const CODES = {
   provider_unavailable: row('turn', null, TRY_AGAIN, 'The provider cannot be reached, or fails on its side.'),
   turn_interrupted: row('turn', null, TRY_AGAIN, 'The turn was cut off with the server; what had been told of it stays.'),
   resume_gap: row('attachment', null, NOW, 'What was missed is no longer kept; a gap says which, and a snapshot stands in for it.'),
-};
+});

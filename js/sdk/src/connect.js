@@ -43,6 +43,7 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {bigint} [seed] in place of the system's randomness
  * @property {import('./surroundings.js').Surroundings} [surroundings] in place of `window`, `document` and `navigator`
  * @property {import('./client/apply.js').Folding} [fold] `fold` of `@evenkeel/client/fold`, for `session.snapshot` and events whose data is checked
+ * @property {typeof import('./feed.js').events} [events] `events` of `@evenkeel/client/events`, for `session.events()`
  * @property {typeof import('./client/simulate.js').simulate} [simulate] `simulate` of `@evenkeel/client/simulate`, for `session.simulate()`
  */
 
@@ -58,9 +59,8 @@ const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BA
  */
 export async function connect(options) {
   const {
-    signal, token, keep: tab, media, fold, simulate, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
-    clock = { mono: () => performance.now(), wall: () => Date.now() },
-    timers = { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },
+    signal, token, keep: tab, media, fold, events, simulate, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
+    clock = { mono: () => performance.now(), wall: Date.now }, timers = globalThis,
   } = options;
   signal?.throwIfAborted();
   const config = configOf(options);
@@ -76,8 +76,8 @@ export async function connect(options) {
     tab?.close();
     throw signal.reason;
   }
-  const driver = drive({ config, transport, tab, media, fold, simulate, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
-  const abort = () => driver.input({ type: 'close' });
+  const driver = drive({ config, transport, tab, media, fold, events, simulate, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
+  const abort = () => driver.put({ type: 'close' });
   signal?.addEventListener('abort', abort);
   const fault = await driver.connect();
   signal?.removeEventListener('abort', abort);
@@ -93,11 +93,11 @@ function refuse(message, code = 'invalid_request') {
 }
 
 /** @param {ConnectOptions} options @returns {import('./client/config.js').Config} */
-function configOf({
-  url = globalThis.location?.origin, token, role = 'owner', admission = 'fail', history = 'all', sdk = SDK, backoff = BACKOFF,
-  giveUpAfterMs, retryFirstConnect = false, connectWithinMs = CONNECT_WITHIN / 1_000,
-  session, backend, project, busy, title, cwd, tags, params, resume,
-}) {
+function configOf(options) {
+  const {
+    url = globalThis.location?.origin, token, role = 'owner', admission = 'fail', history = 'all', sdk = SDK, backoff = BACKOFF,
+    giveUpAfterMs, retryFirstConnect = false, connectWithinMs = CONNECT_WITHIN / 1_000,
+  } = options;
   const addresses = Array.isArray(url) ? url : url ? [url] : [];
   if (!addresses.length) refuse('no address was given');
   try {
@@ -107,8 +107,7 @@ function configOf({
   }
   if (!token) refuse('no token was given', 'unauthenticated');
   return {
-    addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
-    session, backend, project, busy, title, cwd, tags, params, resume,
+    ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),
     give_up_after_ms: giveUpAfterMs, retry_first_connect: retryFirstConnect, connect_within_ms: connectWithinMs,
   };

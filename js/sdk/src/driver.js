@@ -4,10 +4,9 @@
 import { Client } from './client.js';
 import { dial } from './connection.js';
 import { FaultError, messageOf, over as itIsOver, ownFault, random, report } from './error.js';
-import { Feed, isLast } from './feed.js';
 import { Listeners } from './listeners.js';
 import { watch } from './surroundings.js';
-import { isTerminal } from './wire/status.js';
+import { FAILED, IDLE } from './client/states.js';
 
 /** A timer that fires so late finds messages waiting: those are heard first. */
 const LATE_US = 500_000;
@@ -37,6 +36,7 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @property {import('./media.js').MediaPart} [media]
  * @property {import('./client/apply.js').Folding} [fold]
  * @property {typeof import('./client/simulate.js').simulate} [simulate]
+ * @property {typeof import('./feed.js').events} [events]
  */
 
 /** @typedef {{ type: 'receipt', local: number, name: string, outcome: CommandOutcome }} ReceiptEvent */
@@ -44,11 +44,11 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @typedef {object} Driver
  * @property {Client} machine
  * @property {Listeners} listeners
- * @property {Feed} feed
+ * @property {import('./feed.js').Feed} [feed]
  * @property {import('./media.js').Media} [media]
  * @property {import('./connection.js').Timers} timers
  * @property {() => boolean} isHidden whether nobody sees this page
- * @property {(input: Input) => void} input gives the machine an input and performs what comes of it; may be called from within a listener
+ * @property {(input: Input) => void} put gives the machine an input and performs what comes of it; may be called from within a listener
  * @property {(name: string, data: unknown, ttl_ms?: number) => Promise<import('./wire/types.js').Done>} ask asks something of the session: any JSON, and what is not done is thrown as a `FaultError`
  * @property {() => Promise<Fault | undefined>} connect connects, or connects again after a failure; resolves with the fault it failed with
  * @property {() => Promise<void>} over resolves when the status is terminal
@@ -56,9 +56,9 @@ const TIMER_MAX_MS = 2_147_483_647;
  */
 
 /** @param {Parts} parts @returns {Driver} */
-export function drive({ config, fetchToken, transport, clock, timers, seed = random(), surroundings, tab, media, fold = media?.fold, simulate }) {
+export function drive({ config, fetchToken, transport, clock, timers, seed = random(), surroundings, tab, media, fold = media?.fold, simulate, events }) {
   const machine = new Client(config, seed, { media: media?.leg(), fold, simulate });
-  const feed = new Feed(machine);
+  const feed = events?.(machine);
   const listeners = new Listeners();
   /** By `local`. @type {Map<number, { name: string, resolve: (outcome: CommandOutcome) => void }>} */
   const waiting = new Map();
@@ -141,13 +141,13 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
   function told(event) {
     const { type } = event;
     // Readers that fell behind get a gap when they read on; whoever listens hears of it now.
-    if (feed.push(event, chars)) listeners.tell('slow_consumer', { type: 'slow_consumer' });
+    if (feed?.push(event, chars)) listeners.tell('slow_consumer', { type: 'slow_consumer' });
     driver.media?.told(event);
     listeners.tell(type, event);
     if (type === 'log' && event.known !== false) listeners.tell(event.kind, event);
     if (type === 'joined' || type === 'queued') judge(undefined);
-    if (!isLast(event)) return;
-    feed.close();
+    if (type !== 'ended' && type !== 'failed') return;
+    feed?.close();
     const fault = type === 'failed' ? event.fault : undefined;
     judge(fault ?? itIsOver());
     for (const end of ends.splice(0)) end();
@@ -203,7 +203,7 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
 
   /** @type {Driver} */
   const driver = {
-    machine, listeners, feed, timers, input,
+    machine, listeners, feed, timers, put: input,
     isHidden: () => surroundings.document?.visibilityState === 'hidden',
     async ask(name, data, ttl_ms) {
       let json;
@@ -224,14 +224,13 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
       return answered.ok;
     },
     connect: () => new Promise((resolve) => {
-      const { state, since } = machine.status;
       if (left) return resolve(itIsOver());
-      if (since > 0 && state !== 'failed') return resolve(undefined);
+      if (machine.life !== IDLE && machine.life !== FAILED) return resolve(undefined);
       verdicts.push(resolve);
-      feed.open();
+      feed?.open();
       input({ type: 'connect' });
     }),
-    over: () => new Promise((resolve) => void (isTerminal(machine.status) ? resolve() : ends.push(resolve))),
+    over: () => new Promise((resolve) => void (machine.isOver() ? resolve() : ends.push(resolve))),
     async close() {
       input({ type: 'close' });
       release();

@@ -40,6 +40,5 @@ export const messageOf = (error) => (error instanceof Error ? error.message : St
 
 /** An error of the application's: told where such things are told, and never thrown into the driver. @param {unknown} error */
 export function report(error) {
-  if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }

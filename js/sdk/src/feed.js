@@ -28,7 +28,7 @@ class Queue {
   /** @param {Event} event @param {number} chars @param {number} from @returns {boolean} whether it fell behind */
   push(event, chars, from) {
     // The end is never dropped.
-    const isEnd = isLast(event);
+    const isEnd = event.type === 'ended' || event.type === 'failed';
     const falls = !isEnd && this.behind === undefined && (this.events.length >= EVENTS_MAX || this.chars + chars > EVENTS_CHARS_MAX);
     if (falls) {
       this.behind = positionOf(this.events.find((waiting) => positionOf(waiting.event))?.event) ?? from;
@@ -53,9 +53,6 @@ class Queue {
     return next?.event;
   }
 }
-
-/** Whether nothing follows. @param {Event} event */
-export const isLast = ({ type }) => type === 'ended' || type === 'failed';
 
 /** @param {Event | undefined} event @returns {number | undefined} */
 const positionOf = (event) => (/** @type {any} */ (event))?.from;
@@ -141,3 +138,6 @@ export class Feed {
     }
   }
 }
+
+/** For `connect({ events })`. @param {import('./client.js').Client} machine */
+export const events = (machine) => new Feed(machine);

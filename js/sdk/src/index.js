@@ -5,6 +5,7 @@ import './texts.js';
 
 import { simulate } from './client/simulate.js';
 import { connect as connectWith } from './connect.js';
+import { events } from './feed.js';
 import { keep as keepTab } from './keep.js';
 import { fold } from './wire/snapshot.js';
 
@@ -29,7 +30,7 @@ export { mergePatch } from './wire/merge.js';
  * @throws {import('./error.js').FaultError} with the first cause; after that nothing is left of the try
  */
 export const connect = ({ keep, tab, ...options }) =>
-  connectWith({ fold, simulate, ...options, keep: keep === undefined ? undefined : keepTab(keep, tab) });
+  connectWith({ events, fold, simulate, ...options, keep: keep === undefined ? undefined : keepTab(keep, tab) });
 
 /**
  * @typedef {import('./session.js').SessionEvents} SessionEvents

@@ -86,7 +86,7 @@ export class Media {
     const Stream = options.mediaStream ?? globalThis.MediaStream;
     this.#streams = new Streams(Stream, (type, event) => this.#tell(type, event));
     this.#receives = this.#wants = options.receive ?? false;
-    if (this.#wants) driver.input({ type: 'media', media: { type: 'want', wanted: true } });
+    if (this.#wants) driver.put({ type: 'media', media: { type: 'want', wanted: true } });
   }
 
   /** What is published, by name. @returns {ReadonlyMap<string, Publication>} */
@@ -270,7 +270,7 @@ export class Media {
 
   /** @param {import('./client/media/io.js').MediaInput} media */
   #input(media) {
-    if (!this.#closed) this.#driver.input({ type: 'media', media });
+    if (!this.#closed) this.#driver.put({ type: 'media', media });
   }
 
   /** What is published or received is another. */
@@ -291,7 +291,7 @@ export class Media {
         publications: () => [...this.#publications.values()],
         isNamed: (publication, isCautious) => (isCautious ? publication.confirmed : this.#isAnnounced(publication)),
         receives: () => (this.#receives ? this.#expected() : undefined),
-        isSignaled: () => this.#driver.machine.media?.isSignaled(this.#driver.machine) ?? false,
+        isSignaled: () => this.#driver.machine.mediaLeg?.isSignaled(this.#driver.machine) ?? false,
         lines: (transport, lines) => this.#lines(transport, lines),
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),

@@ -45,14 +45,12 @@ export class Mint {
 
   /**
    * A fault of `code`, seen now.
-   * @param {Now} now
+   * @param {number} at
    * @param {Parameters<typeof makeFault>[1]} code
    * @param {import('./wire/types.js').Origin} origin
    * @param {Parameters<typeof makeFault>[4]} [own]
    */
-  fault(now, code, origin, own) {
-    return makeFault(this.id('f-'), code, origin, now.wall, own);
+  fault(at, code, origin, own) {
+    return makeFault(this.id('f-'), code, origin, at, own);
   }
 }
-
-/** @typedef {import('./time.js').Now} Now */

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import '../src/texts.js';
 import { Client } from '../src/client.js';
 import { Leg } from '../src/client/media.js';
+import { ofDial } from '../src/client/dial.js';
 import { simulate } from '../src/client/simulate.js';
 import { fold } from '../src/wire/snapshot.js';
 import { check } from '../src/wire/status.js';
@@ -55,7 +56,7 @@ test('there_are_traces_of_every_kind_of_output', () => {
 /** @param {() => Leg | undefined} leg */
 function holds(file, leg) {
   for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
-    const client = new Client(config, BigInt(seed), { media: leg(), fold, simulate });
+    const client = new Client(config, BigInt(seed), { media: leg(), fold, simulate, ofDial });
     const own = new Set(own_words);
     for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
       const { bytes, ...told } = input;

@@ -27,7 +27,7 @@ export class Fold {
   /** Positions since the server was last told the cursor. */
   unacked = 0;
   /** When that was. @type {number | undefined} */
-  ackedAt = undefined;
+  ackedAt;
   duplicates = 0;
 
   /** @param {Folding} folding @param {import('../wire/types.js').Cursor} [cursor] @param {Snapshot} [snapshot] */

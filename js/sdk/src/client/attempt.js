@@ -3,12 +3,11 @@
 import * as limits from '../limits.js';
 import { msSince } from '../time.js';
 import { MIGRATE, UNREACHABLE } from '../wire/close.js';
-import { encodeFrame } from '../wire/frame.js';
-import { send } from './io.js';
+import { say } from './io.js';
 import { newPath, stands } from './path.js';
 import { RUNGS } from './planner.js';
 import { attemptFailed, canRefresh } from './recovery.js';
-import { CONNECTING, DIALING, FETCHING, GREETING, IDLE } from './states.js';
+import { CONNECTING, DIALING, FETCHING, GREETING, IDLE, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
@@ -19,9 +18,9 @@ import { CONNECTING, DIALING, FETCHING, GREETING, IDLE } from './states.js';
 export function connect(client) {
   if (client.life !== IDLE) return;
   client.life = CONNECTING;
-  client.why = undefined;
-  client.until = client.mono + limits.ms(client.config.connect_within_ms);
-  if (canRefresh(client)) client.token = null;
+  client.blamed = undefined;
+  client.dueAt = client.moment + limits.ms(client.wishes.connect_within_ms);
+  if (canRefresh(client)) client.bearer = null;
   beginAttempt(client, client.seat && 0);
 }
 
@@ -33,60 +32,60 @@ export function connect(client) {
  */
 export function beginAttempt(client, strategy, within = Infinity) {
   client.tries += 1;
-  const allUntil = client.mono + within;
-  if (client.recovery) client.recovery.attempts += 1;
-  if (client.token !== null) return dial(client, strategy, allUntil);
-  client.out.push({ type: 'fetch_token' });
-  client.attempt = newPath({ stage: FETCHING, until: Math.min(client.mono + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', strategy, allUntil });
+  const allUntil = client.moment + within;
+  if (client.recovery) client.recovery.taken += 1;
+  if (client.bearer !== null) return dial(client, strategy, allUntil);
+  client.outputs.push({ type: 'fetch_token' });
+  client.upcoming = newPath({ stage: FETCHING, endsAt: Math.min(client.moment + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', rungOf: strategy, allUntil });
 }
 
 /** @param {Client} client @param {number | undefined} strategy @param {number} allUntil */
 function dial(client, strategy, allUntil) {
   const conn = (client.conns += 1);
   const address = (strategy === MIGRATE ? otherAddress(client) : undefined) ?? client.home;
-  client.attempt = newPath({ stage: DIALING, conn, address, heard: client.mono, until: client.mono + limits.DIAL_WITHIN, strategy, allUntil });
-  client.out.push({ type: 'dial', conn, address });
+  client.upcoming = newPath({ stage: DIALING, serial: conn, leadsTo: address, heardAt: client.moment, endsAt: client.moment + limits.DIAL_WITHIN, rungOf: strategy, allUntil });
+  client.outputs.push({ type: 'dial', conn, address });
 }
 
 /** Where else the session may be found. @param {Client} client */
-export const otherAddress = ({ target, home, config }) =>
+export const otherAddress = ({ elsewhere: target, home, wishes: config }) =>
   target !== undefined && target !== home ? target : config.addresses.find((address) => address !== home);
 
 /** @param {Client} client @param {{ conn: number }} input */
 export function opened(client, { conn }) {
-  const { attempt: path, mono: now, seat, rejoins } = client;
-  if (path?.conn !== conn || path.stage !== DIALING) return;
-  Object.assign(path, { stage: GREETING, until: now + limits.WELCOME_WITHIN, answered: now, heard: now, resumes: seat !== undefined });
-  client.said = conn;
-  if (path.strategy) {
+  const { upcoming: path, moment: now, seat, rejoins } = client;
+  if (path?.serial !== conn || path.stage !== DIALING) return;
+  change(path, { stage: GREETING, endsAt: now + limits.WELCOME_WITHIN, answeredAt: now, heardAt: now, resumes: seat !== undefined });
+  client.greeted = conn;
+  if (path.rungOf) {
     rejoins.push(now);
     if (rejoins.length > limits.REJOIN_LIMIT) rejoins.shift();
   }
-  send(client, path, encodeFrame(hello(client, path)));
+  say(client, path, hello(client, path));
 }
 
 /** @param {Client} client @param {Path} path */
-function hello({ config, seat, recovery: loss, fold, mono, token, instance, outbox }, { conn, strategy = 0 }) {
+function hello({ wishes: config, seat, recovery: loss, fold, moment: mono, bearer: token, instance, outbox }, { serial: conn, rungOf: strategy = 0 }) {
   const { session, backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = config;
   return {
     type: 'hello', token: token ?? '', instance, attempt: conn, session: seat?.session ?? session,
-    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.state(), params, sdk,
+    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.standing(), params, sdk,
     resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[strategy] },
-    evidence: loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(mono, loss.lostAt), attempts: loss.attempts },
+    evidence: loss && { code: loss.firstFault.code, silent_ms: loss.silentMs, lost_ms: msSince(mono, loss.lostAt), attempts: loss.taken },
   };
 }
 
 /** @param {Client} client @param {{ token?: string, error?: string }} told */
 export function takeToken(client, { token, error: message }) {
-  const wanted = client.attempt?.stage === FETCHING ? client.attempt : undefined;
+  const wanted = client.upcoming?.stage === FETCHING ? client.upcoming : undefined;
   const { current } = client;
-  if (wanted) client.attempt = undefined;
+  if (wanted) client.upcoming = undefined;
   if (token !== undefined) {
-    client.token = token;
-    if (wanted) dial(client, wanted.strategy, wanted.allUntil);
-    else if (current && stands(current)) send(client, current, encodeFrame({ type: 'auth', token }));
+    client.bearer = token;
+    if (wanted) dial(client, wanted.rungOf, wanted.allUntil);
+    else if (current && stands(current)) say(client, current, { type: 'auth', token });
   } else if (wanted) {
-    const fault = client.fault('unauthenticated', { message, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' } });
+    const fault = client.blame('unauthenticated', { message, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' } });
     attemptFailed(client, wanted, { fault, ask: UNREACHABLE });
   }
 }

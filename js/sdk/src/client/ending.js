@@ -9,7 +9,7 @@ import { Outbox } from './outbox.js';
 import { stands } from './path.js';
 import { canRefresh, dropAttempt, enter } from './recovery.js';
 import { show } from './show.js';
-import { ENDED, FAILED, IDLE } from './states.js';
+import { ENDED, FAILED, IDLE, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
@@ -17,7 +17,7 @@ import { ENDED, FAILED, IDLE } from './states.js';
  */
 
 /** @param {Client} client */
-const over = (client) => client.fault('connection_closed', { message: 'the session is over for this client', retry: { when: 'never' } });
+const over = (client) => client.blame('connection_closed', { message: 'the session is over for this client', retry: { when: 'never' } });
 
 /**
  * Ends the session for this client, for a reason or with a fault. Every connection is dropped and every
@@ -27,38 +27,38 @@ const over = (client) => client.fault('connection_closed', { message: 'the sessi
  * @param {Fault} [why]
  */
 export function finish(client, reason = 'ended', why) {
-  client.media?.close(client);
+  client.mediaLeg?.close(client);
   dropAttempt(client);
   const { current } = client;
   hangUp(client, current, current && stands(current) ? NORMAL : undefined);
   const fault = why ?? over(client);
-  for (let entry; (entry = client.outbox.giveUp()); ) settleCommand(client, entry, entry.n === undefined ? { refused: fault } : { unknown: fault });
-  enter(client, why ? FAILED : ENDED, { current: undefined, wait: undefined, reason, why });
+  for (let entry; (entry = client.outbox.giveUp()); ) settleCommand(client, entry, entry.sentAs === undefined ? { refused: fault } : { unknown: fault });
+  enter(client, why ? FAILED : ENDED, { current: undefined, longWait: undefined, endReason: reason, blamed: why });
   show(client);
   tell(client, why ? { type: 'failed', fault: why } : { type: 'ended', reason });
 }
 
 /** After the end, a command is still answered, and a failed session can be connected again. @param {Client} client @param {import('./io.js').Input} input @returns {void} */
 export function handleWhenOver(client, input) {
-  if (input.type === 'command') settleCommand(client, input, { refused: client.why ?? over(client) });
+  if (input.type === 'command') settleCommand(client, input, { refused: client.blamed ?? over(client) });
   else if (input.type === 'connect') connectAgain(client);
-  else if (input.type === 'token' && 'token' in input) client.token = input.token;
-  else if (input.type === 'network') client.online = input.online;
-  else if (input.type === 'media') client.media?.whenOver(input.media);
+  else if (input.type === 'token' && 'token' in input) client.bearer = input.token;
+  else if (input.type === 'network') client.isOnline = input.online;
+  else if (input.type === 'media') client.mediaLeg?.whenOver(input.media);
 }
 
 /** @param {Client} client */
 function connectAgain(client) {
-  const { why, seat, config } = client;
+  const { blamed: why, seat, wishes: config } = client;
   if (!why) return;
   if (why.retry.when === 'never') {
     // The seat is gone. The session may still be there, for a new participant.
     client.seat = undefined;
-    if (why.code !== 'session_not_found') client.config = { ...config, session: seat?.session ?? config.session };
+    if (why.code !== 'session_not_found') client.wishes = { ...config, session: seat?.session ?? config.session };
     client.fold = new Fold(client.fold.folding);
   }
   client.outbox = new Outbox(client.mint.id('c-'), 1);
-  Object.assign(client, { life: IDLE, toldJoined: false, wasLive: false, server: undefined, target: undefined, failures: noFailures(), tries: 0, mark: '0/0' });
-  if (canRefresh(client)) client.token = null;
+  change(client, { life: IDLE, toldJoined: false, wasLive: false, told: undefined, elsewhere: undefined, failures: noFailures(), tries: 0, mark: '0/0' });
+  if (canRefresh(client)) client.bearer = null;
   connect(client);
 }

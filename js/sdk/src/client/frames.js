@@ -2,9 +2,9 @@
 
 import * as limits from '../limits.js';
 import { FAST, MIGRATE } from '../wire/close.js';
-import { decodeFrame, encodeFrame } from '../wire/frame.js';
+import { decodeFrame } from '../wire/frame.js';
 import { finish } from './ending.js';
-import { send, settleCommand, tell } from './io.js';
+import { say, send, settleCommand, tell } from './io.js';
 import { promote, queued, replayed, welcome } from './joining.js';
 import { breakOff, pathOf } from './liveness.js';
 import { FAULT, GOAWAY, asked, forgetFaults, note } from './outcome.js';
@@ -22,15 +22,15 @@ import { DETACHING, HEARD, QUEUED, REPLAYING, STANDING, SUSPECTED, WAITING } fro
 export function frame(client, { conn, data }) {
   const path = pathOf(client, conn);
   if (!path || path.deaf) return;
-  path.heard = Math.max(path.heard, client.mono);
-  path.answered ??= client.mono;
+  path.heardAt = Math.max(path.heardAt, client.moment);
+  path.answeredAt ??= client.moment;
   if (path.loseFrames) {
     path.loseFrames -= 1;
     return;
   }
   let decoded;
   try {
-    decoded = decodeFrame(client.frames, data);
+    decoded = decodeFrame(client.readers, data);
   } catch (error) {
     return breakOff(client, path, /** @type {Error} */ (error).message);
   }
@@ -58,8 +58,8 @@ export function frame(client, { conn, data }) {
 function heardAgain(client, path) {
   if (path.trust === SUSPECTED) {
     path.trust = HEARD;
-    path.heardAgain = client.mono;
-  } else if (path.trust === HEARD && isProven(client, path) && !saidHello(client.attempt)) recovered(client);
+    path.heardAgain = client.moment;
+  } else if (path.trust === HEARD && isProven(client, path) && !saidHello(client.upcoming)) recovered(client);
 }
 
 /** What only comes on a connection that is welcomed. */
@@ -88,36 +88,36 @@ const TAKE = {
   gap,
   beat,
   goaway,
-  fault: (client, path, said) => fault(client, path, said.fault),
+  fault,
   ended: (client, _, { reason }) => finish(client, reason),
   receipt(client, _, said) {
     // Of a command that has its receipt, or of an earlier life of this stream: nobody waits.
-    const entry = client.outbox.answered(said.n);
+    const entry = client.outbox.settleAt(said.n);
     if (!entry) return;
     const { ok, fault } = /** @type {any} */ (said);
     settleCommand(client, entry, ok ? { answered: { ok } } : fault.code === 'outcome_unknown' ? { unknown: fault } : { answered: { fault } });
   },
   ephemeral(client, _, said) {
     // In line, too, a token may expire.
-    if (said.kind === 'token.expiring' && canRefresh(client)) client.out.push({ type: 'fetch_token' });
+    if (said.kind === 'token.expiring' && canRefresh(client)) client.outputs.push({ type: 'fetch_token' });
     tell(client, said);
   },
   status(client, _, { status }) {
-    client.server = status;
+    client.told = status;
   },
 };
 
 /** What is about media alone. @param {Client} client @param {Path} _ @param {any} said */
-const heard = (client, _, said) => client.media?.hear(client, said);
+const heard = (client, _, said) => client.mediaLeg?.hear(client, said);
 
 /** @param {Client} client @param {Path} path @param {import('../wire/types.js').EventFrame} said */
 function event(client, path, said) {
-  const applied = client.fold.event(path.epoch, said);
+  const applied = client.fold.event(path.logEpoch, said);
   if (typeof applied === 'string') return breakOff(client, path, applied);
   if (applied) {
     const { event, malformed: message } = applied;
-    path.moved = true;
-    if (path.stage === REPLAYING) path.replayed += 1;
+    path.isMoving = true;
+    if (path.stage === REPLAYING) path.replays += 1;
     tell(client, event);
     if (message !== undefined) tell(client, { type: 'protocol_notice', notice: 'malformed_event', kind: said.kind, message });
   }
@@ -131,11 +131,11 @@ function event(client, path, said) {
  * @param {Path} path
  */
 function ack(client, path) {
-  const { fold, mono } = client;
+  const { fold, moment: mono } = client;
   fold.ackedAt ??= mono;
   if (fold.unacked < limits.ACK_EVERY_EVENTS && mono < fold.ackedAt + limits.ACK_EVERY) return;
   fold.acked(mono);
-  send(client, path, encodeFrame({ type: 'ack', seq: fold.cursor.seq }));
+  say(client, path, { type: 'ack', seq: fold.cursor.seq });
 }
 
 /** @param {Client} client @param {Path} path @param {import('../wire/types.js').Gap} said */
@@ -145,9 +145,9 @@ function gap(client, path, said) {
   if (typeof put === 'string') return breakOff(client, path, put);
   if (!put) return;
   const { from, to, epoch, snapshot } = said;
-  path.epoch = epoch;
-  path.moved = true;
-  const fault = said.fault ?? (epoch !== before.epoch && before.seq !== 0 ? client.fault('log_rewound') : undefined);
+  path.logEpoch = epoch;
+  path.isMoving = true;
+  const fault = said.fault ?? (epoch !== before.epoch && before.seq !== 0 ? client.blame('log_rewound') : undefined);
   tell(client, { type: 'gap', from, to, fault, snapshot });
   ack(client, path);
 }
@@ -158,16 +158,16 @@ function beat(client, path, { n, seq, suspect_ms, pace_ms }) {
   if (isCurrent) {
     if (suspect_ms !== undefined) planBeats(path, suspect_ms);
     if (pace_ms !== undefined) path.pace = Math.min(limits.ms(pace_ms), limits.PACE_MAX);
-    client.fold.acked(client.mono);
+    client.fold.acked(client.moment);
   }
-  send(client, path, encodeFrame({ type: 'beat', n, seq: cursor.seq }));
+  say(client, path, { type: 'beat', n, seq: cursor.seq });
   if (!isCurrent || !isWelcomed(path)) return;
   const replays = path.stage === REPLAYING;
   // A replay may wait for a page of the store; that one is slow is told before this. More than one: a
   // beat may overtake an event, but no two do.
-  const storeIsSlow = client.server?.legs.some(({ leg, health }) => leg === 'store' && health !== 'up');
-  path.beatsBehind = (seq > cursor.seq || replays) && !path.moved && !storeIsSlow ? path.beatsBehind + 1 : 0;
-  path.moved = false;
+  const storeIsSlow = client.told?.legs.some(({ leg, health }) => leg === 'store' && health !== 'up');
+  path.beatsBehind = (seq > cursor.seq || replays) && !path.isMoving && !storeIsSlow ? path.beatsBehind + 1 : 0;
+  path.isMoving = false;
   if (path.beatsBehind >= (replays ? limits.BEATS_REPLAYING_MAX : limits.BEATS_BEHIND_MAX)) {
     breakOff(client, path, `the log is at ${seq}, nothing came after ${cursor.seq}`);
   }
@@ -175,28 +175,28 @@ function beat(client, path, { n, seq, suspect_ms, pace_ms }) {
 
 /** @param {Client} client @param {Path} path @param {import('../wire/types.js').Goaway} said */
 function goaway(client, path, { reason, deadline_ms, target }) {
-  const why = client.fault('server_shutdown', { detail: { reason } }, 'server');
-  const { life, attempt, recovery, home } = client;
+  const why = client.blame('server_shutdown', { detail: { reason } }, 'server');
+  const { life, upcoming: attempt, recovery, home } = client;
   note(path, GOAWAY, { fault: why, ask: target === undefined ? FAST : MIGRATE });
-  path.goaway = why;
+  path.leaves = why;
   if (client.toldJoined) tell(client, { type: 'goaway', reason, deadline_ms, target });
   if (target === undefined) return;
-  client.target = target === home ? undefined : target;
+  client.elsewhere = target === home ? undefined : target;
   if (target === home) return;
   if (life === STANDING && path === client.current && isGood(path) && isWelcomed(path)) beginMigration(client, why);
   else if (recovery) {
     // Honoured by the next plan (req E9): what is under way goes on, what waits does not.
     recovery.ask = MIGRATE;
-    if (attempt?.stage === WAITING) client.attempt = undefined;
+    if (attempt?.stage === WAITING) client.upcoming = undefined;
   }
 }
 
-/** @param {Client} client @param {Path} path @param {import('../wire/types.js').Fault} said */
-function fault(client, path, said) {
-  const at = client.mono + limits.OUTCOME_SEALED_WITHIN;
+/** @param {Client} client @param {Path} path @param {{ fault: import('../wire/types.js').Fault }} said */
+function fault(client, path, { fault: said }) {
+  const at = client.moment + limits.OUTCOME_SEALED_WITHIN;
   const isCurrent = path === client.current;
   if (isCurrent) {
-    if (client.media?.fault(client, said)) return;
+    if (client.mediaLeg?.fault(client, said)) return;
     if (!mayEndConnection(said)) return tell(client, { type: 'fault', fault: said });
     releaseFault(client);
   }
@@ -213,13 +213,13 @@ export function releaseFault(client) {
   if (!current?.held) return;
   const { fault } = current.held;
   current.held = undefined;
-  if (/** @type {any} */ (fault.retry).what === 'refresh_token' && canRefresh(client)) client.out.push({ type: 'fetch_token' });
+  if (/** @type {any} */ (fault.retry).what === 'refresh_token' && canRefresh(client)) client.outputs.push({ type: 'fetch_token' });
   tell(client, { type: 'fault', fault });
 }
 
 /** Sends what may be sent. @param {Client} client */
 export function flush(client) {
-  const { current, life, outbox, mono } = client;
+  const { current, life, outbox, moment: mono } = client;
   if (!current || !isWelcomed(current) || !isGood(current) || life === DETACHING) return;
   for (let text; (text = outbox.sendNext(mono, current.inFlightMax)); ) send(client, current, text);
 }

@@ -3,6 +3,8 @@
 // An input that names a connection the client does not know (any more) changes nothing: bytes of a
 // superseded connection cannot reach the session.
 
+import { encodeFrame } from '../wire/frame.js';
+
 /**
  * @typedef {import('../wire/types.js').Fault} Fault
  * @typedef {import('../wire/types.js').Status} Status
@@ -82,13 +84,16 @@
 /** @typedef {import('./path.js').Path} Path */
 
 /** @param {Client} client @param {Event} event */
-export const tell = (client, event) => void client.out.push({ type: 'event', event });
+export const tell = (client, event) => void client.outputs.push({ type: 'event', event });
+
+/** @param {Client} client @param {Path} path @param {{ type: string } & Record<string, unknown>} frame */
+export const say = (client, path, frame) => send(client, path, encodeFrame(frame));
 
 /** @param {Client} client @param {Path} path @param {string} text */
-export const send = (client, { conn, deaf }, text) => void (deaf || client.out.push({ type: 'send', conn, text }));
+export const send = (client, { serial: conn, deaf }, text) => void (deaf || client.outputs.push({ type: 'send', conn, text }));
 
 /** Of one that was dialed. @param {Client} client @param {Path | undefined} path @param {number} [code] for a closing handshake */
-export const hangUp = (client, path, code) => void (path?.conn && client.out.push({ type: 'hangup', conn: path.conn, code }));
+export const hangUp = (client, path, code) => void (path?.serial && client.outputs.push({ type: 'hangup', conn: path.serial, code }));
 
 /** @param {Client} client @param {{ local: number }} command @param {CommandOutcome} outcome */
-export const settleCommand = (client, { local }, outcome) => void client.out.push({ type: 'receipt', local, outcome });
+export const settleCommand = (client, { local }, outcome) => void client.outputs.push({ type: 'receipt', local, outcome });

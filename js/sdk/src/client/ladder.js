@@ -22,18 +22,18 @@ import { LOSS, MOVE, STANDING, WAITING } from './states.js';
 /**
  * One recovery.
  * @typedef {object} Recovery
- * @property {number} kind
- * @property {Fault} cause the first cause
- * @property {Fault} [last] what the last try came to
- * @property {import('./path.js').Path} [left] the connection that went when the next one said hello, as it should
+ * @property {number} form
+ * @property {Fault} firstFault the first cause
+ * @property {Fault} [lastFault] what the last try came to
+ * @property {import('./path.js').Path} [former] the connection that went when the next one said hello, as it should
  * @property {boolean} [hurry] do not wait before the next try: something in the surroundings has changed
  * @property {number} lostAt
  * @property {number} silentMs
- * @property {number} attempts
+ * @property {number} taken
  * @property {number} ask what the last end of a connection asks for, not before `after`
- * @property {number} [after]
+ * @property {number} [notBefore]
  * @property {number} reached the highest rung that was tried, or asked for
- * @property {number} [answered] since when a server answers
+ * @property {number} [answersFrom] since when a server answers
  * @property {number} countedFrom what its limits are counted from: `lostAt`, but for the time slept
  * @property {number} pace what the server asked this client to wait before its first try
  */
@@ -43,7 +43,7 @@ export const noFailures = () => Array(9).fill(0);
 
 /** Progress makes what failed before count no more; whether there was any. @param {Client} client */
 export function seeProgress(client) {
-  const mark = `${client.fold.cursor.seq}/${client.outbox.consumed}`;
+  const mark = `${client.fold.cursor.seq}/${client.outbox.consumedTo}`;
   if (client.mark === mark) return false;
   client.mark = mark;
   client.failures = noFailures();
@@ -59,14 +59,14 @@ export function countFailure({ failures }, ask, strategy) {
 /** Looks at the world and does what is to be done now. @param {Client} client */
 export function settle(client) {
   flush(client);
-  const { attempt, recovery, current } = client;
-  if (!attempt && recovery && (recovery.kind === MOVE || !isGood(current))) step(client, recovery);
-  if (!client.isOver()) client.media?.settle(client);
+  const { upcoming: attempt, recovery, current } = client;
+  if (!attempt && recovery && (recovery.form === MOVE || !isGood(current))) step(client, recovery);
+  if (!client.isOver()) client.mediaLeg?.settle(client);
 }
 
 /** @param {Client} client @param {Recovery} recovery */
 function step(client, recovery) {
-  const isMove = recovery.kind === MOVE;
+  const isMove = recovery.form === MOVE;
   const delay = delayOf(client, recovery);
   // A move has one aim: the place that it was told. Here is as good as it was.
   const ask = isMove && (recovery.ask === FAST || recovery.ask === UNREACHABLE) ? MIGRATE : recovery.ask;
@@ -75,18 +75,18 @@ function step(client, recovery) {
     const { strategy, after, within, waitingFor } = next;
     if (recovery.ask !== UNREACHABLE) recovery.reached = Math.max(recovery.reached, strategy);
     if (after === 0) return beginAttempt(client, strategy, within);
-    const isToken = client.token === null && waitingFor && after < Infinity;
-    client.attempt = newPath({ stage: WAITING, until: client.mono + after, strategy, within, waitingFor: isToken ? 'token' : waitingFor });
+    const isToken = client.bearer === null && waitingFor && after < Infinity;
+    client.upcoming = newPath({ stage: WAITING, endsAt: client.moment + after, rungOf: strategy, within, waitingFor: isToken ? 'token' : waitingFor });
   } else if (isMove) {
     // Nothing is lost: it is left when it must be.
-    client.target = undefined;
+    client.elsewhere = undefined;
     enter(client, STANDING);
   } else giveUp(client, next.why);
 }
 
 /** @param {Client} client @param {Recovery} recovery */
-function delayOf({ config: { backoff }, failures, tries, mint, mono }, recovery) {
-  const { ask, hurry, attempts, pace, lostAt, kind, reached } = recovery;
+function delayOf({ wishes: { backoff }, failures, tries, mint, moment: mono }, recovery) {
+  const { ask, hurry, taken: attempts, pace, lostAt, form: kind, reached } = recovery;
   recovery.hurry = false;
   if (hurry) return 0;
   const isJitter = backoff.kind === 'full_jitter';
@@ -104,7 +104,7 @@ function delayOf({ config: { backoff }, failures, tries, mint, mono }, recovery)
 }
 
 /** `Infinity` for never. @param {Client} client */
-export function giveUpAfter({ config, seat }) {
+export function giveUpAfter({ wishes: config, seat }) {
   const own = config.give_up_after_ms;
   return own === 0 ? Infinity : limits.ms(own ?? seat?.windowMs ?? 0) || limits.RESUME_WINDOW;
 }
@@ -114,15 +114,15 @@ export function giveUpAfter({ config, seat }) {
  * @param {Client} client
  */
 export const giveUpAt = (client) =>
-  client.recovery?.kind === LOSS && !isGood(client.current) ? client.recovery.countedFrom + giveUpAfter(client) : Infinity;
+  client.recovery?.form === LOSS && !isGood(client.current) ? client.recovery.countedFrom + giveUpAfter(client) : Infinity;
 
 /** @param {Client} client @param {'cause' | 'deadline' | 'rejoin_limit'} why */
 export function giveUp(client, why) {
   if (!client.recovery) return;
-  const { cause, last, attempts, lostAt } = client.recovery;
-  let fault = why === 'cause' ? last ?? cause : client.fault(why === 'deadline' ? 'recovery_deadline' : why);
+  const { firstFault: cause, lastFault: last, taken: attempts, lostAt } = client.recovery;
+  let fault = why === 'cause' ? last ?? cause : client.blame(why === 'deadline' ? 'recovery_deadline' : why);
   for (const led of [last, cause]) if (led) fault = ledBy(fault, led);
-  finish(client, undefined, withDetail(fault, { attempts, lost_ms: msSince(client.mono, lostAt) }));
+  finish(client, undefined, withDetail(fault, { attempts, lost_ms: msSince(client.moment, lostAt) }));
 }
 
 /** With what led to it, unless it is that, or is known already. @param {Fault} fault @param {Fault} led */

@@ -7,16 +7,15 @@ import * as limits from '../limits.js';
 import { since } from '../time.js';
 import { FAST, FAST_ONCE } from '../wire/close.js';
 import { withDetail } from '../wire/fault.js';
-import { encodeFrame } from '../wire/frame.js';
 import { beginAttempt } from './attempt.js';
 import { finish } from './ending.js';
 import { releaseFault } from './frames.js';
-import { hangUp, send, settleCommand, tell } from './io.js';
+import { hangUp, say, settleCommand, tell } from './io.js';
 import { giveUp, giveUpAt, ledBy } from './ladder.js';
 import { TIMEOUT, TRANSPORT, note, ofEnd, ofTimeout, sealed } from './outcome.js';
 import { isGood, pathDeadline, phaseOf, silentAt, stands } from './path.js';
 import { attemptFailed, currentLost, dropAttempt, enter, suspect } from './recovery.js';
-import { CONNECTING, DETACHING, DIALING, FETCHING, RECOVERING, STANDING, TRUSTED, WAITING } from './states.js';
+import { CONNECTING, DETACHING, DIALING, FETCHING, RECOVERING, STANDING, TRUSTED, WAITING, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
@@ -25,7 +24,7 @@ import { CONNECTING, DETACHING, DIALING, FETCHING, RECOVERING, STANDING, TRUSTED
  */
 
 /** The one of that number, if it is one of the two. @param {Client} client @param {number} conn @returns {Path | undefined} */
-export const pathOf = ({ current, attempt }, conn) => [current, attempt].find((path) => path?.conn === conn);
+export const pathOf = ({ current, upcoming: attempt }, conn) => [current, attempt].find((path) => path?.serial === conn);
 
 /**
  * Before an input is taken: recognises sleep, and what it means.
@@ -34,37 +33,37 @@ export const pathOf = ({ current, attempt }, conn) => [current, attempt].find((p
  * @param {Input} input
  */
 export function wake(client, last, input) {
-  const { mono: now, outbox, media, recovery, life, attempt, current } = client;
+  const { moment: now, outbox, mediaLeg: media, recovery, life, upcoming: attempt, current } = client;
   // How much of it the monotonic clock saw, and how much it did not.
-  const late = since(now, client.promised), apart = since(limits.ms(since(client.wall, last.wall)), since(now, last.mono));
+  const late = since(now, client.promised), apart = since(limits.ms(since(client.wallClock, last.wall)), since(now, last.mono));
   const seen = late > limits.SLEPT_MIN ? late : 0, unseen = apart > limits.SLEPT_MIN ? apart : 0;
   if (!seen && !unseen) return;
   outbox.slept(unseen);
   media?.woke(now);
   const conn = 'conn' in input && input.conn, heard = input.type === 'frame' && conn;
-  if (life === CONNECTING) client.until += seen;
-  if (recovery) Object.assign(recovery, { countedFrom: recovery.countedFrom + seen, answered: undefined, hurry: true });
+  if (life === CONNECTING) client.dueAt += seen;
+  if (recovery) change(recovery, { countedFrom: recovery.countedFrom + seen, answersFrom: undefined, hurry: true });
   if (attempt && attempt.stage >= DIALING) {
     // Its try begins anew: what it had is as old as the sleep.
-    if (recovery && heard !== attempt.conn) dropAttempt(client);
-    else attempt.until = Math.max(attempt.until, now + limits.WELCOME_WITHIN);
-  } else if (attempt?.stage === FETCHING) attempt.until += seen;
+    if (recovery && heard !== attempt.serial) dropAttempt(client);
+    else attempt.endsAt = Math.max(attempt.endsAt, now + limits.WELCOME_WITHIN);
+  } else if (attempt?.stage === FETCHING) attempt.endsAt += seen;
   if (attempt) attempt.allUntil += seen;
   if (!current) return;
-  if (heard === current.conn) current.heard = Math.max(current.heard, now);
-  const speaks = (heard || input.type === 'closed') && conn === current.conn;
+  if (heard === current.serial) current.heardAt = Math.max(current.heardAt, now);
+  const speaks = (heard || input.type === 'closed') && conn === current.serial;
   if (life === STANDING && current.trust === TRUSTED && !speaks) suspect(client, seen + unseen);
 }
 
 /** Everything that is due. @param {Client} client @returns {void} */
 export function runTimers(client) {
-  const { mono: now, life, attempt, media } = client;
-  if (client.until <= now) return life === CONNECTING ? connectTimedOut(client) : finish(client, 'detached');
+  const { moment: now, life, upcoming: attempt, mediaLeg: media } = client;
+  if (client.dueAt <= now) return life === CONNECTING ? connectTimedOut(client) : finish(client, 'detached');
   if (giveUpAt(client) <= now) return giveUp(client, 'deadline');
   if (attempt && pathDeadline(attempt) <= now) {
     if (attempt.stage === WAITING) {
-      client.attempt = undefined;
-      beginAttempt(client, attempt.strategy, attempt.within);
+      client.upcoming = undefined;
+      beginAttempt(client, attempt.rungOf, attempt.within);
     } else {
       if (attempt.sealAt > now) note(attempt, TIMEOUT, ofTimeout(client, phaseOf(attempt)));
       seal(client, attempt, true);
@@ -75,17 +74,17 @@ export function runTimers(client) {
   if (current && current.sealAt <= now) seal(client, current, true);
   else if (current && silentAt(current) <= now) suspect(client);
   if (client.isOver()) return;
-  for (let entry; (entry = client.outbox.expired(now)); ) settleCommand(client, entry, { refused: client.fault('expired') });
+  for (let entry; (entry = client.outbox.lapsed(now)); ) settleCommand(client, entry, { refused: client.blame('expired') });
   for (let waits; (waits = client.outbox.stillWaiting(now)); ) tell(client, { type: 'still_waiting', ...waits });
   media?.runTimers(client);
 }
 
 /** @param {Client} client */
 function connectTimedOut(client) {
-  const { attempt, why } = client;
+  const { upcoming: attempt, blamed: why } = client;
   const outcome = ofTimeout(client, phaseOf(attempt));
   let { fault } = outcome;
-  client.attempt = undefined;
+  client.upcoming = undefined;
   if (attempt) {
     note(attempt, TIMEOUT, outcome);
     hangUp(client, attempt);
@@ -102,19 +101,20 @@ export function closed(client, { conn, end }) {
   if (path.deaf) return;
   note(path, ...seen);
   // What the server said before may still be on its way in.
-  if (end.kind === 'write_failed') path.sealAt = Math.min(path.sealAt, client.mono + limits.OUTCOME_SEALED_WITHIN);
+  if (end.kind === 'write_failed') path.sealAt = Math.min(path.sealAt, client.moment + limits.OUTCOME_SEALED_WITHIN);
   else seal(client, path, false);
 }
 
 /** Makes an end of a connection, once. @param {Client} client @param {Path} path @param {boolean} hangsUp */
 export function seal(client, path, hangsUp) {
   const isCurrent = path === client.current;
-  client[isCurrent ? 'current' : 'attempt'] = undefined;
+  if (isCurrent) client.current = undefined;
+  else client.upcoming = undefined;
   if (hangsUp) hangUp(client, path);
-  const outcome = sealed(path) ?? { fault: client.fault('transport_error', {}, 'network'), ask: FAST };
+  const outcome = sealed(path) ?? { fault: client.blame('transport_error', {}, 'network'), ask: FAST };
   path.cell = [];
   if (isCurrent) {
-    client.home = path.address;
+    client.home = path.leadsTo;
     return currentLost(client, path, outcome);
   }
   if (!outcome.fault.detail?.phase) outcome.fault = withDetail(outcome.fault, { phase: phaseOf(path) });
@@ -123,13 +123,13 @@ export function seal(client, path, hangsUp) {
 
 /** @param {Client} client @param {{ online: boolean }} input */
 export function network(client, { online }) {
-  const was = client.online;
-  client.online = online;
-  if (online) client.media?.online(client.mono);
+  const was = client.isOnline;
+  client.isOnline = online;
+  if (online) client.mediaLeg?.online(client.moment);
   if (online && !was) probe(client);
-  const { attempt } = client;
+  const { upcoming: attempt } = client;
   // Retries pause; the recovery's own limit goes on.
-  if (!online && attempt && waits(attempt)) Object.assign(attempt, { until: Infinity, waitingFor: 'network' });
+  if (!online && attempt && waits(attempt)) change(attempt, { endsAt: Infinity, waitingFor: 'network' });
 }
 
 /** For something here, and not for the server's time. @param {Path} path */
@@ -137,32 +137,32 @@ const waits = ({ stage, waitingFor }) => stage === WAITING && waitingFor !== 'se
 
 /** Something in the surroundings has changed: what waits goes on, what is quiet is suspected. @param {Client} client */
 export function probe(client) {
-  const { mono: now, attempt, recovery, current, online } = client;
+  const { moment: now, upcoming: attempt, recovery, current, isOnline: online } = client;
   if (attempt && online && waits(attempt)) {
     if (recovery) {
       recovery.hurry = true;
-      client.attempt = undefined;
-    } else attempt.until = now;
+      client.upcoming = undefined;
+    } else attempt.endsAt = now;
   }
   // A beat and a half, as the server last said how often they come.
-  const isOverdue = current && current.trust === TRUSTED && since(now, current.heard) > current.suspectAfter - current.suspectAfter / 3;
+  const isOverdue = current && current.trust === TRUSTED && since(now, current.heardAt) > current.suspectAfter - current.suspectAfter / 3;
   if (client.life === STANDING && isOverdue) suspect(client);
 }
 
 /** @param {Client} client */
 export function detach(client) {
   dropAttempt(client);
-  const { life, current, mono } = client;
+  const { life, current, moment: mono } = client;
   const isThere = current && stands(current) && isGood(current);
   if (isThere && (life === STANDING || life === RECOVERING)) {
-    send(client, current, encodeFrame({ type: 'detach' }));
-    enter(client, DETACHING, { until: mono + limits.DETACH_WITHIN });
+    say(client, current, { type: 'detach' });
+    enter(client, DETACHING, { dueAt: mono + limits.DETACH_WITHIN });
   } else if (!isThere || life !== DETACHING) finish(client, 'detached');
 }
 
 /** A connection is of no use any more, and it was we who saw that. @param {Client} client @param {Path} path @param {string} message */
 export function breakOff(client, path, message) {
-  note(path, TRANSPORT, { fault: client.fault('protocol_error', { message }), ask: FAST_ONCE });
+  note(path, TRANSPORT, { fault: client.blame('protocol_error', { message }), ask: FAST_ONCE });
   hangUp(client, path, 1002);
   seal(client, path, false);
 }

@@ -11,9 +11,8 @@
 import { MEDIA_CODES } from '../codes-media.js';
 import * as limits from '../limits.js';
 import { since } from '../time.js';
-import { encodeFrame } from '../wire/frame.js';
 import { MEDIA_FRAMES } from '../wire/media.js';
-import { send } from './io.js';
+import { say } from './io.js';
 import { order } from './media/io.js';
 import { settle, transportFailed } from './media/ladder.js';
 import { beginAnew, tellLost } from './media/loss.js';
@@ -62,9 +61,10 @@ export class Leg {
   /** When to look at the whole again. @type {number | undefined} */
   lookAt = undefined;
 
-  /** Something is lost, is being got back, and not given up. */
-  get waits() {
-    return this.loss !== undefined && !this.loss.ofSource && this.down === undefined;
+  /** What is waited for: something is lost, is being got back, and not given up. @param {Client} client @returns {import('./io.js').Because | undefined} */
+  because(client) {
+    const waits = this.loss && !this.loss.ofSource && !this.down;
+    return waits ? { for: 'recovering', waiting_for: this.isSignaled(client) ? undefined : 'network' } : undefined;
   }
 
   /** When something is to be done, whatever comes. */
@@ -74,7 +74,7 @@ export class Leg {
 
   /** @param {Client} client @param {MediaInput} input @returns {void} */
   input(client, input) {
-    const now = client.mono;
+    const now = client.moment;
     switch (input.type) {
       case 'want':
         this.wanted = input.wanted;
@@ -128,7 +128,7 @@ export class Leg {
 
   /** @param {Client} client @param {number} peer @param {import('./media/io.js').TransportState} state @returns {void} */
   #transportIs(client, peer, state) {
-    const now = client.mono;
+    const now = client.moment;
     if (this.next?.peer === peer) {
       if (state === 'connected') this.#nextConnected(this.next, now);
       else if (state === 'failed') transportFailed(this, client, peer, this.transportFault(client, peer, 'ice_failed'));
@@ -168,7 +168,7 @@ export class Leg {
    * @param {import('../wire/types.js').Welcome} welcome
    */
   welcomed(client, { peer, ice_servers: iceServers = [] }) {
-    const now = client.mono;
+    const now = client.moment;
     this.iceServers = iceServers;
     this.last = Math.max(this.last, peer ?? 0);
     if (peer !== undefined && this.transport(peer)) {
@@ -183,7 +183,7 @@ export class Leg {
     this.#revive(now);
     // What was being agreed on was agreed on with a server that has forgotten it.
     this.closeNext(client);
-    const moves = client.recovery !== undefined && client.recovery.kind !== LOSS;
+    const moves = client.recovery !== undefined && client.recovery.form !== LOSS;
     if (!this.shown) return;
     this.shown.superseded = true;
     if (!moves && !this.loss) tellLost(this, client, this.transportFault(client, this.shown.peer, 'peer_unknown'), false);
@@ -197,13 +197,13 @@ export class Leg {
     }
     const transport = this.transport(signal.peer);
     if (!transport) return;
-    if (signal.type === 'offer' || signal.type === 'answer' || signal.type === 'lines') transport.nameLines(client.mono, signal.lines ?? []);
+    if (signal.type === 'offer' || signal.type === 'answer' || signal.type === 'lines') transport.nameLines(client.moment, signal.lines ?? []);
     order(client, { type: 'hear', signal });
   }
 
   /** Asks for a look, where it is time. @param {Client} client */
   runTimers(client) {
-    const now = client.mono;
+    const now = client.moment;
     if (this.sampleAt === undefined || this.sampleAt > now) return;
     if (this.shown) order(client, { type: 'sample', peer: this.shown.peer });
     this.sampleAt = now + limits.MEDIA_SAMPLE_EVERY;
@@ -219,10 +219,10 @@ export class Leg {
     const { shown } = this;
     if (shown && shown.expected(client.fold.snapshot).length > 0) {
       if (this.sampleAt !== undefined) return;
-      this.sampleAt = client.mono;
+      this.sampleAt = client.moment;
       this.runTimers(client);
     } else {
-      if (this.sampleAt !== undefined) shown?.notLooked(client.mono);
+      if (this.sampleAt !== undefined) shown?.notLooked(client.moment);
       this.sampleAt = undefined;
     }
   }
@@ -246,7 +246,7 @@ export class Leg {
    * @returns {Fault}
    */
   trouble(client, code, message) {
-    return { ...client.fault(code, { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }, 'network'), leg: 'media' };
+    return { ...client.blame(code, { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }, 'network'), leg: 'media' };
   }
 
   /** @param {Client} client */
@@ -277,7 +277,7 @@ export class Leg {
   /** To the connection that carries the session, if one does. @param {Client} client @param {MediaSignal} signal */
   say(client, signal) {
     const { current } = client;
-    if (signal.type !== 'lines' && current && isWelcomed(current)) send(client, current, encodeFrame(signal));
+    if (signal.type !== 'lines' && current && isWelcomed(current)) say(client, current, signal);
   }
 
   /** What is left to wait before the next transport. @param {number} now */

@@ -15,10 +15,10 @@ import { bytesOf } from '../wire/utf8.js';
  * @property {number} local
  * @property {string} name
  * @property {string} json its data, as it was when it was given
- * @property {number} bytes
- * @property {number} accepted
- * @property {number} expires `Infinity` without a time to live
- * @property {number} [n] its number, once it was sent
+ * @property {number} weight
+ * @property {number} takenAt
+ * @property {number} lapsesAt `Infinity` without a time to live
+ * @property {number} [sentAs] its number, once it was sent
  * @property {boolean} [onItsWay] whether it has been sent since the last welcome
  * @property {number} tellAt when to say that it still waits
  * @property {number} tellEvery
@@ -26,19 +26,19 @@ import { bytesOf } from '../wire/utf8.js';
 
 /** The commands of one stream. */
 export class Outbox {
-  consumed = 0;
+  consumedTo = 0;
   /** Those sent come first, in the order of their numbers. @type {Entry[]} */
   #entries = [];
 
   /** @param {string} stream @param {number} next */
   constructor(stream, next) {
-    this.stream = stream;
-    this.next = next;
+    this.ofStream = stream;
+    this.upNext = next;
   }
 
   /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
-  state() {
-    return { id: this.stream, next: this.next, receipts_ack: (this.#entries[0]?.n ?? this.next) - 1 };
+  standing() {
+    return { id: this.ofStream, next: this.upNext, receipts_ack: (this.#entries[0]?.sentAs ?? this.upNext) - 1 };
   }
 
   /**
@@ -47,20 +47,20 @@ export class Outbox {
    * @param {Extract<import('./io.js').Input, { type: 'command' }>} command
    * @returns {'outbox_full' | 'invalid_request' | undefined}
    */
-  push(now, { local, name, json, ttl_ms = Infinity }) {
+  enlist(now, { local, name, json, ttl_ms = Infinity }) {
     const bytes = bytesOf(json);
     if (bytes > FRAME_IN_BYTES_MAX - limits.COMMAND_ENVELOPE_BYTES) return 'invalid_request';
-    const all = this.#entries.reduce((sum, entry) => sum + entry.bytes, bytes);
+    const all = this.#entries.reduce((sum, entry) => sum + entry.weight, bytes);
     if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
     const tellEvery = limits.STILL_WAITING_AFTER;
-    this.#entries.push({ local, name, json, bytes, accepted: now, expires: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
+    this.#entries.push({ local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
     return undefined;
   }
 
   /** The server has taken commands up to `consumed`; all else must be sent again. @param {number} consumed */
   welcomed(consumed) {
-    this.consumed = consumed;
-    for (const entry of this.#entries) entry.onItsWay = entry.n !== undefined && entry.n <= consumed;
+    this.consumedTo = consumed;
+    for (const entry of this.#entries) entry.onItsWay = entry.sentAs !== undefined && entry.sentAs <= consumed;
   }
 
   /**
@@ -72,23 +72,23 @@ export class Outbox {
     const at = this.#entries.findIndex((entry) => !entry.onItsWay);
     const entry = this.#entries[at];
     if (!entry || at >= inFlightMax) return undefined;
-    const { name, json, expires } = entry, { receipts_ack } = this.state();
+    const { name, json, lapsesAt: expires } = entry, { receipts_ack } = this.standing();
     entry.onItsWay = true;
-    const n = (entry.n ??= this.next++);
+    const n = (entry.sentAs ??= this.upNext++);
     const ttl_ms = expires < Infinity ? msSince(expires, now) : undefined;
     return `${JSON.stringify({ type: 'command', n, name, ttl_ms, receipts_ack }).slice(0, -1)},"data":${json}}`;
   }
 
   /** The command that a receipt answers, if it still waits for one. @param {number} n */
-  answered(n) {
-    const entry = this.#take((entry) => entry.n === n);
-    if (entry) this.consumed = Math.max(this.consumed, n);
+  settleAt(n) {
+    const entry = this.#take((entry) => entry.sentAs === n);
+    if (entry) this.consumedTo = Math.max(this.consumedTo, n);
     return entry;
   }
 
   /** A command that was not sent within its time. @param {number} now */
-  expired(now) {
-    return this.#take(({ n, expires }) => n === undefined && expires <= now);
+  lapsed(now) {
+    return this.#take(({ sentAs: n, lapsesAt: expires }) => n === undefined && expires <= now);
   }
 
   /** A command whose caller is to be told that it still waits, and for how long. @param {number} now */
@@ -97,12 +97,12 @@ export class Outbox {
     if (!entry) return undefined;
     entry.tellEvery = Math.min(entry.tellEvery * 2, limits.STILL_WAITING_CAP);
     entry.tellAt = now + entry.tellEvery;
-    return { because: { for: /** @type {'receipt'} */ ('receipt'), local: entry.local }, for_ms: msSince(now, entry.accepted) };
+    return { because: { for: /** @type {'receipt'} */ ('receipt'), local: entry.local }, for_ms: msSince(now, entry.takenAt) };
   }
 
   /** A command that was sent, because nobody knows any more what became of those. */
   giveUpSent() {
-    return this.#take((entry, at) => at === 0 && entry.n !== undefined);
+    return this.#take((entry, at) => at === 0 && entry.sentAs !== undefined);
   }
 
   /** Any command, because none will be answered any more. */
@@ -112,12 +112,12 @@ export class Outbox {
 
   /** Time that passed unseen by the monotonic clock counts against every time to live. @param {number} unseen */
   slept(unseen) {
-    for (const entry of this.#entries) entry.expires = Math.max(entry.accepted, entry.expires - unseen);
+    for (const entry of this.#entries) entry.lapsesAt = Math.max(entry.takenAt, entry.lapsesAt - unseen);
   }
 
   /** When one is to be told of, or has expired. */
-  deadline() {
-    return Math.min(...this.#entries.map(({ tellAt, n, expires }) => (n === undefined ? Math.min(tellAt, expires) : tellAt)));
+  alarm() {
+    return Math.min(...this.#entries.map(({ tellAt, sentAs: n, lapsesAt: expires }) => (n === undefined ? Math.min(tellAt, expires) : tellAt)));
   }
 
   /** @param {(entry: Entry, at: number) => boolean} which */

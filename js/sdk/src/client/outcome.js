@@ -7,7 +7,7 @@
 import { NEVER as NO_RETRY, OWN_CODES, REJOIN as REJOINING, TRY_AGAIN, after as retryAfter } from '../codes.js';
 import { ms } from '../limits.js';
 import { CLOSED, FAST, FAST_ONCE, LATER, MIGRATE, NEVER, REJOIN, TOKEN, UNREACHABLE, verdict } from '../wire/close.js';
-import { suppress } from '../wire/fault.js';
+import { sayings, suppress } from '../wire/fault.js';
 import { FAULT_CAUSES_MAX } from '../wire/limits.js';
 import { DIALING } from './states.js';
 
@@ -20,8 +20,8 @@ import { DIALING } from './states.js';
 /** How good a witness is; the lower is believed. */
 export const FAULT = 0, GOAWAY = 1, CLOSE = 2, TRANSPORT = 3, TIMEOUT = 4;
 
-/** What happened, and what that asks for: `LATER` is not before `after`. @typedef {{ fault: Fault, ask: number, after?: number }} Outcome */
-/** @typedef {{ rank: number, outcome: Outcome }[]} Cell */
+/** What happened, and what that asks for: `LATER` is not before `after`. @typedef {{ fault: Fault, ask: number, notBefore?: number }} Outcome */
+/** @typedef {(Outcome & { rank: number })[]} Cell */
 
 /** @param {Path} path @param {number} rank @param {Outcome} outcome */
 export function note({ cell }, rank, outcome) {
@@ -31,7 +31,7 @@ export function note({ cell }, rank, outcome) {
     if (worst <= rank) return;
     cell.splice(cell.findLastIndex((seen) => seen.rank === worst), 1);
   }
-  cell.push({ rank, outcome });
+  cell.push({ ...outcome, rank });
 }
 
 /** What the server said is history once it goes on talking as if nothing had happened. @param {Path} path */
@@ -40,7 +40,7 @@ export function forgetFaults(path) {
 }
 
 /** What was said best, in order. @param {Path} path */
-export const ranked = ({ cell }) => cell.toSorted((a, b) => a.rank - b.rank).map(({ outcome }) => outcome);
+export const ranked = ({ cell }) => cell.toSorted((a, b) => a.rank - b.rank);
 
 /** The one cause; undefined without evidence. @param {Path} path @returns {Outcome | undefined} */
 export function sealed(path) {
@@ -56,12 +56,8 @@ export function asked(fault) {
   const { code, retry: { when, what, ms: after = 0 } } = /** @type {any} */ (fault);
   // Capacity is the caller's decision (req M8), whatever the hint.
   const ask = code === 'at_capacity' || code === 'session_limit' ? NEVER : code === 'protocol_error' && when === 'now' ? FAST_ONCE : ASKS[what ?? when] ?? NEVER;
-  return { fault, ask, after: ms(after) };
+  return { fault, ask, notBefore: ms(after) };
 }
-
-const BROKEN = {
-  eof: 'the connection ended without a close frame', reset: 'the connection was reset', write_failed: 'nothing can be sent any more',
-};
 
 /**
  * What the end of a transport says.
@@ -73,20 +69,11 @@ const BROKEN = {
 export function ofEnd(client, path, end) {
   const { kind } = end;
   if (kind === 'close') return [CLOSE, ofClose(client, end.code, end.reason)];
-  if (kind === 'dial_failed') return [TRANSPORT, ofDial(client, end)];
-  const message = kind === 'other' ? end.message : BROKEN[kind];
-  const fault = client.fault('transport_error', { message, detail: { kind } }, 'network');
-  return [TRANSPORT, { fault, ask: path?.stage === DIALING ? UNREACHABLE : FAST }];
-}
-
-/** @param {Client} client @param {import('./io.js').DialFailed} end @returns {Outcome} */
-function ofDial(client, { why, message, tls, status, retry_after_ms }) {
-  const isHttp = why === 'not_websocket';
-  // Origin and host are refused before the upgrade; everything else after it.
-  const code = isHttp && status === 403 ? 'origin_not_allowed' : isHttp && status === 426 ? 'unsupported_version' : 'transport_error';
-  const fault = client.fault(code, { message, detail: { kind: why, status: isHttp ? status : undefined, tls: why === 'tls' ? tls : undefined } }, 'network');
-  if (code !== 'transport_error') return { fault, ask: NEVER };
-  return isHttp && retry_after_ms !== undefined ? { fault, ask: LATER, after: ms(retry_after_ms) } : { fault, ask: UNREACHABLE };
+  const isDial = kind === 'dial_failed';
+  if (isDial && client.ofDial) return [TRANSPORT, client.ofDial(client, end)];
+  const message = isDial || kind === 'other' ? end.message : sayings[kind];
+  const fault = client.blame('transport_error', { message, detail: { kind: isDial ? end.why : kind } }, 'network');
+  return [TRANSPORT, { fault, ask: isDial || path?.stage === DIALING ? UNREACHABLE : FAST }];
 }
 
 /** What a close code that has no fault of its own leads to, where that is not at once. @type {Record<number, import('../wire/types.js').Retry>} */
@@ -96,7 +83,7 @@ const RETRIES = { [REJOIN]: REJOINING, [LATER]: retryAfter(1_000), [NEVER]: NO_R
 function ofClose(client, close_code, reason) {
   const known = /** @type {(keyof typeof OWN_CODES)[]} */ (Object.keys(OWN_CODES)).find((code) => OWN_CODES[code].close === close_code);
   const ask = verdict(close_code);
-  const outcome = asked(client.fault(known ?? 'connection_closed', {
+  const outcome = asked(client.blame(known ?? 'connection_closed', {
     message: reason || undefined, detail: { close_code }, retry: known ? undefined : RETRIES[ask],
   }, 'server'));
   return !known && (ask === FAST_ONCE || ask === MIGRATE) ? { ...outcome, ask } : outcome;
@@ -109,5 +96,5 @@ function ofClose(client, close_code, reason) {
  * @returns {Outcome}
  */
 export const ofTimeout = (client, phase) => ({
-  fault: client.fault('handshake_timeout', { detail: { phase } }, 'network'), ask: phase === 'token' || phase === 'dial' ? UNREACHABLE : FAST,
+  fault: client.blame('handshake_timeout', { detail: { phase } }, 'network'), ask: phase === 'token' || phase === 'dial' ? UNREACHABLE : FAST,
 });

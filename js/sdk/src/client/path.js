@@ -12,18 +12,18 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
  * What is not said of the beginning is there once it is dialed, or welcomed.
  * @typedef {object} Path
  * @property {number} stage what it waits for
- * @property {number | undefined} strategy what hello says is rebuilt, as a rung; undefined on a first connect
- * @property {number} until when the stage must be over, before the welcome; `Infinity` until there is a network
+ * @property {number | undefined} rungOf what hello says is rebuilt, as a rung; undefined on a first connect
+ * @property {number} endsAt when the stage must be over, before the welcome; `Infinity` until there is a network
  * @property {number} allUntil when all of the attempt must be over
  * @property {import('../wire/types.js').WaitingFor | undefined} waitingFor
  * @property {number} within of one that waits: how long it may then take
- * @property {number} conn also the number of its hello among the instance's connections
- * @property {string} address
+ * @property {number} serial also the number of its hello among the instance's connections
+ * @property {string} leadsTo
  * @property {boolean} resumes whether its hello went on from a cursor
  * @property {{ position: number, of: number }} place in line, while queued
- * @property {number | undefined} answered when a server answered
- * @property {number | undefined} joined
- * @property {number} heard
+ * @property {number | undefined} answeredAt when a server answered
+ * @property {number | undefined} joinedAt
+ * @property {number} heardAt
  * @property {number} suspectAfter
  * @property {number} pace
  * @property {number} trust
@@ -31,12 +31,12 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
  * @property {import('./outcome.js').Cell} cell
  * @property {number} sealAt when the outcome is sealed without a word from the transport
  * @property {{ at: number, fault: Fault } | undefined} held a fault that may be the last word, told at this time if it is not
- * @property {number} epoch
- * @property {number} replayed
+ * @property {number} logEpoch
+ * @property {number} replays
  * @property {number} beatsBehind beats that found the client waiting for what did not come
- * @property {boolean} moved whether something came since the last beat
+ * @property {boolean} isMoving whether something came since the last beat
  * @property {number} inFlightMax
- * @property {Fault | undefined} goaway
+ * @property {Fault | undefined} leaves
  * @property {boolean} deaf broken on purpose: nothing gets through
  * @property {number} loseFrames broken on purpose: so many frames are lost
  */
@@ -70,7 +70,7 @@ export const isGood = (path) => path !== undefined && path.trust === TRUSTED && 
  * @param {Client} client
  * @param {Path} path
  */
-export const isProven = ({ mono }, { trust, heardAgain, suspectAfter }) => trust === TRUSTED || (trust === HEARD && mono - heardAgain >= suspectAfter);
+export const isProven = ({ moment: mono }, { trust, heardAgain, suspectAfter }) => trust === TRUSTED || (trust === HEARD && mono - heardAgain >= suspectAfter);
 
 /** No server can make its clients suspect it at once, nor never. @param {Path} path @param {number} suspectMs */
 export function planBeats(path, suspectMs) {
@@ -78,8 +78,8 @@ export function planBeats(path, suspectMs) {
 }
 
 /** When silence becomes suspicious, if it is not yet. @param {Path} path */
-export const silentAt = (path) => (stands(path) && path.trust !== SUSPECTED ? path.heard + path.suspectAfter : Infinity);
+export const silentAt = (path) => (stands(path) && path.trust !== SUSPECTED ? path.heardAt + path.suspectAfter : Infinity);
 
 /** When something is to be done about it, whatever comes. @param {Path | undefined} path */
 export const pathDeadline = (path) =>
-  path ? Math.min(stands(path) ? silentAt(path) : Math.min(path.until, path.allUntil), path.sealAt, path.held?.at ?? Infinity) : Infinity;
+  path ? Math.min(stands(path) ? silentAt(path) : Math.min(path.endsAt, path.allUntil), path.sealAt, path.held?.at ?? Infinity) : Infinity;

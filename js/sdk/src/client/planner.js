@@ -31,15 +31,15 @@ const WAITING_FOR = { [LATER]: 'server', [UNREACHABLE]: 'network', [TOKEN]: 'tok
  * @param {number | undefined} delay what the back-off says; undefined when it says no more
  * @returns {Step}
  */
-export function plan(client, { countedFrom, answered, after: asked = 0, reached }, ask, isMove, delay) {
-  const { failures, mono: now } = client;
+export function plan(client, { countedFrom, answersFrom: answered, notBefore: asked = 0, reached }, ask, isMove, delay) {
+  const { failures, moment: now } = client;
   if (ask === NEVER || (ask === FAST_ONCE && failures[FAST_ONCE] >= 2)
     || (ask === TOKEN && (!canRefresh(client) || failures[TOKEN] > limits.TOKEN_REFRESHES_MAX))) return { why: 'cause' };
   // What is left until the verdict. Too little for a try is none.
   const spent = isMove || answered === undefined ? 0 : since(now, answered);
   const rest = isMove ? Infinity : Math.min(giveUpAfter(client) - since(now, countedFrom), answered === undefined ? Infinity : limits.VERDICT_WITHIN - spent);
   if (rest <= limits.ATTEMPT_MIN) return { why: 'deadline' };
-  if (!client.online) return { strategy: reached, after: Infinity, waitingFor: 'network' };
+  if (!client.isOnline) return { strategy: reached, after: Infinity, waitingFor: 'network' };
   if (delay === undefined) return { why: 'deadline' };
   const rejoins = client.rejoins.filter((at) => since(now, at) < limits.REJOIN_LIMIT_SPAN).length;
   const strategy = rung(failures, ask, spent, reached, otherAddress(client) !== undefined, rejoins);

@@ -16,7 +16,7 @@ import { seal } from './liveness.js';
 import { TIMEOUT, note, ranked } from './outcome.js';
 import { isProven, newPath, saidHello } from './path.js';
 import { RUNGS } from './planner.js';
-import { CONNECTING, DETACHING, DIALING, LOSS, MOVE, RECOVERING, STANDING, SUSPECTED, TRUSTED, WAITING } from './states.js';
+import { CONNECTING, DETACHING, DIALING, LOSS, MOVE, RECOVERING, STANDING, SUSPECTED, TRUSTED, WAITING, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
@@ -26,84 +26,81 @@ import { CONNECTING, DETACHING, DIALING, LOSS, MOVE, RECOVERING, STANDING, SUSPE
  */
 
 /** Whether somebody can make a fresh token. @param {Client} client */
-export const canRefresh = ({ config }) => config.token === null;
+export const canRefresh = ({ wishes: config }) => config.token === null;
 
 /** What a client was is over, but for what is given. @param {Client} client @param {number} life @param {Partial<Client>} [more] */
-export const enter = (client, life, more) => void Object.assign(client, { life, until: Infinity, recovery: undefined, ...more });
+export const enter = (client, life, more) => void change(client, { life, dueAt: Infinity, recovery: undefined, ...more });
 
 /** The connection that carries the session has come to its end. @param {Client} client @param {Path} path @param {Outcome} outcome @returns {void} */
 export function currentLost(client, path, outcome) {
   const { life, recovery, fold: { snapshot: { ended } } } = client;
   if (ended) return finish(client, ended.reason);
-  const byOurselves = outcome.fault.code === 'superseded' && path.conn < client.said;
+  const byOurselves = outcome.fault.code === 'superseded' && path.serial < client.greeted;
   if (byOurselves) outcome = { fault: outcome.fault, ask: FAST };
   const { fault, ask } = outcome;
   if (path.trust === TRUSTED) countLoss(client, path, ask);
   if (ask === TOKEN && canRefresh(client)) {
-    client.token = null;
+    client.bearer = null;
     // It would say hello without one.
-    if (!saidHello(client.attempt)) dropAttempt(client);
+    if (!saidHello(client.upcoming)) dropAttempt(client);
   }
   if (life === STANDING) beginRecovery(client, path, outcome);
   else if (life === DETACHING) finish(client, 'detached');
   else if (!recovery) return;
-  else if (recovery.kind === MOVE && byOurselves && saidHello(client.attempt)) recovery.left = path;
-  else if (recovery.kind !== LOSS) beginRecovery(client, path, outcome);
+  else if (recovery.form === MOVE && byOurselves && saidHello(client.upcoming)) recovery.former = path;
+  else if (recovery.form !== LOSS) beginRecovery(client, path, outcome);
   else if (path.trust === TRUSTED) {
     // It was the next one, and did not get through the replay.
-    recovery.answered ??= path.answered;
-    tryFailed(client, path.strategy, outcome);
+    recovery.answersFrom ??= path.answeredAt;
+    tryFailed(client, path.rungOf, outcome);
   } else {
     // It was told as lost when it fell silent. Its last word may still say what to do.
-    if (!saidHello(client.attempt) && ask !== FAST && ask !== UNREACHABLE) {
+    if (!saidHello(client.upcoming) && ask !== FAST && ask !== UNREACHABLE) {
       asksFor(recovery, outcome);
       dropAttempt(client);
     }
-    recovery.cause = suppress(recovery.cause, fault);
+    recovery.firstFault = suppress(recovery.firstFault, fault);
   }
 }
 
 /** @param {import('./ladder.js').Recovery} recovery @param {Outcome} outcome */
-const asksFor = (recovery, { fault: last, ask, after }) => Object.assign(recovery, { last, ask, after });
+const asksFor = (recovery, { fault: lastFault, ask, notBefore: notBefore }) => change(recovery, { lastFault, ask, notBefore });
 
 /** @param {Client} client @param {number | undefined} strategy @param {Outcome} outcome */
 function tryFailed(client, strategy = FAST, outcome) {
   const { recovery } = client;
   if (!recovery) return;
   asksFor(recovery, outcome);
-  tell(client, { type: 'attempt_failed', strategy: RUNGS[strategy], attempt: recovery.attempts, fault: outcome.fault });
+  tell(client, { type: 'attempt_failed', strategy: RUNGS[strategy], attempt: recovery.taken, fault: outcome.fault });
 }
 
 /** @param {Client} client @param {Path} path @param {number} ask */
 function countLoss(client, path, ask) {
   // What is cut off while it works is worth coming back to at once; what never got so far is not, and
   // a table waits as it says.
-  if (seeProgress(client) && client.config.backoff.kind === 'full_jitter' && client.life === STANDING) client.tries = 0;
-  const isStable = path.joined !== undefined && since(client.mono, path.joined) >= limits.STABLE_AFTER;
+  if (seeProgress(client) && client.wishes.backoff.kind === 'full_jitter' && client.life === STANDING) client.tries = 0;
+  const isStable = path.joinedAt !== undefined && since(client.moment, path.joinedAt) >= limits.STABLE_AFTER;
   if (isStable) {
     client.tries = 0;
     client.failures = noFailures();
   }
-  countFailure(client, ask, isStable ? undefined : path.strategy);
+  countFailure(client, ask, isStable ? undefined : path.rungOf);
 }
 
 /** Told once; what is done about it, `settle` decides. @param {Client} client @param {Path} path @param {Outcome} outcome */
 export function beginRecovery(client, path, outcome) {
-  const { mono, recovery: planned } = client;
-  const { fault } = outcome;
-  recover(client, LOSS, outcome, {
-    silentMs: msSince(mono, path.heard), attempts: planned?.attempts ?? 0, reached: planned?.reached ?? FAST, pace: path.pace,
-  });
-  tell(client, { type: 'connection_lost', conn: path.conn, fault });
+  const { taken = 0, reached = FAST } = client.recovery ?? {}, { serial: conn, heardAt, pace } = path;
+  recover(client, LOSS, outcome, { silentMs: msSince(client.moment, heardAt), taken, reached, pace });
+  tell(client, { type: 'connection_lost', conn, fault: outcome.fault });
 }
 
 /** The server goes, and says where to. @param {Client} client @param {Fault} fault */
 export const beginMigration = (client, fault) =>
-  recover(client, MOVE, { fault, ask: MIGRATE }, { silentMs: 0, attempts: 0, reached: MIGRATE, pace: 0 });
+  recover(client, MOVE, { fault, ask: MIGRATE }, { silentMs: 0, taken: 0, reached: MIGRATE, pace: 0 });
 
-/** @param {Client} client @param {number} kind @param {Outcome} outcome @param {{ silentMs: number, attempts: number, reached: number, pace: number }} more */
-const recover = (client, kind, { fault: cause, ask, after }, more) =>
-  enter(client, RECOVERING, { recovery: { kind, cause, ask, after, lostAt: client.mono, countedFrom: client.mono, ...more } });
+/** @param {Client} client @param {number} kind @param {Outcome} outcome @param {{ silentMs: number, taken: number, reached: number, pace: number }} more */
+const recover = (client, kind, { fault: cause, ask, notBefore: after }, more) =>
+  enter(client, RECOVERING, { recovery: { form: kind, firstFault: cause, ask, notBefore: after, lostAt: client.moment, countedFrom: client.moment, ...more } });
 
 /**
  * A try came to nothing before its welcome.
@@ -111,24 +108,24 @@ const recover = (client, kind, { fault: cause, ask, after }, more) =>
  * @param {Path} path
  * @param {Outcome} outcome
  */
-export function attemptFailed(client, { strategy, answered }, outcome) {
+export function attemptFailed(client, { rungOf: strategy, answeredAt: answered }, outcome) {
   const { ask } = outcome;
   seeProgress(client);
   countFailure(client, ask, strategy);
-  if (ask === TOKEN && canRefresh(client)) client.token = null;
+  if (ask === TOKEN && canRefresh(client)) client.bearer = null;
   const { life, recovery, current } = client;
   if (life === CONNECTING) return firstConnectFailed(client, strategy, outcome);
   if (!recovery) return;
   tryFailed(client, strategy, outcome);
-  recovery.answered = ask === UNREACHABLE || ask === LATER ? undefined : recovery.answered ?? answered;
-  if (recovery.kind === MOVE) {
-    const { left } = recovery;
-    recovery.left = undefined;
+  recovery.answersFrom = ask === UNREACHABLE || ask === LATER ? undefined : recovery.answersFrom ?? answered;
+  if (recovery.form === MOVE) {
+    const { former: left } = recovery;
+    recovery.former = undefined;
     // The old one went when the new one said hello, and now that is gone too.
     if (left) beginRecovery(client, left, outcome);
     else if (ask !== FAST && ask !== UNREACHABLE && ask !== LATER) {
       // The old place still stands; it is left when it must be.
-      client.target = undefined;
+      client.elsewhere = undefined;
       enter(client, STANDING);
     }
   } else if (current && isProven(client, current)) recovered(client);
@@ -136,22 +133,22 @@ export function attemptFailed(client, { strategy, answered }, outcome) {
 
 /** @param {Client} client @param {number | undefined} strategy @param {Outcome} outcome */
 function firstConnectFailed(client, strategy, { fault, ask }) {
-  const { config, failures } = client;
+  const { wishes: config, failures } = client;
   let after;
   if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
   else if (ask === TOKEN && failures[TOKEN] <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
   else if (ask === UNREACHABLE && config.retry_first_connect) after = backoffDelay(config.backoff, client.tries, Infinity, client.mint);
   if (after === undefined) return finish(client, undefined, fault);
-  client.why = fault;
+  client.blamed = fault;
   if (after === 0) return beginAttempt(client, strategy);
-  client.attempt = newPath({ stage: WAITING, until: client.online ? client.mono + after : Infinity, strategy, waitingFor: 'network' });
+  client.upcoming = newPath({ stage: WAITING, endsAt: client.isOnline ? client.moment + after : Infinity, rungOf: strategy, waitingFor: 'network' });
 }
 
 /** The session stands again. @param {Client} client @param {number} [strategy] @param {number} [replayed] */
 export function recovered(client, strategy = FAST, replayed = 0) {
-  const { recovery, current, mono } = client;
+  const { recovery, current, moment: mono } = client;
   if (!recovery) return;
-  const { attempts, kind, lostAt } = recovery;
+  const { taken: attempts, form: kind, lostAt } = recovery;
   tell(client, { type: 'recovered', strategy: RUNGS[strategy], attempts, lost_ms: kind === LOSS ? msSince(mono, lostAt) : 0, replayed });
   dropAttempt(client);
   if (current) current.trust = TRUSTED;
@@ -160,20 +157,20 @@ export function recovered(client, strategy = FAST, replayed = 0) {
 
 /** @param {Client} client */
 export function dropAttempt(client) {
-  const { attempt } = client;
-  client.attempt = undefined;
+  const { upcoming: attempt } = client;
+  client.upcoming = undefined;
   hangUp(client, attempt, attempt?.stage === DIALING ? undefined : NORMAL);
 }
 
 /** A new connection beside the old one, which is given up for nothing less than a welcome. @param {Client} client @param {number} [slept] */
 export function suspect(client, slept) {
-  const { current: path, recovery, life, mono } = client;
+  const { current: path, recovery, life, moment: mono } = client;
   if (!path) return;
-  const detail = { silent_ms: msSince(mono, path.heard), slept_ms: slept && msSince(slept, 0) };
+  const detail = { silent_ms: msSince(mono, path.heardAt), slept_ms: slept && msSince(slept, 0) };
   /** @type {Outcome} */
-  const outcome = { fault: client.fault('heartbeat_timeout', { detail }, 'network'), ask: FAST };
+  const outcome = { fault: client.blame('heartbeat_timeout', { detail }, 'network'), ask: FAST };
   if (path.trust === TRUSTED) {
-    if (recovery && recovery.kind !== MOVE) {
+    if (recovery && recovery.form !== MOVE) {
       note(path, TIMEOUT, outcome);
       return seal(client, path, true);
     }

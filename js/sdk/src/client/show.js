@@ -23,8 +23,8 @@ import { CONNECTING, DETACHING, ENDED, FAILED, IDLE, JOINED, LOSS, QUEUED, REPLA
 
 /** Tells the status if it has changed, and a wait if it has become long. @param {Client} client */
 export function show(client) {
-  const { status: before, out } = client;
-  const status = client.status = /** @type {Status} */ ({ ...compose(client), since: client.wall });
+  const { status: before, outputs: out } = client;
+  const status = client.status = /** @type {Status} */ ({ ...compose(client), since: client.wallClock });
   if (stateOf(status) === stateOf(before)) status.since = before.since;
   if (toldOf(status) !== toldOf(before)) out.push({ type: 'status', status });
   showWait(client);
@@ -32,10 +32,10 @@ export function show(client) {
 
 /** @param {Client} client */
 function showWait(client) {
-  const { mono: now, wait: was } = client;
+  const { moment: now, longWait: was } = client;
   const because = waitsFor(client);
   const tellEvery = limits.STILL_WAITING_AFTER;
-  const wait = client.wait = !because || was?.kind === because.for ? because && was : { kind: because.for, since: now, tellAt: now + tellEvery, tellEvery };
+  const wait = client.longWait = !because || was?.kind === because.for ? because && was : { kind: because.for, since: now, tellAt: now + tellEvery, tellEvery };
   if (!because || !wait || wait.tellAt > now) return;
   wait.tellEvery = Math.min(wait.tellEvery * 2, limits.STILL_WAITING_CAP);
   wait.tellAt = now + wait.tellEvery;
@@ -44,28 +44,28 @@ function showWait(client) {
 
 /** @param {Client} client @returns {Because | undefined} */
 function waitsFor(client) {
-  const { life, current, attempt, media } = client;
+  const { life, current, upcoming: attempt, mediaLeg: media } = client;
   if (life === CONNECTING) return { for: 'connecting', phase: phaseOf(attempt) };
   if (client.recovery) return { for: 'recovering', waiting_for: attempt?.waitingFor };
   if (life !== STANDING) return undefined;
   if (current?.stage === QUEUED) return { for: 'queued' };
   if (current?.stage === REPLAYING) return { for: 'connecting', phase: 'replay' };
-  return current?.stage === JOINED && media?.waits ? { for: 'recovering', waiting_for: media.isSignaled(client) ? undefined : 'network' } : undefined;
+  return current?.stage === JOINED ? media?.because(client) : undefined;
 }
 
 /** @param {Client} client @returns {Shown} */
 function compose(client) {
-  const { life, current, attempt, recovery, reason, why: fault } = client;
+  const { life, current, upcoming: attempt, recovery, endReason: reason, blamed: fault } = client;
   if (life === IDLE) return idle();
   if (life === CONNECTING) return { state: 'connecting', phase: phaseOf(attempt), fault, legs: [] };
   if (life === ENDED) return { state: 'ended', reason, legs: [] };
   if (life === FAILED && fault) return { state: 'failed', fault, legs: [{ leg: 'signaling', health: 'down', fault }] };
   // Leaving heals nothing: it is as it was until it is over.
   if (life === DETACHING) return client.status;
-  if (recovery) return composeLegs(client, recovery.kind === LOSS ? recovering(client, recovery) : degraded(recovery.cause));
+  if (recovery) return composeLegs(client, recovery.form === LOSS ? recovering(client, recovery) : degraded(recovery.firstFault));
   if (current?.stage === QUEUED) return { state: 'queued', ...current.place, legs: [] };
   if (current?.stage === REPLAYING && !client.wasLive) return { state: 'connecting', phase: 'replay', legs: [] };
-  return composeLegs(client, current?.goaway ? degraded(current.goaway) : { health: 'up' });
+  return composeLegs(client, current?.leaves ? degraded(current.leaves) : { health: 'up' });
 }
 
 /** Before `connect`. */
@@ -79,7 +79,7 @@ const degraded = (fault) => ({ health: 'degraded', fault });
 
 /** The state, from this leg and those that the server tells of. @param {Client} client @param {LegState} own @returns {Shown} */
 function composeLegs(client, own) {
-  const { server, media } = client;
+  const { told: server, mediaLeg: media } = client;
   const others = server?.legs ?? [];
   const theirs = media ? media.compose(client) : others.find(({ leg }) => leg === 'media');
   /** @type {LegStatus[]} */
@@ -95,16 +95,16 @@ function composeLegs(client, own) {
 const isRecovering = (leg) => leg.health === 'recovering' && leg.attempt >= 1;
 
 /** @param {Client} client @param {import('./ladder.js').Recovery} recovery @returns {LegState} */
-function recovering(client, { attempts, cause: fault }) {
-  const { attempt, current, mono: now } = client;
+function recovering(client, { taken: attempts, firstFault: fault }) {
+  const { upcoming: attempt, current, moment: now } = client;
   const isNext = attempt?.stage === WAITING;
-  const { strategy = FAST } = attempt ?? (current && isGood(current) ? current : {});
+  const { rungOf: strategy = FAST } = attempt ?? (current && isGood(current) ? current : {});
   const deadline = giveUpAt(client);
   return {
     health: 'recovering',
     strategy: RUNGS[strategy],
     attempt: Math.max(attempts + (isNext ? 1 : 0), 1),
-    next_ms: isNext && attempt.until < Infinity ? msSince(attempt.until, now) : 0,
+    next_ms: isNext && attempt.endsAt < Infinity ? msSince(attempt.endsAt, now) : 0,
     waiting_for: attempt?.waitingFor,
     deadline_ms: deadline < Infinity ? msSince(deadline, now) : undefined,
     fault,

@@ -11,3 +11,6 @@ export const TRUSTED = 0, SUSPECTED = 1, HEARD = 2;
 
 /** Of a recovery: the connection is lost; it is to go elsewhere, and what it has is good until then; it has, and replays. */
 export const LOSS = 0, MOVE = 1, MOVED = 2;
+
+/** @template T @param {T} of @param {Partial<T>} more @returns {T & Partial<T>} */
+export const change = (of, more) => Object.assign(/** @type {any} */ (of), more);

@@ -2,7 +2,7 @@
 
 import { boolean, filled, id, json, list, object, optional, own, seq, string, tagged, u32, u64, word } from './codec.js';
 import { readFault } from './fault.js';
-import { endReason } from './status.js';
+import { endReason, role } from './status.js';
 
 /** @typedef {import('./types.js').EventData} EventData */
 /** @typedef {{ [K in keyof EventData]: { kind: K, data: EventData[K] } }[keyof EventData]} KnownEvent */
@@ -10,7 +10,6 @@ import { endReason } from './status.js';
 /** Present only when it is so. @type {import('./codec.js').Reader<any>} */
 export const flag = (value, at) => optional(boolean)(value, at) || undefined;
 
-export const role = word('viewer publisher owner');
 export const busyPolicy = tagged('policy', { reject: {}, queue: { max: u32 }, steer: {}, replace: {} });
 const choice = object({ option: string, label: string, kind: optional(word('allow_once allow_always reject_once reject_always')) });
 export const action = object({ id, prompt: string, options: filled(list(string)), choices: filled(list(choice)), tool_call: optional(string) });

@@ -2,10 +2,9 @@
 // `keel-wire/src/frame.rs`.
 
 import { decode, id, json, object, optional, seq, string, u32, u64, word } from './codec.js';
-import { role } from './event.js';
 import { readFault } from './fault.js';
 import { FRAME_OUT_BYTES_MAX } from './limits.js';
-import { endReason, readStatus } from './status.js';
+import { endReason, readStatus, role } from './status.js';
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = 'evenkeel.v1.json';

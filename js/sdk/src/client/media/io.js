@@ -34,4 +34,4 @@
  */
 
 /** @param {import('../../client.js').Client} client @param {MediaOrder} media */
-export const order = (client, media) => void client.out.push({ type: 'media', media });
+export const order = (client, media) => void client.outputs.push({ type: 'media', media });

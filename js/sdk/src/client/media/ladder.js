@@ -27,7 +27,7 @@ const BACKOFF = { kind: 'full_jitter', base_ms: limits.BACKOFF_BASE / 1_000, cap
 
 /** Looks at the world and does what is to be done now about media. @param {Leg} leg @param {Client} client */
 export function settle(leg, client) {
-  const now = client.mono;
+  const now = client.moment;
   leg.lookAt = undefined;
   for (let n = 0; n < STEPS_MAX; n += 1) {
     judge(leg, client);
@@ -43,7 +43,7 @@ export function settle(leg, client) {
 
 /** @param {Leg} leg @param {Client} client @returns {import('./planner.js').Situation} */
 function situation(leg, client) {
-  const now = client.mono;
+  const now = client.moment;
   const wanted = leg.wanted && client.life !== DETACHING;
   const there = thereIs(leg, client);
   const signaled = leg.isSignaled(client);
@@ -59,7 +59,7 @@ function situation(leg, client) {
 
 /** @param {Leg} leg @param {Client} client @returns {import('./planner.js').There} */
 function thereIs(leg, client) {
-  const now = client.mono;
+  const now = client.moment;
   const { next, shown, loss } = leg;
   if (next) return { kind: 'opening', since: since(now, next.countedFrom) };
   if (!shown || shown.superseded) return { kind: 'nothing', wait: leg.wait(now) };
@@ -101,13 +101,13 @@ function take(leg, client, step) {
 /** @param {Leg} leg @param {Client} client @param {import('./planner.js').Rung} rung */
 function stepTaken({ loss }, client, rung) {
   if (!loss) return;
-  Object.assign(loss, { rung, stepAt: client.mono });
+  Object.assign(loss, { rung, stepAt: client.moment });
   loss.attempts += 1;
 }
 
 /** @param {Leg} leg @param {Client} client */
 function openTransport(leg, client) {
-  const now = client.mono;
+  const now = client.moment;
   if (leg.last >= 2 ** 32 - 1) return giveUp(leg, client, 'rejoin_limit');
   leg.last += 1;
   leg.openAt = undefined;
@@ -139,7 +139,7 @@ export function transportFailed(leg, client, peer, fault) {
   const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint) ?? 0;
   leg.failures += 1;
   const { retry } = fault;
-  leg.openAt = client.mono + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
+  leg.openAt = client.moment + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
   if (retry.when === 'never' || retry.when === 'after_action') giveUp(leg, client, 'exhausted');
 }
 
@@ -158,7 +158,7 @@ function giveUp(leg, client, why) {
   let fault = led.shift() ?? leg.trouble(client, 'media_failed');
   for (const cause of led) fault = ledBy(fault, cause);
   if (fault.retry.when !== 'never') fault = { ...fault, retry: { when: 'after_action', what: 'try_again' } };
-  fault = withDetail(fault, { attempts: loss?.attempts ?? 0, lost_ms: loss ? msSince(client.mono, loss.lostAt) : 0 });
+  fault = withDetail(fault, { attempts: loss?.attempts ?? 0, lost_ms: loss ? msSince(client.moment, loss.lostAt) : 0 });
   leg.down = fault;
   tell(client, { type: 'fault', fault });
 }

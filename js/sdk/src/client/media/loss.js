@@ -62,7 +62,7 @@ const ownIsStalled = (client) =>
  */
 function isExcused({ loss }, client, { of, stalledAtSource }) {
   const wayIsProven = loss !== undefined
-    && (loss.rejoins > 0 || (loss.rung === 'restart' && since(client.mono, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
+    && (loss.rejoins > 0 || (loss.rung === 'restart' && since(client.moment, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
   return stalledAtSource && (of.participant !== client.seat?.participant || wayIsProven);
 }
 
@@ -83,7 +83,7 @@ export function flowOf(leg, client) {
 
 /** Looks at what flows: tells what is lost and what is back. @param {Leg} leg @param {Client} client */
 export function judge(leg, client) {
-  noteSources(leg, client, client.mono);
+  noteSources(leg, client, client.moment);
   believePackets(leg, client);
   const flow = flowOf(leg, client);
   const isQuiet = flow.kind === 'fine' || flow.kind === 'pending';
@@ -94,7 +94,7 @@ export function judge(leg, client) {
   else if (flow.kind === 'source') loss.ofSource = true;
   else if (loss.ofSource) {
     loss.ofSource = false;
-    beginAnew(loss, client.mono);
+    beginAnew(loss, client.moment);
     // Where somebody else's track was told, and it is another trouble, it is told too; of the same track,
     // or of one's own, it is the same loss.
     const fault = faultOf(leg, client, flow), { participant, track } = loss.fault.detail ?? {};
@@ -124,7 +124,7 @@ function believePackets({ shown }, client) {
 
 /** @param {Leg} leg @param {Client} client @param {Fault} fault @param {boolean} ofSource */
 export function tellLost(leg, client, fault, ofSource) {
-  const now = client.mono;
+  const now = client.moment;
   const expected = leg.shown?.expected(client.fold.snapshot).map(({ of }) => of) ?? [];
   // A track may come on two lines, on its way from one to the other.
   const owed = expected.filter((of, at) => expected.findIndex((one) => isSame(one, of)) === at);
@@ -153,7 +153,7 @@ export function restoreBy({ loss, shown }) {
 /** Nothing is silent: once everything that is expected was seen, it is over. @param {Leg} leg @param {Client} client @param {Loss} loss */
 function endLoss(leg, client, loss) {
   const { shown, next } = leg;
-  const now = client.mono;
+  const now = client.moment;
   const { snapshot } = client.fold;
   if (!shown || shown.superseded || next || !shown.isUp || !shown.expected(snapshot).every((line) => line.cameSince(loss.lostAt))) return;
   // On the same transport the server has taken back what is not there any more.

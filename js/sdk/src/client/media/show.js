@@ -11,7 +11,7 @@ import { msSince } from '../../time.js';
  */
 
 /** @param {Client} client */
-const serversMedia = ({ server }) => server?.legs.find(({ leg }) => leg === 'media');
+const serversMedia = ({ told: server }) => server?.legs.find(({ leg }) => leg === 'media');
 
 /** What the server finds wrong with media. @param {Client} client */
 export function serversFault(client) {
@@ -38,7 +38,7 @@ function ownState(leg, client) {
     const servers = serversMedia(client);
     return servers && servers.health !== 'up' ? servers : { leg: 'media', health: 'degraded', fault };
   }
-  const now = client.mono;
+  const now = client.moment;
   const wait = leg.wait(now);
   const rebuilds = !shown || shown.superseded || loss.rejoins > 0;
   return {
