@@ -32,7 +32,7 @@ export function finish(client, reason = 'ended', why) {
   const { current } = client;
   hangUp(client, current, current && stands(current) ? NORMAL : undefined);
   const fault = why ?? over(client);
-  for (let entry; (entry = client.outbox.giveUp()); ) settleCommand(client, entry, entry.sentAs === undefined ? { refused: fault } : { unknown: fault });
+  for (let entry; (entry = client.outbox.giveUp()); ) settleCommand(client, entry, entry.sentAs < Infinity ? { unknown: fault } : { refused: fault });
   enter(client, why ? FAILED : ENDED, { current: undefined, longWait: undefined, endReason: reason, blamed: why });
   show(client);
   tell(client, why ? { type: 'failed', fault: why } : { type: 'ended', reason });

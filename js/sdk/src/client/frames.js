@@ -23,7 +23,7 @@ export function frame(client, { conn, data }) {
   const path = pathOf(client, conn);
   if (!path || path.deaf) return;
   path.heardAt = Math.max(path.heardAt, client.moment);
-  path.answeredAt ??= client.moment;
+  path.answeredAt = Math.min(path.answeredAt, client.moment);
   if (path.loseFrames) {
     path.loseFrames -= 1;
     return;

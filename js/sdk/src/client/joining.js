@@ -27,7 +27,7 @@ export function promote(client, path) {
 export function queued(client, path, { session, participant, resume_key: key, position, of, beat }) {
   client.seat = { session, participant, key, windowMs: 0 };
   planBeats(path, beat.suspect_ms);
-  change(path, { joinedAt: path.joinedAt ?? client.moment, stage: QUEUED, place: { position, of } });
+  change(path, { joinedAt: Math.min(path.joinedAt, client.moment), stage: QUEUED, place: { position, of } });
   // One that fell silent has to last first, whatever it says.
   if (path.trust === TRUSTED) recovered(client, path.rungOf);
   tell(client, { type: 'queued', position, of });

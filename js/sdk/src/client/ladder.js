@@ -33,7 +33,7 @@ import { LOSS, MOVE, STANDING, WAITING } from './states.js';
  * @property {number} ask what the last end of a connection asks for, not before `after`
  * @property {number} [notBefore]
  * @property {number} reached the highest rung that was tried, or asked for
- * @property {number} [answersFrom] since when a server answers
+ * @property {number} answersFrom since when a server answers; `Infinity` while none does
  * @property {number} countedFrom what its limits are counted from: `lostAt`, but for the time slept
  * @property {number} pace what the server asked this client to wait before its first try
  */
@@ -100,7 +100,7 @@ function delayOf({ wishes: { backoff }, failures, tries, mint, moment: mono }, r
   const most = ask === UNREACHABLE && pace === 0 ? Math.max(limits.BACKOFF_FEW, Math.floor(since(mono, lostAt) / limits.BACKOFF_FEW_SHARE)) : Infinity;
   const delay = backoffDelay(backoff, tries, most, mint);
   // A crowd that is lost twice in a row is still a crowd.
-  return isJitter && attempts === 0 && delay !== undefined ? Math.max(delay, pace) : delay;
+  return isJitter && attempts === 0 ? Math.max(delay, pace) : delay;
 }
 
 /** `Infinity` for never. @param {Client} client */

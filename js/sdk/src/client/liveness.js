@@ -42,7 +42,7 @@ export function wake(client, last, input) {
   media?.woke(now);
   const conn = 'conn' in input && input.conn, heard = input.type === 'frame' && conn;
   if (life === CONNECTING) client.dueAt += seen;
-  if (recovery) change(recovery, { countedFrom: recovery.countedFrom + seen, answersFrom: undefined, hurry: true });
+  if (recovery) change(recovery, { countedFrom: recovery.countedFrom + seen, answersFrom: Infinity, hurry: true });
   if (attempt && attempt.stage >= DIALING) {
     // Its try begins anew: what it had is as old as the sleep.
     if (recovery && heard !== attempt.serial) dropAttempt(client);

@@ -18,7 +18,7 @@ import { bytesOf } from '../wire/utf8.js';
  * @property {number} weight
  * @property {number} takenAt
  * @property {number} lapsesAt `Infinity` without a time to live
- * @property {number} [sentAs] its number, once it was sent
+ * @property {number} sentAs its number; `Infinity` until it was sent
  * @property {boolean} [onItsWay] whether it has been sent since the last welcome
  * @property {number} tellAt when to say that it still waits
  * @property {number} tellEvery
@@ -38,7 +38,7 @@ export class Outbox {
 
   /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
   standing() {
-    return { id: this.ofStream, next: this.upNext, receipts_ack: (this.#entries[0]?.sentAs ?? this.upNext) - 1 };
+    return { id: this.ofStream, next: this.upNext, receipts_ack: Math.min(this.#entries[0]?.sentAs ?? Infinity, this.upNext) - 1 };
   }
 
   /**
@@ -53,14 +53,14 @@ export class Outbox {
     const all = this.#entries.reduce((sum, entry) => sum + entry.weight, bytes);
     if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
     const tellEvery = limits.STILL_WAITING_AFTER;
-    this.#entries.push({ local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
+    this.#entries.push({ sentAs: Infinity, local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
     return undefined;
   }
 
   /** The server has taken commands up to `consumed`; all else must be sent again. @param {number} consumed */
   welcomed(consumed) {
     this.consumedTo = consumed;
-    for (const entry of this.#entries) entry.onItsWay = entry.sentAs !== undefined && entry.sentAs <= consumed;
+    for (const entry of this.#entries) entry.onItsWay = entry.sentAs <= consumed;
   }
 
   /**
@@ -74,7 +74,8 @@ export class Outbox {
     if (!entry || at >= inFlightMax) return undefined;
     const { name, json, lapsesAt: expires } = entry, { receipts_ack } = this.standing();
     entry.onItsWay = true;
-    const n = (entry.sentAs ??= this.upNext++);
+    const n = entry.sentAs < Infinity ? entry.sentAs : this.upNext++;
+    entry.sentAs = n;
     const ttl_ms = expires < Infinity ? msSince(expires, now) : undefined;
     return `${JSON.stringify({ type: 'command', n, name, ttl_ms, receipts_ack }).slice(0, -1)},"data":${json}}`;
   }
@@ -88,7 +89,7 @@ export class Outbox {
 
   /** A command that was not sent within its time. @param {number} now */
   lapsed(now) {
-    return this.#take(({ sentAs: n, lapsesAt: expires }) => n === undefined && expires <= now);
+    return this.#take(({ sentAs: n, lapsesAt: expires }) => n === Infinity && expires <= now);
   }
 
   /** A command whose caller is to be told that it still waits, and for how long. @param {number} now */
@@ -102,7 +103,7 @@ export class Outbox {
 
   /** A command that was sent, because nobody knows any more what became of those. */
   giveUpSent() {
-    return this.#take((entry, at) => at === 0 && entry.sentAs !== undefined);
+    return this.#take((entry, at) => at === 0 && entry.sentAs < Infinity);
   }
 
   /** Any command, because none will be answered any more. */
@@ -117,7 +118,7 @@ export class Outbox {
 
   /** When one is to be told of, or has expired. */
   alarm() {
-    return Math.min(...this.#entries.map(({ tellAt, sentAs: n, lapsesAt: expires }) => (n === undefined ? Math.min(tellAt, expires) : tellAt)));
+    return Math.min(...this.#entries.map(({ tellAt, sentAs: n, lapsesAt: expires }) => (n < Infinity ? tellAt : Math.min(tellAt, expires))));
   }
 
   /** @param {(entry: Entry, at: number) => boolean} which */

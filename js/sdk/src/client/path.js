@@ -21,8 +21,8 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
  * @property {string} leadsTo
  * @property {boolean} resumes whether its hello went on from a cursor
  * @property {{ position: number, of: number }} place in line, while queued
- * @property {number | undefined} answeredAt when a server answered
- * @property {number | undefined} joinedAt
+ * @property {number} answeredAt when a server answered; `Infinity` until it does
+ * @property {number} joinedAt `Infinity` until it is
  * @property {number} heardAt
  * @property {number} suspectAfter
  * @property {number} pace
@@ -43,7 +43,7 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
 
 /** @param {Partial<Path>} more @returns {Path} */
 export const newPath = (more) => /** @type {any} */ ({
-  allUntil: Infinity, sealAt: Infinity, cell: [], trust: TRUSTED, suspectAfter: limits.SUSPECT_IDLE, pace: 0, ...more,
+  allUntil: Infinity, sealAt: Infinity, answeredAt: Infinity, joinedAt: Infinity, cell: [], trust: TRUSTED, suspectAfter: limits.SUSPECT_IDLE, pace: 0, ...more,
 });
 
 /** How far a first connect has come, by the stage. @type {import('../wire/types.js').Phase[]} */
@@ -61,7 +61,7 @@ export const stands = ({ stage }) => stage >= QUEUED;
 export const isWelcomed = ({ stage }) => stage >= REPLAYING;
 
 /** @param {Path | undefined} path */
-export const isGood = (path) => path !== undefined && path.trust === TRUSTED && path.sealAt === Infinity;
+export const isGood = (path) => path?.trust === TRUSTED && path.sealAt === Infinity;
 
 /**
  * Whether a connection that had fallen silent is as good as before. What it says at first may have been

@@ -28,7 +28,7 @@ const WAITING_FOR = { [LATER]: 'server', [UNREACHABLE]: 'network', [TOKEN]: 'tok
  * @param {import('./ladder.js').Recovery} recovery
  * @param {number} ask what the end of the last connection asks for
  * @param {boolean} isMove nothing is lost yet
- * @param {number | undefined} delay what the back-off says; undefined when it says no more
+ * @param {number} delay what the back-off says; `Infinity` when it says no more
  * @returns {Step}
  */
 export function plan(client, { countedFrom, answersFrom: answered, notBefore: asked = 0, reached }, ask, isMove, delay) {
@@ -36,13 +36,13 @@ export function plan(client, { countedFrom, answersFrom: answered, notBefore: as
   if (ask === NEVER || (ask === FAST_ONCE && failures[FAST_ONCE] >= 2)
     || (ask === TOKEN && (!canRefresh(client) || failures[TOKEN] > limits.TOKEN_REFRESHES_MAX))) return { why: 'cause' };
   // What is left until the verdict. Too little for a try is none.
-  const spent = isMove || answered === undefined ? 0 : since(now, answered);
-  const rest = isMove ? Infinity : Math.min(giveUpAfter(client) - since(now, countedFrom), answered === undefined ? Infinity : limits.VERDICT_WITHIN - spent);
+  const spent = isMove ? 0 : since(now, answered);
+  const rest = isMove ? Infinity : Math.min(giveUpAfter(client) - since(now, countedFrom), answered < Infinity ? limits.VERDICT_WITHIN - spent : Infinity);
   if (rest <= limits.ATTEMPT_MIN) return { why: 'deadline' };
   if (!client.isOnline) return { strategy: reached, after: Infinity, waitingFor: 'network' };
-  if (delay === undefined) return { why: 'deadline' };
+  if (delay === Infinity) return { why: 'deadline' };
   const rejoins = client.rejoins.filter((at) => since(now, at) < limits.REJOIN_LIMIT_SPAN).length;
-  const strategy = rung(failures, ask, spent, reached, otherAddress(client) !== undefined, rejoins);
+  const strategy = rung(failures, ask, spent, reached, otherAddress(client), rejoins);
   if (strategy && rejoins >= limits.REJOIN_LIMIT) return { why: 'rejoin_limit' };
   // A wait that outlasts the recovery is told as such now, not when it is over.
   if (ask === LATER && asked >= rest - limits.ATTEMPT_MIN) return { why: 'deadline' };
@@ -56,15 +56,15 @@ export function plan(client, { countedFrom, answersFrom: answered, notBefore: as
  * @param {number} ask
  * @param {number} spent since a server answered, if one does
  * @param {number} reached the highest rung that this recovery has tried or been told to take
- * @param {boolean} isElsewhere whether there is another address
+ * @param {string | undefined} elsewhere another address, if there is one
  * @param {number} rejoins
  */
-function rung(failures, ask, spent, reached, isElsewhere, rejoins) {
+function rung(failures, ask, spent, reached, elsewhere, rejoins) {
   const climbed = spent >= limits.FAST_WITHIN + limits.REJOIN_WITHIN ? MIGRATE
     : spent >= limits.FAST_WITHIN || failures[FAST] >= limits.FAST_ATTEMPTS_MAX ? REJOIN : FAST;
   const highest = Math.max(ask <= MIGRATE ? ask : FAST, climbed, reached);
   // Where nobody answers, the known addresses take turns.
   const turns = ask === UNREACHABLE && failures[UNREACHABLE] % 2 === 1 && rejoins < limits.REJOIN_LIMIT;
-  if (highest === MIGRATE) return turns || !isElsewhere ? REJOIN : MIGRATE;
-  return turns && isElsewhere ? MIGRATE : highest;
+  if (highest === MIGRATE) return turns || !elsewhere ? REJOIN : MIGRATE;
+  return turns && elsewhere ? MIGRATE : highest;
 }

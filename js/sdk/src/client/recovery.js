@@ -51,7 +51,7 @@ export function currentLost(client, path, outcome) {
   else if (recovery.form !== LOSS) beginRecovery(client, path, outcome);
   else if (path.trust === TRUSTED) {
     // It was the next one, and did not get through the replay.
-    recovery.answersFrom ??= path.answeredAt;
+    recovery.answersFrom = Math.min(recovery.answersFrom, path.answeredAt);
     tryFailed(client, path.rungOf, outcome);
   } else {
     // It was told as lost when it fell silent. Its last word may still say what to do.
@@ -79,7 +79,7 @@ function countLoss(client, path, ask) {
   // What is cut off while it works is worth coming back to at once; what never got so far is not, and
   // a table waits as it says.
   if (seeProgress(client) && client.wishes.backoff.kind === 'full_jitter' && client.life === STANDING) client.tries = 0;
-  const isStable = path.joinedAt !== undefined && since(client.moment, path.joinedAt) >= limits.STABLE_AFTER;
+  const isStable = since(client.moment, path.joinedAt) >= limits.STABLE_AFTER;
   if (isStable) {
     client.tries = 0;
     client.failures = noFailures();
@@ -100,7 +100,7 @@ export const beginMigration = (client, fault) =>
 
 /** @param {Client} client @param {number} kind @param {Outcome} outcome @param {{ silentMs: number, taken: number, reached: number, pace: number }} more */
 const recover = (client, kind, { fault: cause, ask, notBefore: after }, more) =>
-  enter(client, RECOVERING, { recovery: { form: kind, firstFault: cause, ask, notBefore: after, lostAt: client.moment, countedFrom: client.moment, ...more } });
+  enter(client, RECOVERING, { recovery: { form: kind, firstFault: cause, ask, notBefore: after, lostAt: client.moment, countedFrom: client.moment, answersFrom: Infinity, ...more } });
 
 /**
  * A try came to nothing before its welcome.
@@ -117,7 +117,7 @@ export function attemptFailed(client, { rungOf: strategy, answeredAt: answered }
   if (life === CONNECTING) return firstConnectFailed(client, strategy, outcome);
   if (!recovery) return;
   tryFailed(client, strategy, outcome);
-  recovery.answersFrom = ask === UNREACHABLE || ask === LATER ? undefined : recovery.answersFrom ?? answered;
+  recovery.answersFrom = ask === UNREACHABLE || ask === LATER ? Infinity : Math.min(recovery.answersFrom, answered);
   if (recovery.form === MOVE) {
     const { former: left } = recovery;
     recovery.former = undefined;
@@ -134,11 +134,11 @@ export function attemptFailed(client, { rungOf: strategy, answeredAt: answered }
 /** @param {Client} client @param {number | undefined} strategy @param {Outcome} outcome */
 function firstConnectFailed(client, strategy, { fault, ask }) {
   const { wishes: config, failures } = client;
-  let after;
+  let after = Infinity;
   if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
   else if (ask === TOKEN && failures[TOKEN] <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
   else if (ask === UNREACHABLE && config.retry_first_connect) after = backoffDelay(config.backoff, client.tries, Infinity, client.mint);
-  if (after === undefined) return finish(client, undefined, fault);
+  if (after === Infinity) return finish(client, undefined, fault);
   client.blamed = fault;
   if (after === 0) return beginAttempt(client, strategy);
   client.upcoming = newPath({ stage: WAITING, endsAt: client.isOnline ? client.moment + after : Infinity, rungOf: strategy, waitingFor: 'network' });

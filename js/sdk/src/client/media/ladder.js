@@ -136,7 +136,7 @@ export function transportFailed(leg, client, peer, fault) {
   else tellLost(leg, client, fault, false);
   if (leg.next?.peer === peer) leg.closeNext(client);
   if (leg.shown && (leg.shown.superseded || leg.shown.peer === peer)) leg.closeShown(client);
-  const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint) ?? 0;
+  const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint);
   leg.failures += 1;
   const { retry } = fault;
   leg.openAt = client.moment + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
