@@ -25,7 +25,7 @@ import { pathDeadline } from './client/path.js';
 import { progress } from './client/progress.js';
 import { beforeConnect, show } from './client/show.js';
 import { ENDED, IDLE, change } from './client/states.js';
-import { Mint } from './mint.js';
+import { makeFault } from './wire/fault.js';
 import { FRAMES, gapWith } from './wire/frame.js';
 
 /**
@@ -41,6 +41,7 @@ import { FRAMES, gapWith } from './wire/frame.js';
  * @typedef {object} Parts
  * @property {import('./client/media.js').Leg} [media] the leg for media
  * @property {import('./client/apply.js').Folding} [fold] reads all of the log, and keeps what it says
+ * @property {typeof import('./client/waits.js').waits} [waits] tells of what takes long
  * @property {typeof import('./client/simulate.js').simulate} [simulate] breaks things on purpose
  * @property {typeof import('./client/dial.js').ofDial} [ofDial] says why a dial failed, where the shell can tell
  */
@@ -68,7 +69,7 @@ export class Client {
   seat;
   /** When sessions were rejoined lately. @type {number[]} */
   rejoins = [];
-  /** @type {import('./client/show.js').Wait | undefined} */
+  /** @type {import('./client/waits.js').Wait | undefined} */
   longWait;
   unknownFrames = 0;
   status = beforeConnect();
@@ -95,12 +96,12 @@ export class Client {
   /**
    * A client that waits for `connect`.
    * @param {import('./client/config.js').Config} config
-   * @param {bigint} seed
+   * @param {typeof import('./chance.js').chance} mint what its ids and waits are drawn from
    * @param {Parts} [parts]
    */
-  constructor(config, seed, { media, fold = progress, simulate, ofDial } = {}) {
+  constructor(config, mint, { media, fold = progress, waits, simulate, ofDial } = {}) {
     this.wishes = config;
-    this.mint = new Mint(seed);
+    this.mint = mint;
     this.instance = this.mint.id('i-');
     const stream = this.mint.id('c-');
     const { resume } = config;
@@ -109,6 +110,7 @@ export class Client {
     if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
     this.bearer = config.token;
     this.mediaLeg = media;
+    this.waits = waits;
     this.simulate = simulate;
     this.ofDial = ofDial;
     this.readers = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
@@ -138,7 +140,7 @@ export class Client {
   deadline() {
     return Math.min(
       this.dueAt, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.upcoming), this.outbox.alarm(),
-      this.longWait?.tellAt ?? Infinity, this.mediaLeg?.deadline() ?? Infinity,
+      this.waits?.deadline(this) ?? Infinity, this.mediaLeg?.deadline() ?? Infinity,
     );
   }
 
@@ -156,12 +158,12 @@ export class Client {
 
   /**
    * A fault of `code`, seen now.
-   * @param {Parameters<Mint['fault']>[1]} code
-   * @param {Parameters<Mint['fault']>[3]} [own]
+   * @param {Parameters<typeof makeFault>[1]} code
+   * @param {Parameters<typeof makeFault>[4]} [own]
    * @param {import('./wire/types.js').Origin} [origin]
    */
   blame(code, own, origin = 'client') {
-    return this.mint.fault(this.wallClock, code, origin, own);
+    return makeFault(this.mint.id('f-'), code, origin, this.wallClock, own);
   }
 }
 

@@ -6,7 +6,7 @@ import { drive } from './driver.js';
 import { FaultError, messageOf, ownFault } from './error.js';
 import { BACKOFF_BASE, BACKOFF_CAP, CONNECT_WITHIN } from './limits.js';
 import { Session } from './session.js';
-import { ofPage } from './surroundings.js';
+import { onAbort } from './until.js';
 import { isObject } from './wire/merge.js';
 
 /** Name and version of this SDK. */
@@ -40,10 +40,11 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {import('./connection.js').TransportClass} [transport] in place of `WebSocket`
  * @property {import('./driver.js').Clock} [clock] in place of `performance.now` and `Date.now`
  * @property {import('./connection.js').Timers} [timers] in place of `setTimeout`
- * @property {bigint} [seed] in place of the system's randomness
+ * @property {typeof import('./chance.js').chance} [mint] in place of the system's randomness
  * @property {import('./surroundings.js').Surroundings} [surroundings] in place of `window`, `document` and `navigator`
  * @property {import('./client/apply.js').Folding} [fold] `fold` of `@evenkeel/client/fold`, for `session.snapshot` and events whose data is checked
  * @property {typeof import('./feed.js').events} [events] `events` of `@evenkeel/client/events`, for `session.events()`
+ * @property {typeof import('./client/waits.js').waits} [waits] `waits` of `@evenkeel/client/waits`, to be told `still_waiting`
  * @property {typeof import('./client/simulate.js').simulate} [simulate] `simulate` of `@evenkeel/client/simulate`, for `session.simulate()`
  */
 
@@ -58,30 +59,19 @@ const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BA
  * @throws {FaultError} with the first cause; after that nothing is left of the try
  */
 export async function connect(options) {
-  const {
-    signal, token, keep: tab, media, fold, events, simulate, seed, transport = globalThis.WebSocket, surroundings = ofPage(),
-    clock = { mono: () => performance.now(), wall: Date.now }, timers = globalThis,
-  } = options;
+  const { signal, keep } = options;
   signal?.throwIfAborted();
   const config = configOf(options);
-  if (!transport) refuse('there is no WebSocket here: give one as `transport`');
-  await tab?.open();
-  const kept = tab?.kept;
-  // Who asks for another session does not go on in the one that was kept.
-  if (kept && !config.resume && (config.session ?? kept.session) === kept.session) {
-    config.resume = tab.resume();
-    if (!config.resume) config.session = kept.session;
-  }
+  await keep?.open(config);
   if (signal?.aborted) {
-    tab?.close();
+    keep?.close();
     throw signal.reason;
   }
-  const driver = drive({ config, transport, tab, media, fold, events, simulate, clock, timers, seed, surroundings, fetchToken: typeof token === 'function' ? token : undefined });
-  const abort = () => driver.put({ type: 'close' });
-  signal?.addEventListener('abort', abort);
+  const driver = drive(config, options);
+  const forget = onAbort(signal, () => driver.put({ type: 'close' }));
   const fault = await driver.connect();
-  signal?.removeEventListener('abort', abort);
-  if (!fault) return new Session(driver, tab?.duplicated ?? false);
+  forget();
+  if (!fault) return new Session(driver);
   await driver.close();
   if (signal?.aborted) throw signal.reason;
   throw new FaultError(fault);
@@ -106,6 +96,7 @@ function configOf(options) {
     refuse(messageOf(error));
   }
   if (!token) refuse('no token was given', 'unauthenticated');
+  if (!(options.transport ?? globalThis.WebSocket)) refuse('there is no WebSocket here: give a `transport`');
   return {
     ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),

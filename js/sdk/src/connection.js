@@ -27,7 +27,7 @@ const BROKEN_OFF = 4003;
 export function endpoint(address) {
   const { protocol, host, pathname, username, password, search } = new URL(/^\w+:\/\//.test(address) ? address : `ws://${address}`);
   const scheme = protocol.replace(/^http/, 'ws');
-  if (!/^wss?:$/.test(scheme) || username || password || search) throw new TypeError('want ws://HOST[:PORT] or wss://HOST[:PORT], without a password and a query');
+  if (!/^wss?:$/.test(scheme) || username || password || search) throw new TypeError('want ws://HOST or wss://HOST, and no password or query');
   return `${scheme}//${host}${pathname === '/' ? '/v1/connect' : pathname}`;
 }
 

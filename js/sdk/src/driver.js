@@ -1,11 +1,12 @@
 // The shell of the client machine: owns it, performs what it puts out, and decides nothing about the
 // protocol. One timer, at most two sockets, one request for a token; all gone when the session is over.
 
+import { chance } from './chance.js';
 import { Client } from './client.js';
 import { dial } from './connection.js';
-import { FaultError, messageOf, over as itIsOver, ownFault, random, report } from './error.js';
+import { FaultError, messageOf, over as itIsOver, ownFault, report } from './error.js';
 import { Listeners } from './listeners.js';
-import { watch } from './surroundings.js';
+import { ofPage, watch } from './surroundings.js';
 import { FAILED, IDLE } from './client/states.js';
 
 /** A timer that fires so late finds messages waiting: those are heard first. */
@@ -22,23 +23,6 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @typedef {{ mono: () => number, wall: () => number }} Clock monotonic and wall, both in milliseconds
  */
 
-/**
- * What a driver is made of. Everything that touches the world can be put in its place.
- * @typedef {object} Parts
- * @property {import('./client/config.js').Config} config
- * @property {((context: { signal: AbortSignal }) => string | Promise<string>) | undefined} fetchToken
- * @property {import('./connection.js').TransportClass} transport
- * @property {Clock} clock
- * @property {import('./connection.js').Timers} timers
- * @property {bigint} [seed]
- * @property {import('./surroundings.js').Surroundings} surroundings
- * @property {import('./tab.js').Tab} [tab]
- * @property {import('./media.js').MediaPart} [media]
- * @property {import('./client/apply.js').Folding} [fold]
- * @property {typeof import('./client/simulate.js').simulate} [simulate]
- * @property {typeof import('./feed.js').events} [events]
- */
-
 /** @typedef {{ type: 'receipt', local: number, name: string, outcome: CommandOutcome }} ReceiptEvent */
 /**
  * @typedef {object} Driver
@@ -47,6 +31,7 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @property {import('./feed.js').Feed} [feed]
  * @property {import('./media.js').Media} [media]
  * @property {import('./connection.js').Timers} timers
+ * @property {boolean} duplicated whether this tab was duplicated from another
  * @property {() => boolean} isHidden whether nobody sees this page
  * @property {(input: Input) => void} put gives the machine an input and performs what comes of it; may be called from within a listener
  * @property {(name: string, data: unknown, ttl_ms?: number) => Promise<import('./wire/types.js').Done>} ask asks something of the session: any JSON, and what is not done is thrown as a `FaultError`
@@ -55,9 +40,12 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @property {() => Promise<void>} close leaves for good; resolves when nothing of this client is left
  */
 
-/** @param {Parts} parts @returns {Driver} */
-export function drive({ config, fetchToken, transport, clock, timers, seed = random(), surroundings, tab, media, fold = media?.fold, simulate, events }) {
-  const machine = new Client(config, seed, { media: media?.leg(), fold, simulate });
+/** @param {import('./client/config.js').Config} config @param {import('./connect.js').ConnectOptions} options everything that touches the world can be put in its place @returns {Driver} */
+export function drive(config, {
+  token: fetchToken, keep: tab, media, fold = media?.fold, events, waits, simulate, mint = chance, transport = globalThis.WebSocket,
+  surroundings = ofPage(), clock = { mono: () => performance.now(), wall: Date.now }, timers = globalThis,
+}) {
+  const machine = new Client(config, mint, { media: media?.leg(), fold, waits, simulate });
   const feed = events?.(machine);
   const listeners = new Listeners();
   /** By `local`. @type {Map<number, { name: string, resolve: (outcome: CommandOutcome) => void }>} */
@@ -109,7 +97,7 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
       const { signal } = (fetching = new AbortController());
       /** @param {{ token: string } | { error: string }} told */
       const tell = (told) => void (signal.aborted || input({ type: 'token', ...told }));
-      Promise.resolve({ signal }).then(fetchToken).then(
+      Promise.resolve({ signal }).then(/** @type {any} */ (fetchToken)).then(
         (token) => tell(typeof token === 'string' ? { token } : { error: 'the token is not a string' }),
         (error) => tell({ error: messageOf(error) }),
       );
@@ -203,7 +191,7 @@ export function drive({ config, fetchToken, transport, clock, timers, seed = ran
 
   /** @type {Driver} */
   const driver = {
-    machine, listeners, feed, timers, put: input,
+    machine, listeners, feed, timers, put: input, duplicated: tab?.duplicated ?? false,
     isHidden: () => surroundings.document?.visibilityState === 'hidden',
     async ask(name, data, ttl_ms) {
       let json;

@@ -6,6 +6,7 @@
 // all the same bound holds, and who comes later begins with a `gap` without a fault.
 
 import { ownFault } from './error.js';
+import { onAbort } from './until.js';
 
 /** Events that wait for a reader, and the characters of their frames. */
 export const EVENTS_MAX = 10_000;
@@ -110,14 +111,14 @@ export class Feed {
     const queue = this.#unread ?? Object.assign(new Queue(), { behind: this.#over ? undefined : 1, over: this.#over });
     this.#unread = undefined;
     if (!queue.over) this.#queues.add(queue);
+    const forget = onAbort(signal, () => leave());
     const leave = () => {
-      signal?.removeEventListener('abort', leave);
+      forget();
       this.#queues.delete(queue);
       Object.assign(queue, { events: [], behind: undefined, over: true });
       queue.wake();
     };
     if (signal?.aborted) leave();
-    signal?.addEventListener('abort', leave);
     const read = this.#read(queue, leave);
     // A generator that was never begun runs no `finally`.
     const end = read.return.bind(read);

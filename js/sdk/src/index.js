@@ -4,9 +4,11 @@
 import './texts.js';
 
 import { simulate } from './client/simulate.js';
+import { waits } from './client/waits.js';
 import { connect as connectWith } from './connect.js';
 import { events } from './feed.js';
 import { keep as keepTab } from './keep.js';
+import { Mint } from './mint.js';
 import { fold } from './wire/snapshot.js';
 
 export { SDK } from './connect.js';
@@ -18,8 +20,8 @@ export { mergePatch } from './wire/merge.js';
 
 /**
  * What is wanted of a session. `keep`: under what name the place of this tab is kept across reloads, in
- * `sessionStorage`; `tab` puts something in the place of that and of `navigator.locks`.
- * @typedef {Omit<import('./connect.js').ConnectOptions, 'keep'> & { keep?: string, tab?: import('./tab.js').TabDeps }} ConnectOptions
+ * `sessionStorage`; `tab` puts something in the place of that and of `navigator.locks`; `seed`, in the place of the system's randomness.
+ * @typedef {Omit<import('./connect.js').ConnectOptions, 'keep'> & { keep?: string, tab?: import('./tab.js').TabDeps, seed?: bigint }} ConnectOptions
  */
 
 /**
@@ -29,8 +31,10 @@ export { mergePatch } from './wire/merge.js';
  * @returns {Promise<import('./session.js').Session>}
  * @throws {import('./error.js').FaultError} with the first cause; after that nothing is left of the try
  */
-export const connect = ({ keep, tab, ...options }) =>
-  connectWith({ events, fold, simulate, ...options, keep: keep === undefined ? undefined : keepTab(keep, tab) });
+export const connect = ({ keep, tab, seed, ...options }) => connectWith({
+  events, fold, waits, simulate, mint: seed === undefined ? undefined : new Mint(seed), ...options,
+  keep: keep === undefined ? undefined : keepTab(keep, tab),
+});
 
 /**
  * @typedef {import('./session.js').SessionEvents} SessionEvents

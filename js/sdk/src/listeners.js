@@ -1,6 +1,7 @@
 // Who wants to hear of what, by its type.
 
 import { report } from './error.js';
+import { onAbort } from './until.js';
 
 /** Listeners of one source. */
 export class Listeners {
@@ -18,15 +19,15 @@ export class Listeners {
   on(type, listener, { signal } = {}) {
     /** @param {any} event */
     const entry = (event) => listener(event);
-    const off = () => {
-      this.#byType.get(type)?.delete(entry);
-      signal?.removeEventListener('abort', off);
-    };
-    if (signal?.aborted) return off;
-    if (!this.#byType.has(type)) this.#byType.set(type, new Set());
-    this.#byType.get(type)?.add(entry);
-    signal?.addEventListener('abort', off, { once: true });
+    const entries = this.#byType.get(type) ?? new Set();
+    this.#byType.set(type, entries);
+    if (!signal?.aborted) entries.add(entry);
+    const forget = onAbort(signal, off);
     return off;
+    function off() {
+      entries.delete(entry);
+      forget();
+    }
   }
 
   /** An error that a listener throws is reported, and goes no further. @param {string} type @param {unknown} event */

@@ -40,12 +40,10 @@ import { until } from './until.js';
  */
 export class Session {
   #driver;
-  #duplicated;
 
-  /** @param {import('./driver.js').Driver} driver @param {boolean} duplicated */
-  constructor(driver, duplicated) {
+  /** @param {import('./driver.js').Driver} driver */
+  constructor(driver) {
     this.#driver = driver;
-    this.#duplicated = duplicated;
   }
 
   /** The session's id; undefined before the server gave it a place. */
@@ -60,7 +58,7 @@ export class Session {
 
   /** Whether this tab was duplicated from another, and so is a participant of its own. */
   get duplicated() {
-    return this.#duplicated;
+    return this.#driver.duplicated;
   }
 
   /** How the session is: never live while something is stuck. Listen to `status` for changes. */
@@ -230,5 +228,5 @@ export class Session {
  */
 function given(part, name) {
   if (part) return part;
-  throw new FaultError(ownFault('invalid_request', { message: `this session has no ${name}: connect({ ${name} }), from @evenkeel/client/${name}` }), 'refused');
+  throw new FaultError(ownFault('invalid_request', { message: `connect was given no ${name}` }), 'refused');
 }

@@ -10,6 +10,8 @@ import { Client } from '../src/client.js';
 import { Leg } from '../src/client/media.js';
 import { ofDial } from '../src/client/dial.js';
 import { simulate } from '../src/client/simulate.js';
+import { waits } from '../src/client/waits.js';
+import { Mint } from '../src/mint.js';
 import { fold } from '../src/wire/snapshot.js';
 import { check } from '../src/wire/status.js';
 
@@ -56,7 +58,7 @@ test('there_are_traces_of_every_kind_of_output', () => {
 /** @param {() => Leg | undefined} leg */
 function holds(file, leg) {
   for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
-    const client = new Client(config, BigInt(seed), { media: leg(), fold, simulate, ofDial });
+    const client = new Client(config, new Mint(BigInt(seed)), { media: leg(), fold, waits, simulate, ofDial });
     const own = new Set(own_words);
     for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
       const { bytes, ...told } = input;

@@ -19,7 +19,7 @@ export const SEED_D = { kind: 'table', waits_ms: [1_000, 2_000, 4_000] };
  * @param {Backoff} backoff
  * @param {number} tries
  * @param {number} most
- * @param {import('../mint.js').Mint} mint
+ * @param {typeof import('../chance.js').chance} mint
  */
 export function delay(backoff, tries, most, mint) {
   if (backoff.kind === 'table') return ms(backoff.waits_ms[tries] ?? Infinity);

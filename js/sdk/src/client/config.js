@@ -8,7 +8,7 @@
  * @property {string} participant who this client is in it
  * @property {string} key proof of that
  * @property {import('../wire/types.js').Cursor} cursor how far the log was applied
- * @property {import('../wire/types.js').Snapshot} snapshot the fold up to there
+ * @property {import('../wire/types.js').Snapshot} [snapshot] the fold up to there
  * @property {string} stream the stream of its commands
  * @property {number} next the number that its next command will have
  */

@@ -10,7 +10,7 @@ import { withDetail } from '../wire/fault.js';
 import { beginAttempt } from './attempt.js';
 import { finish } from './ending.js';
 import { releaseFault } from './frames.js';
-import { hangUp, say, settleCommand, tell } from './io.js';
+import { hangUp, say, settleCommand } from './io.js';
 import { giveUp, giveUpAt, ledBy } from './ladder.js';
 import { TIMEOUT, TRANSPORT, note, ofEnd, ofTimeout, sealed } from './outcome.js';
 import { isGood, pathDeadline, phaseOf, silentAt, stands } from './path.js';
@@ -75,7 +75,7 @@ export function runTimers(client) {
   else if (current && silentAt(current) <= now) suspect(client);
   if (client.isOver()) return;
   for (let entry; (entry = client.outbox.lapsed(now)); ) settleCommand(client, entry, { refused: client.blame('expired') });
-  for (let waits; (waits = client.outbox.stillWaiting(now)); ) tell(client, { type: 'still_waiting', ...waits });
+  client.waits?.ofCommands(client);
   media?.runTimers(client);
 }
 

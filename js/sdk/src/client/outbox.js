@@ -20,15 +20,14 @@ import { bytesOf } from '../wire/utf8.js';
  * @property {number} lapsesAt `Infinity` without a time to live
  * @property {number} sentAs its number; `Infinity` until it was sent
  * @property {boolean} [onItsWay] whether it has been sent since the last welcome
- * @property {number} tellAt when to say that it still waits
- * @property {number} tellEvery
+ * @property {import('./waits.js').Wait} [longWait]
  */
 
 /** The commands of one stream. */
 export class Outbox {
   consumedTo = 0;
   /** Those sent come first, in the order of their numbers. @type {Entry[]} */
-  #entries = [];
+  awaited = [];
 
   /** @param {string} stream @param {number} next */
   constructor(stream, next) {
@@ -38,7 +37,7 @@ export class Outbox {
 
   /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
   standing() {
-    return { id: this.ofStream, next: this.upNext, receipts_ack: Math.min(this.#entries[0]?.sentAs ?? Infinity, this.upNext) - 1 };
+    return { id: this.ofStream, next: this.upNext, receipts_ack: Math.min(this.awaited[0]?.sentAs ?? Infinity, this.upNext) - 1 };
   }
 
   /**
@@ -50,17 +49,16 @@ export class Outbox {
   enlist(now, { local, name, json, ttl_ms = Infinity }) {
     const bytes = bytesOf(json);
     if (bytes > FRAME_IN_BYTES_MAX - limits.COMMAND_ENVELOPE_BYTES) return 'invalid_request';
-    const all = this.#entries.reduce((sum, entry) => sum + entry.weight, bytes);
-    if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
-    const tellEvery = limits.STILL_WAITING_AFTER;
-    this.#entries.push({ sentAs: Infinity, local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms), tellAt: now + tellEvery, tellEvery });
+    const all = this.awaited.reduce((sum, entry) => sum + entry.weight, bytes);
+    if (this.awaited.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
+    this.awaited.push({ sentAs: Infinity, local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms) });
     return undefined;
   }
 
   /** The server has taken commands up to `consumed`; all else must be sent again. @param {number} consumed */
   welcomed(consumed) {
     this.consumedTo = consumed;
-    for (const entry of this.#entries) entry.onItsWay = entry.sentAs <= consumed;
+    for (const entry of this.awaited) entry.onItsWay = entry.sentAs <= consumed;
   }
 
   /**
@@ -69,8 +67,8 @@ export class Outbox {
    * @param {number} inFlightMax
    */
   sendNext(now, inFlightMax) {
-    const at = this.#entries.findIndex((entry) => !entry.onItsWay);
-    const entry = this.#entries[at];
+    const at = this.awaited.findIndex((entry) => !entry.onItsWay);
+    const entry = this.awaited[at];
     if (!entry || at >= inFlightMax) return undefined;
     const { name, json, lapsesAt: expires } = entry, { receipts_ack } = this.standing();
     entry.onItsWay = true;
@@ -92,15 +90,6 @@ export class Outbox {
     return this.#take(({ sentAs: n, lapsesAt: expires }) => n === Infinity && expires <= now);
   }
 
-  /** A command whose caller is to be told that it still waits, and for how long. @param {number} now */
-  stillWaiting(now) {
-    const entry = this.#entries.find(({ tellAt }) => tellAt <= now);
-    if (!entry) return undefined;
-    entry.tellEvery = Math.min(entry.tellEvery * 2, limits.STILL_WAITING_CAP);
-    entry.tellAt = now + entry.tellEvery;
-    return { because: { for: /** @type {'receipt'} */ ('receipt'), local: entry.local }, for_ms: msSince(now, entry.takenAt) };
-  }
-
   /** A command that was sent, because nobody knows any more what became of those. */
   giveUpSent() {
     return this.#take((entry, at) => at === 0 && entry.sentAs < Infinity);
@@ -108,22 +97,22 @@ export class Outbox {
 
   /** Any command, because none will be answered any more. */
   giveUp() {
-    return this.#entries.shift();
+    return this.awaited.shift();
   }
 
   /** Time that passed unseen by the monotonic clock counts against every time to live. @param {number} unseen */
   slept(unseen) {
-    for (const entry of this.#entries) entry.lapsesAt = Math.max(entry.takenAt, entry.lapsesAt - unseen);
+    for (const entry of this.awaited) entry.lapsesAt = Math.max(entry.takenAt, entry.lapsesAt - unseen);
   }
 
-  /** When one is to be told of, or has expired. */
+  /** When one expires. */
   alarm() {
-    return Math.min(...this.#entries.map(({ tellAt, sentAs: n, lapsesAt: expires }) => (n < Infinity ? tellAt : Math.min(tellAt, expires))));
+    return Math.min(...this.awaited.map(({ sentAs, lapsesAt }) => (sentAs < Infinity ? Infinity : lapsesAt)));
   }
 
   /** @param {(entry: Entry, at: number) => boolean} which */
   #take(which) {
-    const at = this.#entries.findIndex(which);
-    return at < 0 ? undefined : this.#entries.splice(at, 1)[0];
+    const at = this.awaited.findIndex(which);
+    return at < 0 ? undefined : this.awaited.splice(at, 1)[0];
   }
 }

@@ -1,17 +1,14 @@
-// The status, derived anew after every input and told when it differs; and the waits.
+// The status, derived anew after every input and told when it differs.
 
-import * as limits from '../limits.js';
 import { msSince } from '../time.js';
 import { FAST } from '../wire/close.js';
-import { tell } from './io.js';
 import { giveUpAt } from './ladder.js';
 import { isGood, phaseOf } from './path.js';
 import { RUNGS } from './planner.js';
-import { CONNECTING, DETACHING, ENDED, FAILED, IDLE, JOINED, LOSS, QUEUED, REPLAYING, STANDING, WAITING } from './states.js';
+import { CONNECTING, DETACHING, ENDED, FAILED, IDLE, LOSS, QUEUED, REPLAYING, WAITING } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
- * @typedef {import('./io.js').Because} Because
  * @typedef {import('../wire/types.js').Status} Status
  * @typedef {import('../wire/types.js').Fault} Fault
  * @typedef {import('../wire/types.js').LegState} LegState
@@ -19,38 +16,14 @@ import { CONNECTING, DETACHING, ENDED, FAILED, IDLE, JOINED, LOSS, QUEUED, REPLA
  */
 
 /** @typedef {import('../wire/types.js').State & Omit<import('../wire/types.js').StatusRest, 'since'>} Shown */
-/** A wait that has to be told when it gets long. @typedef {{ kind: string, since: number, tellAt: number, tellEvery: number }} Wait */
 
-/** Tells the status if it has changed, and a wait if it has become long. @param {Client} client */
+/** Tells the status if it has changed. @param {Client} client */
 export function show(client) {
   const { status: before, outputs: out } = client;
   const status = client.status = /** @type {Status} */ ({ ...compose(client), since: client.wallClock });
   if (stateOf(status) === stateOf(before)) status.since = before.since;
   if (toldOf(status) !== toldOf(before)) out.push({ type: 'status', status });
-  showWait(client);
-}
-
-/** @param {Client} client */
-function showWait(client) {
-  const { moment: now, longWait: was } = client;
-  const because = waitsFor(client);
-  const tellEvery = limits.STILL_WAITING_AFTER;
-  const wait = client.longWait = !because || was?.kind === because.for ? because && was : { kind: because.for, since: now, tellAt: now + tellEvery, tellEvery };
-  if (!because || !wait || wait.tellAt > now) return;
-  wait.tellEvery = Math.min(wait.tellEvery * 2, limits.STILL_WAITING_CAP);
-  wait.tellAt = now + wait.tellEvery;
-  tell(client, { type: 'still_waiting', because, for_ms: msSince(now, wait.since) });
-}
-
-/** @param {Client} client @returns {Because | undefined} */
-function waitsFor(client) {
-  const { life, current, upcoming: attempt, mediaLeg: media } = client;
-  if (life === CONNECTING) return { for: 'connecting', phase: phaseOf(attempt) };
-  if (client.recovery) return { for: 'recovering', waiting_for: attempt?.waitingFor };
-  if (life !== STANDING) return undefined;
-  if (current?.stage === QUEUED) return { for: 'queued' };
-  if (current?.stage === REPLAYING) return { for: 'connecting', phase: 'replay' };
-  return current?.stage === JOINED ? media?.because(client) : undefined;
+  client.waits?.ofSession(client);
 }
 
 /** @param {Client} client @returns {Shown} */

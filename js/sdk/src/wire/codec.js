@@ -12,9 +12,9 @@ import { bytesOf, textOf } from './utf8.js';
 export class DecodeError extends Error {
   /**
    * @param {'too_large' | 'not_utf8' | 'too_deep' | 'shape'} kind
-   * @param {string} message
+   * @param {string} [message]
    */
-  constructor(kind, message) {
+  constructor(kind, message = `the frame is ${kind}`) {
     super(message);
     this.kind = kind;
   }
@@ -54,7 +54,7 @@ export const string = what('a string', (value) => typeof value === 'string' && !
 export const id = what('an id', (value) => typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value));
 
 /** @type {Reader<boolean>} */
-export const boolean = what('true or false', (value) => typeof value === 'boolean');
+export const boolean = what('a boolean', (value) => typeof value === 'boolean');
 
 /** Any JSON. @type {Reader<any>} */
 export const json = what('a value', (value) => value !== undefined);
@@ -134,11 +134,11 @@ export const tagged = (tag, shapes, common) => (value, at) => {
 function text(data, max) {
   const isText = typeof data === 'string';
   const bytes = !isText ? data.length : data.length * 3 <= max ? 0 : bytesOf(data);
-  if (bytes > max) throw new DecodeError('too_large', `the frame has ${bytes} bytes, ${max} are allowed`);
+  if (bytes > max) throw new DecodeError('too_large');
   try {
     return isText ? data : textOf(data);
   } catch {
-    throw new DecodeError('not_utf8', 'the frame is not UTF-8');
+    throw new DecodeError('not_utf8');
   }
 }
 
@@ -154,7 +154,7 @@ function scan(json) {
     if (name !== undefined) {
       if (colon && depth === 1) (names.has(name) ? twice : names).add(name);
     } else if ((depth = Math.max(0, depth + ('[{'.includes(token) ? 1 : -1))) > JSON_DEPTH_MAX) {
-      throw new DecodeError('too_deep', `the frame nests deeper than ${JSON_DEPTH_MAX}`);
+      throw new DecodeError('too_deep');
     }
   }
   return twice;
