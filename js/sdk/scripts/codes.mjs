@@ -9,6 +9,8 @@ const quoted = (text) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'"
 
 /** Codes without a close code that a client has a use for all the same. */
 const OWN = ['origin_not_allowed', 'expired', 'outbox_full', 'connection_closed', 'transport_error', 'log_rewound', 'recovery_deadline', 'rejoin_limit'];
+/** Codes that a client has no use for, but for the sentence: what their close code asks for is the same without. */
+const TOLD = ['permission_denied', 'origin_not_allowed', 'unsupported_version', 'backend_not_found', 'rate_limited', 'session_duration_limit', 'slow_consumer', 'store_failed', 'internal'];
 const isMedia = ({ code }) => code.startsWith('media_');
 const isOwn = ({ code, close }) => close !== null || OWN.includes(code);
 
@@ -25,6 +27,7 @@ const own = `// The fault codes that a client makes faults of. Generated from \`
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
 /** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says?: string }} Row */
+/** Codes whose row is in every bundle. @typedef {${rows.filter((row) => isOwn(row) && !TOLD.includes(row.code)).map(({ code }) => quoted(code)).join(' | ')}} OwnCode */
 
 /** @type {Retry} */
 export const NOW = { when: 'now' };
@@ -48,8 +51,9 @@ export const after = (ms) => ({ when: 'after', ms });
  */
 export const row = (scope, close, retry, says) => ({ scope, close, retry, says });
 
+/** @type {Record<string, Row>} */
 export const OWN_CODES = {
-${silent(rows.filter(isOwn))}
+${silent(rows.filter((row) => isOwn(row) && !TOLD.includes(row.code)))}
 };
 `;
 
@@ -66,23 +70,31 @@ const told = `// The closed list of fault codes. Generated from \`spec/vectors/c
 
 import { NEVER, NOW, OWN_CODES, TRY_AGAIN, after, row } from './codes.js';
 import { MEDIA_CODES } from './codes-media.js';
-import { OWN_SAYINGS } from './codes-texts.js';
+import { MORE_CODES, SAYINGS } from './codes-texts.js';
 
 /** @type {import('./codes.js').Retry} */
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
 /** @type {Record<string, import('./codes.js').Row & { says: string }>} */
 export const CODES = /** @type {any} */ ({
-  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof typeof OWN_SAYINGS} */ (code)] }])),
+  ...Object.fromEntries(Object.entries({ ...OWN_CODES, ...MORE_CODES }).map(([code, row]) => [code, { ...row, says: SAYINGS[code] }])),
   ...MEDIA_CODES,
 ${lines(rows.filter((row) => !isOwn(row) && !isMedia(row)))}
 });
 `;
 
-const texts = `// What the codes that a client makes faults of say to a person. Generated from \`spec/vectors/codes.json\` by
-// \`npm run codes\`.
+const texts = `// What else a client makes faults of, and what they say to a person. Generated from
+// \`spec/vectors/codes.json\` by \`npm run codes\`.
 
-export const OWN_SAYINGS = {
+import { NEVER, NOW, after, row } from './codes.js';
+
+/** @type {Record<string, import('./codes.js').Row>} */
+export const MORE_CODES = {
+${silent(rows.filter(({ code }) => TOLD.includes(code)))}
+};
+
+/** @type {Record<string, string>} */
+export const SAYINGS = {
 ${rows.filter(isOwn).map(({ code, says }) => `  ${code}: ${quoted(says)},`).join('\n')}
 };
 `;

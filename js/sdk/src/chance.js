@@ -1,9 +1,7 @@
 // The system's randomness. Nothing that it makes here is a secret.
 
-import { ALPHABET } from './wire/ids.js';
-
 /** A fresh id. @param {string} prefix */
-export const freshId = (prefix) => prefix + Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => ALPHABET[byte % 32]).join('');
+export const freshId = (prefix) => prefix + Array.from(crypto.getRandomValues(new Uint32Array(4)), (bits) => bits.toString(36)).join('');
 
 /** What a machine draws from: this, or a `Mint`, from which it draws the same each time. */
 export const chance = {

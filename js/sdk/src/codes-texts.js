@@ -1,7 +1,23 @@
-// What the codes that a client makes faults of say to a person. Generated from `spec/vectors/codes.json` by
-// `npm run codes`.
+// What else a client makes faults of, and what they say to a person. Generated from
+// `spec/vectors/codes.json` by `npm run codes`.
 
-export const OWN_SAYINGS = {
+import { NEVER, NOW, after, row } from './codes.js';
+
+/** @type {Record<string, import('./codes.js').Row>} */
+export const MORE_CODES = {
+  permission_denied: row('connection', 4403, NEVER),
+  origin_not_allowed: row('connection', null, NEVER),
+  unsupported_version: row('connection', 4426, NEVER),
+  backend_not_found: row('session', 4405, NEVER),
+  rate_limited: row('connection', 4529, after(1000)),
+  session_duration_limit: row('session', 4408, NEVER),
+  slow_consumer: row('attachment', 4004, NOW),
+  store_failed: row('session', 4507, after(1000)),
+  internal: row('session', 4500, after(1000)),
+};
+
+/** @type {Record<string, string>} */
+export const SAYINGS = {
   unauthenticated: 'The token is missing, malformed or not ours.',
   token_expired: 'The token has expired; the session\'s place is kept until you come back with a fresh one.',
   permission_denied: 'The token does not allow that.',

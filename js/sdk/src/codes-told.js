@@ -2,14 +2,14 @@
 
 import { NEVER, NOW, OWN_CODES, TRY_AGAIN, after, row } from './codes.js';
 import { MEDIA_CODES } from './codes-media.js';
-import { OWN_SAYINGS } from './codes-texts.js';
+import { MORE_CODES, SAYINGS } from './codes-texts.js';
 
 /** @type {import('./codes.js').Retry} */
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
 /** @type {Record<string, import('./codes.js').Row & { says: string }>} */
 export const CODES = /** @type {any} */ ({
-  ...Object.fromEntries(Object.entries(OWN_CODES).map(([code, row]) => [code, { ...row, says: OWN_SAYINGS[/** @type {keyof typeof OWN_SAYINGS} */ (code)] }])),
+  ...Object.fromEntries(Object.entries({ ...OWN_CODES, ...MORE_CODES }).map(([code, row]) => [code, { ...row, says: SAYINGS[code] }])),
   ...MEDIA_CODES,
   session_busy: row('turn', null, TRY_AGAIN, 'A turn is running and the session does not queue another.'),
   duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),

@@ -2,6 +2,7 @@
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
 /** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says?: string }} Row */
+/** Codes whose row is in every bundle. @typedef {'unauthenticated' | 'token_expired' | 'invalid_request' | 'session_not_found' | 'at_capacity' | 'session_limit' | 'queue_expired' | 'superseded' | 'expired' | 'outbox_full' | 'handshake_timeout' | 'heartbeat_timeout' | 'connection_closed' | 'transport_error' | 'protocol_error' | 'server_shutdown' | 'resume_refused' | 'log_rewound' | 'recovery_deadline' | 'rejoin_limit'} OwnCode */
 
 /** @type {Retry} */
 export const NOW = { when: 'now' };
@@ -25,21 +26,16 @@ export const after = (ms) => ({ when: 'after', ms });
  */
 export const row = (scope, close, retry, says) => ({ scope, close, retry, says });
 
+/** @type {Record<string, Row>} */
 export const OWN_CODES = {
   unauthenticated: row('connection', 4401, NEVER),
   token_expired: row('connection', 4402, REFRESH_TOKEN),
-  permission_denied: row('connection', 4403, NEVER),
-  origin_not_allowed: row('connection', null, NEVER),
   invalid_request: row('connection', 4400, NEVER),
-  unsupported_version: row('connection', 4426, NEVER),
-  backend_not_found: row('session', 4405, NEVER),
   session_not_found: row('session', 4404, NEVER),
   at_capacity: row('backend', 4503, after(1000)),
   session_limit: row('session', 4502, after(1000)),
   queue_expired: row('session', 4410, TRY_AGAIN),
-  rate_limited: row('connection', 4529, after(1000)),
   superseded: row('attachment', 4409, NEVER),
-  session_duration_limit: row('session', 4408, NEVER),
   expired: row('command', null, TRY_AGAIN),
   outbox_full: row('command', null, TRY_AGAIN),
   handshake_timeout: row('connection', 4001, NOW),
@@ -47,12 +43,9 @@ export const OWN_CODES = {
   connection_closed: row('connection', null, NOW),
   transport_error: row('connection', null, NOW),
   protocol_error: row('connection', 4003, NOW),
-  slow_consumer: row('attachment', 4004, NOW),
   server_shutdown: row('connection', 4010, NOW),
   resume_refused: row('attachment', 4101, REJOIN),
   log_rewound: row('session', null, NOW),
   recovery_deadline: row('session', null, TRY_AGAIN),
   rejoin_limit: row('session', null, TRY_AGAIN),
-  store_failed: row('session', 4507, after(1000)),
-  internal: row('session', 4500, after(1000)),
 };

@@ -89,14 +89,14 @@ function configOf(options) {
     giveUpAfterMs, retryFirstConnect = false, connectWithinMs = CONNECT_WITHIN / 1_000,
   } = options;
   const addresses = Array.isArray(url) ? url : url ? [url] : [];
-  if (!addresses.length) refuse('no address was given');
+  if (!addresses.length) refuse('no address');
   try {
     addresses.forEach(endpoint);
   } catch (error) {
     refuse(messageOf(error));
   }
-  if (!token) refuse('no token was given', 'unauthenticated');
-  if (!(options.transport ?? globalThis.WebSocket)) refuse('there is no WebSocket here: give a `transport`');
+  if (!token) refuse('no token', 'unauthenticated');
+  if (!(options.transport ?? globalThis.WebSocket)) refuse('no WebSocket: give a `transport`');
   return {
     ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),

@@ -32,7 +32,7 @@ const TIMER_MAX_MS = 2_147_483_647;
  * @property {import('./media.js').Media} [media]
  * @property {import('./connection.js').Timers} timers
  * @property {boolean} duplicated whether this tab was duplicated from another
- * @property {() => boolean} isHidden whether nobody sees this page
+ * @property {import('./surroundings.js').Surroundings} surroundings
  * @property {(input: Input) => void} put gives the machine an input and performs what comes of it; may be called from within a listener
  * @property {(name: string, data: unknown, ttl_ms?: number) => Promise<import('./wire/types.js').Done>} ask asks something of the session: any JSON, and what is not done is thrown as a `FaultError`
  * @property {() => Promise<Fault | undefined>} connect connects, or connects again after a failure; resolves with the fault it failed with
@@ -128,8 +128,7 @@ export function drive(config, {
   /** @param {Event} event */
   function told(event) {
     const { type } = event;
-    // Readers that fell behind get a gap when they read on; whoever listens hears of it now.
-    if (feed?.push(event, chars)) listeners.tell('slow_consumer', { type: 'slow_consumer' });
+    feed?.push(event, chars, listeners);
     driver.media?.told(event);
     listeners.tell(type, event);
     if (type === 'log' && event.known !== false) listeners.tell(event.kind, event);
@@ -191,8 +190,7 @@ export function drive(config, {
 
   /** @type {Driver} */
   const driver = {
-    machine, listeners, feed, timers, put: input, duplicated: tab?.duplicated ?? false,
-    isHidden: () => surroundings.document?.visibilityState === 'hidden',
+    machine, listeners, feed, timers, surroundings, put: input, duplicated: tab?.duplicated ?? false,
     async ask(name, data, ttl_ms) {
       let json;
       try {

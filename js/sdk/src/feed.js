@@ -5,6 +5,7 @@
 // their place, with a `slow_consumer` fault and the fold, and goes on from there. While nobody reads at
 // all the same bound holds, and who comes later begins with a `gap` without a fault.
 
+import { MORE_CODES } from './codes-texts.js';
 import { ownFault } from './error.js';
 import { onAbort } from './until.js';
 
@@ -48,7 +49,7 @@ class Queue {
   take({ cursor, snapshot }) {
     const from = this.behind;
     this.behind = undefined;
-    if (from !== undefined && cursor.seq >= from) return { type: 'gap', from, to: cursor.seq, fault: this.slow ? ownFault('slow_consumer') : undefined, snapshot };
+    if (from !== undefined && cursor.seq >= from) return { type: 'gap', from, to: cursor.seq, fault: this.slow ? ownFault(/** @type {any} */ ('slow_consumer'), { row: MORE_CODES.slow_consumer }) : undefined, snapshot };
     const next = this.events.shift();
     this.chars -= next?.chars ?? 0;
     return next?.event;
@@ -79,16 +80,18 @@ export class Feed {
   }
 
   /**
-   * Gives every reader an event; whether one fell behind for it.
+   * Gives every reader an event. One that falls behind for it gets a gap when it reads on; whoever listens
+   * hears of it now.
    * @param {Event} event
    * @param {number} chars about how long
+   * @param {import('./listeners.js').Listeners} listeners
    */
-  push(event, chars) {
+  push(event, chars, listeners) {
     const from = positionOf(event) ?? this.#machine.fold.cursor.seq + 1;
     this.#unread?.push(event, chars, from);
     const fallen = [...this.#queues].filter((queue) => queue.push(event, chars, from));
     for (const queue of fallen) queue.slow = true;
-    return fallen.length > 0;
+    if (fallen.length > 0) listeners.tell('slow_consumer', { type: 'slow_consumer' });
   }
 
   /** Nothing follows. */

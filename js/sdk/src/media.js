@@ -344,7 +344,7 @@ export class Media {
   /** @param {number} peer */
   async #sample(peer) {
     const report = await this.#transports.get(peer)?.stats();
-    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.isHidden()) });
+    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.surroundings.document?.visibilityState === 'hidden') });
   }
 
   /** A server that was restarted has kept no wish: what it does not have is said again. @param {unknown} kept what it has of ours */

@@ -10,7 +10,7 @@
 
 /** @returns {Surroundings} */
 export const ofPage = () => ({
-  window: typeof globalThis.addEventListener === 'function' ? globalThis : undefined,
+  window: /** @type {any} */ (globalThis),
   document: globalThis.document,
   navigator: globalThis.navigator,
 });
@@ -25,7 +25,7 @@ export function watch({ window, document, navigator }, tell, save) {
   const stop = new AbortController();
   /** @param {EventTarget | undefined} target @param {string} types @param {(event: Event) => void} listener */
   const on = (target, types, listener) => {
-    for (const type of types.split(' ')) target?.addEventListener(type, listener, { signal: stop.signal });
+    for (const type of types.split(' ')) target?.addEventListener?.(type, listener, { signal: stop.signal });
   };
   const probe = () => tell({ type: 'probe' });
   on(window, 'online offline', ({ type }) => tell({ type: 'network', online: type === 'online' }));

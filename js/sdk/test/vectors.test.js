@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import '../src/texts.js';
 import { sources } from '../scripts/codes.mjs';
 import { Fold } from '../src/client/apply.js';
 import { CODES } from '../src/codes-told.js';

@@ -246,7 +246,7 @@ export class Leg {
    * @returns {Fault}
    */
   trouble(client, code, message) {
-    return { ...client.blame(code, { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }, 'network'), leg: 'media' };
+    return { ...client.blame(/** @type {any} */ (code), { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }, 'network'), leg: 'media' };
   }
 
   /** @param {Client} client */

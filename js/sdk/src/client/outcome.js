@@ -81,7 +81,7 @@ const RETRIES = { [REJOIN]: REJOINING, [LATER]: retryAfter(1_000), [NEVER]: NO_R
 
 /** @param {Client} client @param {number} close_code @param {string} reason @returns {Outcome} */
 function ofClose(client, close_code, reason) {
-  const known = /** @type {(keyof typeof OWN_CODES)[]} */ (Object.keys(OWN_CODES)).find((code) => OWN_CODES[code].close === close_code);
+  const known = /** @type {import('../codes.js').OwnCode | undefined} */ (Object.keys(OWN_CODES).find((code) => OWN_CODES[code]?.close === close_code));
   const ask = verdict(close_code);
   const outcome = asked(client.blame(known ?? 'connection_closed', {
     message: reason || undefined, detail: { close_code }, retry: known ? undefined : RETRIES[ask],

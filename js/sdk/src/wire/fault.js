@@ -44,14 +44,14 @@ export const sayings = {};
 /**
  * A fault of `code`, with the table's scope and retry, and its sentence, where it has none of its own.
  * @param {string} id
- * @param {keyof typeof OWN_CODES | keyof typeof import('../codes-media.js').MEDIA_CODES} code
+ * @param {import('../codes.js').OwnCode} code
  * @param {import('./types.js').Origin} origin
  * @param {number} at
  * @param {{ message?: string, retry?: Retry, scope?: import('./types.js').Scope, detail?: Record<string, unknown>, row?: import('../codes.js').Row }} [own] `row`: what is known of a code that is not among a client's own
  * @returns {Fault}
  */
 export function makeFault(id, code, origin, at, own = {}) {
-  const row = own.row ?? OWN_CODES[/** @type {keyof typeof OWN_CODES} */ (code)];
+  const row = own.row ?? /** @type {import('../codes.js').Row} */ (OWN_CODES[code]);
   return {
     id,
     code,

@@ -1,6 +1,6 @@
 // Ids: opaque, made by one side, checked at the edge, never parsed for meaning.
 
-export const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford's, lower case: no i, l, o, u
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'; // Crockford's, lower case: no i, l, o, u
 
 /**
  * An id from 128 bits, as the prefix and 26 characters.
