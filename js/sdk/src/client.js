@@ -102,16 +102,17 @@ export class Client {
   constructor(config, mint, { media, fold = progress, waits, simulate, ofDial } = {}) {
     this.wishes = config;
     this.mint = mint;
-    this.instance = this.mint.id('i-');
-    const stream = this.mint.id('c-');
+    this.instance = mint.id('i-');
+    const fresh = mint.id('c-');
     const { resume } = config;
-    this.outbox = new Outbox(resume?.stream ?? stream, Math.max(resume?.next ?? 1, 1));
-    this.fold = new Fold(fold, resume?.cursor, resume?.snapshot);
-    if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
+    const { session = '', participant = '', key = '', stream = fresh, next = 1, cursor, snapshot } = resume ?? {};
+    this.outbox = new Outbox(stream, Math.max(next, 1));
+    this.fold = new Fold(fold, cursor, snapshot);
+    if (resume) this.seat = { session, participant, key, windowMs: 0 };
     this.bearer = config.token;
     this.mediaLeg = media;
     this.waits = waits;
-    this.simulate = simulate;
+    this.simulates = simulate;
     this.ofDial = ofDial;
     this.readers = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
     /** Where `current` leads, or led. */
@@ -173,7 +174,7 @@ const TAKE = {
   token: takeToken,
   close: (client) => finish(client, 'detached'),
   media: (client, { media }) => client.mediaLeg?.input(client, media),
-  simulate: (client, input) => client.simulate?.(client, input),
+  simulate: (client, input) => client.simulates?.(client, input),
   command(client, input) {
     const code = client.outbox.enlist(client.moment, input);
     if (code) settleCommand(client, input, { refused: client.blame(code, { scope: 'command' }) });

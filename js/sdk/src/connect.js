@@ -86,7 +86,7 @@ function refuse(message, code = 'invalid_request') {
 function configOf(options) {
   const {
     url = globalThis.location?.origin, token, role = 'owner', admission = 'fail', history = 'all', sdk = SDK, backoff = BACKOFF,
-    giveUpAfterMs, retryFirstConnect = false, connectWithinMs = CONNECT_WITHIN / 1_000,
+    connectWithinMs = CONNECT_WITHIN / 1_000,
   } = options;
   const addresses = Array.isArray(url) ? url : url ? [url] : [];
   if (!addresses.length) refuse('no address');
@@ -98,8 +98,7 @@ function configOf(options) {
   if (!token) refuse('no token', 'unauthenticated');
   if (!(options.transport ?? globalThis.WebSocket)) refuse('no WebSocket: give a `transport`');
   return {
-    ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff,
+    ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff, connectWithinMs,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),
-    give_up_after_ms: giveUpAfterMs, retry_first_connect: retryFirstConnect, connect_within_ms: connectWithinMs,
   };
 }

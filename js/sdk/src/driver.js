@@ -204,9 +204,8 @@ export function drive(config, {
         waiting.set(local, { name, resolve });
         input({ type: 'command', local, name, json, ttl_ms });
       });
-      if (refused) throw new FaultError(refused, 'refused');
-      if (unknown) throw new FaultError(unknown, 'unknown');
-      if (answered.fault) throw new FaultError(answered.fault);
+      const fault = refused ?? unknown ?? answered.fault;
+      if (fault) throw new FaultError(fault, refused ? 'refused' : unknown && 'unknown');
       return answered.ok;
     },
     connect: () => new Promise((resolve) => {

@@ -58,7 +58,8 @@ test('there_are_traces_of_every_kind_of_output', () => {
 /** @param {() => Leg | undefined} leg */
 function holds(file, leg) {
   for (const { scenario, client: n, seed, config, own_words, steps, end } of traces(file)) {
-    const client = new Client(config, new Mint(BigInt(seed)), { media: leg(), fold, waits, simulate, ofDial });
+    const { give_up_after_ms: giveUpAfterMs, retry_first_connect: retryFirstConnect, connect_within_ms: connectWithinMs, ...rest } = config;
+    const client = new Client({ ...rest, giveUpAfterMs, retryFirstConnect, connectWithinMs }, new Mint(BigInt(seed)), { media: leg(), fold, waits, simulate, ofDial });
     const own = new Set(own_words);
     for (const [at, { at: [mono, wall], in: input, out, next }] of steps.entries()) {
       const { bytes, ...told } = input;

@@ -19,7 +19,7 @@ export function connect(client) {
   if (client.life !== IDLE) return;
   client.life = CONNECTING;
   client.blamed = undefined;
-  client.dueAt = client.moment + limits.ms(client.wishes.connect_within_ms);
+  client.dueAt = client.moment + limits.ms(client.wishes.connectWithinMs);
   if (canRefresh(client)) client.bearer = null;
   beginAttempt(client, client.seat && 0);
 }

@@ -105,7 +105,7 @@ function delayOf({ wishes: { backoff }, failures, tries, mint, moment: mono }, r
 
 /** `Infinity` for never. @param {Client} client */
 export function giveUpAfter({ wishes: config, seat }) {
-  const own = config.give_up_after_ms;
+  const own = config.giveUpAfterMs;
   return own === 0 ? Infinity : limits.ms(own ?? seat?.windowMs ?? 0) || limits.RESUME_WINDOW;
 }
 

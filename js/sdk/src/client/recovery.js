@@ -137,7 +137,7 @@ function firstConnectFailed(client, strategy, { fault, ask }) {
   let after = Infinity;
   if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
   else if (ask === TOKEN && failures[TOKEN] <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
-  else if (ask === UNREACHABLE && config.retry_first_connect) after = backoffDelay(config.backoff, client.tries, Infinity, client.mint);
+  else if (ask === UNREACHABLE && config.retryFirstConnect) after = backoffDelay(config.backoff, client.tries, Infinity, client.mint);
   if (after === Infinity) return finish(client, undefined, fault);
   client.blamed = fault;
   if (after === 0) return beginAttempt(client, strategy);

@@ -50,18 +50,11 @@ export const sayings = {};
  * @param {{ message?: string, retry?: Retry, scope?: import('./types.js').Scope, detail?: Record<string, unknown>, row?: import('../codes.js').Row }} [own] `row`: what is known of a code that is not among a client's own
  * @returns {Fault}
  */
-export function makeFault(id, code, origin, at, own = {}) {
-  const row = own.row ?? /** @type {import('../codes.js').Row} */ (OWN_CODES[code]);
-  return {
-    id,
-    code,
-    scope: own.scope ?? row.scope,
-    origin,
-    retry: own.retry ?? row.retry,
-    message: beginning(own.message ?? row.says ?? sayings[code] ?? code.replaceAll('_', ' '), FAULT_MESSAGE_BYTES_MAX),
-    detail: own.detail,
-    at,
-  };
+export function makeFault(id, code, origin, at, {
+  row = /** @type {import('../codes.js').Row} */ (OWN_CODES[code]), scope = row.scope, retry = row.retry,
+  message = row.says ?? sayings[code] ?? code.replaceAll('_', ' '), detail,
+} = {}) {
+  return { id, code, scope, origin, retry, message: beginning(message, FAULT_MESSAGE_BYTES_MAX), detail, at };
 }
 
 /**
