@@ -76,7 +76,7 @@ export class Client {
   toldJoined = false;
   wasLive = false;
   /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
-  told;
+  serverSays;
   /** Where the server said that the session goes on. @type {string | undefined} */
   elsewhere;
   // What outlasts a recovery: success must not buy a flapping connection a fresh budget.

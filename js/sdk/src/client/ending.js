@@ -58,7 +58,7 @@ function connectAgain(client) {
     client.fold = new Fold(client.fold.folding);
   }
   client.outbox = new Outbox(client.mint.id('c-'), 1);
-  change(client, { life: IDLE, toldJoined: false, wasLive: false, told: undefined, elsewhere: undefined, failures: noFailures(), tries: 0, mark: '0/0' });
+  change(client, { life: IDLE, toldJoined: false, wasLive: false, serverSays: undefined, elsewhere: undefined, failures: noFailures(), tries: 0, mark: '0/0' });
   if (canRefresh(client)) client.bearer = null;
   connect(client);
 }

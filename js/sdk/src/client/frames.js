@@ -103,7 +103,7 @@ const TAKE = {
     tell(client, said);
   },
   status(client, _, { status }) {
-    client.told = status;
+    client.serverSays = status;
   },
 };
 
@@ -165,7 +165,7 @@ function beat(client, path, { n, seq, suspect_ms, pace_ms }) {
   const replays = path.stage === REPLAYING;
   // A replay may wait for a page of the store; that one is slow is told before this. More than one: a
   // beat may overtake an event, but no two do.
-  const storeIsSlow = client.told?.legs.some(({ leg, health }) => leg === 'store' && health !== 'up');
+  const storeIsSlow = client.serverSays?.legs.some(({ leg, health }) => leg === 'store' && health !== 'up');
   path.beatsBehind = (seq > cursor.seq || replays) && !path.isMoving && !storeIsSlow ? path.beatsBehind + 1 : 0;
   path.isMoving = false;
   if (path.beatsBehind >= (replays ? limits.BEATS_REPLAYING_MAX : limits.BEATS_BEHIND_MAX)) {

@@ -48,7 +48,7 @@ export function welcome(client, path, welcome) {
   }
   client.outbox.welcomed(welcome.consumed);
   client.seat = { session, participant, key, windowMs };
-  client.told = welcome.status;
+  client.serverSays = welcome.status;
   if (!client.toldJoined) {
     client.toldJoined = true;
     tell(client, { type: 'joined', session, participant, role, how, cursor, params, params_version });

@@ -52,7 +52,7 @@ const degraded = (fault) => ({ health: 'degraded', fault });
 
 /** The state, from this leg and those that the server tells of. @param {Client} client @param {LegState} own @returns {Shown} */
 function composeLegs(client, own) {
-  const { told: server, mediaLeg: media } = client;
+  const { serverSays: server, mediaLeg: media } = client;
   const others = server?.legs ?? [];
   const theirs = media ? media.compose(client) : others.find(({ leg }) => leg === 'media');
   /** @type {LegStatus[]} */
