@@ -76,8 +76,32 @@ function holds(file, leg) {
   }
 }
 
+/** What the core tells of an output: not of data and folds, which it passes on as they are. */
+function essence({ type, event, ...rest }) {
+  if (!event) return [{ type, ...rest }];
+  if (event.notice === 'malformed_event') return [];
+  const { known, snapshot, data, ...told } = event;
+  return [{ type, event: event.kind === 'text' && known !== false ? { ...told, data } : told }];
+}
+
+/** The core's own account of the log. (When waits are told is when it wants to be called, and so part of how sleep is seen.) */
+function coreHolds(file) {
+  for (const { scenario, client: n, seed, config, own_words, steps } of traces(file)) {
+    const { give_up_after_ms: giveUpAfterMs, retry_first_connect: retryFirstConnect, connect_within_ms: connectWithinMs, ...rest } = config;
+    const client = new Client({ ...rest, giveUpAfterMs, retryFirstConnect, connectWithinMs }, new Mint(BigInt(seed)), { waits, simulate, ofDial });
+    const own = new Set(own_words);
+    for (const [at, { at: [mono, wall], in: input, out }] of steps.entries()) {
+      const { bytes, ...told } = input;
+      const got = client.handle({ mono, wall }, bytes ? { ...told, data: new Uint8Array(bytes) } : told);
+      const want = out.flatMap(essence);
+      assert.deepEqual(forgiving(got.map(plain).flatMap(essence), want, own), want, `${scenario}, client ${n}, step ${at}: ${JSON.stringify(input)}`);
+    }
+  }
+}
+
 for (const file of files) {
   const name = file.replace('.jsonl', '');
   test(`the_machine_does_as_recorded_in_${name}`, () => holds(file, () => new Leg()));
+  if (!name.startsWith('media')) test(`the_core_alone_recovers_as_recorded_in_${name}`, () => coreHolds(file));
   if (!name.startsWith('media')) test(`without_media_the_machine_does_the_same_in_${name}`, () => holds(file, () => undefined));
 }
