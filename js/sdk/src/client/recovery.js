@@ -184,5 +184,10 @@ export function suspect(client, slept) {
   path.trust = SUSPECTED;
 }
 
-/** Whether a fault is about a connection and what stands on it, and not about one request. @param {Fault} fault */
-export const mayEndConnection = ({ code, scope }) => !['command', 'turn'].includes(scope) && !['session_busy', 'duplicate'].includes(code);
+/**
+ * Whether a fault is about a connection and what stands on it, and not about one request, or about media,
+ * which has a leg of its own.
+ * @param {Fault} fault
+ */
+export const mayEndConnection = ({ code, scope, leg }) =>
+  leg !== 'media' && !['command', 'turn'].includes(scope) && !['session_busy', 'duplicate'].includes(code);
