@@ -140,7 +140,7 @@ export class Client {
   /** When to call `handle` with a tick at the latest; `Infinity` for never. */
   deadline() {
     return Math.min(
-      this.dueAt, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.upcoming), this.outbox.alarm(),
+      this.dueAt, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.upcoming), this.outbox.nextLapse(),
       this.waits?.deadline(this) ?? Infinity, this.mediaLeg?.deadline() ?? Infinity,
     );
   }
@@ -150,7 +150,7 @@ export class Client {
     if (!this.seat) return undefined;
     const { session, participant, key } = this.seat;
     const { cursor, snapshot } = this.fold;
-    return { session, participant, key, cursor, snapshot, stream: this.outbox.ofStream, next: this.outbox.upNext };
+    return { session, participant, key, cursor, snapshot, stream: this.outbox.streamId, next: this.outbox.nextNumber };
   }
 
   isOver() {

@@ -33,23 +33,23 @@ export function connect(client) {
 export function beginAttempt(client, strategy, within = Infinity) {
   client.tries += 1;
   const allUntil = client.moment + within;
-  if (client.recovery) client.recovery.taken += 1;
+  if (client.recovery) client.recovery.attemptsMade += 1;
   if (client.bearer !== null) return dial(client, strategy, allUntil);
   client.outputs.push({ type: 'fetch_token' });
-  client.upcoming = newPath({ stage: FETCHING, endsAt: Math.min(client.moment + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', rungOf: strategy, allUntil });
+  client.upcoming = newPath({ stage: FETCHING, endsAt: Math.min(client.moment + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', rung: strategy, allUntil });
 }
 
 /** @param {Client} client @param {number | undefined} strategy @param {number} allUntil */
 function dial(client, strategy, allUntil) {
   const conn = (client.conns += 1);
   const address = (strategy === MIGRATE ? otherAddress(client) : undefined) ?? client.home;
-  client.upcoming = newPath({ stage: DIALING, serial: conn, leadsTo: address, heardAt: client.moment, endsAt: client.moment + limits.DIAL_WITHIN, rungOf: strategy, allUntil });
+  client.upcoming = newPath({ stage: DIALING, serial: conn, leadsTo: address, heardAt: client.moment, endsAt: client.moment + limits.DIAL_WITHIN, rung: strategy, allUntil });
   client.outputs.push({ type: 'dial', conn, address });
 }
 
 /** Where else the session may be found. @param {Client} client */
-export const otherAddress = ({ elsewhere: target, home, wishes: config }) =>
-  target !== undefined && target !== home ? target : config.addresses.find((address) => address !== home);
+export const otherAddress = ({ elsewhere, home, wishes }) =>
+  elsewhere !== undefined && elsewhere !== home ? elsewhere : wishes.addresses.find((address) => address !== home);
 
 /** @param {Client} client @param {{ conn: number }} input */
 export function opened(client, { conn }) {
@@ -57,7 +57,7 @@ export function opened(client, { conn }) {
   if (path?.serial !== conn || path.stage !== DIALING) return;
   change(path, { stage: GREETING, endsAt: now + limits.WELCOME_WITHIN, answeredAt: now, heardAt: now, resumes: seat !== undefined });
   client.greeted = conn;
-  if (path.rungOf) {
+  if (path.rung) {
     rejoins.push(now);
     if (rejoins.length > limits.REJOIN_LIMIT) rejoins.shift();
   }
@@ -65,13 +65,13 @@ export function opened(client, { conn }) {
 }
 
 /** @param {Client} client @param {Path} path */
-function hello({ wishes: config, seat, recovery: loss, fold, moment: mono, bearer: token, instance, outbox }, { serial: conn, rungOf: strategy = 0 }) {
-  const { session, backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = config;
+function hello({ wishes, seat, recovery: loss, fold, moment: now, bearer, instance, outbox }, { serial: conn, rung = 0 }) {
+  const { session, backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = wishes;
   return {
-    type: 'hello', token: token ?? '', instance, attempt: conn, session: seat?.session ?? session,
-    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.standing(), params, sdk,
-    resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[strategy] },
-    evidence: loss && { code: loss.firstFault.code, silent_ms: loss.silentMs, lost_ms: msSince(mono, loss.lostAt), attempts: loss.taken },
+    type: 'hello', token: bearer ?? '', instance, attempt: conn, session: seat?.session ?? session,
+    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.streamState(), params, sdk,
+    resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[rung] },
+    evidence: loss && { code: loss.firstFault.code, silent_ms: loss.silentMs, lost_ms: msSince(now, loss.lostAt), attempts: loss.attemptsMade },
   };
 }
 
@@ -82,7 +82,7 @@ export function takeToken(client, { token, error: message }) {
   if (wanted) client.upcoming = undefined;
   if (token !== undefined) {
     client.bearer = token;
-    if (wanted) dial(client, wanted.rungOf, wanted.allUntil);
+    if (wanted) dial(client, wanted.rung, wanted.allUntil);
     else if (current && stands(current)) say(client, current, { type: 'auth', token });
   } else if (wanted) {
     const fault = client.blame('unauthenticated', { message, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' } });

@@ -49,12 +49,12 @@ export function handleWhenOver(client, input) {
 
 /** @param {Client} client */
 function connectAgain(client) {
-  const { blamed: why, seat, wishes: config } = client;
-  if (!why) return;
-  if (why.retry.when === 'never') {
+  const { blamed, seat, wishes } = client;
+  if (!blamed) return;
+  if (blamed.retry.when === 'never') {
     // The seat is gone. The session may still be there, for a new participant.
     client.seat = undefined;
-    if (why.code !== 'session_not_found') client.wishes = { ...config, session: seat?.session ?? config.session };
+    if (blamed.code !== 'session_not_found') client.wishes = { ...wishes, session: seat?.session ?? wishes.session };
     client.fold = new Fold(client.fold.folding);
   }
   client.outbox = new Outbox(client.mint.id('c-'), 1);

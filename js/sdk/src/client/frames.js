@@ -92,7 +92,7 @@ const TAKE = {
   ended: (client, _, { reason }) => finish(client, reason),
   receipt(client, _, said) {
     // Of a command that has its receipt, or of an earlier life of this stream: nobody waits.
-    const entry = client.outbox.settleAt(said.n);
+    const entry = client.outbox.takeAnswered(said.n);
     if (!entry) return;
     const { ok, fault } = /** @type {any} */ (said);
     settleCommand(client, entry, ok ? { answered: { ok } } : fault.code === 'outcome_unknown' ? { unknown: fault } : { answered: { fault } });
@@ -116,8 +116,8 @@ function event(client, path, said) {
   if (typeof applied === 'string') return breakOff(client, path, applied);
   if (applied) {
     const { event, malformed: message } = applied;
-    path.isMoving = true;
-    if (path.stage === REPLAYING) path.replays += 1;
+    path.movedSinceBeat = true;
+    if (path.stage === REPLAYING) path.replayedEvents += 1;
     tell(client, event);
     if (message !== undefined) tell(client, { type: 'protocol_notice', notice: 'malformed_event', kind: said.kind, message });
   }
@@ -131,10 +131,10 @@ function event(client, path, said) {
  * @param {Path} path
  */
 function ack(client, path) {
-  const { fold, moment: mono } = client;
-  fold.ackedAt ??= mono;
-  if (fold.unacked < limits.ACK_EVERY_EVENTS && mono < fold.ackedAt + limits.ACK_EVERY) return;
-  fold.acked(mono);
+  const { fold, moment: now } = client;
+  fold.ackedAt ??= now;
+  if (fold.unacked < limits.ACK_EVERY_EVENTS && now < fold.ackedAt + limits.ACK_EVERY) return;
+  fold.acked(now);
   say(client, path, { type: 'ack', seq: fold.cursor.seq });
 }
 
@@ -146,7 +146,7 @@ function gap(client, path, said) {
   if (!put) return;
   const { from, to, epoch, snapshot } = said;
   path.logEpoch = epoch;
-  path.isMoving = true;
+  path.movedSinceBeat = true;
   const fault = said.fault ?? (epoch !== before.epoch && before.seq !== 0 ? client.blame('log_rewound') : undefined);
   tell(client, { type: 'gap', from, to, fault, snapshot });
   ack(client, path);
@@ -166,8 +166,8 @@ function beat(client, path, { n, seq, suspect_ms, pace_ms }) {
   // A replay may wait for a page of the store; that one is slow is told before this. More than one: a
   // beat may overtake an event, but no two do.
   const storeIsSlow = client.serverSays?.legs.some(({ leg, health }) => leg === 'store' && health !== 'up');
-  path.beatsBehind = (seq > cursor.seq || replays) && !path.isMoving && !storeIsSlow ? path.beatsBehind + 1 : 0;
-  path.isMoving = false;
+  path.beatsBehind = (seq > cursor.seq || replays) && !path.movedSinceBeat && !storeIsSlow ? path.beatsBehind + 1 : 0;
+  path.movedSinceBeat = false;
   if (path.beatsBehind >= (replays ? limits.BEATS_REPLAYING_MAX : limits.BEATS_BEHIND_MAX)) {
     breakOff(client, path, `the log is at ${seq}, nothing came after ${cursor.seq}`);
   }
@@ -176,9 +176,9 @@ function beat(client, path, { n, seq, suspect_ms, pace_ms }) {
 /** @param {Client} client @param {Path} path @param {import('../wire/types.js').Goaway} said */
 function goaway(client, path, { reason, deadline_ms, target }) {
   const why = client.blame('server_shutdown', { detail: { reason } }, 'server');
-  const { life, upcoming: attempt, recovery, home } = client;
+  const { life, upcoming, recovery, home } = client;
   note(path, GOAWAY, { fault: why, ask: target === undefined ? FAST : MIGRATE });
-  path.leaves = why;
+  path.goesAway = why;
   if (client.toldJoined) tell(client, { type: 'goaway', reason, deadline_ms, target });
   if (target === undefined) return;
   client.elsewhere = target === home ? undefined : target;
@@ -187,7 +187,7 @@ function goaway(client, path, { reason, deadline_ms, target }) {
   else if (recovery) {
     // Honoured by the next plan (req E9): what is under way goes on, what waits does not.
     recovery.ask = MIGRATE;
-    if (attempt?.stage === WAITING) client.upcoming = undefined;
+    if (upcoming?.stage === WAITING) client.upcoming = undefined;
   }
 }
 
@@ -219,7 +219,7 @@ export function releaseFault(client) {
 
 /** Sends what may be sent. @param {Client} client */
 export function flush(client) {
-  const { current, life, outbox, moment: mono } = client;
+  const { current, life, outbox, moment: now } = client;
   if (!current || !isWelcomed(current) || !isGood(current) || life === DETACHING) return;
-  for (let text; (text = outbox.sendNext(mono, current.inFlightMax)); ) send(client, current, text);
+  for (let text; (text = outbox.sendNext(now, current.inFlightMax)); ) send(client, current, text);
 }

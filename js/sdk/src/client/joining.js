@@ -14,13 +14,13 @@ import { CONNECTING, JOINED, MOVE, MOVED, QUEUED, REPLAYING, STANDING, TRUSTED, 
 
 /** The connection under way takes over; the one before it is dropped, whatever it was. @param {Client} client @param {Path} path */
 export function promote(client, path) {
-  const { current, recovery, elsewhere: target } = client;
+  const { current, recovery, elsewhere } = client;
   forgetFaults(path);
   path.sealAt = Infinity;
   hangUp(client, current, NORMAL);
-  change(client, { upcoming: undefined, current: path, home: path.leadsTo, elsewhere: target === path.leadsTo ? undefined : target });
+  change(client, { upcoming: undefined, current: path, home: path.leadsTo, elsewhere: elsewhere === path.leadsTo ? undefined : elsewhere });
   if (client.life === CONNECTING) change(client, { tries: 0, life: STANDING, dueAt: Infinity });
-  else if (recovery?.form === MOVE) change(recovery, { form: MOVED, former: undefined });
+  else if (recovery?.nature === MOVE) change(recovery, { nature: MOVED, former: undefined });
 }
 
 /** @param {Client} client @param {Path} path @param {import('../wire/types.js').Queued} said */
@@ -29,7 +29,7 @@ export function queued(client, path, { session, participant, resume_key: key, po
   planBeats(path, beat.suspect_ms);
   change(path, { joinedAt: Math.min(path.joinedAt, client.moment), stage: QUEUED, place: { position, of } });
   // One that fell silent has to last first, whatever it says.
-  if (path.trust === TRUSTED) recovered(client, path.rungOf);
+  if (path.trust === TRUSTED) recovered(client, path.rung);
   tell(client, { type: 'queued', position, of });
 }
 
@@ -37,7 +37,7 @@ export function queued(client, path, { session, participant, resume_key: key, po
 export function welcome(client, path, welcome) {
   const { session, participant, role, how, cursor, params, params_version, resume_key: key, resume_window_ms: windowMs } = welcome;
   change(path, {
-    stage: REPLAYING, joinedAt: client.moment, logEpoch: cursor.epoch, inFlightMax: Math.max(welcome.limits.commands, 1), replays: 0, beatsBehind: 0,
+    stage: REPLAYING, joinedAt: client.moment, logEpoch: cursor.epoch, inFlightMax: Math.max(welcome.limits.commands, 1), replayedEvents: 0, beatsBehind: 0,
   });
   planBeats(path, welcome.beat.suspect_ms);
   const isNew = how === 'created' || how === 'joined';
@@ -61,5 +61,5 @@ export function replayed(client, path) {
   path.stage = JOINED;
   path.beatsBehind = 0;
   client.wasLive = true;
-  if (path.trust === TRUSTED) recovered(client, path.rungOf, path.replays);
+  if (path.trust === TRUSTED) recovered(client, path.rung, path.replayedEvents);
 }

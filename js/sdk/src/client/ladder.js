@@ -22,14 +22,14 @@ import { LOSS, MOVE, STANDING, WAITING } from './states.js';
 /**
  * One recovery.
  * @typedef {object} Recovery
- * @property {number} form
+ * @property {number} nature
  * @property {Fault} firstFault the first cause
  * @property {Fault} [lastFault] what the last try came to
  * @property {import('./path.js').Path} [former] the connection that went when the next one said hello, as it should
  * @property {boolean} [hurry] do not wait before the next try: something in the surroundings has changed
  * @property {number} lostAt
  * @property {number} silentMs
- * @property {number} taken
+ * @property {number} attemptsMade
  * @property {number} ask what the last end of a connection asks for, not before `after`
  * @property {number} [notBefore]
  * @property {number} reached the highest rung that was tried, or asked for
@@ -59,14 +59,14 @@ export function countFailure({ failures }, ask, strategy) {
 /** Looks at the world and does what is to be done now. @param {Client} client */
 export function settle(client) {
   flush(client);
-  const { upcoming: attempt, recovery, current } = client;
-  if (!attempt && recovery && (recovery.form === MOVE || !isGood(current))) step(client, recovery);
+  const { upcoming, recovery, current } = client;
+  if (!upcoming && recovery && (recovery.nature === MOVE || !isGood(current))) step(client, recovery);
   if (!client.isOver()) client.mediaLeg?.settle(client);
 }
 
 /** @param {Client} client @param {Recovery} recovery */
 function step(client, recovery) {
-  const isMove = recovery.form === MOVE;
+  const isMove = recovery.nature === MOVE;
   const delay = delayOf(client, recovery);
   // A move has one aim: the place that it was told. Here is as good as it was.
   const ask = isMove && (recovery.ask === FAST || recovery.ask === UNREACHABLE) ? MIGRATE : recovery.ask;
@@ -76,7 +76,7 @@ function step(client, recovery) {
     if (recovery.ask !== UNREACHABLE) recovery.reached = Math.max(recovery.reached, strategy);
     if (after === 0) return beginAttempt(client, strategy, within);
     const isToken = client.bearer === null && waitingFor && after < Infinity;
-    client.upcoming = newPath({ stage: WAITING, endsAt: client.moment + after, rungOf: strategy, within, waitingFor: isToken ? 'token' : waitingFor });
+    client.upcoming = newPath({ stage: WAITING, endsAt: client.moment + after, rung: strategy, within, waitingFor: isToken ? 'token' : waitingFor });
   } else if (isMove) {
     // Nothing is lost: it is left when it must be.
     client.elsewhere = undefined;
@@ -85,27 +85,27 @@ function step(client, recovery) {
 }
 
 /** @param {Client} client @param {Recovery} recovery */
-function delayOf({ wishes: { backoff }, failures, tries, mint, moment: mono }, recovery) {
-  const { ask, hurry, taken: attempts, pace, lostAt, form: kind, reached } = recovery;
+function delayOf({ wishes: { backoff }, failures, tries, mint, moment: now }, recovery) {
+  const { ask, hurry, attemptsMade, pace, lostAt, nature, reached } = recovery;
   recovery.hurry = false;
   if (hurry) return 0;
   const isJitter = backoff.kind === 'full_jitter';
   if (isJitter) {
     const climbs = (ask === REJOIN || ask === MIGRATE) && reached === FAST;
-    if (climbs || (ask === TOKEN && failures[TOKEN] <= 1) || (kind === MOVE && attempts === 0)) return 0;
+    if (climbs || (ask === TOKEN && failures[TOKEN] <= 1) || (nature === MOVE && attemptsMade === 0)) return 0;
     if (tries === 0) return pace;
   }
   // Where the server said that its clients are few, one that cannot reach it asks often: it is back soon
   // after the network is. A crowd backs off.
-  const most = ask === UNREACHABLE && pace === 0 ? Math.max(limits.BACKOFF_FEW, Math.floor(since(mono, lostAt) / limits.BACKOFF_FEW_SHARE)) : Infinity;
+  const most = ask === UNREACHABLE && pace === 0 ? Math.max(limits.BACKOFF_FEW, Math.floor(since(now, lostAt) / limits.BACKOFF_FEW_SHARE)) : Infinity;
   const delay = backoffDelay(backoff, tries, most, mint);
   // A crowd that is lost twice in a row is still a crowd.
-  return isJitter && attempts === 0 ? Math.max(delay, pace) : delay;
+  return isJitter && attemptsMade === 0 ? Math.max(delay, pace) : delay;
 }
 
 /** `Infinity` for never. @param {Client} client */
-export function giveUpAfter({ wishes: config, seat }) {
-  const own = config.giveUpAfterMs;
+export function giveUpAfter({ wishes, seat }) {
+  const own = wishes.giveUpAfterMs;
   return own === 0 ? Infinity : limits.ms(own ?? seat?.windowMs ?? 0) || limits.RESUME_WINDOW;
 }
 
@@ -114,15 +114,15 @@ export function giveUpAfter({ wishes: config, seat }) {
  * @param {Client} client
  */
 export const giveUpAt = (client) =>
-  client.recovery?.form === LOSS && !isGood(client.current) ? client.recovery.countedFrom + giveUpAfter(client) : Infinity;
+  client.recovery?.nature === LOSS && !isGood(client.current) ? client.recovery.countedFrom + giveUpAfter(client) : Infinity;
 
 /** @param {Client} client @param {'cause' | 'deadline' | 'rejoin_limit'} why */
 export function giveUp(client, why) {
   if (!client.recovery) return;
-  const { firstFault: cause, lastFault: last, taken: attempts, lostAt } = client.recovery;
-  let fault = why === 'cause' ? last ?? cause : client.blame(why === 'deadline' ? 'recovery_deadline' : why);
-  for (const led of [last, cause]) if (led) fault = ledBy(fault, led);
-  finish(client, undefined, withDetail(fault, { attempts, lost_ms: msSince(client.moment, lostAt) }));
+  const { firstFault, lastFault, attemptsMade, lostAt } = client.recovery;
+  let fault = why === 'cause' ? lastFault ?? firstFault : client.blame(why === 'deadline' ? 'recovery_deadline' : why);
+  for (const led of [lastFault, firstFault]) if (led) fault = ledBy(fault, led);
+  finish(client, undefined, withDetail(fault, { attempts: attemptsMade, lost_ms: msSince(client.moment, lostAt) }));
 }
 
 /** With what led to it, unless it is that, or is known already. @param {Fault} fault @param {Fault} led */

@@ -24,7 +24,7 @@ import { CONNECTING, DETACHING, DIALING, FETCHING, RECOVERING, STANDING, TRUSTED
  */
 
 /** The one of that number, if it is one of the two. @param {Client} client @param {number} conn @returns {Path | undefined} */
-export const pathOf = ({ current, upcoming: attempt }, conn) => [current, attempt].find((path) => path?.serial === conn);
+export const pathOf = ({ current, upcoming }, conn) => [current, upcoming].find((path) => path?.serial === conn);
 
 /**
  * Before an input is taken: recognises sleep, and what it means.
@@ -33,22 +33,22 @@ export const pathOf = ({ current, upcoming: attempt }, conn) => [current, attemp
  * @param {Input} input
  */
 export function wake(client, last, input) {
-  const { moment: now, outbox, mediaLeg: media, recovery, life, upcoming: attempt, current } = client;
+  const { moment: now, outbox, mediaLeg, recovery, life, upcoming, current } = client;
   // How much of it the monotonic clock saw, and how much it did not.
   const late = since(now, client.promised), apart = since(limits.ms(since(client.wallClock, last.wall)), since(now, last.mono));
   const seen = late > limits.SLEPT_MIN ? late : 0, unseen = apart > limits.SLEPT_MIN ? apart : 0;
   if (!seen && !unseen) return;
   outbox.slept(unseen);
-  media?.woke(now);
+  mediaLeg?.woke(now);
   const conn = 'conn' in input && input.conn, heard = input.type === 'frame' && conn;
   if (life === CONNECTING) client.dueAt += seen;
   if (recovery) change(recovery, { countedFrom: recovery.countedFrom + seen, answersFrom: Infinity, hurry: true });
-  if (attempt && attempt.stage >= DIALING) {
+  if (upcoming && upcoming.stage >= DIALING) {
     // Its try begins anew: what it had is as old as the sleep.
-    if (recovery && heard !== attempt.serial) dropAttempt(client);
-    else attempt.endsAt = Math.max(attempt.endsAt, now + limits.WELCOME_WITHIN);
-  } else if (attempt?.stage === FETCHING) attempt.endsAt += seen;
-  if (attempt) attempt.allUntil += seen;
+    if (recovery && heard !== upcoming.serial) dropAttempt(client);
+    else upcoming.endsAt = Math.max(upcoming.endsAt, now + limits.WELCOME_WITHIN);
+  } else if (upcoming?.stage === FETCHING) upcoming.endsAt += seen;
+  if (upcoming) upcoming.allUntil += seen;
   if (!current) return;
   if (heard === current.serial) current.heardAt = Math.max(current.heardAt, now);
   const speaks = (heard || input.type === 'closed') && conn === current.serial;
@@ -57,16 +57,16 @@ export function wake(client, last, input) {
 
 /** Everything that is due. @param {Client} client @returns {void} */
 export function runTimers(client) {
-  const { moment: now, life, upcoming: attempt, mediaLeg: media } = client;
+  const { moment: now, life, upcoming, mediaLeg } = client;
   if (client.dueAt <= now) return life === CONNECTING ? connectTimedOut(client) : finish(client, 'detached');
   if (giveUpAt(client) <= now) return giveUp(client, 'deadline');
-  if (attempt && pathDeadline(attempt) <= now) {
-    if (attempt.stage === WAITING) {
+  if (upcoming && pathDeadline(upcoming) <= now) {
+    if (upcoming.stage === WAITING) {
       client.upcoming = undefined;
-      beginAttempt(client, attempt.rungOf, attempt.within);
+      beginAttempt(client, upcoming.rung, upcoming.within);
     } else {
-      if (attempt.sealAt > now) note(attempt, TIMEOUT, ofTimeout(client, phaseOf(attempt)));
-      seal(client, attempt, true);
+      if (upcoming.sealAt > now) note(upcoming, TIMEOUT, ofTimeout(client, phaseOf(upcoming)));
+      seal(client, upcoming, true);
     }
   }
   const { current } = client;
@@ -74,23 +74,23 @@ export function runTimers(client) {
   if (current && current.sealAt <= now) seal(client, current, true);
   else if (current && silentAt(current) <= now) suspect(client);
   if (client.isOver()) return;
-  for (let entry; (entry = client.outbox.lapsed(now)); ) settleCommand(client, entry, { refused: client.blame('expired') });
+  for (let entry; (entry = client.outbox.takeLapsed(now)); ) settleCommand(client, entry, { refused: client.blame('expired') });
   client.waits?.ofCommands(client);
-  media?.runTimers(client);
+  mediaLeg?.runTimers(client);
 }
 
 /** @param {Client} client */
 function connectTimedOut(client) {
-  const { upcoming: attempt, blamed: why } = client;
-  const outcome = ofTimeout(client, phaseOf(attempt));
+  const { upcoming, blamed } = client;
+  const outcome = ofTimeout(client, phaseOf(upcoming));
   let { fault } = outcome;
   client.upcoming = undefined;
-  if (attempt) {
-    note(attempt, TIMEOUT, outcome);
-    hangUp(client, attempt);
-    fault = (sealed(attempt) ?? outcome).fault;
+  if (upcoming) {
+    note(upcoming, TIMEOUT, outcome);
+    hangUp(client, upcoming);
+    fault = (sealed(upcoming) ?? outcome).fault;
   }
-  finish(client, undefined, why ? ledBy(fault, why) : fault);
+  finish(client, undefined, blamed ? ledBy(fault, blamed) : fault);
 }
 
 /** The end of a transport's input, or nearly. @param {Client} client @param {{ conn: number, end: import('./io.js').ConnEnd }} input */
@@ -127,9 +127,9 @@ export function network(client, { online }) {
   client.isOnline = online;
   if (online) client.mediaLeg?.online(client.moment);
   if (online && !was) probe(client);
-  const { upcoming: attempt } = client;
+  const { upcoming } = client;
   // Retries pause; the recovery's own limit goes on.
-  if (!online && attempt && waits(attempt)) change(attempt, { endsAt: Infinity, waitingFor: 'network' });
+  if (!online && upcoming && waits(upcoming)) change(upcoming, { endsAt: Infinity, waitingFor: 'network' });
 }
 
 /** For something here, and not for the server's time. @param {Path} path */
@@ -137,12 +137,12 @@ const waits = ({ stage, waitingFor }) => stage === WAITING && waitingFor !== 'se
 
 /** Something in the surroundings has changed: what waits goes on, what is quiet is suspected. @param {Client} client */
 export function probe(client) {
-  const { moment: now, upcoming: attempt, recovery, current, isOnline: online } = client;
-  if (attempt && online && waits(attempt)) {
+  const { moment: now, upcoming, recovery, current, isOnline } = client;
+  if (upcoming && isOnline && waits(upcoming)) {
     if (recovery) {
       recovery.hurry = true;
       client.upcoming = undefined;
-    } else attempt.endsAt = now;
+    } else upcoming.endsAt = now;
   }
   // A beat and a half, as the server last said how often they come.
   const isOverdue = current && current.trust === TRUSTED && since(now, current.heardAt) > current.suspectAfter - current.suspectAfter / 3;
@@ -152,11 +152,11 @@ export function probe(client) {
 /** @param {Client} client */
 export function detach(client) {
   dropAttempt(client);
-  const { life, current, moment: mono } = client;
+  const { life, current, moment: now } = client;
   const isThere = current && stands(current) && isGood(current);
   if (isThere && (life === STANDING || life === RECOVERING)) {
     say(client, current, { type: 'detach' });
-    enter(client, DETACHING, { dueAt: mono + limits.DETACH_WITHIN });
+    enter(client, DETACHING, { dueAt: now + limits.DETACH_WITHIN });
   } else if (!isThere || life !== DETACHING) finish(client, 'detached');
 }
 

@@ -183,7 +183,7 @@ export class Leg {
     this.#revive(now);
     // What was being agreed on was agreed on with a server that has forgotten it.
     this.closeNext(client);
-    const moves = client.recovery !== undefined && client.recovery.form !== LOSS;
+    const moves = client.recovery !== undefined && client.recovery.nature !== LOSS;
     if (!this.shown) return;
     this.shown.superseded = true;
     if (!moves && !this.loss) tellLost(this, client, this.transportFault(client, this.shown.peer, 'peer_unknown'), false);

@@ -31,13 +31,13 @@ export class Outbox {
 
   /** @param {string} stream @param {number} next */
   constructor(stream, next) {
-    this.ofStream = stream;
-    this.upNext = next;
+    this.streamId = stream;
+    this.nextNumber = next;
   }
 
   /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
-  standing() {
-    return { id: this.ofStream, next: this.upNext, receipts_ack: Math.min(this.awaited[0]?.sentAs ?? Infinity, this.upNext) - 1 };
+  streamState() {
+    return { id: this.streamId, next: this.nextNumber, receipts_ack: Math.min(this.awaited[0]?.sentAs ?? Infinity, this.nextNumber) - 1 };
   }
 
   /**
@@ -70,24 +70,24 @@ export class Outbox {
     const at = this.awaited.findIndex((entry) => !entry.onItsWay);
     const entry = this.awaited[at];
     if (!entry || at >= inFlightMax) return undefined;
-    const { name, json, lapsesAt: expires } = entry, { receipts_ack } = this.standing();
+    const { name, json, lapsesAt } = entry, { receipts_ack } = this.streamState();
     entry.onItsWay = true;
-    const n = entry.sentAs < Infinity ? entry.sentAs : this.upNext++;
+    const n = entry.sentAs < Infinity ? entry.sentAs : this.nextNumber++;
     entry.sentAs = n;
-    const ttl_ms = expires < Infinity ? msSince(expires, now) : undefined;
+    const ttl_ms = lapsesAt < Infinity ? msSince(lapsesAt, now) : undefined;
     return `${JSON.stringify({ type: 'command', n, name, ttl_ms, receipts_ack }).slice(0, -1)},"data":${json}}`;
   }
 
   /** The command that a receipt answers, if it still waits for one. @param {number} n */
-  settleAt(n) {
+  takeAnswered(n) {
     const entry = this.#take((entry) => entry.sentAs === n);
     if (entry) this.consumedTo = Math.max(this.consumedTo, n);
     return entry;
   }
 
   /** A command that was not sent within its time. @param {number} now */
-  lapsed(now) {
-    return this.#take(({ sentAs: n, lapsesAt: expires }) => n === Infinity && expires <= now);
+  takeLapsed(now) {
+    return this.#take(({ sentAs, lapsesAt }) => sentAs === Infinity && lapsesAt <= now);
   }
 
   /** A command that was sent, because nobody knows any more what became of those. */
@@ -106,7 +106,7 @@ export class Outbox {
   }
 
   /** When one expires. */
-  alarm() {
+  nextLapse() {
     return Math.min(...this.awaited.map(({ sentAs, lapsesAt }) => (sentAs < Infinity ? Infinity : lapsesAt)));
   }
 

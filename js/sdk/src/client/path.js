@@ -12,7 +12,7 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
  * What is not said of the beginning is there once it is dialed, or welcomed.
  * @typedef {object} Path
  * @property {number} stage what it waits for
- * @property {number | undefined} rungOf what hello says is rebuilt, as a rung; undefined on a first connect
+ * @property {number | undefined} rung what hello says is rebuilt, as a rung; undefined on a first connect
  * @property {number} endsAt when the stage must be over, before the welcome; `Infinity` until there is a network
  * @property {number} allUntil when all of the attempt must be over
  * @property {import('../wire/types.js').WaitingFor | undefined} waitingFor
@@ -32,11 +32,11 @@ import { GREETING, HEARD, QUEUED, REPLAYING, SUSPECTED, TRUSTED } from './states
  * @property {number} sealAt when the outcome is sealed without a word from the transport
  * @property {{ at: number, fault: Fault } | undefined} held a fault that may be the last word, told at this time if it is not
  * @property {number} logEpoch
- * @property {number} replays
+ * @property {number} replayedEvents
  * @property {number} beatsBehind beats that found the client waiting for what did not come
- * @property {boolean} isMoving whether something came since the last beat
+ * @property {boolean} movedSinceBeat whether something came since the last beat
  * @property {number} inFlightMax
- * @property {Fault | undefined} leaves
+ * @property {Fault | undefined} goesAway
  * @property {boolean} deaf broken on purpose: nothing gets through
  * @property {number} loseFrames broken on purpose: so many frames are lost
  */
@@ -70,7 +70,7 @@ export const isGood = (path) => path?.trust === TRUSTED && path.sealAt === Infin
  * @param {Client} client
  * @param {Path} path
  */
-export const isProven = ({ moment: mono }, { trust, heardAgain, suspectAfter }) => trust === TRUSTED || (trust === HEARD && mono - heardAgain >= suspectAfter);
+export const isProven = ({ moment: now }, { trust, heardAgain, suspectAfter }) => trust === TRUSTED || (trust === HEARD && now - heardAgain >= suspectAfter);
 
 /** No server can make its clients suspect it at once, nor never. @param {Path} path @param {number} suspectMs */
 export function planBeats(path, suspectMs) {

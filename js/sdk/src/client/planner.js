@@ -31,13 +31,13 @@ const WAITING_FOR = { [LATER]: 'server', [UNREACHABLE]: 'network', [TOKEN]: 'tok
  * @param {number} delay what the back-off says; `Infinity` when it says no more
  * @returns {Step}
  */
-export function plan(client, { countedFrom, answersFrom: answered, notBefore: asked = 0, reached }, ask, isMove, delay) {
+export function plan(client, { countedFrom, answersFrom, notBefore = 0, reached }, ask, isMove, delay) {
   const { failures, moment: now } = client;
   if (ask === NEVER || (ask === FAST_ONCE && failures[FAST_ONCE] >= 2)
     || (ask === TOKEN && (!canRefresh(client) || failures[TOKEN] > limits.TOKEN_REFRESHES_MAX))) return { why: 'cause' };
   // What is left until the verdict. Too little for a try is none.
-  const spent = isMove ? 0 : since(now, answered);
-  const rest = isMove ? Infinity : Math.min(giveUpAfter(client) - since(now, countedFrom), answered < Infinity ? limits.VERDICT_WITHIN - spent : Infinity);
+  const spent = isMove ? 0 : since(now, answersFrom);
+  const rest = isMove ? Infinity : Math.min(giveUpAfter(client) - since(now, countedFrom), answersFrom < Infinity ? limits.VERDICT_WITHIN - spent : Infinity);
   if (rest <= limits.ATTEMPT_MIN) return { why: 'deadline' };
   if (!client.isOnline) return { strategy: reached, after: Infinity, waitingFor: 'network' };
   if (delay === Infinity) return { why: 'deadline' };
@@ -45,8 +45,8 @@ export function plan(client, { countedFrom, answersFrom: answered, notBefore: as
   const strategy = rung(failures, ask, spent, reached, otherAddress(client), rejoins);
   if (strategy && rejoins >= limits.REJOIN_LIMIT) return { why: 'rejoin_limit' };
   // A wait that outlasts the recovery is told as such now, not when it is over.
-  if (ask === LATER && asked >= rest - limits.ATTEMPT_MIN) return { why: 'deadline' };
-  const after = ask === LATER ? asked : Math.min(delay, rest - limits.ATTEMPT_MIN);
+  if (ask === LATER && notBefore >= rest - limits.ATTEMPT_MIN) return { why: 'deadline' };
+  const after = ask === LATER ? notBefore : Math.min(delay, rest - limits.ATTEMPT_MIN);
   return { strategy, after, waitingFor: WAITING_FOR[ask], within: Math.min(/** @type {number} */ (WITHIN[strategy]), rest - after) };
 }
 

@@ -26,7 +26,7 @@ import { CONNECTING, DETACHING, DIALING, LOSS, MOVE, RECOVERING, STANDING, SUSPE
  */
 
 /** Whether somebody can make a fresh token. @param {Client} client */
-export const canRefresh = ({ wishes: config }) => config.token === null;
+export const canRefresh = ({ wishes }) => wishes.token === null;
 
 /** What a client was is over, but for what is given. @param {Client} client @param {number} life @param {Partial<Client>} [more] */
 export const enter = (client, life, more) => void change(client, { life, dueAt: Infinity, recovery: undefined, ...more });
@@ -47,12 +47,12 @@ export function currentLost(client, path, outcome) {
   if (life === STANDING) beginRecovery(client, path, outcome);
   else if (life === DETACHING) finish(client, 'detached');
   else if (!recovery) return;
-  else if (recovery.form === MOVE && byOurselves && saidHello(client.upcoming)) recovery.former = path;
-  else if (recovery.form !== LOSS) beginRecovery(client, path, outcome);
+  else if (recovery.nature === MOVE && byOurselves && saidHello(client.upcoming)) recovery.former = path;
+  else if (recovery.nature !== LOSS) beginRecovery(client, path, outcome);
   else if (path.trust === TRUSTED) {
     // It was the next one, and did not get through the replay.
     recovery.answersFrom = Math.min(recovery.answersFrom, path.answeredAt);
-    tryFailed(client, path.rungOf, outcome);
+    tryFailed(client, path.rung, outcome);
   } else {
     // It was told as lost when it fell silent. Its last word may still say what to do.
     if (!saidHello(client.upcoming) && ask !== FAST && ask !== UNREACHABLE) {
@@ -64,14 +64,14 @@ export function currentLost(client, path, outcome) {
 }
 
 /** @param {import('./ladder.js').Recovery} recovery @param {Outcome} outcome */
-const asksFor = (recovery, { fault: lastFault, ask, notBefore: notBefore }) => change(recovery, { lastFault, ask, notBefore });
+const asksFor = (recovery, { fault: lastFault, ask, notBefore }) => change(recovery, { lastFault, ask, notBefore });
 
 /** @param {Client} client @param {number | undefined} strategy @param {Outcome} outcome */
 function tryFailed(client, strategy = FAST, outcome) {
   const { recovery } = client;
   if (!recovery) return;
   asksFor(recovery, outcome);
-  tell(client, { type: 'attempt_failed', strategy: RUNGS[strategy], attempt: recovery.taken, fault: outcome.fault });
+  tell(client, { type: 'attempt_failed', strategy: RUNGS[strategy], attempt: recovery.attemptsMade, fault: outcome.fault });
 }
 
 /** @param {Client} client @param {Path} path @param {number} ask */
@@ -84,23 +84,23 @@ function countLoss(client, path, ask) {
     client.tries = 0;
     client.failures = noFailures();
   }
-  countFailure(client, ask, isStable ? undefined : path.rungOf);
+  countFailure(client, ask, isStable ? undefined : path.rung);
 }
 
 /** Told once; what is done about it, `settle` decides. @param {Client} client @param {Path} path @param {Outcome} outcome */
 export function beginRecovery(client, path, outcome) {
-  const { taken = 0, reached = FAST } = client.recovery ?? {}, { serial: conn, heardAt, pace } = path;
-  recover(client, LOSS, outcome, { silentMs: msSince(client.moment, heardAt), taken, reached, pace });
+  const { attemptsMade = 0, reached = FAST } = client.recovery ?? {}, { serial: conn, heardAt, pace } = path;
+  recover(client, LOSS, outcome, { silentMs: msSince(client.moment, heardAt), attemptsMade, reached, pace });
   tell(client, { type: 'connection_lost', conn, fault: outcome.fault });
 }
 
 /** The server goes, and says where to. @param {Client} client @param {Fault} fault */
 export const beginMigration = (client, fault) =>
-  recover(client, MOVE, { fault, ask: MIGRATE }, { silentMs: 0, taken: 0, reached: MIGRATE, pace: 0 });
+  recover(client, MOVE, { fault, ask: MIGRATE }, { silentMs: 0, attemptsMade: 0, reached: MIGRATE, pace: 0 });
 
-/** @param {Client} client @param {number} kind @param {Outcome} outcome @param {{ silentMs: number, taken: number, reached: number, pace: number }} more */
-const recover = (client, kind, { fault: cause, ask, notBefore: after }, more) =>
-  enter(client, RECOVERING, { recovery: { form: kind, firstFault: cause, ask, notBefore: after, lostAt: client.moment, countedFrom: client.moment, answersFrom: Infinity, ...more } });
+/** @param {Client} client @param {number} kind @param {Outcome} outcome @param {{ silentMs: number, attemptsMade: number, reached: number, pace: number }} more */
+const recover = (client, kind, { fault: cause, ask, notBefore }, more) =>
+  enter(client, RECOVERING, { recovery: { nature: kind, firstFault: cause, ask, notBefore, lostAt: client.moment, countedFrom: client.moment, answersFrom: Infinity, ...more } });
 
 /**
  * A try came to nothing before its welcome.
@@ -108,21 +108,21 @@ const recover = (client, kind, { fault: cause, ask, notBefore: after }, more) =>
  * @param {Path} path
  * @param {Outcome} outcome
  */
-export function attemptFailed(client, { rungOf: strategy, answeredAt: answered }, outcome) {
+export function attemptFailed(client, { rung, answeredAt }, outcome) {
   const { ask } = outcome;
   seeProgress(client);
-  countFailure(client, ask, strategy);
+  countFailure(client, ask, rung);
   if (ask === TOKEN && canRefresh(client)) client.bearer = null;
   const { life, recovery, current } = client;
-  if (life === CONNECTING) return firstConnectFailed(client, strategy, outcome);
+  if (life === CONNECTING) return firstConnectFailed(client, rung, outcome);
   if (!recovery) return;
-  tryFailed(client, strategy, outcome);
-  recovery.answersFrom = ask === UNREACHABLE || ask === LATER ? Infinity : Math.min(recovery.answersFrom, answered);
-  if (recovery.form === MOVE) {
-    const { former: left } = recovery;
+  tryFailed(client, rung, outcome);
+  recovery.answersFrom = ask === UNREACHABLE || ask === LATER ? Infinity : Math.min(recovery.answersFrom, answeredAt);
+  if (recovery.nature === MOVE) {
+    const { former } = recovery;
     recovery.former = undefined;
     // The old one went when the new one said hello, and now that is gone too.
-    if (left) beginRecovery(client, left, outcome);
+    if (former) beginRecovery(client, former, outcome);
     else if (ask !== FAST && ask !== UNREACHABLE && ask !== LATER) {
       // The old place still stands; it is left when it must be.
       client.elsewhere = undefined;
@@ -133,23 +133,23 @@ export function attemptFailed(client, { rungOf: strategy, answeredAt: answered }
 
 /** @param {Client} client @param {number | undefined} strategy @param {Outcome} outcome */
 function firstConnectFailed(client, strategy, { fault, ask }) {
-  const { wishes: config, failures } = client;
+  const { wishes, failures } = client;
   let after = Infinity;
   if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
   else if (ask === TOKEN && failures[TOKEN] <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
-  else if (ask === UNREACHABLE && config.retryFirstConnect) after = backoffDelay(config.backoff, client.tries, Infinity, client.mint);
+  else if (ask === UNREACHABLE && wishes.retryFirstConnect) after = backoffDelay(wishes.backoff, client.tries, Infinity, client.mint);
   if (after === Infinity) return finish(client, undefined, fault);
   client.blamed = fault;
   if (after === 0) return beginAttempt(client, strategy);
-  client.upcoming = newPath({ stage: WAITING, endsAt: client.isOnline ? client.moment + after : Infinity, rungOf: strategy, waitingFor: 'network' });
+  client.upcoming = newPath({ stage: WAITING, endsAt: client.isOnline ? client.moment + after : Infinity, rung: strategy, waitingFor: 'network' });
 }
 
 /** The session stands again. @param {Client} client @param {number} [strategy] @param {number} [replayed] */
 export function recovered(client, strategy = FAST, replayed = 0) {
-  const { recovery, current, moment: mono } = client;
+  const { recovery, current, moment: now } = client;
   if (!recovery) return;
-  const { taken: attempts, form: kind, lostAt } = recovery;
-  tell(client, { type: 'recovered', strategy: RUNGS[strategy], attempts, lost_ms: kind === LOSS ? msSince(mono, lostAt) : 0, replayed });
+  const { attemptsMade, nature, lostAt } = recovery;
+  tell(client, { type: 'recovered', strategy: RUNGS[strategy], attempts: attemptsMade, lost_ms: nature === LOSS ? msSince(now, lostAt) : 0, replayed });
   dropAttempt(client);
   if (current) current.trust = TRUSTED;
   enter(client, STANDING);
@@ -157,20 +157,20 @@ export function recovered(client, strategy = FAST, replayed = 0) {
 
 /** @param {Client} client */
 export function dropAttempt(client) {
-  const { upcoming: attempt } = client;
+  const { upcoming } = client;
   client.upcoming = undefined;
-  hangUp(client, attempt, attempt?.stage === DIALING ? undefined : NORMAL);
+  hangUp(client, upcoming, upcoming?.stage === DIALING ? undefined : NORMAL);
 }
 
 /** A new connection beside the old one, which is given up for nothing less than a welcome. @param {Client} client @param {number} [slept] */
 export function suspect(client, slept) {
-  const { current: path, recovery, life, moment: mono } = client;
+  const { current: path, recovery, life, moment: now } = client;
   if (!path) return;
-  const detail = { silent_ms: msSince(mono, path.heardAt), slept_ms: slept && msSince(slept, 0) };
+  const detail = { silent_ms: msSince(now, path.heardAt), slept_ms: slept && msSince(slept, 0) };
   /** @type {Outcome} */
   const outcome = { fault: client.blame('heartbeat_timeout', { detail }, 'network'), ask: FAST };
   if (path.trust === TRUSTED) {
-    if (recovery && recovery.form !== MOVE) {
+    if (recovery && recovery.nature !== MOVE) {
       note(path, TIMEOUT, outcome);
       return seal(client, path, true);
     }

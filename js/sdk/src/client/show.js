@@ -19,26 +19,26 @@ import { CONNECTING, DETACHING, ENDED, FAILED, IDLE, LOSS, QUEUED, REPLAYING, WA
 
 /** Tells the status if it has changed. @param {Client} client */
 export function show(client) {
-  const { status: before, outputs: out } = client;
+  const { status: before, outputs } = client;
   const status = client.status = /** @type {Status} */ ({ ...compose(client), since: client.wallClock });
   if (stateOf(status) === stateOf(before)) status.since = before.since;
-  if (toldOf(status) !== toldOf(before)) out.push({ type: 'status', status });
+  if (toldOf(status) !== toldOf(before)) outputs.push({ type: 'status', status });
   client.waits?.ofSession(client);
 }
 
 /** @param {Client} client @returns {Shown} */
 function compose(client) {
-  const { life, current, upcoming: attempt, recovery, endReason: reason, blamed: fault } = client;
+  const { life, current, upcoming, recovery, endReason, blamed } = client;
   if (life === IDLE) return idle();
-  if (life === CONNECTING) return { state: 'connecting', phase: phaseOf(attempt), fault, legs: [] };
-  if (life === ENDED) return { state: 'ended', reason, legs: [] };
-  if (life === FAILED && fault) return { state: 'failed', fault, legs: [{ leg: 'signaling', health: 'down', fault }] };
+  if (life === CONNECTING) return { state: 'connecting', phase: phaseOf(upcoming), fault: blamed, legs: [] };
+  if (life === ENDED) return { state: 'ended', reason: endReason, legs: [] };
+  if (life === FAILED && blamed) return { state: 'failed', fault: blamed, legs: [{ leg: 'signaling', health: 'down', fault: blamed }] };
   // Leaving heals nothing: it is as it was until it is over.
   if (life === DETACHING) return client.status;
-  if (recovery) return composeLegs(client, recovery.form === LOSS ? recovering(client, recovery) : degraded(recovery.firstFault));
+  if (recovery) return composeLegs(client, recovery.nature === LOSS ? recovering(client, recovery) : degraded(recovery.firstFault));
   if (current?.stage === QUEUED) return { state: 'queued', ...current.place, legs: [] };
   if (current?.stage === REPLAYING && !client.wasLive) return { state: 'connecting', phase: 'replay', legs: [] };
-  return composeLegs(client, current?.leaves ? degraded(current.leaves) : { health: 'up' });
+  return composeLegs(client, current?.goesAway ? degraded(current.goesAway) : { health: 'up' });
 }
 
 /** Before `connect`. */
@@ -52,35 +52,35 @@ const degraded = (fault) => ({ health: 'degraded', fault });
 
 /** The state, from this leg and those that the server tells of. @param {Client} client @param {LegState} own @returns {Shown} */
 function composeLegs(client, own) {
-  const { serverSays: server, mediaLeg: media } = client;
-  const others = server?.legs ?? [];
-  const theirs = media ? media.compose(client) : others.find(({ leg }) => leg === 'media');
+  const { serverSays, mediaLeg } = client;
+  const others = serverSays?.legs ?? [];
+  const theirs = mediaLeg ? mediaLeg.compose(client) : others.find(({ leg }) => leg === 'media');
   /** @type {LegStatus[]} */
   const legs = [{ leg: 'signaling', ...own }, ...others.filter(({ leg }) => leg !== 'signaling' && leg !== 'media'), ...(theirs ? [theirs] : [])];
   const troubled = legs.filter(({ health }) => health !== 'up');
   const worst = /** @type {LegStatus & { fault: Fault } | undefined} */ (troubled.find(isRecovering) ?? troubled[0]);
   // The server may know of something that no leg shows.
-  const fault = worst?.fault ?? (server && server.state !== 'live' ? server.fault : undefined);
-  return { state: worst && isRecovering(worst) ? 'recovering' : fault ? 'degraded' : 'live', fault, legs, injected: server?.injected };
+  const fault = worst?.fault ?? (serverSays && serverSays.state !== 'live' ? serverSays.fault : undefined);
+  return { state: worst && isRecovering(worst) ? 'recovering' : fault ? 'degraded' : 'live', fault, legs, injected: serverSays?.injected };
 }
 
 /** @param {LegStatus} leg */
 const isRecovering = (leg) => leg.health === 'recovering' && leg.attempt >= 1;
 
 /** @param {Client} client @param {import('./ladder.js').Recovery} recovery @returns {LegState} */
-function recovering(client, { taken: attempts, firstFault: fault }) {
-  const { upcoming: attempt, current, moment: now } = client;
-  const isNext = attempt?.stage === WAITING;
-  const { rungOf: strategy = FAST } = attempt ?? (current && isGood(current) ? current : {});
+function recovering(client, { attemptsMade, firstFault }) {
+  const { upcoming, current, moment: now } = client;
+  const isNext = upcoming?.stage === WAITING;
+  const { rung = FAST } = upcoming ?? (current && isGood(current) ? current : {});
   const deadline = giveUpAt(client);
   return {
     health: 'recovering',
-    strategy: RUNGS[strategy],
-    attempt: Math.max(attempts + (isNext ? 1 : 0), 1),
-    next_ms: isNext && attempt.endsAt < Infinity ? msSince(attempt.endsAt, now) : 0,
-    waiting_for: attempt?.waitingFor,
+    strategy: RUNGS[rung],
+    attempt: Math.max(attemptsMade + (isNext ? 1 : 0), 1),
+    next_ms: isNext && upcoming.endsAt < Infinity ? msSince(upcoming.endsAt, now) : 0,
+    waiting_for: upcoming?.waitingFor,
     deadline_ms: deadline < Infinity ? msSince(deadline, now) : undefined,
-    fault,
+    fault: firstFault,
   };
 }
 

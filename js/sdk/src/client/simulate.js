@@ -8,8 +8,8 @@ import { note, ofEnd } from './outcome.js';
 
 /** @param {import('../client.js').Client} client @param {{ simulate: import('./io.js').Simulate }} input */
 export function simulate(client, { simulate }) {
-  const { current, upcoming: attempt } = client;
-  const path = current ?? (attempt?.serial ? attempt : undefined);
+  const { current, upcoming } = client;
+  const path = current ?? (upcoming?.serial ? upcoming : undefined);
   const [rank, { fault }] = ofEnd(client, path, { kind: 'reset' });
   if (!path) tell(client, { type: 'protocol_notice', notice: 'nothing_to_break' });
   else if (simulate.kind === 'half_open') path.deaf = true;

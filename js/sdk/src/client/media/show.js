@@ -11,7 +11,7 @@ import { msSince } from '../../time.js';
  */
 
 /** @param {Client} client */
-const serversMedia = ({ serverSays: server }) => server?.legs.find(({ leg }) => leg === 'media');
+const serversMedia = ({ serverSays }) => serverSays?.legs.find(({ leg }) => leg === 'media');
 
 /** What the server finds wrong with media. @param {Client} client */
 export function serversFault(client) {
