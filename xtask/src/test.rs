@@ -53,7 +53,16 @@ pub(crate) fn run(full: bool) -> Result<()> {
     })?;
     steps.step("the JavaScript SDK", || javascript(evenkeel))?;
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
-    steps.step("aiortc", || aiortc(evenkeel))?;
+    steps.step("the API's document, by schemathesis", || {
+        python(
+            setup::SCHEMATHESIS,
+            "tests/schemathesis/test_openapi.py",
+            evenkeel,
+        )
+    })?;
+    steps.step("aiortc", || {
+        python(setup::AIORTC, "tests/aiortc/test_aiortc.py", evenkeel)
+    })?;
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
     Ok(())
@@ -134,15 +143,15 @@ fn javascript(evenkeel: &str) -> Result<()> {
     shell::run("node", &[compiler, "-p", "js/sdk"])
 }
 
-/// Another implementation of WebRTC, through the WebSocket, WHIP and WHEP.
-fn aiortc(evenkeel: &str) -> Result<()> {
-    let python = shell::root().join(setup::AIORTC);
+/// Another program's word on ours, in an environment of Python's: another implementation of WebRTC,
+/// through the WebSocket, WHIP and WHEP; and what tries whatever the API's document allows.
+fn python(environment: setup::Environment, test: &str, evenkeel: &str) -> Result<()> {
+    let python = shell::root().join(environment.python);
     if !python.is_file() {
-        return missing("aiortc's tests", "python3, PyPI");
+        return missing(test, "python3, PyPI");
     }
     let python = python.to_string_lossy().into_owned();
-    let env = [("EVENKEEL_BIN", evenkeel)];
-    shell::run_with(&python, &["tests/aiortc/test_aiortc.py"], &env)
+    shell::run_with(&python, &[test], &[("EVENKEEL_BIN", evenkeel)])
 }
 
 /// A third one, by WHIP and WHEP. It wants the system's own Python, whose bindings it is.

@@ -5,6 +5,7 @@
 
 mod files;
 mod machine;
+mod models;
 mod network;
 mod relays;
 
@@ -126,6 +127,7 @@ async fn examine(config: &Config, report: &mut Report) {
     machine::examine(config, report);
     network::examine(config, report).await;
     relays::examine(config, report).await;
+    models::examine(config, report).await;
 }
 
 fn show(report: &Report, json: bool) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use keel_core::node::Input;
-use keel_wire::{Code, Role, SessionId, UnixMillis};
+use keel_wire::{Code, Role, SessionId, UnixMillis, limits::INTEGER_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,16 +22,22 @@ use crate::{
 /// How long a token lasts, where the caller does not say, in seconds.
 const TTL_S: u64 = 3_600;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MintBody {
+    /// Whose it is, in 256 bytes at most.
+    #[schemars(length(min = 1))]
     subject: String,
     role: Role,
+    /// How long it lasts, in seconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     ttl_s: Option<u64>,
     session: Option<SessionId>,
     backends: Option<Vec<String>>,
     project: Option<String>,
     origins: Option<Vec<String>>,
+    /// How long a session that it opens may last, in seconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     max_s: Option<u64>,
     #[serde(default)]
     faults: bool,
@@ -38,8 +45,8 @@ pub(super) struct MintBody {
     admin: bool,
 }
 
-#[derive(Serialize)]
-struct Minted {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Minted {
     token: String,
     token_id: Option<String>,
     /// In milliseconds since the Unix epoch.
@@ -54,6 +61,10 @@ pub(super) async fn mint(
 ) -> Response {
     if body.subject.is_empty() || body.subject.len() > 256 {
         return reply::invalid("want a `subject` of 1 to 256 bytes");
+    }
+    let numbers = [body.ttl_s, body.max_s].into_iter().flatten();
+    if numbers.max().is_some_and(|number| number > INTEGER_MAX) {
+        return reply::invalid("want numbers below 2^53");
     }
     if body.faults && !grant.may_inject {
         return reply::code(Code::PermissionDenied);
@@ -79,12 +90,22 @@ pub(super) async fn mint(
     reply::json(StatusCode::CREATED, &minted)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeBody {
+    /// Which, in 128 bytes at most.
+    #[schemars(length(min = 1))]
     token_id: String,
     /// When it expires by itself, in milliseconds since the Unix epoch, where that is known.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     until: Option<UnixMillis>,
+}
+
+/// What was revoked.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revoked {
+    /// The token, by its id.
+    revoked: String,
 }
 
 /// `POST /v1/tokens/revoke`: kept first, then told; connections that came with it are closed.
@@ -95,6 +116,9 @@ pub(super) async fn revoke(
 ) -> Response {
     if body.token_id.is_empty() || body.token_id.len() > 128 {
         return reply::invalid("want a `token_id` of 1 to 128 bytes");
+    }
+    if body.until.is_some_and(|until| until > INTEGER_MAX) {
+        return reply::invalid("want numbers below 2^53");
     }
     let until = body.until.unwrap_or_else(|| Tokens::longest(clock::wall()));
     if let Err(error) = shared.store.revoke(&body.token_id, until).await {
@@ -111,5 +135,7 @@ pub(super) async fn revoke(
     if shared.events.send(Event::Input(revoked)).await.is_err() {
         return reply::stopping();
     }
-    reply::ok(&serde_json::json!({ "revoked": body.token_id }))
+    reply::ok(&Revoked {
+        revoked: body.token_id,
+    })
 }
