@@ -131,9 +131,14 @@ fn javascript(evenkeel: &str) -> Result<()> {
         }
     }
     args.sort();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
     shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    // The size is that of what is published, which the same tests hold for.
     shell::run("node", &["js/sdk/scripts/size.mjs"])?;
+    if shell::root().join("js/sdk/node_modules/esbuild").is_dir() {
+        args.splice(0..0, ["--import", "./js/sdk/scripts/of-dist.mjs"]);
+        shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    }
     let compiler = "js/sdk/node_modules/typescript/bin/tsc";
     if !shell::root().join(compiler).is_file() {
         return missing("the JavaScript SDK's types", "js/sdk/node_modules");
