@@ -306,7 +306,7 @@ function draw() {
   put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
   drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
   const isText = !isMedia() && Boolean(session);
-  chat.draw({ isText, stands });
+  chat.draw(isText);
   drawPeople();
   drawStage();
   $('sessions').hidden = !offer || Boolean(claims(page.wish.token).session) || Boolean(stage);

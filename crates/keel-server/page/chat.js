@@ -100,8 +100,8 @@ export class Chat {
 
   // What is drawn.
 
-  /** @param {{ isText: boolean, stands: boolean }} how */
-  draw({ isText, stands }) {
+  /** @param {boolean} isText whether words are what it is for */
+  draw(isText) {
     const model = this.#around.model(), session = this.#around.session();
     if (model !== this.#model) this.#begin(model);
     const { chat } = model, isShown = isText || chat.all.size > 0 || Boolean(this.#around.reading());
@@ -119,7 +119,7 @@ export class Chat {
       back: (said) => (this.outbox.remove(said), this.composer.put(said.text), this.composer.field.focus(), this.#around.changed()),
       drop: (said) => (this.outbox.remove(said), this.#around.changed()),
     });
-    this.#controls(isText, stands, model, about);
+    this.#controls(isText, model, about);
   }
 
   #begin(model) {
@@ -231,14 +231,14 @@ export class Chat {
     list.scrollTop = list.scrollHeight;
   }
 
-  #controls(isText, stands, model, about) {
+  #controls(isText, model, about) {
     const running = this.#running;
     for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || !about.maySay;
     $('cancel').hidden = !about.maySay;
     $('cancel').disabled = !running || Boolean(running.cancelling);
     put($('cancel'), running?.cancelling ? 'Stopping…' : 'Stop');
     const { waits } = this.outbox;
-    put($('receipts'), waits > 0 && !stands ? `${waits} said and not answered yet; kept until there is an answer.` : '');
+    put($('receipts'), waits > 0 && model.status.state === 'recovering' ? `${waits} said and not answered yet; kept until there is an answer.` : '');
     const asks = running?.state === 'waiting' && !running.action?.options?.length;
     const policy = this.#around.session()?.snapshot.busy?.policy;
     put($('hint'), this.composer.isAsking ? 'Press Escape once more to stop.' : !about.maySay && isText ? 'You are watching: a viewer says nothing.' : asks ? 'What you say now answers the question.' : running ? HINTS[policy] ?? '' : 'Enter sends, Shift+Enter is a new line.');

@@ -21,9 +21,6 @@ export class Model extends EventTarget {
   chat = new Turns();
   /** Where a snapshot stood in for the log before it, as it was asked to. */
   isCut = false;
-  /** Commands that have no receipt yet, and what became of the last. @type {Map<number, string>} */
-  asked = new Map();
-  lastReceipt = '';
   /** Outages, the last one last. @type {Outage[]} */
   outages = [];
   counters = { lost: 0, recovered: 0, attemptsFailed: 0, holes: 0, gaps: 0, notices: 0 };
@@ -133,7 +130,6 @@ export class Model extends EventTarget {
 
   #receipt(name, outcome) {
     const fault = outcome.answered?.fault ?? outcome.refused ?? outcome.unknown;
-    if (name !== 'debug.fault') this.lastReceipt = fault ? `${name}: ${fault.code}. ${fault.message}` : `${name}: done`;
     this.note(`receipt of ${name}`, fault ? `${fault.code}: ${fault.message}` : 'ok', fault ? 'warn' : 'plain');
   }
 
