@@ -102,7 +102,7 @@ pub(super) fn ask(fault: &Fault) -> Ask {
         (
             _,
             Retry::AfterAction {
-                what: Todo::TryAgain,
+                what: Todo::TryAgain | Todo::ConfigureProvider,
             },
         )
         | (_, Retry::Never) => Ask::Never,
