@@ -91,6 +91,8 @@ async function open(wish, began = performance.now(), looked = undefined) {
       busy: wish.busy === 'queue' || !wish.busy ? { policy: 'queue', max: 8 } : { policy: wish.busy },
       history: wish.session ? 'snapshot' : 'all',
       project: wish.project,
+      title: wish.title,
+      cwd: wish.cwd,
       media: media({ peerConnection: Peer }),
     });
     // Somebody has chosen another one meanwhile.
@@ -383,7 +385,7 @@ function setUpForm() {
     const wish = {
       token, session: $('session').value.trim() || undefined, backend: chosen(), role: $('role').value,
       source: $('connect').querySelector('input[name="source"]:checked').value, wait: $('wait').checked,
-      project: $('project').value.trim() || undefined, busy: $('busy').value,
+      project: $('project').value.trim() || undefined, title: $('title').value.trim() || undefined, cwd: $('cwd').value.trim() || undefined, busy: $('busy').value,
     };
     const began = performance.now();
     if (!page.offer) await look(token).catch(() => {}); // What is wrong with it, connecting will say.

@@ -14,6 +14,8 @@ import { line } from './text/visible.js';
 const NEAR = 80;
 /** The longest that the first picture of a conversation waits for its older part. */
 const FIRST_MS = 1_500;
+/** Characters of the title that a session gets by itself. */
+const TITLE_MAX = 60;
 /** Roles that may say something. */
 const SAY = ['owner', 'publisher'];
 
@@ -71,7 +73,11 @@ export class Chat {
     if (!session) return this.composer.put(text);
     const asks = [...this.#model.turns.values()].find(({ state, action }) => state === 'waiting' && !action?.options?.length);
     this.#follows = true;
-    this.outbox.add(text, asks ? session.answer(asks.turn, asks.action.id, text.trim()) : session.say(text), this.#around.changed);
+    const sent = asks ? session.answer(asks.turn, asks.action.id, text.trim()) : session.say(text);
+    this.outbox.add(text, sent, this.#around.changed);
+    // A session is called by what it began with, until somebody calls it something else.
+    const isNew = this.#model.turns.size === 0 && !this.#model.isCut && this.#model.role === 'owner' && !session.snapshot.title;
+    if (isNew) sent.then(() => session.describe({ title: line(text, TITLE_MAX) })).catch(() => {}); // It stays without.
   }
 
   stop(turn = this.#running?.turn) {
@@ -80,11 +86,6 @@ export class Chat {
   }
 
   /** A command that the server may not know, or refuse; then that is said. */
-  #command(name, data) {
-    const session = this.#around.session();
-    if (session) this.#tried(name, session.command(name, data));
-  }
-
   async #tried(name, promise) {
     try {
       put($('chat-note'), '');
@@ -166,9 +167,9 @@ export class Chat {
         return sent;
       },
       stop: (turn) => this.stop(turn),
-      retry: (turn) => this.#command('turn.retry', { turn }),
-      goOn: (turn) => this.#command('turn.continue', { turn }),
-      promote: (turn) => this.#command('turn.promote', { turn }),
+      retry: (turn) => this.#tried('turn.retry', session.retry(turn)),
+      goOn: (turn) => this.#tried('turn.continue', session.continueTurn(turn)),
+      promote: (turn) => this.#tried('turn.promote', session.promote(turn)),
       copy,
     };
   }

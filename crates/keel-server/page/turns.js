@@ -211,8 +211,10 @@ export class Turns {
 
   /** @param {Turn} turn */
   #moved(turn, position) {
+    // Behind as many open ones as it now has before it; those that run are not in the queue.
+    const running = [...this.all.values()].filter(({ state }) => state === 'running' || state === 'waiting').length;
     this.#dequeue(turn);
-    this.queue.splice(Math.max(0, position - 1), 0, turn.turn);
+    this.queue.splice(Math.max(0, position - running), 0, turn.turn);
   }
 
   /** @param {Turn} turn */

@@ -5,7 +5,7 @@ import { button, make, put } from '../dom.js';
 import { Streamed } from '../text/stream.js';
 import { codeBlock } from '../text/markdown.js';
 import { patch } from '../text/stream.js';
-import { line, visible } from '../text/visible.js';
+import { line } from '../text/visible.js';
 import { PLAN_STATES, TOOL_STATES } from './words.js';
 
 /**
@@ -95,8 +95,8 @@ class PlanView {
     const done = entries.filter(({ status }) => PLAN_STATES[status]?.[0] === '●').length;
     put(this.#title, `Plan, ${done} of ${entries.length} done`);
     this.#list.replaceChildren(...entries.map(({ content, status }) => {
-      const [sign, says] = PLAN_STATES[status] ?? ['○', visible(status)];
-      const item = make('li', { children: [make('span', { kind: 'sign', text: sign, role: 'img', ariaLabel: says }), make('bdi', { text: visible(content) })] });
+      const [sign, says] = PLAN_STATES[status] ?? ['○', line(status, 24)];
+      const item = make('li', { children: [make('span', { kind: 'sign', text: sign, role: 'img', ariaLabel: says }), make('bdi', { text: content })] });
       item.dataset.status = sign === '●' ? 'done' : sign === '◐' ? 'running' : 'pending';
       return item;
     }));
@@ -110,7 +110,7 @@ class NoticeView {
 
   show({ level, text }) {
     this.element.dataset.level = level;
-    put(this.element, visible(text));
+    put(this.element, text);
     return true;
   }
 }
@@ -120,7 +120,7 @@ class SteeredView {
   element = make('p', { kind: 'prompt steered' });
 
   show({ by, text }, _, about) {
-    put(this.element, `${about.nameOf(by)} added: ${visible(text)}`);
+    put(this.element, `${about.nameOf(by)} added: ${text}`);
     return true;
   }
 }
@@ -160,7 +160,7 @@ class ActionView {
     const isAnswered = part.answer !== undefined;
     this.element.dataset.state = isAnswered ? 'answered' : isOver ? 'over' : 'open';
     put(this.element.firstChild, options.length > 0 ? 'Your decision' : 'A question');
-    put(this.#prompt, visible(action.prompt));
+    put(this.#prompt, action.prompt);
     this.element.ariaLabel = line(action.prompt);
     const labelOf = (option) => action.choices?.find((choice) => choice.option === option)?.label ?? option;
     const canChoose = !isOver && about.mayAnswer && !this.#sent;

@@ -4,7 +4,7 @@ import { button, make, put } from '../dom.js';
 import { isOpen } from '../turns.js';
 import { letters } from '../text/inline.js';
 import { patch } from '../text/stream.js';
-import { line, visible } from '../text/visible.js';
+import { line } from '../text/visible.js';
 import { Parts } from './parts.js';
 import { afterwards, standing, used } from './words.js';
 
@@ -53,7 +53,7 @@ export class TurnView {
     put(this.#next, afterwards(turn));
     put(this.#usage, used(turn.usage));
     this.#detail.hidden = !turn.fault;
-    if (turn.fault) put(this.#detail.lastChild, visible(`${turn.fault.message} (${turn.fault.code}, ${turn.fault.id})`));
+    if (turn.fault) put(this.#detail.lastChild, `${turn.fault.message} (${turn.fault.code}, ${turn.fault.id})`);
     this.#offer(turn, about);
     if (isWhole) this.#shown = key;
     return isWhole;

@@ -2,7 +2,7 @@
 // refused, and the turns that wait for theirs.
 
 import { $, button, keyed, make, put } from '../dom.js';
-import { line, visible } from '../text/visible.js';
+import { line } from '../text/visible.js';
 import { failure } from './words.js';
 
 /** Refused ones that are shown. */
@@ -53,7 +53,7 @@ export function drawOutbox(outbox, act) {
   ] }), (node, { fault }) => {
     node.dataset.state = fault ? 'refused' : 'sent';
     const { what, next } = fault ? failure(fault) : {};
-    put(node.children[1], fault ? `Not said: ${visible(what)} ${next}` : 'On its way…');
+    put(node.children[1], fault ? `Not said: ${what} ${next}` : 'On its way…');
     node.children[2].hidden = !fault;
   });
   $('outbox').hidden = outbox.all.length === 0;
