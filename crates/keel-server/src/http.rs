@@ -8,6 +8,7 @@ mod access;
 mod backends;
 mod commands;
 mod events;
+mod export;
 mod faults;
 mod idempotency;
 mod node;
@@ -16,6 +17,7 @@ mod problem;
 pub(crate) mod reply;
 mod sessions;
 mod tokens;
+mod transcript;
 mod whip;
 
 use std::{
@@ -57,6 +59,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             get(sessions::read).delete(sessions::delete),
         )
         .route("/v1/sessions/{session}/events", get(events::read))
+        .route("/v1/sessions/counts", get(sessions::counts))
+        .route("/v1/sessions/{session}/transcript", get(transcript::read))
+        .route("/v1/sessions/{session}/export", get(export::read))
         .route("/v1/sessions/{session}/journal", get(sessions::journal))
         .route("/v1/sessions/{session}/commands", post(commands::command))
         .route("/v1/sessions/{session}/end", post(commands::end))

@@ -27,6 +27,7 @@ mod socket;
 mod tails;
 mod tickets;
 mod tls;
+mod transcript;
 mod watchdog;
 mod whip;
 

@@ -15,6 +15,8 @@ mod configuration;
 mod faults;
 #[path = "all/files.rs"]
 mod files;
+#[path = "all/finding.rs"]
+mod finding;
 #[path = "all/http_api.rs"]
 mod http_api;
 #[path = "all/memory.rs"]

@@ -10,7 +10,7 @@ use keel_wire::{
     CommandId, Event, ReceiptBody, Seq, StreamId, Text,
     journal::Fact,
     limits::TEXT_BYTES_MAX,
-    record::{Batch, StoredEvent, StoredReceipt, StoredSnapshot},
+    record::{Batch, SearchText, SlotRow, StoredEvent, StoredReceipt, StoredSnapshot},
 };
 
 use super::{Session, health::StoreLeg};
@@ -52,6 +52,8 @@ pub(crate) struct Stage {
     streams_dropped: Vec<StreamId>,
     effects: Vec<Effect>,
     row: bool,
+    /// What turns that ended are found by.
+    search: Vec<SearchText>,
 }
 
 impl Stage {
@@ -126,6 +128,11 @@ impl Session {
         self.stage.streams_dropped.push(stream);
     }
 
+    /// Stages what a turn that ends with this batch is found by.
+    pub(super) fn stage_search(&mut self, text: SearchText) {
+        self.stage.search.push(text);
+    }
+
     /// Stages the row alone: its slot or its end changed.
     pub(super) const fn stage_row(&mut self) {
         self.stage.row = true;
@@ -194,6 +201,8 @@ impl Session {
         self.row.last_activity = ctx.now.wall;
         self.row.head = self.staged;
         self.row.open_turn = !self.turns.is_empty();
+        let asks = self.run.as_ref().is_some_and(|run| run.waiting.is_some());
+        self.row.waiting = asks || matches!(self.row.slot, Some(SlotRow::Waiting { .. }));
         let batch = Batch {
             fence: ctx.config.fence,
             expected: (!fresh).then_some(self.committed),
@@ -216,6 +225,7 @@ impl Session {
             } else {
                 self.compactable.pop_front()
             },
+            search: stage.search,
         };
         let inflight = InFlight {
             n: ctx.mint.number(),

@@ -10,7 +10,7 @@ use keel_wire::{
     ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
     TurnState, UnixMillis,
     journal::Fact,
-    record::{Loaded, SessionRow, SlotRow},
+    record::{About, Loaded, SessionRow, SlotRow},
 };
 use serde_json::Value;
 
@@ -109,8 +109,15 @@ impl Session {
             head: Seq::ZERO,
             trimmed: Seq::ZERO,
             open_turn: false,
+            waiting: false,
             ended: false,
             slot,
+            about: About {
+                title: hello.title.clone().filter(|title| !title.is_empty()),
+                cwd: hello.cwd.clone(),
+                tags: hello.tags.clone(),
+                ..About::default()
+            },
         };
         let mut session = Self::empty(row, ctx.now.mono);
         session.ends_at = grant
@@ -127,9 +134,9 @@ impl Session {
             backend,
             project,
             busy,
-            title: hello.title.clone().filter(|title| !title.is_empty()),
-            cwd: hello.cwd.clone(),
-            tags: hello.tags.clone(),
+            title: session.row.about.title.clone(),
+            cwd: session.row.about.cwd.clone(),
+            tags: session.row.about.tags.clone(),
         });
         if let Some(params) = hello.params.clone().filter(Value::is_object) {
             session.params = params.clone();

@@ -34,6 +34,8 @@ pub(crate) struct Run {
     spoke_at: Option<Instant>,
     /// Bytes of text that it has said.
     pub(super) at_byte: u64,
+    /// The beginning of it, as far as searches look.
+    pub(super) said: String,
     /// Bytes of its output that are not committed.
     pub(super) held: usize,
     pub(super) waiting: Option<(Action, Instant)>,
@@ -53,6 +55,7 @@ impl Run {
             signed_at: None,
             spoke_at: None,
             at_byte: 0,
+            said: String::new(),
             held: 0,
             waiting: None,
             cancelled_at: None,
@@ -226,6 +229,8 @@ impl Session {
             let (turn, attempt, at_byte) = (run.turn.clone(), run.attempt, run.at_byte);
             run.at_byte += piece.len() as u64;
             run.held += piece.len();
+            let room = limits::SEARCH_ANSWER_BYTES_MAX.saturating_sub(run.said.len());
+            run.said.push_str(&piece[..piece.floor_char_boundary(room)]);
             self.stage_text(Text {
                 turn,
                 attempt,
@@ -271,6 +276,7 @@ impl Session {
         turn.attempts += 1;
         run.attempt = turn.attempts;
         run.at_byte = 0;
+        run.said.clear();
         // What it asked is superseded, too.
         run.waiting = None;
         let (turn, attempt) = (run.turn.clone(), run.attempt);

@@ -137,7 +137,7 @@ pub(super) async fn read(
     }
 }
 
-fn frame(event: StoredEvent) -> EventFrame {
+pub(super) fn frame(event: StoredEvent) -> EventFrame {
     let kind = event.kind.into_string();
     EventFrame {
         from: event.from,
@@ -382,8 +382,10 @@ mod tests {
             head: seq(9),
             trimmed: seq(trimmed),
             open_turn: false,
+            waiting: false,
             ended: false,
             slot: None,
+            about: keel_wire::record::About::default(),
         };
         let after = Cursor {
             epoch: Epoch(seq(epoch)),
