@@ -40,12 +40,13 @@ const page = Object.assign(window.playground = {}, {
 
 const chat = page.chat = new Chat({
   session: () => page.session, reading: () => page.reading, model: () => page.model, token: () => page.wish.token, changed: () => changed(),
+  backend: () => page.offer?.backends.find(({ name }) => name === backend()),
   note: (what, text) => page.model.note(what, text, 'warn'),
 });
 
 const sessions = page.sessions = new Sessions({
   token: () => (claims(page.wish.token ?? '').session ? undefined : page.wish.token), current: () => page.session?.id ?? page.reading?.session,
-  open: (row) => go(row), fresh: () => fresh(), gone: (session) => session === (page.session?.id ?? page.reading?.session) && fresh(),
+  open: (row) => go(row), fresh: () => fresh(), leave: (session) => (session === (page.session?.id ?? page.reading?.session) ? fresh() : undefined),
 });
 
 // Connecting and leaving.
@@ -93,6 +94,7 @@ async function open(wish, began = performance.now(), looked = undefined) {
       project: wish.project,
       title: wish.title,
       cwd: wish.cwd,
+      params: wish.model ? { model: wish.model } : undefined,
       media: media({ peerConnection: Peer }),
     });
     // Somebody has chosen another one meanwhile.
@@ -367,7 +369,12 @@ const chosen = () => $('connect').querySelector('input[name="backend"]:checked')
 
 /** Only what the choice needs. */
 function shape() {
-  $('sources').hidden = page.offer !== undefined && !MEDIA_KINDS.includes(kindOf(chosen()));
+  const one = page.offer?.backends.find(({ name }) => name === chosen()), isText = Boolean(one) && !MEDIA_KINDS.includes(one.kind);
+  $('sources').hidden = isText;
+  $('choices').hidden = !isText;
+  $('cwd-box').hidden = !one?.cwd;
+  $('model-box').hidden = !one?.models?.length;
+  keyed($('model'), ['', ...one?.models ?? []], String, (name) => make('option', { value: name, text: name || 'its own' }), () => {});
 }
 
 function setUpForm() {
@@ -385,7 +392,7 @@ function setUpForm() {
     const wish = {
       token, session: $('session').value.trim() || undefined, backend: chosen(), role: $('role').value,
       source: $('connect').querySelector('input[name="source"]:checked').value, wait: $('wait').checked,
-      project: $('project').value.trim() || undefined, title: $('title').value.trim() || undefined, cwd: $('cwd').value.trim() || undefined, busy: $('busy').value,
+      project: $('project').value.trim() || undefined, title: $('title').value.trim() || undefined, cwd: $('cwd').value.trim() || undefined, model: $('model').value || undefined, busy: $('busy').value,
     };
     const began = performance.now();
     if (!page.offer) await look(token).catch(() => {}); // What is wrong with it, connecting will say.

@@ -26,6 +26,7 @@ const SAY = ['owner', 'publisher'];
  * @property {() => import('./model.js').Model} model
  * @property {() => string} token
  * @property {() => void} changed
+ * @property {() => { kind?: string, models?: string[] } | undefined} backend what serves it, as the server offers it
  * @property {(what: string, text: string) => void} note
  */
 
@@ -59,6 +60,10 @@ export class Chat {
     list.addEventListener('click', (event) => this.#copied(event));
     $('latest').addEventListener('click', () => this.#toEnd());
     $('cancel').addEventListener('click', () => this.stop());
+    $('chat-model').addEventListener('change', () => {
+      const session = this.#around.session(), model = $('chat-model').value;
+      if (session) this.#tried('params.set', session.set({ model: model || null }));
+    });
     new ResizeObserver(() => this.#follows && this.#toEnd()).observe(list);
   }
 
@@ -77,7 +82,7 @@ export class Chat {
     this.outbox.add(text, sent, this.#around.changed);
     // A session is called by what it began with, until somebody calls it something else.
     const isNew = this.#model.turns.size === 0 && !this.#model.isCut && this.#model.role === 'owner' && !session.snapshot.title;
-    if (isNew) sent.then(() => session.describe({ title: line(text, TITLE_MAX) })).catch(() => {}); // It stays without.
+    if (isNew) sent.then(() => session.describe({ title: line(text.trim().split('\n')[0], TITLE_MAX) })).catch(() => {}); // It stays without.
   }
 
   stop(turn = this.#running?.turn) {
@@ -178,7 +183,17 @@ export class Chat {
     const snapshot = session?.snapshot ?? this.#around.reading();
     put($('chat-title'), line(snapshot?.title, 80) || 'Conversation');
     const facts = snapshot ? [snapshot.backend, snapshot.project, snapshot.cwd, BUSY[snapshot.busy?.policy], [...model.turns.values()].at(-1)?.mode] : [];
+    this.#models(session, model.role);
     put($('chat-facts'), facts.filter(Boolean).map((fact) => line(fact, 80)).join(' · '));
+  }
+
+  /** Another model, where the backend has several. */
+  #models(session, role) {
+    const { models = [] } = this.#around.backend() ?? {}, chosen = session?.snapshot.params?.model ?? '';
+    const box = $('chat-model');
+    box.hidden = models.length === 0 || role !== 'owner';
+    keyed(box, box.hidden ? [] : ['', ...models], String, (name) => make('option', { value: name, text: name || 'its own model' }), () => {});
+    if (document.activeElement !== box) box.value = models.includes(chosen) ? chosen : '';
   }
 
   #turns(chat, about) {
@@ -236,6 +251,7 @@ export class Chat {
     const running = this.#running;
     for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || !about.maySay;
     $('cancel').hidden = !about.maySay;
+    $('longer').hidden = this.#around.backend()?.kind !== 'echo'; // No other would understand it.
     $('cancel').disabled = !running || Boolean(running.cancelling);
     put($('cancel'), running?.cancelling ? 'Stopping…' : 'Stop');
     const { waits } = this.outbox;
@@ -261,10 +277,10 @@ export class Chat {
 
 const BUSY = { reject: 'one at a time', queue: 'queues', steer: 'steers', replace: 'replaces' };
 const HINTS = {
-  queue: 'A turn runs. What you say now waits for its turn. Escape twice stops.',
-  reject: 'A turn runs. What you say now is refused until it is over. Escape twice stops.',
-  steer: 'A turn runs. What you say now is added to it. Escape twice stops.',
-  replace: 'A turn runs. What you say now takes its place. Escape twice stops.',
+  queue: 'What you say now waits for its turn. Esc twice stops.',
+  reject: 'A turn runs: say more when it is over. Esc twice stops.',
+  steer: 'What you say now is added to the turn. Esc twice stops.',
+  replace: 'What you say now replaces the turn. Esc twice stops.',
 };
 
 /** @param {string} text */

@@ -33,8 +33,10 @@ export class Sessions {
   /** Which is being renamed. @type {string | undefined} */
   #naming = undefined;
   #error = '';
+  /** Which is not deleted because somebody uses it. @type {Row | undefined} */
+  #busy = undefined;
 
-  /** @param {{ token: () => string | undefined, current: () => string | undefined, open: (row: Row) => void, fresh: () => void, gone: (session: string) => void }} around */
+  /** @param {{ token: () => string | undefined, current: () => string | undefined, open: (row: Row) => void, fresh: () => void, leave: (session: string) => void | Promise<void> }} around */
   constructor(around) {
     this.#around = around;
     $('filters').append(...Object.entries(FILTERS).map(([name, [text]]) => {
@@ -128,16 +130,33 @@ export class Sessions {
     this.soon();
   }
 
-  async #delete(row) {
+  /** @param {Row} row @param {boolean} [force] though it is in use */
+  async #delete(row, force = false) {
+    this.#busy = undefined;
     try {
-      await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}`, { method: 'DELETE' });
-      this.rows = this.rows.filter((one) => one !== row);
-      this.#around.gone(row.session);
+      await this.#around.leave(row.session);
+      await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}${force ? '?force=true' : ''}`, { method: 'DELETE' });
+      this.rows = this.rows.filter(({ session }) => session !== row.session);
     } catch (error) {
-      this.#error = `It was not deleted: ${error.message}`;
+      if (error.code === 'session_busy') this.#busy = row;
+      else this.#error = `It was not deleted: ${error.message}`;
     }
     this.draw();
     this.soon();
+  }
+
+  /** Writes a session to a file of whoever asks. @param {Row} row @param {'markdown' | 'jsonl'} format */
+  async #save(row, format) {
+    try {
+      const answer = await fetch(`/v1/sessions/${encodeURIComponent(row.session)}/export?format=${format}`, { headers: { authorization: `Bearer ${this.#around.token()}` } });
+      if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+      const href = URL.createObjectURL(await answer.blob());
+      make('a', { href, download: `${row.session}.${format === 'markdown' ? 'md' : format}` }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 10_000);
+    } catch (error) {
+      this.#error = `It was not saved: ${error.message}`;
+      this.draw();
+    }
   }
 
   draw() {
@@ -152,6 +171,12 @@ export class Sessions {
     }
     put($('sessions-count'), this.#summary());
     keyed($('session-list'), this.rows, ({ session }) => session, (row) => this.#item(row), (node, row) => this.#update(node, row, current));
+    const busy = this.#busy;
+    $('sessions-busy').hidden = !busy;
+    if (busy) $('sessions-busy').replaceChildren(`“${nameOf(busy)}” is in use: somebody is connected, or a turn runs. `, button('End and delete it', () => this.#delete(busy, true), { kind: 'small' }), ' ', button('Leave it', () => {
+      this.#busy = undefined;
+      this.draw();
+    }, { kind: 'small quiet' }));
     put($('sessions-note'), this.#error || (this.rows.length > 0 ? this.#worth() : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
   }
 
@@ -234,6 +259,8 @@ export class Sessions {
         this.draw();
       }),
       act(row.archived ? 'Take it back' : 'Put it away', () => this.#describe(row, { archived: !row.archived })),
+      act('Save as Markdown', () => this.#save(row, 'markdown')),
+      act('Save its log', () => this.#save(row, 'jsonl')),
       really,
     );
     menu.showPopover();
