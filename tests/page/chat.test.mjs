@@ -159,6 +159,39 @@ describe('the chat', { concurrency: 2 }, () => {
     assert.equal(await tab.evaluate(() => navigator.clipboard.readText()), MARKDOWN);
   });
 
+  page('however_it_is_cut_a_streamed_text_ends_as_the_same_document_with_each_of_its_words', [], async (context, server) => {
+    const tab = await open(context, server.url);
+    const failed = await tab.evaluate(async ([seeds]) => {
+      const { Streamed } = await import('/page/text/stream.js');
+      const parts = ['# ', '## ', '- ', '  - ', '1. ', '2) ', '> ', '```js\n', '```\n', '~~~\n', '| a | b |\n', '|---|:-:|\n', '| 1 | 2 |\n', '***', '---\n', '**', '*', '_', '`', '``', '~~', '[', '](http://a.example/x)', '](javascript:x)', '![', '<b>', '<https://b.example>', 'https://c.example/(d).', '\\', '\n', '\n\n', '    ', '- [x] ', '\u202e', '\u001b[0m', '\r\n', '|', 'é', '😀'];
+      let state = 1, word = 0;
+      const random = (n) => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % n;
+      const found = [];
+      for (let seed = 1; seed <= seeds; seed += 1) {
+        state = seed * 7919;
+        let text = '';
+        const words = [];
+        for (let n = 0; n < 60; n += 1) {
+          if (random(2) === 0) { words.push(`w${(word += 1)}`); text += `${words.at(-1)} `; } else text += parts[random(parts.length)];
+        }
+        const whole = new Streamed(), grown = new Streamed();
+        whole.show(text, false);
+        for (let at = 0; at < text.length;) {
+          at = Math.min(text.length, at + 1 + random(9));
+          while (!grown.show(text.slice(0, at), true)) await new Promise((done) => setTimeout(done, 1));
+        }
+        grown.show(text, false);
+        const shown = grown.element.textContent;
+        if (whole.element.innerHTML !== grown.element.innerHTML) found.push({ text, whole: whole.element.innerHTML, grown: grown.element.innerHTML });
+        // A language's name is the first word of its line; everything else stays.
+        const lost = words.filter((word) => !new RegExp(`${word}(?![0-9])`).test(shown));
+        if (lost.some((word) => !new RegExp(`(\`{3,}|~{3,}).*${word}`).test(text))) found.push({ text, lost, shown });
+      }
+      return found.slice(0, 3);
+    }, [400]);
+    assert.deepEqual(failed, []);
+  });
+
   page('five_hundred_tokens_a_second_leave_a_selection_where_it_is_and_are_not_shouted', [], async (context, server) => {
     const tab = await begin(context, server, 'fast');
     await tab.evaluate(() => {

@@ -177,7 +177,7 @@ export class Sessions {
       this.#busy = undefined;
       this.draw();
     }, { kind: 'small quiet' }));
-    put($('sessions-note'), this.#error || (this.rows.length > 0 ? this.#worth() : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
+    put($('sessions-note'), this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
   }
 
   #summary() {
@@ -207,6 +207,7 @@ export class Sessions {
     if (row.session === current) node.setAttribute('aria-current', 'true');
     else node.removeAttribute('aria-current');
     put(open.firstChild, name);
+    open.firstChild.className = row.starred ? 'starred' : '';
     const state = row.state ?? (row.ended ? 'ended' : row.open_turn ? 'running' : 'idle');
     open.lastChild.className = state === 'running' || state === 'waiting' ? 'works' : '';
     put(open.lastChild, row.found ? line(row.found.excerpt, 160) : [STATES[state], line(row.backend, 30), row.project && line(row.project, 30), ago(row.last_activity)].filter(Boolean).join(' · '));

@@ -18,7 +18,7 @@ const URL_MAX = 2_048;
 
 const PUNCTUATION = /[!-/:-@[-`{-~\p{P}\p{S}]/u, SPACE = /\s/u, WORD = /[\p{L}\p{N}]/u;
 const PLAIN = /[^\\`*_~[\]!<hH]+/y;
-const BARE = /https?:\/\/[^\s<>"'`\\^{|}]+/iy;
+const BARE = /https?:\/\/[^\s<>"'`\\^{|}[\]]+/iy;
 const ANGLE = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
 const TARGET = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()<>]|\([^\s()<>]*\))*))(?:\s+(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s*\)/y;
 
@@ -96,7 +96,7 @@ export function inline(text, isOpen = false) {
 function withoutEnd(url) {
   let end = url.replace(/[.,;:!?*_~]+$/u, '');
   while (end.endsWith(')') && end.split(')').length > end.split('(').length) end = end.slice(0, -1).replace(/[.,;:!?*_~]+$/u, '');
-  return end.replace(/\]+$/u, '');
+  return end;
 }
 
 /** @param {string} text @param {number} from @param {number} length */

@@ -134,7 +134,8 @@ function list(lines, at, depth, isOpen) {
     if (!isBlank) kept = end;
   }
   const a = isOrdered && first[2] !== '1.' ? { start: String(Number.parseInt(first[2], 10)) } : undefined;
-  const kids = items.map((lines, n) => item(lines, depth, isOpen && end >= lines.length && n === items.length - 1));
+  const isLast = isOpen && end >= lines.length;
+  const kids = items.map((inner, n) => item(inner, depth, isLast && n === items.length - 1));
   return [{ t: isOrdered ? 'ol' : 'ul', a, k: kids }, kept];
 }
 

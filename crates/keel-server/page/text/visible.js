@@ -63,6 +63,6 @@ export const visible = (text) => pieces(String(text ?? '')).map(({ text, isName 
 /** One line of at most so many characters. @param {unknown} text */
 export function line(text, max = 120) {
   const whole = visible(text).replace(/\s+/gu, ' ').trim();
-  const letters = whole.length > max ? [...whole.slice(0, 2 * max)] : [];
+  const letters = whole.length > max ? [...whole.slice(0, 2 * max + 2)] : [];
   return letters.length > max ? `${letters.slice(0, max - 1).join('')}…` : whole;
 }
