@@ -24,7 +24,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
+use crate::{
+    auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails, workplace::Workplaces,
+};
 
 pub(crate) use event::Event;
 use event::{Asker, Conn, Conns};
@@ -53,6 +55,7 @@ pub(crate) struct Driver {
     pub(crate) meter: Meter,
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
+    pub(crate) workplaces: Workplaces,
     pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
@@ -71,6 +74,7 @@ struct Work {
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
+    workplaces: Workplaces,
     /// The media plane, where there is one.
     plane: Option<crate::media::Orders>,
     ops: FuturesUnordered<store_io::Op>,
@@ -98,7 +102,8 @@ impl Driver {
             ..
         } = self;
         let probes = self.probes;
-        let (runs, mut told) = Runs::new(self.backends, self.tracker);
+        let workplaces = self.workplaces;
+        let (runs, mut told) = Runs::new(self.backends, workplaces.clone(), self.tracker);
         let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,
@@ -112,6 +117,7 @@ impl Driver {
             asks: HashMap::new(),
             asked: 0,
             runs,
+            workplaces,
             plane,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
@@ -243,6 +249,7 @@ impl Work {
             Input::Start
             | Input::Opened { .. }
             | Input::Verified { .. }
+            | Input::Placed { .. }
             | Input::Recovered { .. }
             | Input::Loaded { .. }
             | Input::Committed { .. }

@@ -53,10 +53,12 @@ pub(crate) struct Peer {
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/v1/connect", any(socket::connect))
-        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions", get(sessions::list).post(sessions::create))
         .route(
             "/v1/sessions/{session}",
-            get(sessions::read).delete(sessions::delete),
+            get(sessions::read)
+                .patch(sessions::describe)
+                .delete(sessions::delete),
         )
         .route("/v1/sessions/{session}/events", get(events::read))
         .route("/v1/sessions/counts", get(sessions::counts))

@@ -30,6 +30,7 @@ mod tls;
 mod transcript;
 mod watchdog;
 mod whip;
+mod workplace;
 
 pub use auth::{AUDIENCE, Claims, KeyError, Tokens};
 pub use config::{Config, ConfigError};

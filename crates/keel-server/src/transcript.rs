@@ -80,6 +80,15 @@ pub(crate) struct Turn {
     pub(crate) by: ParticipantId,
     /// What was asked.
     pub(crate) prompt: String,
+    /// The turn that this one is another try at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_of: Option<TurnId>,
+    /// The turn that this one goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) continues: Option<TurnId>,
+    /// What was added to it while it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steered: Vec<String>,
     /// How far it is.
     pub(crate) state: Progress,
     /// The attempt whose text this is; 0 before the first.
@@ -107,7 +116,8 @@ pub(crate) struct Turn {
 impl Turn {
     /// Bytes that it takes, near enough for bounds.
     pub(crate) fn cost(&self) -> usize {
-        256 + self.prompt.len() + self.text.len() + self.item_bytes
+        let steered: usize = self.steered.iter().map(String::len).sum();
+        256 + self.prompt.len() + steered + self.text.len() + self.item_bytes
     }
 
     fn begin(&mut self, attempt: u32) {
@@ -168,6 +178,9 @@ impl Turns {
                 at: stored.from,
                 by: accepted.by,
                 prompt: accepted.text,
+                retry_of: accepted.retry_of,
+                continues: accepted.continues,
+                steered: Vec::new(),
                 state: Progress::Queued,
                 attempt: 0,
                 text: String::new(),
@@ -177,6 +190,13 @@ impl Turns {
                 fault: None,
                 item_bytes: 0,
                 said: 0,
+            }),
+            Event::TurnSteered(steered) => self.on(&steered.turn, |turn| {
+                if turn.cost() < TEXT_BYTES_MAX {
+                    turn.steered.push(steered.text);
+                } else {
+                    turn.truncated = true;
+                }
             }),
             Event::TurnStarted(started) => {
                 self.on(&started.turn, |turn| turn.begin(started.attempt));
@@ -208,6 +228,11 @@ impl Turns {
             | Event::ParamsChanged(_)
             | Event::ParamsApplied(_)
             | Event::Message(_)
+            | Event::TurnMoved(_)
+            | Event::TurnRetrying(_)
+            | Event::TurnCancelling(_)
+            | Event::AgentBound(_)
+            | Event::SessionDescribed(_)
             | Event::TrackPublished(_)
             | Event::TrackUnpublished(_)
             | Event::TrackMuted(_)

@@ -11,6 +11,8 @@ mod attacks_text;
 mod attacks_websocket;
 #[path = "all/configuration.rs"]
 mod configuration;
+#[path = "all/described.rs"]
+mod described;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/files.rs"]

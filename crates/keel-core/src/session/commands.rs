@@ -191,7 +191,8 @@ impl Session {
     ) -> Outcome {
         match self.life {
             Life::Open => {}
-            Life::Queued | Life::Ended { .. } if matches!(command, Command::DescribeSession(_)) => {}
+            Life::Queued | Life::Ended { .. } if matches!(command, Command::DescribeSession(_)) => {
+            }
             Life::Queued => return Err(Box::new(self.at_capacity(ctx))),
             Life::Ended { .. } => {
                 return Err(self.no(Code::SessionNotFound, "the session is over", ctx));

@@ -37,8 +37,8 @@ pub(crate) enum Effect {
     TellEndTo { conn: ConnId },
     /// A command that came over HTTP may be answered.
     Reply { ask: AskId, command: CommandId },
-    /// Who asked for the end over HTTP may be answered.
-    ReplyEnd { ask: AskId },
+    /// Who asked over HTTP for the session to begin or to end may be answered.
+    ReplyDone { ask: AskId },
     /// The machine panics, because this command asked for that.
     Panic { command: CommandId },
 }
@@ -177,7 +177,7 @@ impl Session {
     pub(crate) fn asks(&self) -> Vec<AskId> {
         let inflight = self.inflight.iter().flat_map(|batch| &batch.effects);
         let asks = inflight.chain(&self.stage.effects).filter_map(|effect| {
-            if let Effect::Reply { ask, .. } | Effect::ReplyEnd { ask } = effect {
+            if let Effect::Reply { ask, .. } | Effect::ReplyDone { ask } = effect {
                 Some(*ask)
             } else {
                 None
@@ -318,7 +318,7 @@ impl Session {
             Effect::TellEnd => self.end_is_committed(ctx),
             Effect::TellEndTo { conn } => self.tell_end_to_stranger(conn, ctx),
             Effect::Reply { ask, command } => self.reply_committed(ask, &command, ctx),
-            Effect::ReplyEnd { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
+            Effect::ReplyDone { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
             Effect::Panic { command } => {
                 self.doing = Some(command);
                 panic!("injected");

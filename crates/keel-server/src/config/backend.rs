@@ -105,6 +105,10 @@ pub struct Backend {
     /// Where it runs. Absent means where this server runs.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
+    /// Where a session may say that its programs work: beneath one of these directories. Absent means
+    /// nowhere but `cwd`.
+    #[serde(default)]
+    pub cwd_roots: Vec<PathBuf>,
     /// How its output is read: `lines` or `json_lines`.
     #[serde(default)]
     pub output: Framing,
@@ -151,6 +155,7 @@ impl Backend {
             env_pass: Vec::new(),
             env: BTreeMap::new(),
             cwd: None,
+            cwd_roots: Vec::new(),
             output: Framing::default(),
             capacity: None,
             busy: BusyPolicy::default(),

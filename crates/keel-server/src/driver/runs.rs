@@ -11,14 +11,17 @@ use std::{
 use keel_agent::{
     Budgets, Ending, OutputStream, Provider, Running, Told, limits::OUTPUT_COST_BYTES,
 };
-use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
+use keel_core::node::{Input, Misplaced, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
 use keel_wire::{ActionId, Code};
 use serde_json::{Map, Value};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::until;
-use crate::{clock, random};
+use crate::{
+    clock, random,
+    workplace::{Purpose, Workplaces},
+};
 
 /// What serves sessions, by name.
 pub(crate) type Backends = BTreeMap<String, (Arc<dyn Provider>, Budgets)>;
@@ -33,6 +36,7 @@ enum Order {
 
 pub(super) struct Runs {
     backends: Backends,
+    workplaces: Workplaces,
     tracker: TaskTracker,
     orders: HashMap<RunId, mpsc::UnboundedSender<Order>>,
     told: Option<mpsc::UnboundedSender<Input>>,
@@ -43,12 +47,14 @@ impl Runs {
     /// credit that each run has.
     pub(super) fn new(
         backends: Backends,
+        workplaces: Workplaces,
         tracker: TaskTracker,
     ) -> (Self, mpsc::UnboundedReceiver<Input>) {
         let (told, receiver) = mpsc::unbounded_channel();
         (
             Self {
                 backends,
+                workplaces,
                 tracker,
                 orders: HashMap::new(),
                 told: Some(told),
@@ -87,9 +93,16 @@ impl Runs {
             history: Vec::new(),
         };
         let name = provider.name().to_owned();
-        let (running, outputs) = keel_agent::spawn(Arc::clone(provider), request, *budgets);
-        self.tracker
-            .spawn(attend(running, outputs, taken, name, mouth));
+        let (provider, budgets) = (Arc::clone(provider), *budgets);
+        let workplaces = self.workplaces.clone();
+        self.tracker.spawn(async move {
+            if let Err(misplaced) = stands(&workplaces, &request).await {
+                mouth.end(RunEnd::Failed(failure(misplaced.code, misplaced.message)));
+                return;
+            }
+            let (running, outputs) = keel_agent::spawn(provider, request, budgets);
+            attend(running, outputs, taken, name, mouth).await;
+        });
     }
 
     fn order(&self, run: RunId, order: Order) {
@@ -129,6 +142,16 @@ impl Runs {
         self.orders.clear();
         self.told = None;
     }
+}
+
+/// Whether the session's directory is still where it was found, if it has one.
+async fn stands(workplaces: &Workplaces, request: &keel_agent::Request) -> Result<(), Misplaced> {
+    let Some(cwd) = request.cwd.as_ref().and_then(|cwd| cwd.to_str()) else {
+        return Ok(());
+    };
+    let (backend, cwd) = (request.backend.clone(), cwd.to_owned());
+    let found = workplaces.find(backend, cwd, Purpose::Spawn).await;
+    found.map(drop)
 }
 
 /// Tells the Node what a run says, and its end when it is dropped.

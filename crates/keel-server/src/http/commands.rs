@@ -35,11 +35,10 @@ pub(super) async fn command(
     headers: HeaderMap,
     Body(body): Body<CommandBody>,
 ) -> Response {
-    let key = match edge::one(&headers, "idempotency-key") {
-        Ok(Some(key)) if is_key(key) => key.to_owned(),
-        Ok(_) | Err(()) => {
-            return reply::invalid("want one Idempotency-Key of 1 to 128 visible characters");
-        }
+    let key = match key_of(&headers) {
+        Ok(Some(key)) => key,
+        Ok(None) => return no_key(),
+        Err(response) => return response,
     };
     if let Err(response) = access::row(&shared, &grant, &session).await {
         return response;
@@ -70,6 +69,19 @@ pub(super) async fn command(
             })
             .await,
     )
+}
+
+/// The request's idempotency key, where it has one.
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<String>, Response> {
+    match edge::one(headers, "idempotency-key") {
+        Ok(None) => Ok(None),
+        Ok(Some(key)) if is_key(key) => Ok(Some(key.to_owned())),
+        Ok(Some(_)) | Err(()) => Err(no_key()),
+    }
+}
+
+fn no_key() -> Response {
+    reply::invalid("want one Idempotency-Key of 1 to 128 visible characters")
 }
 
 fn is_key(key: &str) -> bool {

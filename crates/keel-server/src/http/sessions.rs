@@ -1,5 +1,6 @@
 //! Sessions: listed and found, read, deleted.
 
+mod describe;
 mod list;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{meter::fault_of, shared::Shared};
 
+pub(super) use describe::{CreateBody, DescribeBody, create, describe};
 pub(super) use list::{CountQuery, Counted, ListQuery, Page, Row, counts, list};
 
 /// Journal entries at most.
