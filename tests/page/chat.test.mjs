@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { asks, item, streams, text, withAgents } from './agents.mjs';
-import { live, open, rig, shot, until } from './playground.mjs';
+import { live, open, refused, rig, shot, until } from './playground.mjs';
 import { words } from './server.mjs';
 
 const MARKDOWN = `# A short plan
@@ -375,6 +375,81 @@ describe('the chat', { concurrency: 2 }, () => {
     assert.equal(await shown(tab), words(400));
     assert.equal(await tab.getAttribute(`#session-list li[data-key="${first}"]`, 'aria-current'), 'true');
     assert.notEqual(first, second);
+  });
+
+  page('sessions_are_found_called_starred_put_away_and_deleted_from_the_list', [refused], async (context, server) => {
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token: server.token('list-bob'), backend: 'echo' })}`);
+    await live(tab);
+    const said = ['Why does the picture stand still?', 'Plan the migration', 'Write the notes'];
+    for (const [n, text] of said.entries()) {
+      if (n > 0) {
+        await tab.click('#new');
+        await tab.check('#backends input[value="echo"]');
+        await tab.click('#connect button.large');
+        await until(tab, () => playground.session && playground.model.status.state === 'live');
+      }
+      await say(tab, text);
+      await turnIs(tab, 'done');
+    }
+    const listed = () => tab.$$eval('#session-list strong', (all) => all.map(({ textContent }) => textContent));
+    // In whatever order: what is done to one makes it the last one used.
+    const lists = (names) => until(tab, (names) => JSON.stringify([...document.querySelectorAll('#session-list strong')].map(({ textContent }) => textContent).sort()) === JSON.stringify(names), names.toSorted());
+    await lists(said);
+    assert.deepEqual(await listed(), said.toReversed(), 'the last one used comes first');
+    assert.equal(await tab.textContent('#chat-title'), 'Write the notes', 'called by what it began with');
+    // Words of a title, or of what was said.
+    await tab.fill('#search', 'picture still');
+    await lists(['Why does the picture stand still?']);
+    await tab.fill('#search', 'nothing like it');
+    await until(tab, () => document.getElementById('sessions-note').textContent === 'Nothing is found.');
+    await tab.fill('#search', '');
+    await lists(said);
+    const row = (name) => tab.locator('#session-list li', { hasText: name });
+    const menu = async (name, act) => {
+      await row(name).hover();
+      await row(name).locator('.acts button').last().click();
+      await tab.click(`#session-menu button:text-is("${act}")`);
+    };
+    await row('Plan').hover();
+    await row('Plan').locator('.star').click();
+    await until(tab, () => document.querySelectorAll('#session-list .starred').length === 1);
+    await tab.click('#filters [data-name="starred"]');
+    await lists(['Plan the migration']);
+    await tab.click('#filters [data-name="current"]');
+    await lists(said);
+    await menu('Write', 'Rename');
+    await tab.fill('#session-list form input', 'Notes <b>of</b> today');
+    await tab.keyboard.press('Enter');
+    await until(tab, () => document.getElementById('chat-title').textContent === 'Notes <b>of</b> today');
+    await menu('picture', 'Put it away');
+    await lists(['Notes <b>of</b> today', 'Plan the migration']);
+    await tab.click('#filters [data-name="archived"]');
+    await lists([said[0]]);
+    assert.equal(await tab.textContent('#filters [data-name="archived"]'), 'Archived 1');
+    await menu('picture', 'Delete…').catch(() => {});
+    await tab.click('#session-menu button:text-is("Delete for good")');
+    await lists([]);
+    await tab.click('#filters [data-name="current"]');
+    await until(tab, () => document.querySelectorAll('#session-list li').length === 2);
+    assert.deepEqual((await listed()).toSorted(), ['Notes <b>of</b> today', 'Plan the migration']);
+    await shot(tab, 'list');
+  });
+
+  page('the_list_reads_on_where_somebody_gets_to_its_end', [], async (context, server) => {
+    const token = server.token('list-many');
+    for (let n = 0; n < 95; n += 1) {
+      const answer = await fetch(`${server.url}/v1/sessions`, { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ title: `number ${n}`, backend: 'echo' }) });
+      assert.ok(answer.ok, await answer.text());
+    }
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token })}`);
+    await until(tab, () => document.querySelectorAll('#session-list li').length >= 40);
+    assert.ok(await tab.$$eval('#session-list li', (all) => all.length) < 95);
+    for (let n = 0; n < 20 && await tab.$$eval('#session-list li', (all) => all.length) < 95; n += 1) {
+      await tab.evaluate(() => (document.getElementById('session-list').scrollTop = 1e6));
+      await tab.waitForTimeout(100);
+    }
+    const names = await tab.$$eval('#session-list strong', (all) => all.map(({ textContent }) => textContent));
+    assert.deepEqual([names.length, new Set(names).size, names[0]], [95, 95, 'number 94']);
   });
 
   for (const name of Object.keys(HOSTILE)) {
