@@ -234,8 +234,8 @@ impl Session {
             let staged = self.staged;
             if let Some(turn) = self.turns.front_mut() {
                 turn.text_from.get_or_insert(staged);
-                turn.surfaced = true;
             }
+            self.surfaces();
             self.after_commit(Effect::Credit {
                 run: id,
                 bytes: piece.len(),
@@ -253,9 +253,7 @@ impl Session {
             data
         };
         let (turn, attempt) = (run.turn.clone(), run.attempt);
-        if let Some(turn) = self.turns.front_mut() {
-            turn.surfaced = true;
-        }
+        self.surfaces();
         self.stage_event(Item {
             turn,
             attempt,

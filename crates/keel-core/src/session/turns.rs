@@ -194,6 +194,14 @@ impl Session {
         })
     }
 
+    /// The turn that runs has said something, called a tool or asked: it is not tried again by itself.
+    pub(super) fn surfaces(&mut self) {
+        if let Some(turn) = self.turns.front_mut().filter(|turn| !turn.surfaced) {
+            turn.surfaced = true;
+            self.forget_taken_words();
+        }
+    }
+
     /// Ends a turn: the only place that does.
     pub(super) fn end_turn(
         &mut self,
