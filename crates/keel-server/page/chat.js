@@ -13,7 +13,9 @@ import { line } from './text/visible.js';
 /** How near the end counts as at the end. */
 const NEAR = 80;
 /** The longest that the first picture of a conversation waits for its older part. */
-const FIRST_MS = 1_500;
+const FIRST_MS = 4_000;
+/** Windows that are read of a log for the beginning of one turn. */
+const READS_MAX = 32;
 /** Characters of the title that a session gets by itself. */
 const TITLE_MAX = 60;
 /** Roles that may say something. */
@@ -146,7 +148,7 @@ export class Chat {
     const { state, phase } = model.status, isLate = performance.now() - this.#began > FIRST_MS;
     const isCatching = state === 'connecting' || phase === 'replay';
     if (model.isCut && !this.older && !isCatching) this.#readOlder();
-    const isWaiting = isCatching || (model.isCut && (this.older === undefined || this.older.isReading));
+    const isWaiting = isCatching || (model.isCut && (this.older === undefined || this.older.isReading || (model.chat.missingSome && !this.older.isAtEnd && !this.older.error)));
     if (isWaiting && !isLate) {
       setTimeout(this.#around.changed, 50);
       return false;
@@ -234,10 +236,14 @@ export class Chat {
     if (!id || first === Infinity) return;
     this.older ??= new Older(this.#around.token(), id, first);
     const { older } = this;
-    await older.read();
-    if (model !== this.#model) return;
-    model.chat.complete(older.fold);
-    this.#around.changed();
+    if (older.isReading) return;
+    // As far back as the beginning of what is here only in part.
+    for (let n = 0; n < READS_MAX; n += 1) {
+      if (!await older.read() || model !== this.#model) break;
+      model.chat.complete(older.fold);
+      if (!model.chat.missingSome || older.isAtEnd) break;
+    }
+    if (model === this.#model) this.#around.changed();
   }
 
   #toEnd() {

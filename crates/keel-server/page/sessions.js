@@ -53,10 +53,7 @@ export class Sessions {
         this.read();
       }, SEARCH_MS);
     });
-    $('session-list').addEventListener('scroll', () => {
-      const list = $('session-list');
-      if (list.scrollHeight - list.scrollTop - list.clientHeight < 200) this.#more();
-    });
+    $('session-list').addEventListener('scroll', () => this.#isNearEnd && this.#more());
     if (matchMedia('(max-width: 62rem)').matches) $('sessions-fold').open = false;
     setInterval(() => !document.hidden && this.#around.token() && this.read(), EVERY_MS);
   }
@@ -113,9 +110,14 @@ export class Sessions {
       this.rows = [...this.rows, ...page.sessions.filter(({ session }) => !known.has(session))];
       this.#next = page.next ?? undefined;
     } catch {
-      this.#next = before; // The next scroll tries again.
+      setTimeout(() => (this.#next ??= before), EVERY_MS); // Whoever still looks then tries again.
     }
     this.draw();
+  }
+
+  get #isNearEnd() {
+    const list = $('session-list');
+    return list.checkVisibility() && list.scrollHeight - list.scrollTop - list.clientHeight < 200;
   }
 
   /** @param {Row} row @param {Record<string, unknown>} what */
@@ -171,6 +173,7 @@ export class Sessions {
     }
     put($('sessions-count'), this.#summary());
     keyed($('session-list'), this.rows, ({ session }) => session, (row) => this.#item(row), (node, row) => this.#update(node, row, current));
+    if (this.#next && this.#isNearEnd) this.#more();
     const busy = this.#busy;
     $('sessions-busy').hidden = !busy;
     if (busy) $('sessions-busy').replaceChildren(`“${nameOf(busy)}” is in use: somebody is connected, or a turn runs. `, button('End and delete it', () => this.#delete(busy, true), { kind: 'small' }), ' ', button('Leave it', () => {
@@ -180,6 +183,7 @@ export class Sessions {
     put($('sessions-note'), this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
   }
 
+  /** How many there are, as far as that is known. */
   #summary() {
     const { length } = this.rows;
     return `${length}${this.#next ? '+' : ''} session${length === 1 ? '' : 's'}`;
