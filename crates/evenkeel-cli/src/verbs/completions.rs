@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::{Generator, Shell as Known};
 
 use crate::{Cli, exit::Failure, terminal};
@@ -17,7 +17,7 @@ enum Shell {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// For which shell; each reads it from a place of its own, see the first lines of `--help`
+    /// For which shell
     shell: Shell,
 }
 
@@ -27,7 +27,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Shell::Zsh => Known::Zsh,
         Shell::Fish => Known::Fish,
     };
-    let mut command = Cli::command();
+    // What is hidden is for the program itself.
+    let whole = Cli::command();
+    let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let mut command = Command::new("evenkeel").subcommands(shown.cloned());
     command.set_bin_name("evenkeel");
     command.build();
     let mut script = Vec::new();

@@ -216,6 +216,10 @@ fn shells_complete_verbs_and_options() {
         for wanted in [says, "sessions", "transcript", "force"] {
             assert!(script.contains(wanted), "{shell}: no {wanted}");
         }
+        assert!(
+            !script.contains("drill-client"),
+            "{shell}: what is hidden is not offered"
+        );
     }
     // A shell takes it, and offers what begins so.
     let script = crate::home::command(dir.path())

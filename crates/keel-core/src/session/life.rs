@@ -7,8 +7,8 @@ use std::{
 
 use keel_wire::{
     BusyPolicy, CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, ParamsChanged,
-    ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId, TurnState,
-    UnixMillis,
+    ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
+    TurnState, UnixMillis,
     journal::Fact,
     record::{About, Loaded, SessionRow, SlotRow},
 };

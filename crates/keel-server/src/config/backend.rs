@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use keel_agent::Budgets;
 use keel_core::node;
 use keel_wire::BusyPolicy;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What kind of program it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendKind {
     /// Says back what it is told; for trying things.

@@ -9,6 +9,7 @@ use axum::{
 };
 use keel_core::node::{Answer, Ask};
 use keel_wire::{Code, Command, RawData, ReceiptBody};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -89,7 +90,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Nothing: an end has no settings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndBody {}
 
