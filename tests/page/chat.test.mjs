@@ -118,10 +118,10 @@ describe('the chat', { concurrency: 2 }, () => {
       });
     });
     const tab = await begin(context, server, 'echo');
-    await say(tab, '!count=700 pace_ms=5');
+    await say(tab, '!count=2500 pace_ms=4');
     await until(tab, () => document.querySelector('#turns .text')?.textContent.length > 1_500);
     const seen = [];
-    for (const more of [400, 800]) {
+    for (const more of [200, 400]) {
       const before = await tab.evaluate(() => [document.querySelector('#turns .text').textContent.length, window.lengths]);
       seen.push(...before[1].filter((length) => length <= before[0]));
       await tab.reload();
@@ -133,7 +133,7 @@ describe('the chat', { concurrency: 2 }, () => {
     await turnIs(tab, 'done');
     seen.push(...await tab.evaluate(() => window.lengths));
     assert.ok(seen.length > 20 && seen.every((length, n) => n === 0 || length >= seen[n - 1]), 'it never gets shorter');
-    assert.equal(await shown(tab), words(700));
+    assert.equal(await shown(tab), words(2500));
     assert.equal(await tab.evaluate(() => playground.model.counters.holes), 0);
   });
 

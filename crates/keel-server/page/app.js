@@ -293,8 +293,11 @@ let due = false, told = '';
 function changed() {
   // What the list of sessions tells of this one.
   const tells = `${page.session?.id} ${page.model.status.state} ${page.session?.snapshot.title} ${[...page.model.turns.values()].at(-1)?.state}`;
-  if (tells !== told) sessions.soon();
-  told = tells;
+  if (tells !== told) {
+    told = tells;
+    sessions.draw();
+    sessions.soon();
+  }
   if (due) return;
   due = true;
   if (document.hidden) setTimeout(draw);
@@ -314,7 +317,6 @@ function draw() {
   drawPeople();
   drawStage();
   $('sessions').hidden = !offer || Boolean(claims(page.wish.token).session) || Boolean(stage);
-  sessions.draw();
   $('share').disabled = !stands || !offer?.mints;
   $('share').title = offer && !offer.mints ? 'This token makes no others' : 'Whoever has the link can watch for an hour';
   $('end').disabled = !stands || model.role !== 'owner';
@@ -374,7 +376,7 @@ function shape() {
   $('choices').hidden = !isText;
   $('cwd-box').hidden = !one?.cwd;
   $('model-box').hidden = !one?.models?.length;
-  keyed($('model'), ['', ...one?.models ?? []], String, (name) => make('option', { value: name, text: name || 'its own' }), () => {});
+  keyed($('model'), one?.models ?? [], String, (name) => make('option', { value: name, text: name }), () => {});
 }
 
 function setUpForm() {

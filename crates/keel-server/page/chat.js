@@ -64,7 +64,7 @@ export class Chat {
     $('cancel').addEventListener('click', () => this.stop());
     $('chat-model').addEventListener('change', () => {
       const session = this.#around.session(), model = $('chat-model').value;
-      if (session) this.#tried('params.set', session.set({ model: model || null }));
+      if (session) this.#tried('params.set', session.set({ model }));
     });
     new ResizeObserver(() => this.#follows && this.#toEnd()).observe(list);
   }
@@ -194,8 +194,9 @@ export class Chat {
     const { models = [] } = this.#around.backend() ?? {}, chosen = session?.snapshot.params?.model ?? '';
     const box = $('chat-model');
     box.hidden = models.length === 0 || role !== 'owner';
-    keyed(box, box.hidden ? [] : ['', ...models], String, (name) => make('option', { value: name, text: name || 'its own model' }), () => {});
-    if (document.activeElement !== box) box.value = models.includes(chosen) ? chosen : '';
+    keyed(box, box.hidden ? [] : models, String, (name) => make('option', { value: name, text: name }), () => {});
+    // Its usual one comes first.
+    if (document.activeElement !== box) box.value = models.includes(chosen) ? chosen : models[0] ?? '';
   }
 
   #turns(chat, about) {

@@ -62,7 +62,7 @@ export function standing(turn) {
     case 'waiting': return cancelling ? STEPS[cancelling.step] ?? 'Stopping.' : 'Waits for an answer';
     case 'running': {
       if (cancelling) return STEPS[cancelling.step] ?? 'Stopping.';
-      if (retrying) return `The provider did not answer (${title(retrying.fault?.code ?? 'unknown')}); it is asked again, for the ${retrying.attempt}. time.`;
+      if (retrying) return `The provider did not answer (${title(retrying.fault?.code ?? 'unknown')}); it is asked again.`;
       return tried ? `Running… It is attempt ${turn.attempt}: the one before ended with ${title(tried.code).toLowerCase()}.` : turn.parts.length > 0 ? 'Running…' : 'Thinking…';
     }
     case 'cancelled': return `${CANCELS[reason] ?? (turn.began ? 'Stopped.' : 'Removed from the queue.')}${turn.forced ? ' It had to be forced.' : ''}`;
