@@ -6,6 +6,7 @@
 
 mod effects;
 mod event;
+mod history;
 mod journal;
 mod late;
 mod load;
@@ -103,7 +104,12 @@ impl Driver {
         } = self;
         let probes = self.probes;
         let workplaces = self.workplaces;
-        let (runs, mut told) = Runs::new(self.backends, workplaces.clone(), self.tracker);
+        let (runs, mut told) = Runs::new(
+            self.backends,
+            workplaces.clone(),
+            self.tracker,
+            history::Histories::new(Arc::clone(&store)),
+        );
         let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,

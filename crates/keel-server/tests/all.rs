@@ -23,6 +23,8 @@ mod finding;
 mod http_api;
 #[path = "all/memory.rs"]
 mod memory;
+#[path = "all/models.rs"]
+mod models;
 #[path = "all/openapi.rs"]
 mod openapi;
 #[path = "all/peer.rs"]
