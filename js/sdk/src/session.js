@@ -131,6 +131,26 @@ export class Session {
     return this.command('turn.answer', { turn, action, answer }, options);
   }
 
+  /** Asks what a turn that is over asked, once more: a new turn. @param {string} turn @param {CommandOptions} [options] */
+  retry(turn, options) {
+    return this.command('turn.retry', { turn }, options);
+  }
+
+  /** Goes on from what a turn that broke off had said: a new turn. @param {string} turn @param {CommandOptions} [options] */
+  continueTurn(turn, options) {
+    return this.command('turn.continue', { turn }, options);
+  }
+
+  /** Puts a turn that waits before the others. @param {string} turn @param {CommandOptions} [options] */
+  promote(turn, options) {
+    return this.command('turn.promote', { turn }, options);
+  }
+
+  /** Says what the session is called, and how it is found; absent keeps. @param {{ title?: string, starred?: boolean, archived?: boolean, tags?: string[] }} about @param {CommandOptions} [options] */
+  describe(about, options) {
+    return this.command('session.describe', about, options);
+  }
+
   /** Ends the session for everybody. @param {CommandOptions} [options] */
   end(options) {
     return this.command('session.end', {}, options);
