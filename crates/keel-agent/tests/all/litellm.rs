@@ -132,7 +132,7 @@ async fn a_real_server_answers_refuses_limits_and_dies_and_each_is_told() {
     assert!(called.outputs.iter().any(is_call), "{called:?}");
 
     let mut config = proxy.config();
-    config.key = Key::Known(Secret::new("sk-wrong-canary-0123456789".to_owned()));
+    config.key = Key::None;
     let heard = ask(Dialect::Chat, config, "hello").await;
     assert_eq!(heard.failure().code(), Code::ProviderAuth, "{heard:?}");
     let mut config = proxy.config();
