@@ -30,12 +30,23 @@ use crate::{
 /// How long what was said before a cancel may take to be told.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
+/// For how long an agent that took a conversation up must be quiet before it is asked for more: some
+/// answer first, and tell what was said before after that.
+const REPLAY_QUIET: Duration = Duration::from_millis(300);
+/// How long it may take to tell that.
+const REPLAY_MAX: Duration = Duration::from_secs(5);
+
 /// What the agent is to answer next, and the number of that request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Initialize(u64),
     Authenticate(u64),
     Open(u64, Opening),
+    /// It has answered that it took the conversation up, and may still be telling what was said.
+    Replay {
+        quiet_at: Instant,
+        over_at: Instant,
+    },
     Prompt(u64),
 }
 
@@ -69,6 +80,7 @@ enum End {
 /// Which wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
+    Replayed,
     Ladder,
     StdoutClosed,
 }
@@ -354,7 +366,14 @@ impl<'a> Turn<'a> {
         });
         let closed = self.stdout_closed_at;
         let closed = closed.map(|at| (at + clocks.stdout_closed, Why::StdoutClosed));
-        [ladder, closed]
+        let replayed = match self.stage {
+            Stage::Replay { quiet_at, over_at } => Some((quiet_at.min(over_at), Why::Replayed)),
+            Stage::Initialize(_) | Stage::Authenticate(_) | Stage::Open(..) | Stage::Prompt(_) => {
+                None
+            }
+        };
+        let replayed = replayed.filter(|_| self.ladder.is_none());
+        [ladder, closed, replayed]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -362,6 +381,7 @@ impl<'a> Turn<'a> {
 
     fn reached(&mut self, why: Why) {
         match (why, self.ladder) {
+            (Why::Replayed, _) => self.prompt(),
             (Why::Ladder, Some((Step::Asked, _))) => self.terminate(true),
             (Why::Ladder, _) => {
                 self.steps.step(CancelStep::Killing);

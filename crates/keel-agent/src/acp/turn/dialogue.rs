@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use keel_wire::limits::AGENT_ID_BYTES_MAX;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     super::{
@@ -13,7 +14,7 @@ use super::{
         rpc::{AUTH_REQUIRED, RpcError},
         update,
     },
-    End, Opening, Stage, Turn,
+    End, Opening, REPLAY_MAX, REPLAY_QUIET, Stage, Turn,
 };
 use crate::{
     Ending, Failure, Output, Request,
@@ -98,9 +99,11 @@ impl Turn<'_> {
             Stage::Open(asked, opening) if asked == id => self.opened(opening, result),
             Stage::Prompt(asked) if asked == id => self.settled(result),
             // Nobody asked, or nobody wants to know any more.
-            Stage::Initialize(_) | Stage::Authenticate(_) | Stage::Open(..) | Stage::Prompt(_) => {
-                self.link.noise()
-            }
+            Stage::Initialize(_)
+            | Stage::Authenticate(_)
+            | Stage::Open(..)
+            | Stage::Replay { .. }
+            | Stage::Prompt(_) => self.link.noise(),
         }
     }
 
@@ -182,6 +185,14 @@ impl Turn<'_> {
             self.tell(Output::Item(json!({"type": "mode", "mode": mode})));
         }
         self.link.session = Some(session);
+        if opening == Opening::Load {
+            let now = Instant::now();
+            self.stage = Stage::Replay {
+                quiet_at: now + REPLAY_QUIET,
+                over_at: now + REPLAY_MAX,
+            };
+            return;
+        }
         self.prompt();
     }
 

@@ -11,7 +11,7 @@ use super::{
         rpc::{METHOD_NOT_FOUND, Message, RpcError},
         update::{self, Update},
     },
-    End, Stage, Turn,
+    End, REPLAY_QUIET, Stage, Turn,
 };
 use crate::{
     Ending, Failure, Output,
@@ -123,6 +123,9 @@ impl Turn<'_> {
         let ours = of.is_some() && of == self.link.session.as_deref();
         let update = params.get_mut("update").map(Value::take);
         let update = update::read(update.unwrap_or(Value::Null));
+        if let Stage::Replay { quiet_at, .. } = &mut self.stage {
+            *quiet_at = Instant::now() + REPLAY_QUIET;
+        }
         if !matches!(self.stage, Stage::Prompt(_)) {
             // What was said before is being replayed; what it can do counts all the same.
             if let Update::Item(item) = update

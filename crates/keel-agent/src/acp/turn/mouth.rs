@@ -35,7 +35,7 @@ impl Mouth {
     pub(super) fn open(&mut self, output: Output) {
         *self = match std::mem::replace(self, Self::Stopped) {
             Self::Closed(sink) => Self::Open(speak(sink, output)),
-            other => other,
+            other @ (Self::Open(_) | Self::Stopped) => other,
         };
     }
 }
