@@ -364,6 +364,27 @@ describe('the chat', { concurrency: 2 }, () => {
     });
   }
 
+  page('a_session_is_called_and_placed_as_it_was_asked_for_and_a_place_that_is_none_is_told', [], async (context, server) => {
+    const tab = await open(context, server.url);
+    await tab.fill('#token', server.token('places'));
+    await tab.press('#token', 'Tab');
+    await tab.check('#backends input[value="crash"]');
+    await tab.click('#choices summary');
+    assert.equal(await tab.isVisible('#cwd'), false, 'only where the backend has roots for it');
+    await tab.check('#backends input[value="markdown"]');
+    await tab.fill('#title', 'A place of its own');
+    await tab.fill('#project', 'keel');
+    await tab.fill('#cwd', '/nowhere/at/all');
+    await tab.click('#connect button.large');
+    await until(tab, () => playground.model.status.state === 'failed');
+    assert.match(await tab.textContent('#fault-message'), /nowhere|director|root|beneath/i);
+    await tab.fill('#cwd', server.dir);
+    await tab.click('#connect button.large');
+    await live(tab);
+    assert.equal(await tab.textContent('#chat-title'), 'A place of its own');
+    assert.equal(await tab.textContent('#chat-facts'), `markdown · keel · ${server.dir} · queues`);
+  });
+
   page('one_that_joins_late_reads_back_through_the_log_and_nothing_is_twice', [], async (context, server) => {
     const ann = await begin(context, server, 'echo');
     const session = await sessionOf(ann);
