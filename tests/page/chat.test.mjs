@@ -227,6 +227,13 @@ describe('the chat', { concurrency: 2 }, () => {
     const order = await tab.$$eval('#turns .parts > *', (all) => all.map((node) => [node.classList[0] === 'fold' ? node.classList[1] : node.classList[0], node.open ?? null]));
     assert.deepEqual(order, [['thought', false], ['plan', null], ['md', null], ['tool', false], ['md', null], ['notice', null], ['raw', false]]);
     assert.equal(await tab.textContent('.tool > summary'), 'Read a.txtreaddone');
+    const drawn = await tab.evaluate(() => new Promise((done) => {
+      const own = requestAnimationFrame.bind(window);
+      let times = 0;
+      window.requestAnimationFrame = (run) => ((times += 1), own(run));
+      setTimeout(() => done(times), 1_000);
+    }));
+    assert.ok(drawn < 10, `what is whole is not drawn again: ${drawn} times in a second`);
     await tab.click('.tool > summary');
     await until(tab, () => document.querySelectorAll('.tool pre').length === 2);
     assert.deepEqual(await tab.$$eval('.tool pre', (all) => all.map(({ textContent }) => textContent)), ['{\n  "path": "a.txt"\n}', 'what is in it']);
