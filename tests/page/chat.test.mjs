@@ -118,7 +118,7 @@ describe('the chat', { concurrency: 2 }, () => {
       });
     });
     const tab = await begin(context, server, 'echo');
-    await say(tab, '!count=2500 pace_ms=4');
+    await say(tab, '!count=1500 pace_ms=5');
     await until(tab, () => document.querySelector('#turns .text')?.textContent.length > 1_500);
     const seen = [];
     for (const more of [200, 400]) {
@@ -133,7 +133,7 @@ describe('the chat', { concurrency: 2 }, () => {
     await turnIs(tab, 'done');
     seen.push(...await tab.evaluate(() => window.lengths));
     assert.ok(seen.length > 20 && seen.every((length, n) => n === 0 || length >= seen[n - 1]), 'it never gets shorter');
-    assert.equal(await shown(tab), words(2500));
+    assert.equal(await shown(tab), words(1500));
     assert.equal(await tab.evaluate(() => playground.model.counters.holes), 0);
   });
 
