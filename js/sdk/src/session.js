@@ -126,11 +126,6 @@ export class Session {
     return this.command('turn.cancel', { turn }, options);
   }
 
-  /** Answers what a turn waits for. @param {string} turn @param {string} action @param {unknown} answer @param {CommandOptions} [options] */
-  answer(turn, action, answer, options) {
-    return this.command('turn.answer', { turn, action, answer }, options);
-  }
-
   /** Asks what a turn that is over asked, once more: a new turn. @param {string} turn @param {CommandOptions} [options] */
   retry(turn, options) {
     return this.command('turn.retry', { turn }, options);
@@ -144,6 +139,11 @@ export class Session {
   /** Puts a turn that waits before the others. @param {string} turn @param {CommandOptions} [options] */
   promote(turn, options) {
     return this.command('turn.promote', { turn }, options);
+  }
+
+  /** Answers what a turn waits for. @param {string} turn @param {string} action @param {unknown} answer @param {CommandOptions} [options] */
+  answer(turn, action, answer, options) {
+    return this.command('turn.answer', { turn, action, answer }, options);
   }
 
   /** Says what the session is called, and how it is found; absent keeps. @param {{ title?: string, starred?: boolean, archived?: boolean, tags?: string[] }} about @param {CommandOptions} [options] */
@@ -169,8 +169,7 @@ export class Session {
    * @returns {Promise<Done>}
    */
   command(name, data, { ttl, signal } = {}) {
-    const receipt = signal?.aborted ? Promise.reject(signal.reason) : this.#driver.ask(name, data, ttl);
-    const waited = until(receipt, signal);
+    const waited = until(signal?.aborted ? Promise.reject(signal.reason) : this.#driver.ask(name, data, ttl), signal);
     waited.catch(() => {}); // Told to `receipt` listeners in any case.
     return waited;
   }
