@@ -197,6 +197,8 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     for file in [
         "stage",
         "playground",
+        "markdown",
+        "chat",
         "playground-media",
         "firefox",
         "sdk",
