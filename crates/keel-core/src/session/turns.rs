@@ -220,7 +220,9 @@ impl Session {
         let run = self.run.take_if(|run| run.turn == turn.id);
         let stopped_for = run.as_ref().and_then(|run| run.stopped_for);
         let stop_reason = match end {
-            TurnEnd::Cancelled => stop_reason.or(stopped_for.map(|why| why.name().to_owned())),
+            TurnEnd::Cancelled => {
+                stop_reason.or_else(|| stopped_for.map(|why| why.name().to_owned()))
+            }
             TurnEnd::Done | TurnEnd::Failed | TurnEnd::Interrupted => stop_reason,
         };
         if end == TurnEnd::Done {
