@@ -16,6 +16,7 @@ use keel_agent::{
     process::{self, Config, Process, Stdout},
     spawn,
 };
+use keel_wire::Action;
 use serde_json::Value;
 
 /// Longer than any bound of the crate: a test that reaches it hangs.
@@ -113,13 +114,27 @@ pub(crate) struct Driven {
 
 impl Driven {
     pub(crate) fn start(provider: Arc<dyn Provider>, prompt: &str, budgets: Budgets) -> Self {
-        let (running, stream) = spawn(provider, request(prompt), budgets);
+        Self::request(provider, request(prompt), budgets)
+    }
+
+    pub(crate) fn request(provider: Arc<dyn Provider>, request: Request, budgets: Budgets) -> Self {
+        let (running, stream) = spawn(provider, request, budgets);
         Self {
             running,
             stream,
             outputs: Vec::new(),
             began: Instant::now(),
         }
+    }
+
+    /// What was asked last.
+    pub(crate) fn action(&self) -> Option<&Action> {
+        self.outputs.iter().rev().find_map(|output| {
+            let Output::NeedsAction(action) = output else {
+                return None;
+            };
+            Some(action)
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Told {
