@@ -20,6 +20,8 @@ use crate::{
 pub(crate) use control::Control;
 use control::talker;
 pub(crate) use media::{Camera, Media};
+pub(crate) use model::{Model, beside};
+pub(crate) use programs::{MARK, marked};
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;
@@ -39,6 +41,8 @@ mod host;
 mod kept;
 mod laws;
 mod media;
+mod model;
+mod programs;
 mod slow_disk;
 mod verdict;
 mod watch;
@@ -103,6 +107,8 @@ pub(crate) struct Rig {
     /// What is wrong on purpose.
     pub(crate) mutant: Option<Mutant>,
     pub(crate) media: Option<Media>,
+    /// The model server behind the drilled backend.
+    pub(crate) model: Option<Model>,
     /// Sessions that are ended with the row, besides the drilled one.
     sessions: Vec<String>,
     witness: Witness,
@@ -139,11 +145,25 @@ impl Rig {
             }
             None => (None, String::new()),
         };
+        let model = match &spec.model {
+            Some(mode) => Some(Model::start(&options.exe, &dir, mode).await?),
+            None => None,
+        };
+        let more = spec
+            .more
+            .replace("{dir}", &dir.display().to_string())
+            .replace("{model}", model.as_ref().map_or("", Model::url))
+            .replace(
+                "{agent}",
+                &beside(&options.exe, "keel-fake-agent")
+                    .display()
+                    .to_string(),
+            );
         let setup = Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
-            more: spec.more.replace("{dir}", &dir.display().to_string()) + &told,
+            more: more + &told,
             files_max: spec.files_max,
         };
         let server = Server::start_odd(setup, Oddity { env, mutant }).await?;
@@ -168,6 +188,7 @@ impl Rig {
             undo: Vec::new(),
             mutant,
             media,
+            model,
             sessions: Vec::new(),
             witness: spec.witness,
             before: Before::default(),
@@ -284,6 +305,12 @@ impl Rig {
     /// A client by hand, which said hello with more members; and what it was welcomed with.
     pub(crate) async fn by_hand(&self, more: &Value) -> Result<(Raw, Value)> {
         Raw::join(self.server.addr(), &self.token, more, self.mutant).await
+    }
+
+    /// Ends the session of this welcome with the row.
+    pub(crate) fn also(&mut self, welcome: &Value) {
+        let session = welcome["session"].as_str().unwrap_or_default();
+        self.sessions.push(session.to_owned());
     }
 
     /// From here on, things are as the fault made them.

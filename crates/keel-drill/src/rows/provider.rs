@@ -1,0 +1,12 @@
+//! C, H and K: what is behind a session, and everything that it does wrong.
+
+mod kinds;
+mod lives;
+mod programs;
+
+use super::{S, Spec};
+
+pub(super) fn rows() -> Vec<Spec> {
+    let groups = [programs::rows(), lives::rows()];
+    groups.into_iter().flatten().collect()
+}
