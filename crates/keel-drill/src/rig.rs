@@ -307,6 +307,11 @@ impl Rig {
         Raw::join(self.server.addr(), &self.token, more, self.mutant).await
     }
 
+    /// A token that may do everything.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Ends the session of this welcome with the row.
     pub(crate) fn also(&mut self, welcome: &Value) {
         let session = welcome["session"].as_str().unwrap_or_default();

@@ -3,10 +3,11 @@
 mod kinds;
 mod lives;
 mod programs;
+mod storm;
 
 use super::{S, Spec};
 
 pub(super) fn rows() -> Vec<Spec> {
-    let groups = [programs::rows(), lives::rows()];
+    let groups = [programs::rows(), lives::rows(), storm::rows()];
     groups.into_iter().flatten().collect()
 }

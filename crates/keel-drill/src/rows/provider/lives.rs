@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::{S, Spec, kinds::Kind};
+use super::{S, Spec, kinds::Kind, storm::is_refusal};
 use crate::{
     heart::{children_left, unix_ms},
     mutant::Mutant,
@@ -232,7 +232,7 @@ async fn slots(rig: &mut Rig, kind: Kind) -> Result<()> {
     raw.send(&json!({ "type": "command", "n": 1, "name": "say", "data": data }))
         .await?;
     let started = raw.find("the other session's turn", |frame| {
-        frame["kind"] == "turn.started" || frame["ok"] == false
+        frame["kind"] == "turn.started" || is_refusal(frame)
     });
     let started = started.await?;
     ensure!(started["kind"] == "turn.started", "refused: {started}");
