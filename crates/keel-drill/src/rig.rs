@@ -21,7 +21,7 @@ pub(crate) use control::Control;
 use control::talker;
 pub(crate) use media::{Camera, Media};
 pub(crate) use model::{Model, beside};
-pub(crate) use programs::{MARK, marked};
+pub(crate) use programs::{MARK, children, is_marked, marked};
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;

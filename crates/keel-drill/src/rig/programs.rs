@@ -37,40 +37,43 @@ impl Rig {
     /// The programs that the server itself started for the drilled backend.
     pub(crate) fn programs(&self) -> Result<Vec<Pid>> {
         let server = self.server.pid().context("the server runs")?;
-        let server = server.as_raw_nonzero().get();
-        let marked = marked(&self.dir)?;
-        let own = marked
-            .into_iter()
-            .filter(|pid| parent(*pid) == Some(server));
+        let own = children(server)?.into_iter();
+        let own = own.filter(|pid| is_marked(*pid, &self.dir));
         Ok(own.filter_map(Pid::from_raw).collect())
     }
 }
 
-/// Processes that carry the mark of a row.
-pub(crate) fn marked(dir: &Path) -> Result<Vec<i32>> {
-    let wanted = format!("{MARK}={}", dir.display());
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").context("processes are listed")? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // One that ended meanwhile has no environment any more.
-        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environ
-            .split(|byte| *byte == 0)
-            .any(|pair| pair == wanted.as_bytes())
-        {
-            found.push(pid);
-        }
+/// The processes that a process itself started.
+pub(crate) fn children(of: Pid) -> Result<Vec<i32>> {
+    let mut children = Vec::new();
+    let threads = format!("/proc/{}/task", of.as_raw_nonzero());
+    for thread in fs::read_dir(threads).context("it runs")? {
+        let listed = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        children.extend(
+            listed
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
     }
-    Ok(found)
+    Ok(children)
 }
 
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // A name may hold anything, a closing parenthesis too.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+/// Whether a process carries the mark of a row. One that ended meanwhile has none any more.
+pub(crate) fn is_marked(pid: i32, dir: &Path) -> bool {
+    let wanted = format!("{MARK}={}", dir.display());
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ
+        .split(|byte| *byte == 0)
+        .any(|pair| pair == wanted.as_bytes())
+}
+
+/// Processes that carry the mark of a row.
+pub(crate) fn marked(dir: &Path) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("processes are listed")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        found.extend(pid.filter(|pid| is_marked(*pid, dir)));
+    }
+    Ok(found)
 }

@@ -4,29 +4,38 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::Spec;
 use crate::{
     mutant::Mutant,
     raw::{Frame, Raw},
-    rig::{MARK, Rig, marked},
+    rig::{MARK, Rig, children, is_marked, marked},
     server,
 };
 
 /// A provider is killed so often.
 const KILL_EVERY: Duration = Duration::from_millis(100);
 /// Words of an answer, and the pause before each, in milliseconds.
-const WORDS: u32 = 20;
-const PACE_MS: u32 = 150;
+const WORDS: u32 = 10;
+const PACE_MS: u32 = 300;
 /// What comes after an end comes within this.
 const QUIET: Duration = Duration::from_millis(500);
+/// How often 15 s are waited for the end of a turn of 3 s, where everything begins at once.
+const LOOKS: u32 = 3;
+/// Sessions begin within this, in milliseconds.
+const BEGIN_WITHIN_MS: u64 = 2_000;
+/// A client that lost more connections proves nothing.
+const LOSSES_MAX: u32 = 20;
 
 /// How many sessions, for how long.
 #[derive(Debug, Clone, Copy)]
@@ -82,34 +91,42 @@ struct Lived {
     session: String,
     /// How each turn was told to end, as `done` or a code; more than once if it was.
     ends: BTreeMap<String, Vec<String>>,
+    /// Connections.
+    lost: u32,
     wrong: Vec<String>,
 }
 
 async fn run(rig: &mut Rig, storm: Storm) -> Result<()> {
-    let until = Instant::now() + storm.span;
+    // The host is as busy for the bystander as for everybody.
+    rig.strikes_all = true;
+    // All at once: who is in and says nothing for long is given up.
+    let entering = (0..storm.sessions).map(|n| enter(rig, n));
     let mut entered = Vec::new();
-    for n in 0..storm.sessions {
-        let backend = BACKENDS[n % BACKENDS.len()];
-        // The stream of commands is each client's own.
-        let hello = json!({
-            "backend": backend, "instance": format!("i-{n}"),
-            "stream": { "id": format!("c-storm-{n}"), "next": 1, "receipts_ack": 0 },
-        });
-        let (raw, welcome) = rig.by_hand(&hello).await?;
-        rig.also(&welcome);
+    for came in join_all(entering).await {
+        let (raw, welcome) = came?;
         let session = welcome["session"].as_str().context("a session")?.to_owned();
+        rig.also(&welcome);
         entered.push((raw, session));
     }
+    let until = Instant::now() + storm.span;
     rig.strike();
-    let living = entered
-        .into_iter()
-        .enumerate()
-        .map(|(n, (raw, session))| live(raw, session, n, until));
-    let (lived, kills) = tokio::join!(join_all(living), kill(rig, until));
-    let kills = kills?;
-    let (mut turns, mut failed) = (0, 0);
+    let mut living = JoinSet::new();
+    for (n, (raw, session)) in entered.into_iter().enumerate() {
+        let (addr, token) = (rig.server.addr(), rig.token.clone());
+        let door = Door {
+            addr,
+            token,
+            session,
+        };
+        living.spawn(live(door, raw, n, until));
+    }
+    let server = rig.server.pid().context("the server runs")?;
+    let kills = kill(server, rig.dir.clone(), until).await?;
+    let (mut turns, mut failed, mut lost) = (0, 0, 0);
     let mut wrong = Vec::new();
-    for mut lived in lived {
+    while let Some(lived) = living.join_next().await {
+        let mut lived = lived?;
+        lost += lived.lost;
         wrong.append(&mut lived.wrong);
         turns += lived.ends.len();
         let is_failed = |ends: &&Vec<String>| ends.iter().all(|end| end != "done");
@@ -126,49 +143,86 @@ async fn run(rig: &mut Rig, storm: Storm) -> Result<()> {
     ensure!(kills > 0, "nothing was killed");
     ensure!(failed > 0, "{kills} kills, and not one turn failed");
     rig.row.fault = format!(
-        "{} in {} sessions: {kills} kills, {turns} turns, {failed} failed",
+        "{} in {} sessions: {kills} kills, {turns} turns, {failed} failed; {lost} \
+         connections lost meanwhile",
         rig.row.fault, storm.sessions
     );
     rig.recovered();
     Ok(())
 }
 
+async fn enter(rig: &Rig, n: usize) -> Result<(Raw, Value)> {
+    let backend = BACKENDS[n % BACKENDS.len()];
+    // The stream of commands is each client's own.
+    let stream = json!({ "id": format!("c-storm-{n}"), "next": 1, "receipts_ack": 0 });
+    let hello = json!({ "backend": backend, "instance": format!("i-{n}"), "stream": stream });
+    rig.by_hand(&hello).await
+}
+
 /// Kills a random program so often; how many.
-async fn kill(rig: &Rig, until: Instant) -> Result<u32> {
+async fn kill(server: Pid, dir: PathBuf, until: Instant) -> Result<u32> {
     let mut kills = 0;
     let mut tick = tokio::time::interval(KILL_EVERY);
     while Instant::now() < until {
         tick.tick().await;
-        let programs = rig.programs()?;
-        let Some(victim) = programs.get(fastrand::usize(..programs.len().max(1))) else {
+        let mut programs = children(server)?;
+        fastrand::shuffle(&mut programs);
+        // The bystander's is not ours.
+        let victim = programs.into_iter().find(|pid| is_marked(*pid, &dir));
+        let Some(victim) = victim.and_then(Pid::from_raw) else {
             continue;
         };
         // It may have ended by itself meanwhile.
-        kills += u32::from(kill_process(*victim, Signal::KILL).is_ok());
+        kills += u32::from(kill_process(victim, Signal::KILL).is_ok());
     }
     Ok(kills)
 }
 
 /// Says something, waits for its end, and does so again until the storm is over.
-async fn live(mut raw: Raw, session: String, of: usize, until: Instant) -> Lived {
+async fn live(door: Door, mut raw: Raw, of: usize, until: Instant) -> Lived {
     let mut lived = Lived {
-        session,
+        session: door.session.clone(),
         ..Lived::default()
     };
+    let begins = Duration::from_millis(fastrand::u64(..BEGIN_WITHIN_MS));
+    let mut number = 0;
     for n in 1.. {
+        if n == 1 {
+            // Beats are answered on the way.
+            raw.beats(begins).await.unwrap_or_default();
+        }
         if Instant::now() >= until {
             break;
         }
         let key = format!("k{of}-{n}");
+        number += 1;
         let turn = async {
             let data = json!({ "text": key });
-            let say = json!({ "type": "command", "n": n, "name": "say", "data": data });
+            let say = json!({ "type": "command", "n": number, "name": "say", "data": data });
             raw.send(&say).await?;
             one_turn(&mut raw, &mut lived.ends).await
         };
-        if let Err(error) = turn.await {
-            lived.wrong.push(format!("{key}: {error:#}"));
-            break;
+        let Err(error) = turn.await else { continue };
+        // A machine that is too busy for its beats loses connections, and no turns: who comes back
+        // is told everything again.
+        let lost = format!("{error:#}");
+        let is_lost = ["heartbeat_timeout", "closed with"]
+            .iter()
+            .any(|word| lost.contains(word));
+        lived.lost += 1;
+        let back = if is_lost && lived.lost < LOSSES_MAX {
+            lived.ends.clear();
+            number = 0;
+            door.come_back(&mut lived).await
+        } else {
+            Err(error)
+        };
+        match back {
+            Ok(again) => raw = again,
+            Err(error) => {
+                lived.wrong.push(format!("{key}: {error:#}"));
+                break;
+            }
         }
     }
     // A second end would come now.
@@ -184,16 +238,56 @@ async fn live(mut raw: Raw, session: String, of: usize, until: Instant) -> Lived
     lived
 }
 
+/// How a session is entered again.
+struct Door {
+    addr: SocketAddr,
+    token: String,
+    session: String,
+}
+
+impl Door {
+    /// Comes back, and waits until nothing runs that was said before.
+    async fn come_back(&self, lived: &mut Lived) -> Result<Raw> {
+        let stream = format!("c-back-{}-{}", self.session, lived.lost);
+        let hello = json!({
+            "session": self.session,
+            "stream": { "id": stream, "next": 1, "receipts_ack": 0 },
+        });
+        let (mut raw, _) = Raw::join(self.addr, &self.token, &hello, None).await?;
+        let ends = &mut lived.ends;
+        let mut open = 0;
+        raw.find("the end of a turn", |frame| {
+            note_end(frame, ends);
+            open += i32::from(frame["kind"] == "turn.accepted");
+            open -= i32::from(frame["kind"] == "turn.ended");
+            frame["type"] == "replayed"
+        })
+        .await?;
+        while open > 0 {
+            one_turn(&mut raw, ends).await?;
+            open -= 1;
+        }
+        Ok(raw)
+    }
+}
+
 async fn one_turn(raw: &mut Raw, ends: &mut BTreeMap<String, Vec<String>>) -> Result<()> {
-    raw.find("the end of a turn", |frame| {
-        note_end(frame, ends);
-        frame["kind"] == "turn.ended" || is_refusal(frame)
-    })
-    .await
-    .and_then(|frame| {
-        ensure!(frame["kind"] == "turn.ended", "refused: {frame}");
-        Ok(())
-    })
+    let mut found = Err(anyhow::anyhow!("nothing was looked for"));
+    for _ in 0..LOOKS {
+        found = raw
+            .find("the end of a turn", |frame| {
+                note_end(frame, ends);
+                frame["kind"] == "turn.ended" || is_refusal(frame)
+            })
+            .await;
+        let is_late = |error: &anyhow::Error| error.is::<tokio::time::error::Elapsed>();
+        if !found.as_ref().is_err_and(is_late) {
+            break;
+        }
+    }
+    let frame = found?;
+    ensure!(frame["kind"] == "turn.ended", "refused: {frame}");
+    Ok(())
 }
 
 pub(super) fn is_refusal(frame: &Value) -> bool {
