@@ -22,3 +22,26 @@ pub const STOP_MAX: Duration = Duration::from_secs(2);
 pub const FAULT_STDERR_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of a message of the program's own that are kept (its beginning).
 pub const REPORTED_BYTES_MAX: usize = 1024;
+/// Longest server-sent event of a model's endpoint, in bytes. The last event of a Responses stream
+/// has the whole answer in it.
+pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of such a stream that may come without an event: comments, blank lines, unknown fields.
+pub const SSE_SILENT_BYTES_MAX: usize = 1024 * 1024;
+/// How long it may take to look up an endpoint's name.
+pub const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// How long a connection to an endpoint may take, TLS and all.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Bytes of an endpoint's error answer that are read.
+pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long an endpoint may take to finish an error answer.
+pub const ERROR_BODY_MAX: Duration = Duration::from_secs(5);
+/// How long an endpoint may take from the answer's end to the stream's.
+pub const STREAM_END_MAX: Duration = Duration::from_secs(5);
+/// Calls of tools in one answer of an endpoint.
+pub const TOOL_CALLS_MAX: usize = 128;
+/// Bytes of the arguments of all of them.
+pub const TOOL_ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
+/// The span that the first wait before a retry is a random part of; it doubles with each.
+pub const BACKOFF_BASE: Duration = Duration::from_millis(500);
+/// The largest such span.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(16);

@@ -9,7 +9,7 @@ mod cgroup;
 mod config;
 mod conversation;
 mod json_line;
-mod redact;
+pub(crate) mod redact;
 mod scan;
 mod spawn;
 mod status;

@@ -238,7 +238,7 @@ fn from_join_error(error: JoinError) -> Outcome {
     })
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
     let mut text = text.unwrap_or("without a message").to_owned();

@@ -2,9 +2,11 @@
 
 mod all {
     mod harness;
+    mod model;
 
     mod conformance;
     mod echo;
+    mod endpoint;
     mod isolation;
     mod process;
     mod runner;

@@ -5,7 +5,9 @@
 //! Of each attempt: exactly one outcome and nothing after it, its cause, its bound, and that nothing
 //! of it is left.
 
+mod chain;
 mod echo;
+mod endpoints;
 mod kinds;
 mod process;
 
@@ -33,6 +35,32 @@ fn code_of(heard: &Heard) -> Code {
     let code = heard.failure().code();
     assert_eq!(fault.code, code);
     code
+}
+
+/// Why it failed; of a chain, why the last one did.
+fn own_failure(heard: &Heard) -> &Failure {
+    let mut failure = heard.failure();
+    while let Failure::Fallback { causes } = failure {
+        failure = &causes.last().expect("somebody failed").1;
+    }
+    failure
+}
+
+/// Bytes of what was told beside the answer.
+fn besides(heard: &Heard) -> u64 {
+    let bytes = |output: &Output| match output {
+        Output::NewAttempt { failure } => failure.to_string().len() as u64,
+        Output::Item(item) => keel_wire::json_len(item) as u64,
+        Output::Text(_)
+        | Output::Started { .. }
+        | Output::Retrying { .. }
+        | Output::Bound { .. }
+        | Output::Cancelling { .. }
+        | Output::NeedsAction(_)
+        | Output::ModelCall
+        | Output::Noise { .. } => 0,
+    };
+    heard.outputs.iter().map(bytes).sum()
 }
 
 fn is_text(output: &Output) -> bool {
@@ -70,14 +98,19 @@ async fn an_answer_comes_whole_and_once_i3() {
         let heard = subject.run_within(SOON).await;
         heard.assert_done();
         assert_eq!(heard.text(), "one two three ", "{}", subject.name);
-        assert_eq!(heard.outcome.bytes, 14, "{}", subject.name);
+        assert_eq!(
+            heard.outcome.bytes,
+            14 + besides(&heard),
+            "{}",
+            subject.name
+        );
         assert!(matches!(heard.outputs[0], Output::Started { .. }));
     }
     for subject in all_that(Behaviour::Mute) {
         let heard = subject.run_within(SOON).await;
         heard.assert_done();
         assert_eq!(heard.text(), "", "{}", subject.name);
-        assert_eq!(heard.outcome.bytes, 0, "{}", subject.name);
+        assert_eq!(heard.outcome.bytes, besides(&heard), "{}", subject.name);
     }
 }
 
@@ -88,7 +121,8 @@ async fn a_huge_answer_comes_in_pieces_that_a_frame_can_carry() {
         heard.assert_done();
         let length = heard.text().len();
         assert!(length >= HUGE_BYTES, "{}: {length}", subject.name);
-        assert_eq!(heard.outcome.bytes, length as u64, "{}", subject.name);
+        let told = length as u64 + besides(&heard);
+        assert_eq!(heard.outcome.bytes, told, "{}", subject.name);
         let largest = heard.outputs.iter().map(Output::cost).max().unwrap();
         assert!(largest <= 32 * 1024 + 64, "{}: {largest}", subject.name);
     }
@@ -103,7 +137,7 @@ async fn what_takes_its_time_is_waited_for_and_told_as_it_comes() {
         heard.assert_done();
         assert_eq!(heard.text(), "one two three ", "{}", subject.name);
         assert!(heard.took >= Duration::from_millis(200), "{}", subject.name);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -124,7 +158,7 @@ async fn a_crash_is_one_failure_with_its_cause_c02_c04_e10() {
     ] {
         for subject in all_that(behaviour) {
             let heard = subject.run_within(SOON).await;
-            let cause = heard.failure().cause();
+            let cause = own_failure(&heard).cause();
             let causes = ["exited", "signal", "cut", "http", "upstream", "reported"];
             assert!(causes.contains(&cause), "{}: {cause}", subject.name);
             let codes = [Code::ProviderCrashed, Code::ProviderUnavailable];
@@ -149,13 +183,13 @@ async fn every_exit_code_and_signal_is_named_c02_c04() {
     for (n, subject) in all_that(Behaviour::ExitCodes).into_iter().enumerate() {
         let heard = subject.run_within(SOON).await;
         let code = EXIT_CODES[n % EXIT_CODES.len()];
-        assert_eq!(heard.failure(), &Failure::Exited { code });
+        assert_eq!(own_failure(&heard), &Failure::Exited { code });
         assert_eq!(code_of(&heard), Code::ProviderCrashed, "{}", subject.name);
     }
     for (n, subject) in all_that(Behaviour::Signals).into_iter().enumerate() {
         let heard = subject.run_within(SOON).await;
         let signal = SIGNALS[n % SIGNALS.len()];
-        assert_eq!(heard.failure(), &Failure::Signal { signal });
+        assert_eq!(own_failure(&heard), &Failure::Signal { signal });
         assert_eq!(code_of(&heard), Code::ProviderCrashed, "{}", subject.name);
     }
 }
@@ -164,7 +198,7 @@ async fn every_exit_code_and_signal_is_named_c02_c04() {
 async fn what_nobody_understands_is_a_failure_c11() {
     for subject in all_that(Behaviour::Garbage) {
         let heard = subject.run_within(SOON).await;
-        let cause = heard.failure().cause();
+        let cause = own_failure(&heard).cause();
         assert!(
             ["garbage", "sse"].contains(&cause),
             "{}: {cause}",
@@ -178,7 +212,7 @@ async fn what_nobody_understands_is_a_failure_c11() {
 async fn what_ends_in_the_middle_is_a_failure_and_what_was_said_is_kept_c12_i13() {
     for subject in all_that(Behaviour::Truncated) {
         let heard = subject.run_within(SOON).await;
-        let cause = heard.failure().cause();
+        let cause = own_failure(&heard).cause();
         let causes = ["truncated_line", "no_finish"];
         assert!(causes.contains(&cause), "{}: {cause}", subject.name);
         assert_eq!(code_of(&heard), Code::ProviderProtocol, "{}", subject.name);
@@ -200,7 +234,7 @@ async fn a_cancel_ends_an_attempt_that_hangs_c07() {
             subject.name
         );
         assert!(heard.took < CANCELLED, "{}: {:?}", subject.name, heard.took);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -223,7 +257,7 @@ async fn a_cancel_ends_what_can_be_stopped_by_force_only_c08_i8() {
         );
         let took = cancelled_at.elapsed();
         assert!(took < CANCELLED, "{}: {took:?}", subject.name);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -240,7 +274,7 @@ async fn a_cancel_before_the_first_word_ends_it() {
                 subject.name
             );
             assert!(heard.took < CANCELLED, "{}: {:?}", subject.name, heard.took);
-            subject.check_nothing_left();
+            subject.check_nothing_left().await;
         }
     }
 }
@@ -266,7 +300,7 @@ async fn a_cancel_after_the_end_changes_nothing() {
             subject.name
         );
         assert_eq!(stream.next().await, None);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -278,7 +312,7 @@ async fn two_prompts_at_once_do_not_mix_m25() {
             let prompt = format!("{} {word}", subject.prompt);
             let mut request = harness::request(&prompt);
             request.session = session.parse().unwrap();
-            Driven::request(Arc::clone(&subject.provider), request, Budgets::default())
+            Driven::start_with(Arc::clone(&subject.provider), request, Budgets::default())
         };
         let (one, two) = (ask("s-one", "alpha"), ask("s-two", "omega"));
         let (one, two) = tokio::join!(one.finish(), two.finish());
@@ -291,8 +325,48 @@ async fn two_prompts_at_once_do_not_mix_m25() {
         for session in ["s-one", "s-two"] {
             subject.provider.release(&session.parse().unwrap());
         }
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
+}
+
+/// Whoever stands first in a chain and says nothing is followed by the next one, and that is told.
+#[tokio::test]
+async fn whoever_crashes_at_once_is_followed_by_the_next_of_its_chain_m22_e10() {
+    for subject in all_that(Behaviour::CrashAtOnce) {
+        let heard = ask_chain(&subject).await;
+        heard.assert_done();
+        assert_eq!(heard.text(), "one two three ", "{}", subject.name);
+        let told = heard.outputs.iter().filter(|output| {
+            matches!(output, Output::NewAttempt { failure } if failure.code() != Code::Internal)
+        });
+        assert!(told.count() >= 1, "{}: {heard:?}", subject.name);
+        subject.check_nothing_left().await;
+    }
+}
+
+/// What was said is kept: nobody says it again in other words.
+#[tokio::test]
+async fn whoever_crashes_after_a_word_is_followed_by_nobody_e10_i13() {
+    for subject in all_that(Behaviour::CrashMidway) {
+        let heard = ask_chain(&subject).await;
+        let failure = heard.failure();
+        assert_ne!(failure.cause(), "no_result", "{}", subject.name);
+        assert_eq!(heard.text(), "one ", "{}", subject.name);
+        subject.check_nothing_left().await;
+    }
+}
+
+/// Asks a chain of `subject`, and of one that speaks whatever it is asked.
+async fn ask_chain(subject: &kinds::Subject) -> Heard {
+    let second = process::json_lines_that(Behaviour::Speak).remove(0);
+    let chain = chain::of([
+        ("first", Arc::clone(&subject.provider)),
+        ("second", Arc::clone(&second.provider)),
+    ]);
+    let driven = Driven::start(chain, &subject.prompt, Budgets::default());
+    let heard = driven.finish().await;
+    second.check_nothing_left().await;
+    heard
 }
 
 #[tokio::test]
@@ -319,7 +393,7 @@ async fn an_answer_to_a_question_is_heard_c23() {
             .as_str()
             .map_or_else(|| answer.to_string(), str::to_owned);
         assert!(said.contains(&word), "{}: {said:?}", subject.name);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -331,7 +405,7 @@ async fn a_budget_ends_what_has_no_end_c22() {
     };
     for subject in all_that(Behaviour::Endless) {
         let heard = subject.run(budgets).await;
-        assert_eq!(heard.failure().cause(), "budget", "{}", subject.name);
+        assert_eq!(own_failure(&heard).cause(), "budget", "{}", subject.name);
         assert_eq!(code_of(&heard), Code::ProviderBudget, "{}", subject.name);
         assert!(heard.outcome.bytes <= budgets.bytes_max);
     }
@@ -366,7 +440,7 @@ async fn nobody_who_consumes_means_nobody_who_reads() {
             "{heard:?}"
         );
         assert!(cancelled_at.elapsed() < CANCELLED, "{}", subject.name);
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }
 
@@ -386,6 +460,6 @@ async fn a_dropped_handle_kills_everything_m21() {
             panic!("{}: {told:?}", subject.name)
         };
         assert_eq!(outcome.ending, Ending::Failed(Failure::Dropped));
-        subject.check_nothing_left();
+        subject.check_nothing_left().await;
     }
 }

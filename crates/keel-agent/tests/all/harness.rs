@@ -114,10 +114,14 @@ pub(crate) struct Driven {
 
 impl Driven {
     pub(crate) fn start(provider: Arc<dyn Provider>, prompt: &str, budgets: Budgets) -> Self {
-        Self::request(provider, request(prompt), budgets)
+        Self::start_with(provider, request(prompt), budgets)
     }
 
-    pub(crate) fn request(provider: Arc<dyn Provider>, request: Request, budgets: Budgets) -> Self {
+    pub(crate) fn start_with(
+        provider: Arc<dyn Provider>,
+        request: Request,
+        budgets: Budgets,
+    ) -> Self {
         let (running, stream) = spawn(provider, request, budgets);
         Self {
             running,

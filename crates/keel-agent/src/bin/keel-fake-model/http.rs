@@ -33,6 +33,11 @@ pub(crate) async fn read(
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match from.read_u8().await {
+            // TLS, say: whoever speaks that wants to hear at once that nobody else does.
+            Ok(byte) if head.is_empty() && !byte.is_ascii_alphabetic() => {
+                to.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
+                return Ok(None);
+            }
             Ok(byte) => head.push(byte),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),

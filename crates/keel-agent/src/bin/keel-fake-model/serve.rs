@@ -36,6 +36,7 @@ async fn serve(stream: &mut TcpStream, server: &Server) -> io::Result<bool> {
         let mut open = Dialect::of(&request.path).map(|_| Open::new(server));
         let mut answer = Answer { to: &mut to };
         let finish = tokio::select! {
+            biased;
             finish = answer_to(&request, &mut answer, server) => finish?,
             () = left(from.get_mut()) => return Ok(false),
         };

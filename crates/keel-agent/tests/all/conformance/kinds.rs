@@ -1,11 +1,14 @@
 //! The kinds of provider, as variants that can be made to behave; and what a variant cannot do.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use keel_agent::{Budgets, KINDS, Provider};
 
-use super::{echo, process};
-use crate::all::harness::{Driven, Heard, assert_nothing_left};
+use super::{chain, echo, endpoints, process};
+use crate::all::{
+    harness::{Driven, Heard, assert_nothing_left},
+    model::Model,
+};
 
 /// How a provider can be made to behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +76,8 @@ impl Behaviour {
 
 pub(super) const HUGE_BYTES: usize = 1024 * 1024;
 pub(super) const EXIT_CODES: [i32; 6] = [1, 2, 77, 126, 143, 255];
+/// Who asked a model's server has left it within this.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 /// HUP, INT, KILL, SEGV, PIPE, TERM.
 pub(super) const SIGNALS: [i32; 6] = [1, 2, 9, 11, 13, 15];
 
@@ -103,6 +108,48 @@ pub(super) const CANNOT: &[(&str, &[Behaviour], &str)] = &[
         &[Behaviour::CrashAfter],
         "its exit is the end: whatever is wrong with that is wrong with the answer",
     ),
+    (
+        "openai/chat",
+        &[
+            Behaviour::ExitCodes,
+            Behaviour::Signals,
+            Behaviour::Stubborn,
+        ],
+        "it is no program: statuses take the place of exit codes, and we close its connection",
+    ),
+    (
+        "openai/chat",
+        &[Behaviour::Flood, Behaviour::Ask],
+        "a stream has no second output, and nothing in it waits for a person",
+    ),
+    (
+        "openai/responses",
+        &[
+            Behaviour::ExitCodes,
+            Behaviour::Signals,
+            Behaviour::Stubborn,
+        ],
+        "it is no program: statuses take the place of exit codes, and we close its connection",
+    ),
+    (
+        "openai/responses",
+        &[Behaviour::Flood, Behaviour::Ask],
+        "a stream has no second output, and nothing in it waits for a person",
+    ),
+    (
+        "anthropic",
+        &[
+            Behaviour::ExitCodes,
+            Behaviour::Signals,
+            Behaviour::Stubborn,
+        ],
+        "it is no program: statuses take the place of exit codes, and we close its connection",
+    ),
+    (
+        "anthropic",
+        &[Behaviour::Flood, Behaviour::Ask],
+        "a stream has no second output, and nothing in it waits for a person",
+    ),
 ];
 
 /// A provider that is about to behave.
@@ -113,8 +160,8 @@ pub(super) struct Subject {
     pub(super) prompt: String,
     /// Whose processes must be gone afterwards.
     pub(super) owner: Option<String>,
-    /// What has to live as long.
-    pub(super) keeps: Option<Box<dyn Any>>,
+    /// The model's server, which must have no answer under way afterwards.
+    pub(super) model: Option<Model>,
 }
 
 impl Subject {
@@ -124,13 +171,13 @@ impl Subject {
             provider,
             prompt: prompt.to_owned(),
             owner: None,
-            keeps: None,
+            model: None,
         }
     }
 
     pub(super) async fn run(&self, budgets: Budgets) -> Heard {
         let heard = self.start(budgets).finish().await;
-        self.check_nothing_left();
+        self.check_nothing_left().await;
         heard
     }
 
@@ -145,7 +192,12 @@ impl Subject {
         Driven::start(Arc::clone(&self.provider), &self.prompt, budgets)
     }
 
-    pub(super) fn check_nothing_left(&self) {
+    /// Checks that no process is left, and no connection.
+    pub(super) async fn check_nothing_left(&self) {
+        if let Some(model) = &self.model {
+            let closed = tokio::time::timeout(CLOSED_WITHIN, model.aborted()).await;
+            closed.unwrap_or_else(|_| panic!("{}: an answer is left open", self.name));
+        }
         if let Some(owner) = &self.owner {
             assert_nothing_left(owner);
         }
@@ -163,6 +215,12 @@ fn variants(kind: &str) -> Vec<(&'static str, Recipe)> {
             ("process/lines", process::lines_that),
             ("process/json_lines", process::json_lines_that),
         ],
+        "openai" => vec![
+            ("openai/chat", endpoints::chat_that),
+            ("openai/responses", endpoints::responses_that),
+        ],
+        "anthropic" => vec![("anthropic", endpoints::messages_that)],
+        "fallback" => vec![("fallback", chain::that)],
         other => panic!("{other} is registered, and cannot be made to behave: it is not tested"),
     }
 }
