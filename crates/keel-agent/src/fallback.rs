@@ -174,21 +174,15 @@ impl<'a> Step<'a> {
         Ok(outcome)
     }
 
-    fn tell(&mut self, output: Output, sink: &Sink) -> Result<(), Stopped> {
-        let output = match output {
-            Output::Bound { id } => {
-                let id = format!("{}/{id}", self.link.name);
-                if id.len() > AGENT_ID_BYTES_MAX {
-                    // Without it the next turn begins a new conversation, which is no loss of words.
-                    return Ok(());
-                }
-                Output::Bound { id }
+    fn tell(&mut self, mut output: Output, sink: &Sink) -> Result<(), Stopped> {
+        if let Output::Bound { id } = &mut output {
+            *id = format!("{}/{id}", self.link.name);
+            if id.len() > AGENT_ID_BYTES_MAX {
+                // Without it the next turn begins a new conversation, which is no loss of words.
+                return Ok(());
             }
-            other => {
-                self.said |= is_seen(&other);
-                other
-            }
-        };
+        }
+        self.said |= is_seen(&output);
         sink.outputs.send(output).map_err(|_| Stopped::Gone)
     }
 }

@@ -7,6 +7,7 @@ mod all {
     mod conformance;
     mod echo;
     mod endpoint;
+    mod fallback;
     mod isolation;
     mod process;
     mod runner;
