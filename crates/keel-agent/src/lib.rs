@@ -14,6 +14,7 @@
 //! and of pipes. [`echo`] says a script, [`process`] runs any program,
 //! [`openai`] and [`anthropic`] ask a model's server, [`fallback`] asks one provider after another.
 
+pub mod acp;
 pub mod anthropic;
 mod credit;
 pub mod echo;
@@ -38,6 +39,7 @@ pub use sink::{Sink, Stopped};
 
 /// Every kind of provider there is; the conformance suite fails for a kind that it does not know.
 pub const KINDS: &[&str] = &[
+    acp::KIND,
     echo::NAME,
     process::KIND,
     openai::KIND,

@@ -14,8 +14,9 @@ pub const ITEM_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 8;
 pub const ASKS_MAX: usize = 16;
 /// How long a cancelled attempt may take to return before its outcome is decided without it.
 ///
-/// Longer than the kill ladder of [`crate::process`], which ends within it.
-pub const CANCEL_MAX: Duration = Duration::from_secs(5);
+/// Longer than the longest kill ladder, that of [`crate::acp`]: 5 s after it was asked it is sent a
+/// signal, 3 s after that it is killed, which takes one more at worst.
+pub const CANCEL_MAX: Duration = Duration::from_millis(9_500);
 /// How long an attempt that was refused by its sink may take to return.
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 /// Bytes of stderr that a fault carries (its end).
@@ -45,3 +46,21 @@ pub const TOOL_ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
 pub const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// The largest such span.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(16);
+/// Agents that are kept warm between turns; beyond, the one that has waited longest is ended.
+pub const WARM_MAX: usize = 64;
+/// Permissions that an agent may ask for at once; beyond, they are refused.
+pub const PERMISSIONS_MAX: usize = 64;
+/// Options of one permission; beyond, they are left out.
+pub const PERMISSION_OPTIONS_MAX: usize = 16;
+/// Outputs of an agent that wait to be told; beyond, the agent is not read.
+pub const OUTPUTS_WAITING_MAX: usize = 256;
+/// Things that an agent may have us do at once; beyond, it is told to wait.
+pub const SERVICES_MAX: usize = 16;
+/// Bytes of a file that an agent may read or write through us.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Terminals that an agent may have at once.
+pub const TERMINALS_MAX: usize = 16;
+/// Bytes of a terminal's output that are kept (its end), at most.
+pub const TERMINAL_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of what was said before that an agent is told, when it cannot remember it (the end).
+pub const RETOLD_BYTES_MAX: usize = 64 * 1024;

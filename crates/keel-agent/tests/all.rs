@@ -4,6 +4,7 @@ mod all {
     mod harness;
     mod model;
 
+    mod acp;
     mod conformance;
     mod echo;
     mod endpoint;

@@ -1,12 +1,15 @@
 //! The kinds of provider, as variants that can be made to behave; and what a variant cannot do.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use keel_agent::{Budgets, KINDS, Provider};
 
-use super::{chain, echo, endpoints, process};
+use super::{acp, chain, echo, endpoints, process};
 use crate::all::{
-    harness::{Driven, Heard, assert_nothing_left},
+    harness::{Driven, Heard, assert_nothing_left, cgroups_of, left_of},
     model::Model,
 };
 
@@ -76,6 +79,8 @@ impl Behaviour {
 
 pub(super) const HUGE_BYTES: usize = 1024 * 1024;
 pub(super) const EXIT_CODES: [i32; 6] = [1, 2, 77, 126, 143, 255];
+/// The sessions that ask: the harness's own, and two at once.
+pub(super) const SESSIONS: [&str; 3] = ["s-1", "s-one", "s-two"];
 /// Who asked a model's server has left it within this.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 /// HUP, INT, KILL, SEGV, PIPE, TERM.
@@ -198,9 +203,17 @@ impl Subject {
             let closed = tokio::time::timeout(CLOSED_WITHIN, model.aborted()).await;
             closed.unwrap_or_else(|_| panic!("{}: an answer is left open", self.name));
         }
-        if let Some(owner) = &self.owner {
-            assert_nothing_left(owner);
+        // What is kept for the session's next turn goes with the session.
+        for session in SESSIONS {
+            self.provider.release(&session.parse().expect("an id"));
         }
+        let Some(owner) = &self.owner else { return };
+        let until = Instant::now() + CLOSED_WITHIN;
+        let is_left = || !left_of(owner).is_empty() || cgroups_of(owner) > 0;
+        while is_left() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_nothing_left(owner);
     }
 }
 
@@ -219,6 +232,7 @@ fn variants(kind: &str) -> Vec<(&'static str, Recipe)> {
             ("openai/chat", endpoints::chat_that),
             ("openai/responses", endpoints::responses_that),
         ],
+        "acp" => vec![("acp", acp::that)],
         "anthropic" => vec![("anthropic", endpoints::messages_that)],
         "fallback" => vec![("fallback", chain::that)],
         other => panic!("{other} is registered, and cannot be made to behave: it is not tested"),
