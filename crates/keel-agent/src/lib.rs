@@ -33,7 +33,7 @@ mod sink;
 pub use failure::{BudgetKind, Failure, NetworkStage, SilentStage};
 pub use outcome::{Ending, Exit, Outcome};
 pub use output::Output;
-pub use provider::{Answer, Ask, Attempt, Control, Exchange, Provider, Request};
+pub use provider::{Answer, Ask, Attempt, Closing, Control, Exchange, Provider, Request};
 pub use run::{Budgets, OutputStream, Running, Told, spawn};
 pub use sink::{Sink, Stopped};
 

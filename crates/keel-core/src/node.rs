@@ -231,7 +231,7 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
-            Input::Load(load) => self.pressed(now, load),
+            Input::Load(load) => self.pressed(now, load, out),
             Input::Tick => {}
         }
         self.run_timers(now, out);
@@ -272,7 +272,8 @@ impl Node {
                 None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
-            self.hibernate_if_idle(now, &session, out);
+            let after = self.config.hibernate_after;
+            self.hibernate_if_idle(now, &session, after, out);
         }
         for admission in self.admissions.values_mut() {
             if admission

@@ -304,6 +304,7 @@ impl Work {
         self.asks.clear();
         self.runs.stop();
         while told.recv().await.is_some() {}
+        self.runs.close().await;
         let last = async { while self.ops.next().await.is_some() {} };
         if timeout(LAST_ANSWERS_WITHIN, last).await.is_err() {
             tracing::warn!("the store did not answer everything before it was closed");

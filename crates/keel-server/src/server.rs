@@ -280,7 +280,13 @@ impl Server {
         let driver = Driver {
             plane,
             node: Node::new(
-                node_config(&self.config, &*store, self.resume_secret, ice),
+                node_config(
+                    &self.config,
+                    &*store,
+                    self.resume_secret,
+                    ice,
+                    &self.backends,
+                ),
                 random::seed(),
             ),
             clock,

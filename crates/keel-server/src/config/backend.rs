@@ -120,6 +120,9 @@ pub struct Backend {
     /// Tries at a turn that has said nothing yet.
     #[serde(default = "one")]
     pub attempts: u32,
+    /// What asks it to go on with an answer that did not come to its end. Absent means in general words.
+    #[serde(default)]
+    pub continue_prompt: Option<String>,
     /// Lines that one attempt may write.
     #[serde(default)]
     pub lines_max: Option<u64>,
@@ -156,6 +159,7 @@ impl Backend {
             busy: BusyPolicy::default(),
             clocks: Clocks::default(),
             attempts: 1,
+            continue_prompt: None,
             lines_max: None,
             bytes_max: None,
             calls_max: None,
@@ -183,6 +187,8 @@ impl Backend {
                 action: ms(self.clocks.action_ms),
             },
             attempts: self.attempts,
+            steers: false,
+            continue_prompt: self.continue_prompt.clone(),
             media: match self.kind {
                 BackendKind::Echo | BackendKind::Process => None,
                 BackendKind::Passthrough => Some(node::MediaRule::Passthrough),

@@ -12,9 +12,12 @@ use keel_agent::{
     Budgets, Ending, OutputStream, Provider, Running, Told, limits::OUTPUT_COST_BYTES,
 };
 use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
-use keel_wire::{ActionId, Code};
+use keel_wire::{ActionId, Code, SessionId};
 use serde_json::{Map, Value};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use super::until;
@@ -23,12 +26,16 @@ use crate::{clock, random};
 /// What serves sessions, by name.
 pub(crate) type Backends = BTreeMap<String, (Arc<dyn Provider>, Budgets)>;
 
+/// How long what a backend keeps may take to be gone, once it is killed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What the Node wants of a run.
 enum Order {
     Credit(usize),
     Cancel,
     Stall(Duration),
     Answer(keel_agent::Answer),
+    Steer(String),
 }
 
 pub(super) struct Runs {
@@ -115,6 +122,27 @@ impl Runs {
         self.order(run, Order::Answer(keel_agent::Answer { action, answer }));
     }
 
+    pub(super) fn steer(&self, run: RunId, text: String) {
+        self.order(run, Order::Steer(text));
+    }
+
+    /// Nothing that a backend keeps for a session is needed any more.
+    pub(super) fn release(&self, session: &SessionId, backend: &str) {
+        if let Some((provider, _)) = self.backends.get(backend) {
+            provider.release(session);
+        }
+    }
+
+    /// Kills what backends keep beyond their runs, all of which are over, and waits until it is gone.
+    pub(super) async fn close(&self) {
+        let all = self.backends.iter().map(async |(name, (provider, _))| {
+            if timeout(CLOSED_WITHIN, provider.close()).await.is_err() {
+                tracing::error!(backend = name, "what a backend keeps did not end in time");
+            }
+        });
+        futures_util::future::join_all(all).await;
+    }
+
     /// A run that nobody gives orders any more kills itself.
     pub(super) fn kill(&mut self, run: RunId) {
         self.orders.remove(&run);
@@ -190,6 +218,10 @@ async fn attend(
     provider: String,
     mouth: Mouth,
 ) {
+    let mut words = Taken {
+        taken: running.words_taken(),
+        told: 0,
+    };
     let mut running = Some(running);
     let mut owed = Owed::default();
     let (mut stalled, mut cancelled) = (None, false);
@@ -208,9 +240,14 @@ async fn attend(
                     }
                     mouth.say(output);
                 }
-                Some(Told::Outcome(outcome)) => return mouth.end(end_of(&outcome, cancelled)),
+                Some(Told::Outcome(outcome)) => {
+                    // What was taken is told before the end: the rest was not.
+                    words.tell(&mouth);
+                    return mouth.end(end_of(&outcome, cancelled));
+                }
                 None => return,
             },
+            () = words.more() => words.tell(&mouth),
             () = until(stalled), if stalled.is_some() => stalled = None,
             order = orders.recv(), if running.is_some() => match (order, &running) {
                 (Some(Order::Credit(bytes)), Some(running)) => running.refill(owed.credit(bytes)),
@@ -224,6 +261,12 @@ async fn attend(
                         tracing::warn!(run = mouth.run.0, "an answer was not taken");
                     }
                 }
+                (Some(Order::Steer(text)), Some(running)) => {
+                    if !running.steer(text) {
+                        // It is over, or its end is near: the Node hears that they were not taken.
+                        tracing::debug!(run = mouth.run.0, "words were not taken");
+                    }
+                }
                 (Some(_), None) => {}
                 // Killed: dropping the handle stops everything that the attempt started.
                 (None, _) => {
@@ -232,6 +275,29 @@ async fn attend(
                 }
             },
         }
+    }
+}
+
+/// Words that an attempt has taken, and how many of them the Node knows of.
+struct Taken {
+    taken: watch::Receiver<u64>,
+    told: u64,
+}
+
+impl Taken {
+    /// Returns when there may be more; never once there can be none.
+    async fn more(&mut self) {
+        if self.taken.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn tell(&mut self, mouth: &Mouth) {
+        let taken = *self.taken.borrow_and_update();
+        for _ in self.told..taken {
+            mouth.say(RunOutput::WordsTaken);
+        }
+        self.told = taken;
     }
 }
 

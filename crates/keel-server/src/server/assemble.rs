@@ -18,6 +18,7 @@ pub(super) fn node_config(
     store: &dyn Store,
     secret: [u8; 32],
     ice: Option<Arc<dyn node::HandOut>>,
+    serving: &Backends,
 ) -> node::Config {
     let fence = store.fence();
     // A memory store begins anew with each process, so its logs must not pass for older ones.
@@ -31,7 +32,12 @@ pub(super) fn node_config(
         epoch: Epoch(Seq::new(epoch).unwrap_or(Seq::ZERO)),
         secret,
         backends: backends
-            .map(|(name, backend)| (name.clone(), backend.for_node()))
+            .map(|(name, backend)| {
+                let mut backend = backend.for_node();
+                let provider = serving.get(name);
+                backend.steers = provider.is_some_and(|(provider, _)| provider.steers());
+                (name.clone(), backend)
+            })
             .collect(),
         default_backend: config.default_backend(),
         resume_window: Duration::from_secs(config.session.resume_window_s),
