@@ -56,6 +56,10 @@ impl Provider for Anthropic {
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt {
         Endpoint::run(Arc::clone(&self.endpoint), request, control, sink)
     }
+
+    fn wants_history(&self) -> bool {
+        true
+    }
 }
 
 /// The body of a request.

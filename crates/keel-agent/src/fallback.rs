@@ -67,6 +67,10 @@ impl Provider for Fallback {
         })
     }
 
+    fn wants_history(&self) -> bool {
+        self.chain.iter().any(|link| link.provider.wants_history())
+    }
+
     /// Only if each of them does: who works on a turn is not known beforehand.
     fn steers(&self) -> bool {
         self.chain.iter().all(|link| link.provider.steers())

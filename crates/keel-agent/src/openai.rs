@@ -58,4 +58,8 @@ impl Provider for OpenAi {
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt {
         Endpoint::run(Arc::clone(&self.endpoint), request, control, sink)
     }
+
+    fn wants_history(&self) -> bool {
+        true
+    }
 }

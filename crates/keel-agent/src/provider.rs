@@ -23,6 +23,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// how it ended; it must return soon after [`Ask::Cancel`] or after the sink refuses.
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt;
 
+    /// Whether it remembers nothing itself and wants [`Request::history`].
+    fn wants_history(&self) -> bool {
+        false
+    }
+
     /// Whether a running attempt takes [`Ask::Steer`].
     fn steers(&self) -> bool {
         false

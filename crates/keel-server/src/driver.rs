@@ -6,6 +6,7 @@
 
 mod effects;
 mod event;
+mod history;
 mod journal;
 mod late;
 mod load;
@@ -98,7 +99,11 @@ impl Driver {
             ..
         } = self;
         let probes = self.probes;
-        let (runs, mut told) = Runs::new(self.backends, self.tracker);
+        let (runs, mut told) = Runs::new(
+            self.backends,
+            self.tracker,
+            history::Histories::new(Arc::clone(&store)),
+        );
         let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,

@@ -12,7 +12,7 @@ use keel_agent::{
     Budgets, Ending, OutputStream, Provider, Running, Told, limits::OUTPUT_COST_BYTES,
 };
 use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
-use keel_wire::{ActionId, Code, SessionId};
+use keel_wire::{ActionId, Code, Seq, SessionId, TurnId};
 use serde_json::{Map, Value};
 use tokio::{
     sync::{mpsc, watch},
@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::until;
+use super::{
+    history::{Histories, History},
+    until,
+};
 use crate::{clock, random};
 
 /// What serves sessions, by name.
@@ -41,6 +44,7 @@ enum Order {
 pub(super) struct Runs {
     backends: Backends,
     tracker: TaskTracker,
+    histories: Histories,
     orders: HashMap<RunId, mpsc::UnboundedSender<Order>>,
     told: Option<mpsc::UnboundedSender<Input>>,
 }
@@ -51,12 +55,14 @@ impl Runs {
     pub(super) fn new(
         backends: Backends,
         tracker: TaskTracker,
+        histories: Histories,
     ) -> (Self, mpsc::UnboundedReceiver<Input>) {
         let (told, receiver) = mpsc::unbounded_channel();
         (
             Self {
                 backends,
                 tracker,
+                histories,
                 orders: HashMap::new(),
                 told: Some(told),
             },
@@ -80,6 +86,7 @@ impl Runs {
         };
         let (orders, taken) = mpsc::unbounded_channel();
         self.orders.insert(run, orders);
+        let (history_to, forget) = (request.history_to, request.forget);
         let bound = request.bound;
         let bound = bound.filter(|bound| bound.provider == provider.name());
         let request = keel_agent::Request {
@@ -93,10 +100,14 @@ impl Runs {
             params: request.params,
             history: Vec::new(),
         };
-        let name = provider.name().to_owned();
-        let (running, outputs) = keel_agent::spawn(Arc::clone(provider), request, *budgets);
-        self.tracker
-            .spawn(attend(running, outputs, taken, name, mouth));
+        let wanted = provider.wants_history().then(|| self.histories.clone());
+        let start = Start {
+            provider: Arc::clone(provider),
+            request,
+            budgets: *budgets,
+        };
+        let begun = begin(start, wanted, history_to, forget, taken, mouth);
+        self.tracker.spawn(begun);
     }
 
     fn order(&self, run: RunId, order: Order) {
@@ -211,11 +222,61 @@ impl Owed {
     }
 }
 
+/// What it takes to start an attempt.
+struct Start {
+    provider: Arc<dyn Provider>,
+    request: keel_agent::Request,
+    budgets: Budgets,
+}
+
+/// Starts the attempt, with what was said before where its provider wants that.
+async fn begin(
+    mut start: Start,
+    histories: Option<Histories>,
+    history_to: Seq,
+    forget: Vec<TurnId>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    mouth: Mouth,
+) {
+    let mut notice = None;
+    if let Some(histories) = histories {
+        let session = start.request.session.clone();
+        let read = tokio::select! {
+            read = histories.read(&session, history_to, &forget) => read,
+            () = given_up(&mut orders) => {
+                return mouth.end(RunEnd::Cancelled { forced: false });
+            }
+        };
+        match read {
+            Ok(History {
+                exchanges,
+                notice: left_out,
+            }) => {
+                start.request.history = exchanges;
+                notice = left_out;
+            }
+            Err(error) => {
+                let message = format!("what was said before cannot be read: {error}");
+                return mouth.end(RunEnd::Failed(failure(Code::StoreFailed, message)));
+            }
+        }
+    }
+    let name = start.provider.name().to_owned();
+    let (running, outputs) = keel_agent::spawn(start.provider, start.request, start.budgets);
+    attend(running, outputs, orders, name, notice, mouth).await;
+}
+
+/// Resolves when nobody wants a run any more that has not begun.
+async fn given_up(orders: &mut mpsc::UnboundedReceiver<Order>) {
+    while !matches!(orders.recv().await, Some(Order::Cancel) | None) {}
+}
+
 async fn attend(
     running: Running,
     mut outputs: OutputStream,
     mut orders: mpsc::UnboundedReceiver<Order>,
     provider: String,
+    mut notice: Option<Value>,
     mouth: Mouth,
 ) {
     let mut words = Taken {
@@ -229,6 +290,14 @@ async fn attend(
         tokio::select! {
             told = outputs.next(), if stalled.is_none() => match told {
                 Some(Told::Output(output)) => {
+                    let answers = matches!(
+                        output,
+                        keel_agent::Output::Text(_) | keel_agent::Output::Item(_)
+                    );
+                    if let Some(notice) = notice.take_if(|_| answers) {
+                        owed.outputs.push_back((keel_wire::json_len(&notice), 0));
+                        mouth.say(RunOutput::Item(notice));
+                    }
                     let cost = output.cost();
                     let (output, counted) = translate(&provider, output);
                     let counted = counted.then(|| {
