@@ -35,7 +35,7 @@ use keel_wire::SessionId;
 pub use preset::{Installed, PRESETS, Preset};
 
 use self::warm::Pool;
-use crate::{Attempt, Control, Provider, Request, Sink};
+use crate::{Attempt, Closing, Control, Provider, Request, Sink};
 
 /// The name of this kind.
 pub const KIND: &str = "acp";
@@ -59,11 +59,6 @@ impl Acp {
             config: Arc::new(config),
         }
     }
-
-    /// Ends every agent that waits for a turn, and waits until none is left.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
 }
 
 impl Provider for Acp {
@@ -75,6 +70,10 @@ impl Provider for Acp {
         let config = Arc::clone(&self.config);
         let lease = self.pool.lease(&request.session);
         Box::pin(turn::run(config, lease, request, control, sink))
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(self.pool.close())
     }
 
     fn release(&self, session: &SessionId) {

@@ -137,6 +137,7 @@ impl<'a> Step<'a> {
             cancel: control.cancel.clone(),
             asks: taken,
             cancel_told: false,
+            words_taken: tokio::sync::watch::Sender::new(0),
         };
         let request = Request {
             backend: link.name.clone(),

@@ -40,9 +40,9 @@ pub use sink::{Sink, Stopped};
 /// Every kind of provider there is; the conformance suite fails for a kind that it does not know.
 pub const KINDS: &[&str] = &[
     acp::KIND,
-    echo::NAME,
-    process::KIND,
-    openai::KIND,
     anthropic::KIND,
+    echo::NAME,
     fallback::KIND,
+    openai::KIND,
+    process::KIND,
 ];

@@ -23,6 +23,24 @@ pub const STOP_MAX: Duration = Duration::from_secs(2);
 pub const FAULT_STDERR_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of a message of the program's own that are kept (its beginning).
 pub const REPORTED_BYTES_MAX: usize = 1024;
+/// Agents that are kept warm between turns; beyond, the one that has waited longest is ended.
+pub const WARM_MAX: usize = 64;
+/// Permissions that an agent may ask for at once; beyond, they are refused.
+pub const PERMISSIONS_MAX: usize = 64;
+/// Options of one permission; beyond, they are left out.
+pub const PERMISSION_OPTIONS_MAX: usize = 16;
+/// Outputs of an agent that wait to be told; beyond, the agent is not read.
+pub const OUTPUTS_WAITING_MAX: usize = 256;
+/// Things that an agent may have us do at once; beyond, it is told to wait.
+pub const SERVICES_MAX: usize = 16;
+/// Bytes of a file that an agent may read or write through us.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Terminals that an agent may have at once.
+pub const TERMINALS_MAX: usize = 16;
+/// Bytes of a terminal's output that are kept (its end), at most.
+pub const TERMINAL_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of what was said before that an agent is told, when it cannot remember it (the end).
+pub const RETOLD_BYTES_MAX: usize = 64 * 1024;
 /// Longest server-sent event of a model's endpoint, in bytes. The last event of a Responses stream
 /// has the whole answer in it.
 pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -46,21 +64,3 @@ pub const TOOL_ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
 pub const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// The largest such span.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(16);
-/// Agents that are kept warm between turns; beyond, the one that has waited longest is ended.
-pub const WARM_MAX: usize = 64;
-/// Permissions that an agent may ask for at once; beyond, they are refused.
-pub const PERMISSIONS_MAX: usize = 64;
-/// Options of one permission; beyond, they are left out.
-pub const PERMISSION_OPTIONS_MAX: usize = 16;
-/// Outputs of an agent that wait to be told; beyond, the agent is not read.
-pub const OUTPUTS_WAITING_MAX: usize = 256;
-/// Things that an agent may have us do at once; beyond, it is told to wait.
-pub const SERVICES_MAX: usize = 16;
-/// Bytes of a file that an agent may read or write through us.
-pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Terminals that an agent may have at once.
-pub const TERMINALS_MAX: usize = 16;
-/// Bytes of a terminal's output that are kept (its end), at most.
-pub const TERMINAL_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of what was said before that an agent is told, when it cannot remember it (the end).
-pub const RETOLD_BYTES_MAX: usize = 64 * 1024;
