@@ -17,17 +17,37 @@ pub(super) enum Kind {
     Echo,
     Lines,
     JsonLines,
+    Chat,
+    Responses,
+    Anthropic,
+    Fallback,
+    Acp,
 }
 
 impl Kind {
     /// Every one: a kind that is not here is drilled by nobody.
-    pub(super) const ALL: &[Self] = &[Self::Echo, Self::Lines, Self::JsonLines];
+    pub(super) const ALL: &[Self] = &[
+        Self::Echo,
+        Self::Lines,
+        Self::JsonLines,
+        Self::Chat,
+        Self::Responses,
+        Self::Anthropic,
+        Self::Fallback,
+    ];
+    /// Those behind which a model's server is.
+    pub(super) const MODELS: &[Self] = &[Self::Chat, Self::Responses, Self::Anthropic];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
             Self::Lines => "lines",
-            Self::JsonLines => "json_lines",
+            Self::JsonLines => "json-lines",
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Fallback => "fallback",
+            Self::Acp => "acp",
         }
     }
 
@@ -35,42 +55,63 @@ impl Kind {
     pub(super) const fn cannot_be_killed(self) -> Option<&'static str> {
         match self {
             Self::Echo => Some("it runs in the server itself"),
-            Self::Lines | Self::JsonLines => None,
+            Self::Lines
+            | Self::JsonLines
+            | Self::Chat
+            | Self::Responses
+            | Self::Anthropic
+            | Self::Fallback
+            | Self::Acp => None,
         }
     }
 
     /// What its death is told as.
     pub(super) const fn death(self) -> &'static str {
         match self {
-            Self::Echo | Self::Lines | Self::JsonLines => "provider_crashed",
+            Self::Echo | Self::Lines | Self::JsonLines | Self::Fallback | Self::Acp => {
+                "provider_crashed"
+            }
+            Self::Chat | Self::Responses | Self::Anthropic => "provider_unavailable",
         }
     }
 
-    /// A backend named `bad` that says words.
+    /// A backend named `bad` that says words; and with `hang` in what it is told, only some.
     fn toml(self) -> String {
-        let mark = format!("env = {{ {MARK} = \"{{dir}}\" }}");
         match self {
             Self::Echo => "[backends.bad]\nkind = \"echo\"\n".to_owned(),
-            Self::Lines => format!(
-                "[backends.bad]\nkind = \"process\"\n{mark}\ncommand = [\"/bin/sh\", \"-c\", '''{}''']\n",
-                shell(r#"printf "w$i ""#, "")
-            ),
-            Self::JsonLines => format!(
-                "[backends.bad]\nkind = \"process\"\noutput = \"json_lines\"\n{mark}\n\
-                 command = [\"/bin/sh\", \"-c\", '''{}''']\n",
-                shell(
-                    r#"echo "{\"type\":\"text\",\"text\":\"w$i \"}""#,
-                    r#"echo "{\"type\":\"done\"}""#
-                )
-            ),
+            Self::Lines => lines("bad"),
+            Self::JsonLines => json_lines("bad"),
+            Self::Chat | Self::Responses | Self::Anthropic => self.model_at("{model}"),
+            Self::Acp => agent(&talk()),
+            Self::Fallback => {
+                let down = "[backends.down]\nkind = \"process\"\ncommand = [\"/bin/false\"]\n";
+                let chain = "[backends.bad]\nkind = \"fallback\"\nchain = [\"down\", \"up\"]\n";
+                format!("{down}{}{chain}", json_lines("up"))
+            }
         }
+    }
+
+    /// A backend named `bad` that asks the model's server at `url`.
+    pub(super) fn model_at(self, url: &str) -> String {
+        let api = match self {
+            Self::Anthropic => "kind = \"anthropic\"",
+            Self::Responses => "kind = \"openai\"\napi = \"responses\"",
+            Self::Chat
+            | Self::Echo
+            | Self::Lines
+            | Self::JsonLines
+            | Self::Fallback
+            | Self::Acp => "kind = \"openai\"",
+        };
+        format!("[backends.bad]\n{api}\nbase_url = \"{url}/v1\"\nmodel = \"fake-model\"\n")
     }
 
     /// What the model server answers, where there is one.
-    const fn mode(self) -> Option<&'static str> {
-        match self {
-            Self::Echo | Self::Lines | Self::JsonLines => None,
-        }
+    fn mode(self) -> Option<String> {
+        let rate = 1_000 / PACE_MS;
+        Self::MODELS
+            .contains(&self)
+            .then(|| format!("ok count={WORDS} rate={rate}"))
     }
 
     /// A row over this kind.
@@ -79,25 +120,25 @@ impl Kind {
             .config(format!("{}{more}\n", self.toml()))
             .backend(self.name());
         match self.mode() {
-            Some(mode) => spec.model(mode),
+            Some(mode) => spec.model(&mode),
             None => spec,
         }
     }
 
     /// What is said to it under a key.
     pub(super) fn prompt(self, key: &str) -> String {
-        match self {
-            Self::Echo => format!("{key} {}", words()),
-            Self::Lines | Self::JsonLines => key.to_owned(),
+        if self == Self::Echo {
+            return format!("{key} {}", words());
         }
+        key.to_owned()
     }
 
     /// What it answers to that, all of it.
     pub(super) fn answer(self, key: &str) -> String {
-        match self {
-            Self::Echo => self.prompt(key),
-            Self::Lines | Self::JsonLines => words(),
+        if self == Self::Echo {
+            return self.prompt(key);
         }
+        words()
     }
 
     /// Makes it take its time; only once the owner is in.
@@ -117,10 +158,24 @@ impl Kind {
         rig.receipt(params).await.map(drop)
     }
 
-    /// Kills what serves it in the middle of a turn, or makes it fail as if.
-    pub(super) async fn die(self, rig: &mut Rig) -> Result<()> {
-        rig.strike();
-        rig.kill_what_serves().await
+    /// Makes its next turn fall silent after some words, and says what that turn is told besides its
+    /// key.
+    pub(super) async fn hang_next(self, rig: &mut Rig) -> Result<String> {
+        match self {
+            Self::Echo => {
+                let params = "{\"fail\":\"hang\",\"fail_at\":5}";
+                rig.tell(&format!("set {params}")).await?;
+                rig.receipt(params).await?;
+                Ok(words())
+            }
+            Self::Lines | Self::JsonLines | Self::Fallback | Self::Acp => Ok("hang".to_owned()),
+            Self::Chat | Self::Responses | Self::Anthropic => {
+                let rate = 1_000 / PACE_MS;
+                rig.model()?
+                    .answer(&format!("hangmid after=5 count={WORDS} rate={rate}"))?;
+                Ok(String::new())
+            }
+        }
     }
 
     /// Checks that a done turn said all.
@@ -142,10 +197,60 @@ fn words() -> String {
     (0..WORDS).map(|n| format!("w{n} ")).collect()
 }
 
-/// A script that says a word and sleeps, over and over, and then ends.
+fn lines(name: &str) -> String {
+    let script = shell(r#"printf "w$i ""#, "");
+    program(name, "lines", &script)
+}
+
+fn json_lines(name: &str) -> String {
+    let script = shell(
+        r#"echo "{\"type\":\"text\",\"text\":\"w$i \"}""#,
+        r#"echo "{\"type\":\"done\"}""#,
+    );
+    program(name, "json_lines", &script)
+}
+
+/// A backend that is a script for the shell, marked as this row's.
+pub(super) fn program(name: &str, output: &str, script: &str) -> String {
+    format!(
+        "[backends.{name}]\nkind = \"process\"\noutput = \"{output}\"\n\
+         command = [\"/bin/sh\", \"-c\", '''{script}''']\nenv = {{ {MARK} = \"{{dir}}\" }}\n"
+    )
+}
+
+/// A script that says a word and sleeps, over and over, and then ends; it hangs after five words where
+/// it is told to.
 fn shell(say: &str, end: &str) -> String {
     let pace = f64::from(PACE_MS) / 1_000.;
     format!(
-        "read -r l; i=0; while [ $i -lt {WORDS} ]; do {say}; i=$((i+1)); sleep {pace}; done; {end}"
+        "read -r l; n={WORDS}; case \"$l\" in *hang*) n=5;; esac; i=0; \
+         while [ $i -lt $n ]; do {say}; i=$((i+1)); sleep {pace}; done; \
+         case \"$l\" in *hang*) exec sleep 600;; esac; {end}"
+    )
+}
+
+/// What the fake agent does at each prompt: says words, and hangs after five where it is told to.
+fn talk() -> Vec<String> {
+    let mut ops = Vec::new();
+    for n in 0..WORDS {
+        if n == 5 {
+            ops.push("hang-if=hang".to_owned());
+        }
+        ops.push(format!("text=w{n} "));
+        ops.push(format!("sleep-ms={PACE_MS}"));
+    }
+    ops
+}
+
+/// A backend named `bad` that is the fake agent speaking ACP.
+pub(super) fn agent(args: &[impl AsRef<str>]) -> String {
+    let args: Vec<String> = args
+        .iter()
+        .map(|arg| format!("{:?}", arg.as_ref()))
+        .collect();
+    format!(
+        "[backends.bad]\nkind = \"acp\"\ncommand = [\"{{agent}}\", \"acp\", {}]\n\
+         env = {{ {MARK} = \"{{dir}}\" }}\n",
+        args.join(", ")
     )
 }

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::{S, Spec, kinds::Kind, storm::is_refusal};
 use crate::{
+    client::Client,
     heart::{children_left, unix_ms},
+    ledger::{Line, Seen},
     mutant::Mutant,
     rig::{Rig, Via, Who, span, wait},
 };
@@ -26,16 +28,23 @@ enum Life {
     Slots,
     Cancelled,
     Dies,
+    Hangs,
 }
 
-const LIVES: [Life; 6] = [
+const LIVES: [Life; 7] = [
     Life::Away,
     Life::ServerKilled,
     Life::Viewers,
     Life::Slots,
     Life::Cancelled,
     Life::Dies,
+    Life::Hangs,
 ];
+
+/// Silence is told within this, in milliseconds: 5 s, and what a busy machine takes.
+const STALLED_MS: f64 = 6_000.;
+/// The policy that ends what is silent, later than silence is told.
+const PATIENT: &str = "clocks = { idle_ms = 6500 }";
 
 const ONE_SLOT: &str = "capacity = { kind = \"turn\", slots = 1 }";
 
@@ -100,8 +109,21 @@ fn row(life: Life, kind: Kind) -> Option<Spec> {
             .cause(kind.death())
             .told_within(DEATH_TOLD_MS)
         }
+        Life::Hangs => Spec::new(
+            &id("K07"),
+            "it falls silent in the middle of a turn",
+            Mutant::CauseChanged,
+            move |rig| Box::pin(hangs(rig, kind)),
+        )
+        .fails()
+        .cause("provider_timeout")
+        .told_within(STALLED_MS),
     };
-    let more = if life == Life::Slots { ONE_SLOT } else { "" };
+    let more = match life {
+        Life::Slots => ONE_SLOT,
+        Life::Hangs => PATIENT,
+        Life::Away | Life::ServerKilled | Life::Viewers | Life::Cancelled | Life::Dies => "",
+    };
     Some(kind.onto(spec, more))
 }
 
@@ -192,12 +214,10 @@ async fn watched(rig: &mut Rig, kind: Kind) -> Result<()> {
 }
 
 /// What happened in a session, in order: text is compared by the verdict, byte by byte.
-fn log_of(client: &crate::client::Client) -> Vec<String> {
+fn log_of(client: &Client) -> Vec<String> {
     let lines = client.lines();
     let facts = lines.iter().filter_map(|line| match &line.what {
-        crate::ledger::Seen::Event { kind, data, .. }
-            if kind != "text" && !kind.starts_with("participant") =>
-        {
+        Seen::Event { kind, data, .. } if kind != "text" && !kind.starts_with("participant") => {
             Some(format!("{kind} {data}"))
         }
         _ => None,
@@ -283,7 +303,8 @@ async fn dies(rig: &mut Rig, kind: Kind) -> Result<()> {
     rig.join(Who::Viewer, Via::Proxy, &[]).await?;
     rig.ends.insert("k1".to_owned(), "failed");
     begin(rig, kind, "k1").await?;
-    kind.die(rig).await?;
+    rig.strike();
+    rig.kill_what_serves().await?;
     let turn = rig.over("k1").await?;
     rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
     rig.row.cause.clone_from(&turn.end_code);
@@ -291,6 +312,32 @@ async fn dies(rig: &mut Rig, kind: Kind) -> Result<()> {
         rig.wrong("what was said before is not kept");
     }
     whole(rig, kind, "k2").await?;
+    rig.row.outcome = Some("failed".to_owned());
+    Ok(())
+}
+
+/// Silence is told, and then ended by the policy, with what was said before.
+async fn hangs(rig: &mut Rig, kind: Kind) -> Result<()> {
+    enter(rig, kind, Via::Direct).await?;
+    rig.join(Who::Viewer, Via::Proxy, &[]).await?;
+    let words = kind.hang_next(rig).await?;
+    rig.ends.insert("k1".to_owned(), "failed");
+    rig.flow("k1", &words).await?;
+    rig.strike();
+    let stalled = rig.sees(S(10), "told of the silence", |line| match &line.what {
+        Seen::Event { kind, .. } if kind == "turn.stalled" => Some(()),
+        _ => None,
+    });
+    let ((), told_at) = stalled.await?;
+    let lines = rig.client(Who::Owner)?.lines();
+    let is_text = |line: &&Line| matches!(&line.what, Seen::Event { kind, .. } if kind == "text");
+    let last_word = lines.iter().rev().find(is_text).map_or(0, |line| line.t);
+    rig.row.told_ms = Some(span(last_word, told_at));
+    let turn = rig.over("k1").await?;
+    rig.row.cause.clone_from(&turn.end_code);
+    if turn.text.is_empty() || turn.ended_at < told_at {
+        rig.wrong("it was not told before it was ended, or what was said is not kept");
+    }
     rig.row.outcome = Some("failed".to_owned());
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{S, Spec};
 use crate::{
     heart::unix_ms,
+    ledger::{Line, Seen},
     mutant::Mutant,
     rig::{Rig, Via, Who, span, wait},
 };
@@ -206,6 +207,18 @@ const CASES: &[Case] = &[
         mutant: Mutant::CauseChanged,
         ..CASE
     },
+    Case {
+        id: "C23",
+        fault: "asks, and nobody answers",
+        script: r#"read -r l; echo "{\"type\":\"needs_action\",\"id\":\"a1\",\"prompt\":\"?\"}"; exec sleep 600"#,
+        output: "json_lines",
+        more: "clocks = { action_ms = 1500 }",
+        code: Some("provider_timeout"),
+        text: Some(""),
+        within_ms: 5_000.,
+        mutant: Mutant::CauseChanged,
+        ..CASE
+    },
 ];
 
 const CANCELLED: &str = r#"
@@ -238,7 +251,14 @@ pub(super) fn rows() -> Vec<Spec> {
             "C01/mid-turn/owner",
             "the program is not there",
             Mutant::CrashIsDone,
-            |rig| Box::pin(misbehaves(rig, Some("provider_spawn"), Some(""))),
+            |rig| {
+                let expected = Expected {
+                    code: Some("provider_spawn"),
+                    text: Some(""),
+                    retries: Some(0),
+                };
+                Box::pin(misbehaves(rig, expected))
+            },
         )
         .fails()
         .cause("provider_spawn")
@@ -284,7 +304,14 @@ fn row(case: &'static Case) -> Spec {
         &format!("{}/mid-turn/owner", case.id),
         case.fault,
         case.mutant,
-        move |rig| Box::pin(misbehaves(rig, case.code, case.text)),
+        move |rig| {
+            let expected = Expected {
+                code: case.code,
+                text: case.text,
+                retries: None,
+            };
+            Box::pin(misbehaves(rig, expected))
+        },
     )
     .told_within(case.within_ms)
     .config(toml);
@@ -294,12 +321,24 @@ fn row(case: &'static Case) -> Spec {
     }
 }
 
-/// A turn of a program that does something wrong; its session must go on.
-async fn misbehaves(
-    rig: &mut Rig,
-    code: Option<&'static str>,
-    text: Option<&'static str>,
-) -> Result<()> {
+/// What must come of a turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    /// How it ends: done, or failed with this code.
+    pub(super) code: Option<&'static str>,
+    /// What is told of it.
+    pub(super) text: Option<&'static str>,
+    /// How many retries are told.
+    pub(super) retries: Option<usize>,
+}
+
+/// A turn of a provider that does something wrong, and another; the session must go on.
+pub(super) async fn misbehaves(rig: &mut Rig, expected: Expected) -> Result<()> {
+    let Expected {
+        code,
+        text,
+        retries,
+    } = expected;
     rig.witnessed = false;
     rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
         .await?;
@@ -316,6 +355,10 @@ async fn misbehaves(
         let took = span(said_at, turn.ended_at);
         rig.row.told_ms = Some(rig.row.told_ms.unwrap_or(took).max(took));
         rig.row.cause.clone_from(&turn.end_code);
+        let told = retries_told(rig)?;
+        if retries.is_some_and(|each| told != each * if key == "k1" { 1 } else { 2 }) {
+            rig.wrong(format!("{told} retries were told by the end of {key}"));
+        }
         if text.is_some_and(|text| turn.text != text.as_bytes()) {
             let told = String::from_utf8_lossy(&turn.text[..turn.text.len().min(80)]).into_owned();
             rig.wrong(format!("{key} said {told:?}"));
@@ -328,6 +371,13 @@ async fn misbehaves(
     };
     rig.row.outcome = Some(outcome.to_owned());
     Ok(())
+}
+
+fn retries_told(rig: &Rig) -> Result<usize> {
+    let lines = rig.client(Who::Owner)?.lines();
+    let is_retry =
+        |line: &&Line| matches!(&line.what, Seen::Event { kind, .. } if kind == "turn.retrying");
+    Ok(lines.iter().filter(is_retry).count())
 }
 
 async fn ignores(rig: &mut Rig) -> Result<()> {
