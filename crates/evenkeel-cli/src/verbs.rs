@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 mod bench;
+mod completions;
 mod connect;
 mod demo_agent;
 mod dev;
@@ -30,7 +31,7 @@ pub(crate) enum Verb {
     /// Makes and revokes tokens
     #[command(subcommand)]
     Token(token::Verb),
-    /// Lists, shows, explains and ends sessions
+    /// Finds, shows, explains, describes, exports, ends and deletes sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
     /// Breaks real processes in real ways, and judges what becomes of them
@@ -39,6 +40,8 @@ pub(crate) enum Verb {
     Sim(sim::Args),
     /// Measures what sessions cost, beside the bare thing
     Bench(bench::Args),
+    /// Prints what makes a shell complete this program's verbs and options
+    Completions(completions::Args),
     /// A client process of a drill
     #[command(hide = true)]
     DrillClient(drill::Client),
@@ -73,6 +76,7 @@ impl Verb {
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
+            Self::Completions(args) => completions::run(&args),
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
             Self::Bench(args) => Box::pin(bench::run(args)).await,

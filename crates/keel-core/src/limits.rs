@@ -320,6 +320,10 @@ pub const INJECTED_KEPT: usize = 16;
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions with open turns that are settled at once after a start.
 pub const SETTLING_AT_ONCE: usize = 64;
+/// Bytes of a prompt that searches look through.
+pub const SEARCH_PROMPT_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a turn's answer that searches look through.
+pub const SEARCH_ANSWER_BYTES_MAX: usize = 8 * 1024;
 
 /// Whether a session may be described so.
 pub(crate) fn may_describe(title: Option<&str>, cwd: Option<&str>, tags: &[String]) -> bool {

@@ -13,16 +13,19 @@ mod ice;
 mod injection;
 mod io;
 pub mod media;
+mod opening;
 mod pressure;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use asks::{Answer, Ask, Census, Presence, Strike};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use io::{
-    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
-    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
+    AskId, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output, Outputs, RunEnd, RunFailure,
+    RunId, RunOutput, RunRequest,
 };
+pub use opening::{Misplaced, Opening};
 pub use pressure::Load;
 
 pub use ice::{HandOut, IceClient, IceServers};
@@ -155,6 +158,7 @@ impl Node {
             Input::NotText { conn } => self.not_text(now, conn, out),
             Input::Flushed { conn, bytes } => self.flushed(now, conn, bytes, out),
             Input::Lost { conn, end } => self.lost(now, conn, &end, out),
+            Input::Placed { conn, place } => self.placed(now, conn, place, out),
             Input::Verified { conn, verdict } => self.verified(now, conn, verdict, out),
             Input::Loaded { session, loaded } => self.loaded(now, &session, loaded, out),
             Input::Committed { session, n } => {

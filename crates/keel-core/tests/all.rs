@@ -13,6 +13,8 @@ mod admission;
 mod commands;
 #[path = "all/crowd.rs"]
 mod crowd;
+#[path = "all/described.rs"]
+mod described;
 #[path = "all/frames.rs"]
 mod frames;
 #[path = "all/fuzz.rs"]

@@ -25,7 +25,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails};
+use crate::{
+    auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails, workplace::Workplaces,
+};
 
 pub(crate) use event::Event;
 use event::{Asker, Conn, Conns};
@@ -54,6 +56,7 @@ pub(crate) struct Driver {
     pub(crate) meter: Meter,
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
+    pub(crate) workplaces: Workplaces,
     pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
@@ -72,6 +75,7 @@ struct Work {
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
+    workplaces: Workplaces,
     /// The media plane, where there is one.
     plane: Option<crate::media::Orders>,
     ops: FuturesUnordered<store_io::Op>,
@@ -99,8 +103,10 @@ impl Driver {
             ..
         } = self;
         let probes = self.probes;
+        let workplaces = self.workplaces;
         let (runs, mut told) = Runs::new(
             self.backends,
+            workplaces.clone(),
             self.tracker,
             history::Histories::new(Arc::clone(&store)),
         );
@@ -117,6 +123,7 @@ impl Driver {
             asks: HashMap::new(),
             asked: 0,
             runs,
+            workplaces,
             plane,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
@@ -248,6 +255,7 @@ impl Work {
             Input::Start
             | Input::Opened { .. }
             | Input::Verified { .. }
+            | Input::Placed { .. }
             | Input::Recovered { .. }
             | Input::Loaded { .. }
             | Input::Committed { .. }

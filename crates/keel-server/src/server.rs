@@ -43,6 +43,7 @@ use crate::{
     tickets::Tickets,
     tls::{Reload, Tls, TlsError},
     watchdog::Watchdog,
+    workplace::Workplaces,
 };
 
 use assemble::{node_config, offered, providers};
@@ -253,6 +254,9 @@ impl Server {
         let (tracker, closing) = (TaskTracker::new(), CancellationToken::new());
         let listen_config = &self.config.server;
         let store = self.store.0;
+        let roots = self.config.backends.iter();
+        let roots = roots.map(|(name, backend)| (name.clone(), backend.cwd_roots.clone()));
+        let workplaces = Workplaces::new(roots);
         let shared = Arc::new(Shared {
             events: events.clone(),
             store: Arc::clone(&store),
@@ -279,6 +283,7 @@ impl Server {
             backends: offered(&self.config),
             default_backend: self.config.default_backend(),
             takes_media: self.media.is_some(),
+            workplaces: workplaces.clone(),
             fence: store.fence(),
             tls: self.tls,
         });
@@ -307,6 +312,7 @@ impl Server {
             meter,
             tails: Arc::clone(&shared.tails),
             backends: self.backends,
+            workplaces,
             tracker: tracker.clone(),
             closing: closing.clone(),
         };

@@ -19,6 +19,7 @@ use crate::{
     tickets::Tickets,
     tls::Tls,
     whip::Resources,
+    workplace::Workplaces,
 };
 
 pub(crate) struct Shared {
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) backends: Vec<Offered>,
     pub(crate) default_backend: String,
     pub(crate) takes_media: bool,
+    /// Where sessions' programs may work.
+    pub(crate) workplaces: Workplaces,
     pub(crate) fence: Fence,
     /// Absent when plain HTTP is spoken.
     pub(crate) tls: Option<Arc<Tls>>,

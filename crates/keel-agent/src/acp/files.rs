@@ -5,14 +5,14 @@
 //! looked at before it is touched: a device or a pipe is no text file.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, openat2},
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
     io::Errno,
 };
 use serde_json::{Value, json};
@@ -28,18 +28,28 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Opens `path`; it stays the same directory, whatever becomes of its name.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let path = path.canonicalize()?;
-        let flags = (OFlags::PATH | OFlags::DIRECTORY).bits().cast_signed();
-        let dir = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(&path)?;
-        Ok(Self {
-            path,
-            dir: dir.into(),
-        })
+    /// Opens `path`; it stays the same directory, whatever becomes of its name. If `exact`, no link
+    /// is followed on the way.
+    pub(crate) fn open(path: &Path, exact: bool) -> io::Result<Self> {
+        let path = match exact {
+            true => path.to_owned(),
+            false => path.canonicalize()?,
+        };
+        if !path.is_absolute() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not an absolute path",
+            ));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let dir = openat2(CWD, &path, flags, Mode::empty(), resolve)?;
+        Ok(Self { path, dir })
+    }
+
+    /// Another name of it, which stays with the descriptor, for a child of this process.
+    pub(crate) fn door(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.dir.as_raw_fd()).into()
     }
 
     /// Its absolute path.
@@ -158,7 +168,7 @@ mod tests {
             let path = std::env::temp_dir().join(name);
             fs::create_dir_all(path.join("inside/sub")).expect("a directory");
             fs::write(path.join("secret"), "secret").expect("a file");
-            let workspace = Workspace::open(&path.join("inside")).expect("it is there");
+            let workspace = Workspace::open(&path.join("inside"), false).expect("it is there");
             (Self(path.canonicalize().expect("it is there")), workspace)
         }
 
@@ -218,6 +228,17 @@ mod tests {
         }
         let secret = fs::read_to_string(place.0.join("secret")).expect("it is there");
         assert_eq!(secret, "secret");
+    }
+
+    #[test]
+    fn an_exact_directory_is_not_reached_by_a_link_a57() {
+        let (place, _) = Place::new("exact");
+        symlink(place.0.join("inside"), place.0.join("link")).expect("a link");
+        let open = |path: &str, exact| Workspace::open(&place.0.join(path), exact);
+        assert!(open("inside/sub", true).is_ok());
+        assert!(open("link/sub", false).is_ok());
+        assert!(open("link/sub", true).is_err());
+        assert!(Workspace::open(Path::new("inside"), true).is_err());
     }
 
     #[test]

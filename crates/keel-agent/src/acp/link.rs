@@ -8,7 +8,6 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::OwnedFd,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -104,15 +103,14 @@ struct Bounds {
 }
 
 impl Link {
-    /// Starts a process in `cwd`, marked as `run`.
-    pub(crate) async fn open(config: &Config, cwd: &Path, run: String) -> Result<Self, Failure> {
-        let workspace = Workspace::open(cwd).map_err(|error| Failure::Spawn {
-            path: cwd.display().to_string(),
-            error: error.to_string(),
-            errno: error.raw_os_error(),
-        })?;
+    /// Starts a process in `workspace`, marked as `run`.
+    pub(crate) async fn open(
+        config: &Config,
+        workspace: Workspace,
+        run: String,
+    ) -> Result<Self, Failure> {
         let mut process = config.process.clone();
-        process.cwd = Some(workspace.path().to_owned());
+        process.cwd = Some(workspace.door());
         let services = Services::new(config, Arc::new(workspace), &run);
         let Spawned {
             tree,

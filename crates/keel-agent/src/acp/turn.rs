@@ -3,9 +3,7 @@
 //! Reading, writing, telling and the clocks go on side by side, so that nothing which one of them
 //! waits for can hold up a cancel or the process's end. What comes first decides.
 
-use std::{
-    collections::VecDeque, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
-};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use keel_wire::{CancelStep, limits::AGENT_ID_BYTES_MAX};
 use serde_json::{Value, json};
@@ -14,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     PROTOCOL_VERSION,
     config::{Config, Forgotten},
+    files::Workspace,
     link::{Abilities, Heard, Link},
     permission::{self, Desk, Verdict},
     repeat::{Repeats, Say},
@@ -114,15 +113,15 @@ pub(crate) async fn run(
     control: Control,
     sink: Sink,
 ) -> Outcome {
-    let cwd = match directory(&config, &request) {
-        Ok(cwd) => cwd,
+    let workspace = match workspace(&config, &request) {
+        Ok(workspace) => workspace,
         Err(failure) => return Outcome::failed(failure),
     };
     let mut kept = lease.take().await;
     // What was told of this conversation last is what stands.
     let fits = |link: &Link| {
         let other = request.bound.is_some() && request.bound != link.session;
-        link.is_whole() && link.services.directory() == cwd && !other
+        link.is_whole() && link.services.directory() == workspace.path() && !other
     };
     if let Some(link) = &mut kept
         && !fits(link)
@@ -132,7 +131,7 @@ pub(crate) async fn run(
     }
     let link = match kept {
         Some(link) => link,
-        None => match Link::open(&config, &cwd, run_marker(&request)).await {
+        None => match Link::open(&config, workspace, run_marker(&request)).await {
             Ok(link) => link,
             Err(failure) => return Outcome::failed(failure),
         },
@@ -142,17 +141,28 @@ pub(crate) async fn run(
         .await
 }
 
-/// Where the session's agent runs.
-fn directory(config: &Config, request: &Request) -> Result<PathBuf, Failure> {
-    let wanted = request.cwd.clone().or_else(|| config.process.cwd.clone());
-    let wanted = wanted.map_or_else(std::env::current_dir, Ok);
-    let found = wanted.as_ref().map_err(|error| error.to_string());
-    let found = found.and_then(|path| path.canonicalize().map_err(|error| error.to_string()));
-    found.map_err(|error| Failure::Spawn {
-        path: wanted.unwrap_or_default().display().to_string(),
-        error,
-        errno: None,
-    })
+/// Where the session's agent runs. A directory that the session named was looked at when it did:
+/// it is that one, or none.
+fn workspace(config: &Config, request: &Request) -> Result<Workspace, Failure> {
+    let own = || {
+        config
+            .process
+            .cwd
+            .clone()
+            .map_or_else(std::env::current_dir, Ok)
+    };
+    let (path, exact) = match &request.cwd {
+        Some(cwd) => (Ok(cwd.clone()), true),
+        None => (own(), false),
+    };
+    let named = path.as_ref().map(|path| path.display().to_string());
+    let named = named.unwrap_or_default();
+    path.and_then(|path| Workspace::open(&path, exact))
+        .map_err(|error| Failure::Spawn {
+            path: named,
+            error: error.to_string(),
+            errno: error.raw_os_error(),
+        })
 }
 
 type Speaking = Pin<Box<dyn Future<Output = (Sink, Result<(), Stopped>)> + Send>>;

@@ -515,7 +515,7 @@ impl Node {
                     session.ask_end(ask, reason, ctx);
                 });
             }
-            Ask::Status { .. } | Ask::Census | Ask::Inject(_) => {
+            Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => {
                 unreachable!("answered without waiting")
             }
         }

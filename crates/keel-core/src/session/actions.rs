@@ -26,10 +26,8 @@ impl Session {
         if too_many || json_len(&action) > ACTION_BYTES_MAX {
             return self.asks_too_much(ctx);
         }
-        if let Some(turn) = self.turns.front_mut() {
-            turn.surfaced = true;
-        }
         run.asks_next.push_back(action);
+        self.surfaces();
         self.tell_next_question(ctx);
     }
 

@@ -5,7 +5,7 @@
 
 use keel_wire::{
     Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq, TurnEnd, TurnEnded, TurnId,
-    TurnStarted, UnixMillis, journal::Fact,
+    TurnStarted, UnixMillis, journal::Fact, record::SearchText,
 };
 
 use super::{Life, Session, commands::Outcome, commit::Effect, runs::Run};
@@ -194,6 +194,14 @@ impl Session {
         })
     }
 
+    /// The turn that runs has said something, called a tool or asked: it is not tried again by itself.
+    pub(super) fn surfaces(&mut self) {
+        if let Some(turn) = self.turns.front_mut().filter(|turn| !turn.surfaced) {
+            turn.surfaced = true;
+            self.forget_taken_words();
+        }
+    }
+
     /// Ends a turn: the only place that does.
     pub(super) fn end_turn(
         &mut self,
@@ -234,6 +242,15 @@ impl Session {
             fault: fault.clone(),
         };
         self.stage_event(ended);
+        let mut prompt = turn.prompt;
+        prompt.truncate(prompt.floor_char_boundary(limits::SEARCH_PROMPT_BYTES_MAX));
+        self.stage_search(SearchText {
+            turn: turn.id.clone(),
+            prompt,
+            answer: run
+                .as_ref()
+                .map_or_else(String::new, |run| run.said.clone()),
+        });
         if let Some(from) = turn.text_from {
             self.compactable.push_back((from, self.staged));
         }
@@ -274,6 +291,8 @@ impl Session {
             // The run is gone with the server, but what it said stands.
             let mut run = Run::new(crate::node::RunId(0), id.clone(), turn.attempts);
             run.at_byte = bytes;
+            let view = self.fold.turn(id);
+            run.said = view.map_or_else(String::new, |view| view.tail.clone());
             self.run = Some(run);
         }
         self.end_turn(id, TurnEnd::Interrupted, stop_reason, Some(fault), ctx);

@@ -19,8 +19,18 @@ pub(super) struct Words {
     by: ParticipantId,
     command: CommandId,
     text: String,
+    way: Way,
+}
+
+/// How far words are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// They are not committed yet.
+    Staged,
     /// The program is given them.
-    given: bool,
+    Given,
+    /// It has taken them, and may be begun anew yet.
+    Taken,
 }
 
 impl Run {
@@ -31,7 +41,9 @@ impl Run {
 
     /// What it was to be told and has not taken.
     pub(super) fn words_left(&self) -> VecDeque<Words> {
-        self.words.clone()
+        let words = self.words.iter();
+        let left = words.filter(|words| words.way != Way::Taken);
+        left.cloned().collect()
     }
 }
 
@@ -44,7 +56,7 @@ impl Session {
             by: asker.participant.clone(),
             command: asker.command.clone(),
             text: text.clone(),
-            given: false,
+            way: Way::Staged,
         });
         self.stage_event(TurnSteered {
             turn: turn.clone(),
@@ -67,14 +79,16 @@ impl Session {
             return;
         };
         let mut words = run.words.iter_mut();
-        if let Some(words) = words.find(|words| words.command == *command && !words.given) {
-            words.given = true;
+        if let Some(words) =
+            words.find(|words| words.command == *command && words.way == Way::Staged)
+        {
+            words.way = Way::Given;
             let text = words.text.clone();
             ctx.out.push(Output::SteerRun { run: id, text });
         }
     }
 
-    /// Another attempt at the same turn begins: what the one before has not taken is for it.
+    /// Another attempt at the same turn begins: it is told what the one before was.
     pub(super) fn words_go_on(&mut self, before: Option<Run>) {
         let words = before.map(|run| run.words).unwrap_or_default();
         let Some(run) = self.run.as_mut() else { return };
@@ -82,7 +96,7 @@ impl Session {
         run.words = words;
         let mut commands = Vec::new();
         for words in &mut run.words {
-            words.given = false;
+            words.way = Way::Staged;
             commands.push(words.command.clone());
         }
         for command in commands {
@@ -93,8 +107,19 @@ impl Session {
     /// The program has taken the first of what it was given.
     pub(super) fn words_are_taken(&mut self) {
         let Some(run) = self.run.as_mut() else { return };
-        if run.words.front().is_some_and(|words| words.given) {
-            run.words.pop_front();
+        let mut words = run.words.iter_mut();
+        if let Some(words) = words.find(|words| words.way == Way::Given) {
+            words.way = Way::Taken;
+        }
+        if self.turns.front().is_some_and(|turn| turn.surfaced) {
+            self.forget_taken_words();
+        }
+    }
+
+    /// There is no other attempt that would have to be told.
+    pub(super) fn forget_taken_words(&mut self) {
+        if let Some(run) = self.run.as_mut() {
+            run.words.retain(|words| words.way != Way::Taken);
         }
     }
 

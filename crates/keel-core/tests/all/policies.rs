@@ -162,9 +162,31 @@ fn words_that_nobody_takes_have_a_bound() {
     };
     assert_eq!(fault.code, Code::SessionBusy);
     assert_eq!(world.steered.len() as u64, bound);
+    // Until it has surfaced another attempt may have to be told, so they are kept.
     takes_words(&mut world);
     world.say(conn, bound + 3, "more");
+    assert_eq!(world.steered.len() as u64, bound);
+    world.text("a hull");
+    world.say(conn, bound + 4, "more");
     assert_eq!(world.steered.len() as u64, bound + 1);
+}
+
+#[test]
+fn another_attempt_is_told_what_the_one_before_was_told() {
+    let mut world = World::with(|config| {
+        let echo = config.backends.get_mut("echo").unwrap();
+        (echo.steers, echo.attempts) = (true, 2);
+    });
+    let conn = world.connect(&tab(BusyPolicy::Steer));
+    world.say(conn, 1, "draw a boat");
+    world.say(conn, 2, "in blue");
+    takes_words(&mut world);
+    world.say(conn, 3, "with sails");
+    world.finish(RunEnd::Failed(crate::retries::crashed()));
+    let again = world.runs[1].0;
+    let told = world.steered.iter().filter(|(run, _)| *run == again);
+    let told: Vec<&str> = told.map(|(_, text)| text.as_str()).collect();
+    assert_eq!(told, ["in blue", "with sails"]);
 }
 
 #[test]

@@ -26,14 +26,18 @@ fn last_turn(world: &World) -> TurnId {
     accepted(world).pop().unwrap().turn
 }
 
-fn crash() -> RunEnd {
-    RunEnd::Failed(RunFailure {
+pub(crate) fn crashed() -> RunFailure {
+    RunFailure {
         code: Code::ProviderCrashed,
         message: "signal 9".into(),
         detail: Map::new(),
         retry: None,
         causes: Vec::new(),
-    })
+    }
+}
+
+fn crash() -> RunEnd {
+    RunEnd::Failed(crashed())
 }
 
 fn refused(world: &World, conn: keel_core::node::ConnId) -> Fault {
