@@ -4,7 +4,7 @@
 mod speakers;
 mod stamps;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 pub use speakers::{Speakers, main};
 

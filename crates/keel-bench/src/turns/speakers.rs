@@ -144,7 +144,8 @@ async fn ours(speakers: &Speakers, token: &str, prompt: &str, begins: Duration) 
         match frame["type"].as_str().unwrap_or_default() {
             "welcome" if !said => {
                 tokio::time::sleep(begins).await;
-                let say = json!({ "type": "command", "n": 1, "name": "say", "data": { "text": prompt } });
+                let say =
+                    json!({ "type": "command", "n": 1, "name": "say", "data": { "text": prompt } });
                 ws.send(Message::text(say.to_string())).await?;
                 said = true;
             }
@@ -210,7 +211,9 @@ async fn bare(speakers: &Speakers, prompt: &str, begins: Duration) -> Result<Tur
                 return Ok(turn);
             }
             let event: Value = serde_json::from_str(data)?;
-            if let Some(text) = event.pointer("/choices/0/delta/content").and_then(Value::as_str)
+            if let Some(text) = event
+                .pointer("/choices/0/delta/content")
+                .and_then(Value::as_str)
                 && !text.is_empty()
             {
                 turn.hear(text);

@@ -74,7 +74,10 @@ impl Place {
         let dir = TempDir::new().expect("a directory");
         let agent = PRESETS.iter().find(|known| known.name == preset);
         let (backend, crashed) = match agent {
-            Some(agent) => (agent_named(agent.command[0], preset, &dir), "provider_crashed"),
+            Some(agent) => (
+                agent_named(agent.command[0], preset, &dir),
+                "provider_crashed",
+            ),
             None => (model_of(preset).await, "provider_unavailable"),
         };
         Self {
@@ -229,7 +232,10 @@ async fn crashes(preset: &str, resumed: bool) {
     assert_fine(&mut wire, n).await;
 
     let log = host
-        .get(&format!("/v1/sessions/{session}/events?after=0&limit=2048"), &host.admin())
+        .get(
+            &format!("/v1/sessions/{session}/events?after=0&limit=2048"),
+            &host.admin(),
+        )
         .await
         .json();
     let of = |kind: &str| {
@@ -254,7 +260,9 @@ async fn is_busy(preset: &str) {
     let (mut wire, session) = enter(&host, None, "c-first").await;
     wire.say(1, "slow").await;
     let started = wire.until(|frame| frame["kind"] == "text").await;
-    let running = started.iter().find(|frame| frame["kind"] == "turn.accepted");
+    let running = started
+        .iter()
+        .find(|frame| frame["kind"] == "turn.accepted");
     let running = running.expect("accepted")["data"]["turn"].clone();
 
     let (mut other, _) = enter(&host, Some(&session), "c-other").await;

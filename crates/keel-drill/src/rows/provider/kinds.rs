@@ -34,6 +34,7 @@ impl Kind {
         Self::Responses,
         Self::Anthropic,
         Self::Fallback,
+        Self::Acp,
     ];
     /// Those behind which a model's server is.
     pub(super) const MODELS: &[Self] = &[Self::Chat, Self::Responses, Self::Anthropic];

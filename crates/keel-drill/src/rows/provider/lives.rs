@@ -288,8 +288,10 @@ async fn cancelled(rig: &mut Rig, kind: Kind) -> Result<()> {
     rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
     if rig.mutant.is_none() {
         let dir = rig.dir.clone();
-        let gone = || children_left(&dir).is_ok_and(|left| left == 1);
-        // The bystander's program carries the folder in its arguments.
+        // The bystander's program carries the folder in its arguments, and an agent that stopped as it
+        // was asked is kept for the next turn.
+        let kept = 1 + u64::from(kind == Kind::Acp);
+        let gone = || children_left(&dir).is_ok_and(|left| left <= kept);
         wait("nothing of the turn lives on", S(8), gone).await?;
     }
     whole(rig, kind, "k2").await?;

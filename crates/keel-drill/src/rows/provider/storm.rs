@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     net::SocketAddr,
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,7 +18,7 @@ use super::Spec;
 use crate::{
     mutant::Mutant,
     raw::{Frame, Raw},
-    rig::{MARK, Rig, children, is_marked, marked},
+    rig::{MARK, Model, Rig, children, is_marked},
     server,
 };
 
@@ -36,6 +35,9 @@ const LOOKS: u32 = 3;
 const BEGIN_WITHIN_MS: u64 = 2_000;
 /// A client that lost more connections proves nothing.
 const LOSSES_MAX: u32 = 20;
+
+/// How a turn may end here.
+const ENDS: [&str; 3] = ["done", "provider_crashed", "provider_unavailable"];
 
 /// How many sessions, for how long.
 #[derive(Debug, Clone, Copy)]
@@ -57,32 +59,38 @@ pub(super) fn rows() -> Vec<Spec> {
             move |rig| Box::pin(run(rig, storm)),
         )
         .config(backends())
-        .backend("process")
+        .backend("all")
+        .model(&format!(
+            "ok count={WORDS} rate={:.1}",
+            1_000. / f64::from(PACE_MS)
+        ))
     };
     vec![of(30, 8), of(200, 60)]
 }
 
 /// The backends that sessions are served by, in turns.
-const BACKENDS: [&str; 2] = ["lines", "json-lines"];
+const BACKENDS: [&str; 4] = ["lines", "json-lines", "agent", "model"];
+/// The model's server is killed at each so many kills: with it all turns that it serves.
+const MODEL_KILLED_EACH: u32 = 10;
 
 fn backends() -> String {
-    let mut toml = String::new();
-    for name in BACKENDS {
-        let (framing, end) = match name {
-            "json-lines" => ("json_lines", ", \"done\""),
-            _ => ("lines", ""),
-        };
-        let op = if framing == "lines" { "say" } else { "text" };
-        let words = format!(", \"{op}=word \", \"sleep-ms={PACE_MS}\"").repeat(WORDS as usize);
-        // A String takes everything.
-        let _ = writeln!(
-            toml,
-            "[backends.{name}]\nkind = \"process\"\noutput = \"{framing}\"\n\
-             command = [\"{{agent}}\", \"read-line\"{words}{end}]\n\
-             env = {{ {MARK} = \"{{dir}}\" }}"
-        );
-    }
-    toml
+    let words =
+        |op: &str| format!(", \"{op}=word \", \"sleep-ms={PACE_MS}\"").repeat(WORDS as usize);
+    let program = |kind: &str, head: &str, op: &str, end: &str| {
+        let words = words(op);
+        format!(
+            "kind = \"{kind}\"\ncommand = [\"{{agent}}\", \"{head}\"{words}{end}]\n\
+             env = {{ {MARK} = \"{{dir}}\" }}\n"
+        )
+    };
+    let lines = program("process", "read-line", "say", "");
+    let json_lines = program("process", "read-line", "text", ", \"done\"");
+    let agent = program("acp", "acp", "text", "");
+    format!(
+        "[backends.lines]\n{lines}[backends.json-lines]\noutput = \"json_lines\"\n{json_lines}\
+         [backends.agent]\n{agent}[backends.model]\nkind = \"openai\"\nbase_url = \"{{model}}/v1\"\n\
+         model = \"fake-model\"\ntries = 1\n"
+    )
 }
 
 /// What one session went through.
@@ -121,7 +129,10 @@ async fn run(rig: &mut Rig, storm: Storm) -> Result<()> {
         living.spawn(live(door, raw, n, until));
     }
     let server = rig.server.pid().context("the server runs")?;
-    let kills = kill(server, rig.dir.clone(), until).await?;
+    let mut model = rig.model.take().context("there is a model server")?;
+    let killed = kill(server, &mut model, &rig.dir, until).await;
+    rig.model = Some(model);
+    let kills = killed?;
     let (mut turns, mut failed, mut lost) = (0, 0, 0);
     let mut wrong = Vec::new();
     while let Some(lived) = living.join_next().await {
@@ -136,10 +147,6 @@ async fn run(rig: &mut Rig, storm: Storm) -> Result<()> {
     }
     wrong.truncate(10);
     rig.row.wrong.extend(wrong);
-    let left = marked(&rig.dir)?.len();
-    if left > 0 && rig.mutant.is_none() {
-        rig.wrong(format!("{left} processes outlived the last turn"));
-    }
     ensure!(kills > 0, "nothing was killed");
     ensure!(failed > 0, "{kills} kills, and not one turn failed");
     rig.row.fault = format!(
@@ -160,15 +167,21 @@ async fn enter(rig: &Rig, n: usize) -> Result<(Raw, Value)> {
 }
 
 /// Kills a random program so often; how many.
-async fn kill(server: Pid, dir: PathBuf, until: Instant) -> Result<u32> {
+async fn kill(server: Pid, model: &mut Model, dir: &Path, until: Instant) -> Result<u32> {
     let mut kills = 0;
     let mut tick = tokio::time::interval(KILL_EVERY);
     while Instant::now() < until {
         tick.tick().await;
+        if kills % MODEL_KILLED_EACH == MODEL_KILLED_EACH - 1 {
+            model.kill().await?;
+            model.launch().await?;
+            kills += 1;
+            continue;
+        }
         let mut programs = children(server)?;
         fastrand::shuffle(&mut programs);
         // The bystander's is not ours.
-        let victim = programs.into_iter().find(|pid| is_marked(*pid, &dir));
+        let victim = programs.into_iter().find(|pid| is_marked(*pid, dir));
         let Some(victim) = victim.and_then(Pid::from_raw) else {
             continue;
         };
@@ -341,7 +354,7 @@ async fn kept(rig: &Rig, session: &str) -> Result<BTreeMap<String, Vec<String>>>
 fn judge(lived: &Lived, kept: &BTreeMap<String, Vec<String>>, wrong: &mut Vec<String>) {
     for (turn, ends) in kept {
         match ends.as_slice() {
-            [end] if ["done", "provider_crashed"].contains(&end.as_str()) => {}
+            [end] if ENDS.contains(&end.as_str()) => {}
             [end] => wrong.push(format!("{turn} ended {end}")),
             ends => wrong.push(format!("{turn} has {} ends: {ends:?}", ends.len())),
         }
