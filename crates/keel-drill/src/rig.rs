@@ -33,6 +33,8 @@ const BYSTANDER_PACE_MS: u64 = 50;
 const BYSTANDER_SLACK_MS: u64 = 20;
 /// The same, on a host that runs rows beside each other: they cost it more than the fault does.
 const CROWDED_SLACK_MS: u64 = 250;
+/// The same for what is told at once, in milliseconds.
+const CROWD_MS: f64 = 200.;
 /// When a network breaks again that nobody told to.
 const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
@@ -305,6 +307,14 @@ impl Rig {
     /// A client by hand, which said hello with more members; and what it was welcomed with.
     pub(crate) async fn by_hand(&self, more: &Value) -> Result<(Raw, Value)> {
         Raw::join(self.server.addr(), &self.token, more, self.mutant).await
+    }
+
+    /// What other rows beside this one may cost it, in milliseconds.
+    pub(crate) fn crowd_ms(&self) -> f64 {
+        if self.slack_ms == CROWDED_SLACK_MS {
+            return CROWD_MS;
+        }
+        0.
     }
 
     /// A token that may do everything.

@@ -11,11 +11,10 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
     process::{Child, ChildStdin, Command},
 };
-
-use crate::server;
 
 /// How long it may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -94,8 +93,19 @@ impl Model {
 
     /// What it counted: `open` answers, requests by prompt.
     pub(crate) async fn counts(&self) -> Result<Value> {
-        let addr = self.url.trim_start_matches("http://").parse()?;
-        let (_, body) = server::get(addr, "/counts", None).await?;
-        serde_json::from_str(&body).context("counts are JSON")
+        let addr = self.url.trim_start_matches("http://");
+        let asking = async {
+            let mut stream = TcpStream::connect(addr).await?;
+            let request = format!("GET /counts HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            // It hangs up on who will ask nothing more.
+            stream.shutdown().await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            anyhow::Ok(answer)
+        };
+        let answer = tokio::time::timeout(READY_WITHIN, asking).await??;
+        let (_, body) = answer.split_once("\r\n\r\n").context("a body")?;
+        serde_json::from_str(body).context("counts are JSON")
     }
 }

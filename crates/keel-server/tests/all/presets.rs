@@ -163,8 +163,12 @@ async fn answer(Json(body): Json<Value>) -> Response {
     let prompt = last.and_then(|last| last["content"].as_str());
     let body = match prompt.unwrap_or_default() {
         "crash" => {
-            let cut = stream::iter([Ok(some), Err(std::io::Error::other("cut"))]);
-            Body::from_stream(cut)
+            // What is cut at once is not sent either.
+            let cut = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(std::io::Error::other("cut"))
+            });
+            Body::from_stream(stream::iter([Ok(some)]).chain(cut))
         }
         "slow" => {
             let first = stream::iter([Ok::<_, Infallible>(some)]);
@@ -272,7 +276,8 @@ async fn is_busy(preset: &str) {
     assert!(asked_at.elapsed() < BUSY_WITHIN, "{:?}", asked_at.elapsed());
     let fault = refused.expect("a receipt")["fault"].clone();
     assert_eq!(fault["code"], "session_busy", "{fault}");
-    assert_eq!(fault["detail"]["turn"], running, "{fault}");
+    assert_eq!(fault["turn"], running, "{fault}");
+    assert!(fault["detail"]["since_ms"].is_u64(), "{fault}");
 
     let cancel = json!({ "turn": running });
     wire.send(json!({ "type": "command", "n": 2, "name": "turn.cancel", "data": cancel }))

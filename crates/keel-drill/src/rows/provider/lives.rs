@@ -309,6 +309,7 @@ async fn dies(rig: &mut Rig, kind: Kind) -> Result<()> {
     rig.kill_what_serves().await?;
     let turn = rig.over("k1").await?;
     rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
+    rig.row.told_bound_ms = Some(DEATH_TOLD_MS + rig.crowd_ms());
     rig.row.cause.clone_from(&turn.end_code);
     if turn.text.is_empty() || !kind.answer("k1").as_bytes().starts_with(&turn.text) {
         rig.wrong("what was said before is not kept");
@@ -327,7 +328,7 @@ async fn hangs(rig: &mut Rig, kind: Kind) -> Result<()> {
     rig.flow("k1", &words).await?;
     rig.strike();
     let stalled = rig.sees(S(10), "told of the silence", |line| match &line.what {
-        Seen::Event { kind, .. } if kind == "turn.stalled" => Some(()),
+        Seen::Ephemeral { kind, .. } if kind == "turn.stalled" => Some(()),
         _ => None,
     });
     let ((), told_at) = stalled.await?;

@@ -70,7 +70,7 @@ async fn shut_out(rig: &mut Rig) -> Result<()> {
     }
     let answer = say(rig, &mut raw, 3, DEATH).await?;
     ensure!(answer["fault"]["code"] == "prompt_quarantined", "{answer}");
-    let answer = say(rig, &mut raw, 3, "other words").await?;
+    let answer = say(rig, &mut raw, 4, "other words").await?;
     ensure!(answer["data"]["end"] == "done", "not usable: {answer}");
     Ok(())
 }

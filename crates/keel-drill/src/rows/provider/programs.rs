@@ -210,13 +210,12 @@ const CASES: &[Case] = &[
     Case {
         id: "C23",
         fault: "asks, and nobody answers",
-        script: r#"read -r l; echo "{\"type\":\"needs_action\",\"id\":\"a1\",\"prompt\":\"?\"}"; exec sleep 600"#,
+        script: r#"read -r l; echo "{\"type\":\"needs_action\",\"id\":\"a1\",\"prompt\":\"?\"}"; read -r a; echo "{\"type\":\"text\",\"text\":\"refused\"}"; echo "{\"type\":\"done\"}""#,
         output: "json_lines",
         more: "clocks = { action_ms = 1500 }",
-        code: Some("provider_timeout"),
-        text: Some(""),
+        text: Some("refused"),
         within_ms: 5_000.,
-        mutant: Mutant::CauseChanged,
+        mutant: Mutant::TextDropped,
         ..CASE
     },
 ];
