@@ -71,7 +71,7 @@ pub(super) fn rows() -> Vec<Spec> {
 /// The backends that sessions are served by, in turns.
 const BACKENDS: [&str; 4] = ["lines", "json-lines", "agent", "model"];
 /// The model's server is killed at each so many kills: with it all turns that it serves.
-const MODEL_KILLED_EACH: u32 = 10;
+const MODEL_KILLED_EACH: u32 = 50;
 
 fn backends() -> String {
     let words =
@@ -216,22 +216,8 @@ async fn live(door: Door, mut raw: Raw, of: usize, until: Instant) -> Lived {
             one_turn(&mut raw, &mut lived.ends).await
         };
         let Err(error) = turn.await else { continue };
-        // A machine that is too busy for its beats loses connections, and no turns: who comes back
-        // is told everything again.
-        let lost = format!("{error:#}");
-        let is_lost = ["heartbeat_timeout", "closed with"]
-            .iter()
-            .any(|word| lost.contains(word));
-        lived.lost += 1;
-        let back = if is_lost && lived.lost < LOSSES_MAX {
-            lived.ends.clear();
-            number = 0;
-            door.come_back(&mut lived).await
-        } else {
-            Err(error)
-        };
-        match back {
-            Ok(again) => raw = again,
+        match door.come_back(&mut lived, error).await {
+            Ok(again) => (raw, number) = (again, 0),
             Err(error) => {
                 lived.wrong.push(format!("{key}: {error:#}"));
                 break;
@@ -259,8 +245,26 @@ struct Door {
 }
 
 impl Door {
-    /// Comes back, and waits until nothing runs that was said before.
-    async fn come_back(&self, lived: &mut Lived) -> Result<Raw> {
+    /// Comes back from a lost connection: a machine that is too busy for its beats loses connections, and
+    /// no turns. Who comes back is told everything again.
+    async fn come_back(&self, lived: &mut Lived, mut why: anyhow::Error) -> Result<Raw> {
+        loop {
+            let lost = format!("{why:#}");
+            let is_lost = ["heartbeat_timeout", "closed with"];
+            lived.lost += 1;
+            if lived.lost > LOSSES_MAX || !is_lost.iter().any(|word| lost.contains(word)) {
+                return Err(why);
+            }
+            lived.ends.clear();
+            match self.enter_again(lived).await {
+                Ok(raw) => return Ok(raw),
+                Err(error) => why = error,
+            }
+        }
+    }
+
+    /// Enters, and waits until nothing runs that was said before.
+    async fn enter_again(&self, lived: &mut Lived) -> Result<Raw> {
         let stream = format!("c-back-{}-{}", self.session, lived.lost);
         let hello = json!({
             "session": self.session,
