@@ -29,6 +29,8 @@ mod models;
 mod openapi;
 #[path = "all/peer.rs"]
 mod peer;
+#[path = "all/policies.rs"]
+mod policies;
 #[path = "all/presets.rs"]
 mod presets;
 #[path = "all/programs.rs"]
