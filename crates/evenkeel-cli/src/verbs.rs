@@ -57,6 +57,8 @@ pub(crate) enum Verb {
     /// The many clients of a benchmark
     #[command(hide = true)]
     BenchSwarm(bench::Swarm),
+    #[command(hide = true)]
+    BenchSpeakers(bench::Speakers),
     /// The participants with media of a benchmark
     #[command(hide = true)]
     BenchCalls(bench::Calls),
@@ -80,6 +82,7 @@ impl Verb {
             Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::BenchBaseline => bench::baseline().await,
             Self::BenchSwarm(args) => bench::swarm(args).await,
+            Self::BenchSpeakers(args) => bench::speakers(args).await,
             Self::BenchCalls(args) => bench::calls(args).await,
             Self::DrillClient(args) => drill::client(args).await,
             Self::DrillServer(args) => drill::server(args).await,

@@ -31,6 +31,8 @@ mod openapi;
 mod peer;
 #[path = "all/policies.rs"]
 mod policies;
+#[path = "all/presets.rs"]
+mod presets;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]

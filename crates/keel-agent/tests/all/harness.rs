@@ -17,6 +17,7 @@ use keel_agent::{
     process::{self, Config, Process, Stdout},
     spawn,
 };
+use keel_wire::Action;
 use serde_json::Value;
 
 /// Longer than any bound of the crate: a test that reaches it hangs.
@@ -194,6 +195,16 @@ impl Driven {
             outputs: Vec::new(),
             began: Instant::now(),
         }
+    }
+
+    /// What was asked last.
+    pub(crate) fn action(&self) -> Option<&Action> {
+        self.outputs.iter().rev().find_map(|output| {
+            let Output::NeedsAction(action) = output else {
+                return None;
+            };
+            Some(action)
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Told {

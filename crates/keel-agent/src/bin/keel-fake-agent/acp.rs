@@ -27,7 +27,9 @@
 //! | `echo`, `cwd`, `env`, `session`, `pid` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
 //! | `error=CODE:T`, `stop=REASON`, `two-ends` | ends so |
+//! | `end=REASON` | ends so at once, and goes on |
 //! | `orphans=N`, `ignore-term`, `ignore-cancel`, `close-stdout` | does so |
+//! | `hang-if=WORD` | hangs if the prompt holds WORD |
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N` | does so |
 
 use std::{
@@ -353,7 +355,8 @@ impl Agent {
             "session" => self.text(None, self.session.as_deref().unwrap_or_default())?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
-            "hang" => loop {
+            "hang-if" if !blocks.iter().any(|block| says(block, value)) => {}
+            "hang" | "hang-if" => loop {
                 self.hear(Duration::from_secs(3600))?;
             },
             "sleep-ms" => self.hear(Duration::from_millis(number()? as u64))?,
@@ -366,6 +369,7 @@ impl Agent {
                 line(&json!({"jsonrpc": "2.0", "id": id, "error": error}))?;
                 return Err(Halt::Answered);
             }
+            "end" => reply(id, Ok(json!({"stopReason": value})))?,
             "two-ends" => {
                 reply(id, Ok(json!({"stopReason": "end_turn"})))?;
                 self.text(None, "late")?;
@@ -539,4 +543,9 @@ fn raw(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+fn says(block: &Value, word: &str) -> bool {
+    let text = block["text"].as_str();
+    text.is_some_and(|text| text.contains(word))
 }

@@ -11,6 +11,7 @@
 //! | `twice` | says all of it two times, each with an end |
 //! | `hang`, `hangmid` | falls silent before the head, after some words |
 //! | `cutfin`, `cutrst`, `cut0` | cuts the chunked body after some words, before any |
+//! | `cutafter` | cuts the body after all was said, its end too |
 //! | `noend`, `nodone` | ends the body properly without a reason, with one and without `[DONE]` |
 //! | `errorevent`, `errorevent:KIND`, `errorevent:untyped` | tells an error after some words |
 //! | `openrouter`, `openrouter:error` | comments between the words; an error as OpenRouter tells it |
@@ -168,6 +169,10 @@ pub(crate) async fn stream(
         end = end.replace("data: [DONE]\n\n", "");
     }
     answer.chunk(end.as_bytes()).await?;
+    if mode.word == "cutafter" {
+        sleep(Duration::from_millis(50)).await;
+        return Ok(Finish::Reset);
+    }
     answer.end().await?;
     Ok(Finish::KeepAlive)
 }
