@@ -9,6 +9,9 @@ pub const JOURNAL_ENTRIES_MAX: usize = 512;
 /// Most projects that one listing may name.
 pub const PROJECTS_MAX: usize = 256;
 
+/// Bytes of a session's parts that are kept before it is accepted; a larger one is not received.
+pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Writes that may wait for the writer thread.
 pub(crate) const WRITES_WAITING_MAX: usize = 4096;
 /// Bytes of batches that may wait for the writer thread.

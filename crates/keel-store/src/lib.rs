@@ -17,7 +17,7 @@ pub mod memory;
 pub mod sqlite;
 mod store;
 
-pub use bounds::{BATCH_BYTES_MAX, JOURNAL_ENTRIES_MAX, PROJECTS_MAX};
+pub use bounds::{BATCH_BYTES_MAX, JOURNAL_ENTRIES_MAX, PROJECTS_MAX, STAGED_BYTES_MAX};
 pub use error::{CommitError, OpenError, StoreError, StoreErrorKind};
 pub use listing::{Listing, Page, PageKey, Scope};
 pub use memory::Memory;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use keel_wire::{
-    ReceiptBody, Seq, SessionId, StreamId, UnixMillis,
+    HandoverId, ReceiptBody, Seq, SessionId, StreamId, UnixMillis,
+    handover::{Handover, Part},
     journal::Entry,
     limits::TEXT_BYTES_MAX,
     record::{
@@ -20,19 +21,22 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct State {
     fence: Fence,
-    sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) handovers: BTreeMap<SessionId, Handover>,
+    /// Parts of sessions that are being received, with the offer that they came with.
+    pub(super) staged: BTreeMap<SessionId, (HandoverId, Vec<Part>)>,
     revoked: BTreeMap<String, UnixMillis>,
 }
 
 #[derive(Debug)]
-struct Session {
-    row: SessionRow,
-    snapshot: Option<StoredSnapshot>,
+pub(super) struct Session {
+    pub(super) row: SessionRow,
+    pub(super) snapshot: Option<StoredSnapshot>,
     /// By the last position that each covers.
-    events: BTreeMap<Seq, StoredEvent>,
-    streams: BTreeMap<StreamId, StreamRow>,
-    receipts: BTreeMap<(StreamId, Seq), ReceiptBody>,
-    journal: VecDeque<Entry>,
+    pub(super) events: BTreeMap<Seq, StoredEvent>,
+    pub(super) streams: BTreeMap<StreamId, StreamRow>,
+    pub(super) receipts: BTreeMap<(StreamId, Seq), ReceiptBody>,
+    pub(super) journal: VecDeque<Entry>,
 }
 
 impl State {
@@ -76,7 +80,9 @@ impl State {
     }
 
     pub(super) fn load(&self, session: &SessionId) -> Option<Loaded> {
-        self.sessions.get(session).map(Session::load)
+        let mut loaded = self.sessions.get(session).map(Session::load)?;
+        loaded.handover = self.handovers.get(session).cloned();
+        Some(loaded)
     }
 
     pub(super) fn events(
@@ -104,7 +110,10 @@ impl State {
     pub(super) fn unsettled(&self, after: Option<&SessionId>, limit: usize) -> Vec<SessionRow> {
         let rows = self.sessions.values().map(|session| &session.row);
         rows.filter(|row| after.is_none_or(|after| row.session > *after))
-            .filter(|row| !row.ended && (row.open_turn || row.slot.is_some()))
+            .filter(|row| {
+                let owed = !row.ended && (row.open_turn || row.slot.is_some());
+                owed || self.is_offered(&row.session)
+            })
             .take(limit)
             .cloned()
             .collect()
@@ -191,7 +200,7 @@ impl State {
 }
 
 impl Session {
-    fn new(row: SessionRow) -> Self {
+    pub(super) fn new(row: SessionRow) -> Self {
         Self {
             row: SessionRow {
                 trimmed: Seq::ZERO,
@@ -274,6 +283,7 @@ impl Session {
                     receipts: receipts_of(row),
                 })
                 .collect(),
+            handover: None,
         }
     }
 }

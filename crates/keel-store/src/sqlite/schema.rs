@@ -10,7 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure::error_of;
 use crate::{OpenError, StoreError};
 
-const LADDER: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const LADDER: &[&str] = &[
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];
 
 /// Brings the database to the newest schema.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
