@@ -8,6 +8,7 @@ mod asks;
 mod config;
 mod conn;
 mod ctx;
+mod handover;
 mod handshake;
 mod ice;
 mod injection;
@@ -19,6 +20,7 @@ mod registry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
+pub use handover::{Delivered, Giving, Progress};
 pub use io::{
     Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
     Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
@@ -62,6 +64,8 @@ pub struct Node {
     peers: media::Peers,
     start: Start,
     drain: Option<Drain>,
+    /// All sessions go, or went, to another server.
+    exodus: Option<handover::Exodus>,
     pressure: Pressure,
 }
 
@@ -119,6 +123,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            exodus: None,
             pressure: Pressure::default(),
         }
     }
@@ -135,7 +140,9 @@ impl Node {
         let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
         let admission = self.admissions.values().filter_map(Admission::deadline);
         let drain = self.drain.as_ref().filter(|drain| !drain.stopped);
+        let exodus = self.exodus.as_ref().and_then(handover::Exodus::deadline);
         let all = [
+            exodus,
             at(self.conns.deadline(), "beat"),
             at(self.timers.first().map(|(at, _)| *at), "session"),
             admission.fold(None, |a, b| Deadline::earlier(a, Some(b))),
@@ -205,7 +212,9 @@ impl Node {
                 }
             }
             Input::Media(fact) => {
-                if let Some(session) = self.peers.session(&fact).cloned() {
+                if let Some(session) = self.peers.session(&fact).cloned()
+                    && !self.fact_of_moved(now, &session, &fact, out)
+                {
                     self.with(now, &session, out, |session, ctx| {
                         session.media_fact(fact, ctx)
                     });
@@ -231,11 +240,35 @@ impl Node {
                     self.conns.tell(conn, &goaway.clone().into(), out);
                 }
             }
+            Input::HandOver {
+                peer,
+                address,
+                within,
+            } => self.hand_over(now, peer, address, within, out),
+            Input::Held { sessions } => self.held(now, sessions),
+            Input::Marked { session, result } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.marked(result, ctx);
+                });
+                self.leave_if_moved(now, &session, out);
+            }
+            Input::Delivered {
+                session,
+                id,
+                outcome,
+            } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.delivered(&id, outcome, ctx);
+                });
+            }
+            Input::TookOver { row } => self.took_over(now, *row, out),
             Input::Load(load) => self.pressed(now, load),
             Input::Tick => {}
         }
         self.run_timers(now, out);
         self.tell_admission(now, out);
+        self.tell_gone(now, out);
+        self.go_on_leaving(now, out);
         self.tell_gone(now, out);
         self.go_on_draining(now, out);
     }
@@ -243,6 +276,7 @@ impl Node {
     /// Connections that were closed from here are their sessions' no longer, whoever closed them.
     fn tell_gone(&mut self, now: Now, out: &mut Outputs) {
         for (session, participant, conn) in self.conns.take_gone() {
+            self.left_moved(now, &session, conn, out);
             self.with(now, &session, out, |session, ctx| {
                 session.let_go(&participant, conn, ctx);
             });
@@ -269,7 +303,7 @@ impl Node {
                     out.push(Output::Load { session });
                     continue;
                 }
-                None => {}
+                Some(Entry::Moved(_)) | None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
             self.hibernate_if_idle(now, &session, out);
@@ -292,10 +326,7 @@ impl Node {
                 self.conns.refuse_as(id, code, now, &mut self.mint, out);
             }
             Due::Beat => {
-                let head = self
-                    .session_of(id)
-                    .and_then(|id| self.active(&id))
-                    .map(Session::committed);
+                let head = self.session_of(id).and_then(|id| self.head_of(&id));
                 self.conns
                     .beat(id, head.unwrap_or(keel_wire::Seq::ZERO), out);
             }
@@ -439,7 +470,7 @@ impl Node {
             };
             match self.sessions.get(&session) {
                 // Read for somebody meanwhile, which settles it.
-                Some(Entry::Active { .. }) => {}
+                Some(Entry::Active { .. } | Entry::Moved(_)) => {}
                 Some(Entry::Loading { .. }) => {
                     self.start.settling.insert(session);
                 }
@@ -472,7 +503,7 @@ impl Node {
         }
         let busy = self.sessions.values().any(|entry| match entry {
             Entry::Active { session, .. } => session.is_busy(),
-            Entry::Loading { .. } => false,
+            Entry::Loading { .. } | Entry::Moved(_) => false,
         });
         let quiet = self.runs.len() == 0 && !busy;
         if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
@@ -488,7 +519,7 @@ impl Node {
         }
         let settled = self.sessions.values().all(|entry| match entry {
             Entry::Active { session, .. } => session.is_settled(),
-            Entry::Loading { .. } => true,
+            Entry::Loading { .. } | Entry::Moved(_) => true,
         });
         if settled {
             drain.told = true;

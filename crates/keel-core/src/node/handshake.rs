@@ -277,6 +277,16 @@ impl Node {
         grant: &Grant,
         out: &mut Outputs,
     ) {
+        if let Some(address) = self.goes_elsewhere().map(str::to_owned) {
+            let goaway = keel_wire::Goaway {
+                reason: "this server takes no new sessions".to_owned(),
+                deadline_ms: 0,
+                target: Some(address),
+            };
+            self.conns.tell(id, &goaway.into(), out);
+            let code = Code::ServerShutdown;
+            return self.conns.refuse_as(id, code, now, &mut self.mint, out);
+        }
         if self.drain.is_some() || self.sessions.len() >= limits::SESSIONS_MAX {
             let code = if self.drain.is_some() {
                 Code::ServerShutdown

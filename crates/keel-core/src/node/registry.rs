@@ -10,6 +10,7 @@ use keel_wire::{
 
 use super::{
     Answer, Ask, AskId, ConnId, Ctx, LoadFailure, MediaOrder, Node, Output, Outputs, conn::Phase,
+    handover::Moved,
 };
 use crate::{Instant, Now, limits, session::Session};
 
@@ -20,6 +21,8 @@ pub(super) enum Waiter {
     Conn(ConnId),
     /// A question of the shell's.
     Ask(AskId, Box<Ask>),
+    /// It is to leave for another server.
+    Leave,
 }
 
 /// Panics of a session's machine since it was read for somebody.
@@ -65,12 +68,23 @@ pub(super) enum Entry {
         armed: Option<Instant>,
         panics: Panics,
     },
+    /// Another server has it, and not all who were in it have gone there.
+    Moved(Moved),
 }
 
 impl Node {
     pub(super) fn active(&self, id: &SessionId) -> Option<&Session> {
         match self.sessions.get(id)? {
             Entry::Active { session, .. } => Some(session),
+            Entry::Loading { .. } | Entry::Moved(_) => None,
+        }
+    }
+
+    /// The end of a session's log, as its clients here know it.
+    pub(super) fn head_of(&self, id: &SessionId) -> Option<keel_wire::Seq> {
+        match self.sessions.get(id)? {
+            Entry::Active { session, .. } => Some(session.committed()),
+            Entry::Moved(moved) => Some(moved.head),
             Entry::Loading { .. } => None,
         }
     }
@@ -127,6 +141,9 @@ impl Node {
                 out.push(Output::Media(MediaOrder::Close { peer }));
             }
             return;
+        }
+        if let Some(exodus) = &mut self.exodus {
+            exodus.note(id, session.readiness());
         }
         let next = session.deadline(&self.config).map(|deadline| deadline.at);
         if *armed != next {
@@ -252,16 +269,20 @@ impl Node {
         let full = self.sessions.len() >= limits::SESSIONS_MAX;
         match self.sessions.get_mut(id) {
             Some(Entry::Active { .. }) => self.serve(now, id, waiter, out),
+            Some(Entry::Moved(moved)) => {
+                let (address, row) = (moved.address.clone(), moved.row.clone());
+                self.direct(now, id, waiter, (&address, &row), out);
+            }
             Some(Entry::Loading { waiters, .. }) if waiters.len() < limits::LOADING_WAITERS_MAX => {
                 waiters.push(waiter);
             }
             Some(Entry::Loading { .. }) => {
                 let fault = self.mint.fault(now, Code::RateLimited, Origin::Server);
-                self.turn_away(waiter, fault.session(id), out);
+                self.turn_away(id, waiter, fault.session(id), out);
             }
             None if full => {
                 let fault = self.mint.fault(now, Code::SessionLimit, Origin::Server);
-                self.turn_away(waiter, fault.session(id), out);
+                self.turn_away(id, waiter, fault.session(id), out);
             }
             None => self.load(id, vec![waiter], out),
         }
@@ -296,11 +317,21 @@ impl Node {
                 refusals,
                 ..
             }) => (waiters, panics, refusals),
-            Some(entry @ Entry::Active { .. }) => {
+            Some(entry @ (Entry::Active { .. } | Entry::Moved(_))) => {
                 self.sessions.insert(id.clone(), entry);
                 return;
             }
             None => return,
+        };
+        let loaded = match loaded {
+            Err(LoadFailure::Moved { address, row }) => {
+                for waiter in waiters {
+                    self.direct(now, id, waiter, (&address, &row), out);
+                }
+                self.start.settling.remove(id);
+                return self.settle_more(out);
+            }
+            loaded => loaded,
         };
         let owed = panics.count > 0 || self.start.settling.contains(id);
         let read = loaded.and_then(|loaded| {
@@ -343,7 +374,7 @@ impl Node {
             }
         };
         for waiter in waiters {
-            self.turn_away(waiter, fault.clone().session(id), out);
+            self.turn_away(id, waiter, fault.clone().session(id), out);
         }
         if !self.sessions.contains_key(id) {
             self.start.settling.remove(id);
@@ -380,6 +411,7 @@ impl Node {
                 tracing::warn!(session = %id, error, "a session cannot be read now");
                 (fault, error)
             }
+            LoadFailure::Moved { address, .. } => (fault, address),
             LoadFailure::Broken { error } => {
                 tracing::error!(session = %id, error, "a session's log is damaged");
                 let why =
@@ -447,7 +479,7 @@ impl Node {
     ) -> Vec<Waiter> {
         let may = |waiter: &Waiter| match waiter {
             Waiter::Conn(conn) => self.may_open(*conn, id),
-            Waiter::Ask(..) => false,
+            Waiter::Ask(..) | Waiter::Leave => false,
         };
         let Some(first) = waiters.iter().position(may) else {
             return waiters;
@@ -467,6 +499,7 @@ impl Node {
     fn serve(&mut self, now: Now, id: &SessionId, waiter: Waiter, out: &mut Outputs) {
         match waiter {
             Waiter::Conn(conn) => self.join(now, id, conn, out),
+            Waiter::Leave => self.read_to_leave(now, id, out),
             Waiter::Ask(ask, question) => self.serve_ask(now, id, ask, *question, out),
         }
     }
@@ -524,8 +557,15 @@ impl Node {
         out.push(Output::Reply { ask, answer });
     }
 
-    fn turn_away(&mut self, waiter: Waiter, fault: Fault, out: &mut Outputs) {
+    pub(super) fn turn_away(
+        &mut self,
+        id: &SessionId,
+        waiter: Waiter,
+        fault: Fault,
+        out: &mut Outputs,
+    ) {
         match waiter {
+            Waiter::Leave => self.not_read_to_leave(id, false),
             Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {
                 let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));

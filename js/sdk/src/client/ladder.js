@@ -49,6 +49,9 @@ import { canRefresh } from './recovery.js';
 
 export const noFailures = () => ({ fast: 0, once: 0, token: 0, unreachable: 0 });
 
+/** @param {Ledger} ledger @param {number} now */
+export const rejoinsOf = ({ rejoins }, now) => rejoins.filter((at) => since(now, at) < limits.REJOIN_LIMIT_SPAN).length;
+
 /** @param {number[]} [rejoins] what a caller's new start leaves of it @returns {Ledger} */
 export const newLedger = (rejoins = []) => ({ failures: noFailures(), tries: 0, rejoins, mark: '0/0' });
 
@@ -94,7 +97,7 @@ function plan(client, cx, recovery) {
     elapsed: since(now, recovery.countedFrom),
     giveUpAfter: isMove ? undefined : giveUpAfter(client),
     answered: isMove || recovery.answered === undefined ? undefined : since(now, recovery.answered),
-    rejoins: client.ledger.rejoins.filter((at) => since(now, at) < limits.REJOIN_LIMIT_SPAN).length,
+    rejoins: rejoinsOf(client.ledger, now),
     otherAddress: otherAddress(client) !== undefined,
     online: client.online,
     freshToken: canRefresh(client),

@@ -59,7 +59,7 @@ export function asks({ code, retry }) {
   // Capacity is the caller's decision (req M8), whatever the hint.
   if (code === 'at_capacity' || code === 'session_limit') return { kind: 'never' };
   switch (retry.when) {
-    case 'now': return { kind: code === 'protocol_error' ? 'fast_once' : 'fast' };
+    case 'now': return { kind: code === 'protocol_error' ? 'fast_once' : code === 'session_moved' ? 'migrate' : 'fast' };
     case 'after': return { kind: 'later', after: ms(retry.ms) };
     case 'never': return { kind: 'never' };
     case 'after_action': switch (retry.what) {

@@ -11,7 +11,7 @@ import { attemptPath, beginAttempt, saidHello } from './attempt.js';
 import { delay as backoffDelay } from './backoff.js';
 import { finish } from './ending.js';
 import { tell } from './io.js';
-import { countFailure, noFailures, seeProgress } from './ladder.js';
+import { countFailure, noFailures, rejoinsOf, seeProgress } from './ladder.js';
 import { seal } from './liveness.js';
 import { TIMEOUT, best, note } from './outcome.js';
 import { isProven } from './path.js';
@@ -147,7 +147,10 @@ function firstConnectFailed(client, cx, life, strategy, { fault, ask }) {
   const { ledger, config } = client;
   /** @type {number | undefined} */
   let after;
-  if (ask.kind === 'rejoin' && strategy === 'fast') [strategy, after] = ['rejoin', 0];
+  // What is wanted is elsewhere, and the server that says so was asked first.
+  const directed = client.target !== undefined && rejoinsOf(ledger, cx.now.mono) < limits.REJOIN_LIMIT;
+  if ((ask.kind === 'fast' || ask.kind === 'migrate') && directed) [strategy, after] = ['migrate', 0];
+  else if (ask.kind === 'rejoin' && strategy === 'fast') [strategy, after] = ['rejoin', 0];
   else if (ask.kind === 'token' && ledger.failures.token <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
   else if (ask.kind === 'unreachable' && config.retry_first_connect) after = backoffDelay(config.backoff, ledger.tries, Infinity, client.mint);
   if (after === undefined) return finish(client, cx, { kind: 'failed', fault });
