@@ -170,7 +170,7 @@ fn folds() -> Result<Value> {
     let log = [
         (
             "session.created",
-            json!({"backend": "echo", "busy": {"policy": "queue", "max": 2}}),
+            json!({"backend": "echo", "busy": {"policy": "queue", "max": 2}, "title": "a start", "cwd": "/srv/work", "tags": ["one"]}),
         ),
         (
             "participant.joined",
@@ -197,6 +197,47 @@ fn folds() -> Result<Value> {
         (
             "turn.ended",
             json!({"turn": "t-1", "attempt": 2, "end": "done", "bytes": 6}),
+        ),
+        (
+            "session.described",
+            json!({"by": "p-1", "title": "", "starred": true, "tags": ["one", "two"]}),
+        ),
+        (
+            "turn.accepted",
+            json!({"turn": "t-2", "by": "p-1", "command": {"stream": "c-1", "n": 2}, "text": "hello", "position": 0, "retry_of": "t-1"}),
+        ),
+        ("turn.started", json!({"turn": "t-2", "attempt": 1})),
+        (
+            "agent.bound",
+            json!({"turn": "t-2", "provider": "acp", "id": "of its own"}),
+        ),
+        (
+            "turn.accepted",
+            json!({"turn": "t-3", "by": "p-1", "command": {"stream": "c-1", "n": 3}, "text": "then", "position": 1}),
+        ),
+        (
+            "turn.accepted",
+            json!({"turn": "t-4", "by": "p-1", "command": {"stream": "c-1", "n": 4}, "text": "first", "position": 2, "continues": "t-1"}),
+        ),
+        (
+            "turn.moved",
+            json!({"turn": "t-4", "position": 1, "by": "p-1"}),
+        ),
+        (
+            "turn.steered",
+            json!({"turn": "t-2", "by": "p-1", "command": {"stream": "c-1", "n": 5}, "text": "and this"}),
+        ),
+        (
+            "turn.cancelling",
+            json!({"turn": "t-2", "step": "asked", "by": "p-1"}),
+        ),
+        (
+            "turn.ended",
+            json!({"turn": "t-2", "attempt": 1, "end": "cancelled", "bytes": 0, "forced": true}),
+        ),
+        (
+            "session.described",
+            json!({"starred": false, "archived": true, "tags": []}),
         ),
         (
             "participant.left",

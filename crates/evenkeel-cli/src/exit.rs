@@ -114,6 +114,10 @@ const fn of_code(code: Code) -> u8 {
         | Code::ProviderProtocol
         | Code::ProviderBudget
         | Code::ProviderSpawn
+        | Code::ProviderAuth
+        | Code::ProviderRefused
+        | Code::ProviderRateLimited
+        | Code::ProviderUnavailable
         | Code::TurnInterrupted => FAILED,
     }
 }

@@ -138,6 +138,27 @@ impl Builder {
         self
     }
 
+    /// What a person calls a new session.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.config.title = Some(title.into());
+        self
+    }
+
+    /// Where a new session's programs work: a directory beneath one of the backend's roots.
+    #[must_use]
+    pub fn cwd(mut self, cwd: impl Into<String>) -> Self {
+        self.config.cwd = Some(cwd.into());
+        self
+    }
+
+    /// Words to find a new session by.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.tags = tags.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// What is wanted of the past of a session that is joined: every event, or a snapshot.
     #[must_use]
     pub fn history(mut self, history: History) -> Self {

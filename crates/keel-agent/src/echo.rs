@@ -253,13 +253,15 @@ async fn ask(
         id: id.clone(),
         prompt: question,
         options: Vec::new(),
+        choices: Vec::new(),
+        tool_call: None,
     };
     sink.send(Output::NeedsAction(action)).await?;
     loop {
         match control.next().await {
             Ask::Cancel => return Ok(None),
             Ask::Answer(answer) if answer.action == id => return Ok(Some(answer.answer)),
-            Ask::Answer(_) => {}
+            Ask::Answer(_) | Ask::Steer(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A failure names the first cause; it becomes a [`Fault`] at the crate's edge, with the cause and
 //! its facts in `detail` for programs.
 
-use keel_wire::{Code, Fault, FaultId, Origin, UnixMillis};
+use keel_wire::{Code, Fault, FaultId, Origin, Retry, UnixMillis};
 use serde_json::Value;
 
 /// What a budget counts.
@@ -25,6 +25,52 @@ impl BudgetKind {
             Self::Lines => "lines",
             Self::Bytes => "bytes",
             Self::Calls => "calls",
+        }
+    }
+}
+
+/// What of the way to a model's server failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NetworkStage {
+    /// Its name.
+    Dns,
+    /// The connection.
+    Connect,
+    /// TLS.
+    Tls,
+    /// Sending the request.
+    Send,
+}
+
+impl NetworkStage {
+    /// The name in a fault's detail.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Send => "send",
+        }
+    }
+}
+
+/// What of an answer did not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SilentStage {
+    /// Anything at all.
+    FirstByte,
+    /// More.
+    Idle,
+}
+
+impl SilentStage {
+    /// The name in a fault's detail.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FirstByte => "first_byte",
+            Self::Idle => "idle",
         }
     }
 }
@@ -113,6 +159,95 @@ pub enum Failure {
         /// How much there was.
         limit: u64,
     },
+    /// The model's server refuses or fails.
+    #[error("the model's server answers {status}: {message}")]
+    Http {
+        /// The status.
+        status: u16,
+        /// Its words, redacted and cut.
+        message: String,
+        /// When it says to come back, in milliseconds, clamped.
+        retry_after_ms: Option<u64>,
+    },
+    /// The model's server could not be reached.
+    #[error("cannot reach the model's server ({}): {error}", .stage.name())]
+    Network {
+        /// What failed.
+        stage: NetworkStage,
+        /// The operating system's words.
+        error: String,
+    },
+    /// The model's server says nothing.
+    #[error("the model's server has said nothing for {ms} ms ({})", .stage.name())]
+    Silent {
+        /// What did not come.
+        stage: SilentStage,
+        /// For how long.
+        ms: u64,
+    },
+    /// The answer was cut off.
+    #[error("the answer was cut off after {bytes} bytes of text: {error}")]
+    Cut {
+        /// Bytes of text before that.
+        bytes: u64,
+        /// The operating system's words.
+        error: String,
+    },
+    /// The answer ended without saying that it is complete.
+    #[error("the answer ended without saying that it is complete")]
+    NoFinish,
+    /// The stream of events makes no sense.
+    #[error("the stream of events makes no sense: {error}")]
+    Sse {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// What came is no stream of events.
+    #[error("the model's server answers with {content_type:?} instead of a stream of events")]
+    NotSse {
+        /// What it is, as far as it says.
+        content_type: String,
+    },
+    /// The model's server sends elsewhere, where nobody follows.
+    #[error("the model's server sends to {to:?}, which is not followed")]
+    Redirect {
+        /// Where, without query.
+        to: String,
+    },
+    /// An error that was told inside a stream.
+    #[error("the model's server reports {kind}: {message}")]
+    Upstream {
+        /// Its own word for it.
+        kind: String,
+        /// Its words, redacted and cut.
+        message: String,
+    },
+    /// The agent wants a login.
+    #[error("the agent wants a login: {message}")]
+    Auth {
+        /// What to do.
+        message: String,
+        /// The ways that it offers.
+        methods: Vec<String>,
+    },
+    /// The agent speaks another version of the protocol.
+    #[error("the agent speaks another version of the protocol: {message}")]
+    Incompatible {
+        /// Which.
+        message: String,
+    },
+    /// The agent does not know the conversation any more.
+    #[error("the agent cannot take the conversation up again: {message}")]
+    Resume {
+        /// Its words, redacted and cut.
+        message: String,
+    },
+    /// Every provider of a chain failed.
+    #[error("all {} providers of the chain failed", .causes.len())]
+    Fallback {
+        /// By name, in order, why.
+        causes: Vec<(String, Self)>,
+    },
     /// The provider's own code panicked.
     #[error("the provider panicked: {message}")]
     Panicked {
@@ -143,6 +278,19 @@ impl Failure {
             Self::StdoutClosed { .. } => "stdout_closed",
             Self::Pipe { .. } => "pipe",
             Self::Budget { .. } => "budget",
+            Self::Http { .. } => "http",
+            Self::Network { .. } => "network",
+            Self::Silent { stage, .. } => stage.name(),
+            Self::Cut { .. } => "cut",
+            Self::NoFinish => "no_finish",
+            Self::Sse { .. } => "sse",
+            Self::NotSse { .. } => "not_sse",
+            Self::Redirect { .. } => "redirect",
+            Self::Upstream { .. } => "upstream",
+            Self::Auth { .. } => "auth",
+            Self::Incompatible { .. } => "incompatible",
+            Self::Resume { .. } => "resume",
+            Self::Fallback { .. } => "fallback",
             Self::Panicked { .. } => "panicked",
             Self::Dropped => "dropped",
         }
@@ -150,8 +298,30 @@ impl Failure {
 
     /// The code that it is told by.
     #[must_use]
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
+            Self::Http { status, .. } => match status {
+                401 | 403 => Code::ProviderAuth,
+                408 | 425 | 500.. => Code::ProviderUnavailable,
+                429 => Code::ProviderRateLimited,
+                _ => Code::ProviderRefused,
+            },
+            Self::Network { .. } | Self::Cut { .. } | Self::Upstream { .. } => {
+                Code::ProviderUnavailable
+            }
+            Self::Auth { .. } => Code::ProviderAuth,
+            Self::Silent { .. } => Code::ProviderTimeout,
+            // The last one's: it is what stands in the way now.
+            Self::Fallback { causes } => {
+                let last = causes.last();
+                last.map_or(Code::ProviderUnavailable, |(_, failure)| failure.code())
+            }
+            Self::NoFinish
+            | Self::Sse { .. }
+            | Self::NotSse { .. }
+            | Self::Redirect { .. }
+            | Self::Incompatible { .. }
+            | Self::Resume { .. } => Code::ProviderProtocol,
             Self::Spawn { .. } => Code::ProviderSpawn,
             Self::Exited { .. }
             | Self::Signal { .. }
@@ -189,7 +359,20 @@ impl Failure {
             | Self::StdinStalled { .. }
             | Self::StdoutClosed { .. }
             | Self::Pipe { .. }
-            | Self::Budget { .. } => Origin::Provider,
+            | Self::Budget { .. }
+            | Self::Http { .. }
+            | Self::Silent { .. }
+            | Self::Cut { .. }
+            | Self::NoFinish
+            | Self::Sse { .. }
+            | Self::NotSse { .. }
+            | Self::Redirect { .. }
+            | Self::Upstream { .. }
+            | Self::Auth { .. }
+            | Self::Incompatible { .. }
+            | Self::Resume { .. }
+            | Self::Fallback { .. } => Origin::Provider,
+            Self::Network { .. } => Origin::Network,
         }
     }
 
@@ -199,9 +382,38 @@ impl Failure {
         let fault = Fault::new(id, self.code(), self.origin(), at)
             .message(format!("{} ({self})", self.code().says()))
             .detail("cause", self.cause());
+        let fault = match self.retry_after_ms() {
+            Some(ms) => fault.retry(Retry::After { ms }),
+            None => fault,
+        };
+        let fault = self.causes().iter().fold(fault, |fault, (name, cause)| {
+            let cause = cause.fault(fault.id.clone(), at);
+            fault.caused_by(cause.detail("provider", name.as_str()))
+        });
         self.facts()
             .into_iter()
             .fold(fault, |fault, (key, value)| fault.detail(key, value))
+    }
+
+    /// When the provider says to come back, in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        if let Self::Http { retry_after_ms, .. } = self {
+            return *retry_after_ms;
+        }
+        self.causes().last()?.1.retry_after_ms()
+    }
+
+    fn causes(&self) -> &[(String, Self)] {
+        if let Self::Fallback { causes } = self {
+            return causes;
+        }
+        &[]
+    }
+
+    /// Bytes of what it says.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.to_string().len() as u64
     }
 
     fn facts(&self) -> Vec<(&'static str, Value)> {
@@ -224,7 +436,40 @@ impl Failure {
             Self::Budget { of, limit } => {
                 vec![("budget", of.name().into()), ("limit", (*limit).into())]
             }
-            Self::OutOfMemory | Self::NoResult | Self::NoOutput | Self::Dropped => Vec::new(),
+            Self::Http {
+                status, message, ..
+            } => vec![
+                ("status", (*status).into()),
+                ("reported", message.as_str().into()),
+            ],
+            Self::Network { stage, error } => vec![
+                ("stage", stage.name().into()),
+                ("error", error.as_str().into()),
+            ],
+            Self::Silent { ms, .. } => vec![("ms", (*ms).into())],
+            Self::Cut { bytes, error } => {
+                vec![("bytes", (*bytes).into()), ("error", error.as_str().into())]
+            }
+            Self::Sse { error } => vec![("error", error.as_str().into())],
+            Self::NotSse { content_type } => vec![("content_type", content_type.as_str().into())],
+            Self::Redirect { to } => vec![("to", to.as_str().into())],
+            Self::Upstream { kind, message } => vec![
+                ("kind", kind.as_str().into()),
+                ("reported", message.as_str().into()),
+            ],
+            Self::Auth { message, methods } => vec![
+                ("reported", message.as_str().into()),
+                ("methods", methods.clone().into()),
+            ],
+            Self::Incompatible { message } | Self::Resume { message } => {
+                vec![("reported", message.as_str().into())]
+            }
+            Self::OutOfMemory
+            | Self::NoResult
+            | Self::NoOutput
+            | Self::NoFinish
+            | Self::Fallback { .. }
+            | Self::Dropped => Vec::new(),
         }
     }
 }

@@ -24,7 +24,7 @@ mod provider;
 mod run;
 mod sink;
 
-pub use failure::{BudgetKind, Failure};
+pub use failure::{BudgetKind, Failure, NetworkStage, SilentStage};
 pub use outcome::{Ending, Exit, Outcome};
 pub use output::Output;
 pub use provider::{Answer, Ask, Attempt, Control, Exchange, Provider, Request};

@@ -10,8 +10,8 @@ pub const OUTPUT_COST_BYTES: u32 = 64;
 pub const ITEM_BYTES_MAX: usize = 128 * 1024;
 /// Deepest nesting of an item; the rest of the wire's depth is the envelope's.
 pub const ITEM_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 8;
-/// Answers that wait for the provider to take them.
-pub const ANSWERS_MAX: usize = 16;
+/// Answers and words that wait for the provider to take them.
+pub const ASKS_MAX: usize = 16;
 /// How long a cancelled attempt may take to return before its outcome is decided without it.
 ///
 /// Longer than the kill ladder of [`crate::process`], which ends within it.

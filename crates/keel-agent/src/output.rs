@@ -1,9 +1,12 @@
 //! What a provider says while it works on a turn.
 
-use keel_wire::Action;
+use keel_wire::{Action, CancelStep};
 use serde_json::Value;
 
-use crate::limits::{CREDIT_BYTES, OUTPUT_COST_BYTES};
+use crate::{
+    Failure,
+    limits::{CREDIT_BYTES, OUTPUT_COST_BYTES},
+};
 
 /// One thing that a provider says.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +22,25 @@ pub enum Output {
     Item(Value),
     /// The provider begins anew by itself: the text before this is superseded.
     NewAttempt {
-        /// Why, in the provider's own word.
-        fault: String,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// The provider failed and tries again in a while; [`Self::NewAttempt`] follows when it does.
+    Retrying {
+        /// In so many milliseconds.
+        in_ms: u64,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// The agent keeps the conversation under a name of its own, which the next attempt is given.
+    Bound {
+        /// The name; at most `AGENT_ID_BYTES_MAX` of the wire.
+        id: String,
+    },
+    /// A step on the way to its end, after [`crate::Ask::Cancel`].
+    Cancelling {
+        /// Which.
+        step: CancelStep,
     },
     /// The provider waits for somebody.
     NeedsAction(Action),
@@ -45,30 +65,14 @@ impl Output {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
-            Self::Item(value) => encoded_len(value),
-            Self::NewAttempt { fault } => fault.len() as u64,
-            Self::NeedsAction(action) => {
-                let options: usize = action.options.iter().map(String::len).sum();
-                (action.prompt.len() + options) as u64
-            }
-            Self::Started { .. } | Self::ModelCall | Self::Noise { .. } => 0,
+            Self::Item(value) => keel_wire::json_len(value) as u64,
+            Self::NewAttempt { failure } | Self::Retrying { failure, .. } => failure.bytes(),
+            Self::NeedsAction(action) => keel_wire::json_len(action) as u64,
+            Self::Bound { id } => id.len() as u64,
+            Self::Started { .. }
+            | Self::ModelCall
+            | Self::Noise { .. }
+            | Self::Cancelling { .. } => 0,
         }
     }
-}
-
-fn encoded_len(value: &Value) -> u64 {
-    struct Count(u64);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Writing a value to a sink that takes everything cannot fail.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
 }

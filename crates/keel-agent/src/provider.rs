@@ -1,6 +1,6 @@
 //! The provider trait: one attempt at one turn, as a future that returns its outcome.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, path::PathBuf, pin::Pin};
 
 use keel_wire::{ActionId, SessionId, TurnId};
 use serde_json::Value;
@@ -19,6 +19,17 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Makes one attempt. It says what it has to say to `sink`, listens to `control`, and returns
     /// how it ended; it must return soon after [`Ask::Cancel`] or after the sink refuses.
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt;
+
+    /// Whether a running attempt takes [`Ask::Steer`].
+    fn steers(&self) -> bool {
+        false
+    }
+
+    /// The session is over, or leaves this server: nothing that is kept for it is needed any more.
+    /// What runs for it is killed; this does not wait until it is dead.
+    fn release(&self, session: &SessionId) {
+        let _ = session;
+    }
 }
 
 /// What is asked of a provider.
@@ -30,6 +41,12 @@ pub struct Request {
     pub turn: TurnId,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// The name of the backend, which configuration gave it.
+    pub backend: String,
+    /// Where the session's programs work; absent means where the backend says.
+    pub cwd: Option<PathBuf>,
+    /// The agent's own name for the conversation, as [`crate::Output::Bound`] told it before.
+    pub bound: Option<String>,
     /// What the person said. Never an argument, never interpreted.
     pub prompt: String,
     /// The session's params.
@@ -63,13 +80,15 @@ pub enum Ask {
     Cancel,
     /// Go on with this.
     Answer(Answer),
+    /// Take this along, too; only asked of a provider that [`Provider::steers`].
+    Steer(String),
 }
 
 /// The attempt's ear.
 #[derive(Debug)]
 pub struct Control {
     pub(crate) cancel: watch::Receiver<bool>,
-    pub(crate) answers: mpsc::Receiver<Answer>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) cancel_told: bool,
 }
 
@@ -77,13 +96,13 @@ impl Control {
     /// What is asked next; pending for ever when nothing can be asked any more. May be dropped and
     /// called again without losing anything.
     pub async fn next(&mut self) -> Ask {
-        let answer = tokio::select! {
+        let ask = tokio::select! {
             biased;
             () = asked(&mut self.cancel), if !self.cancel_told => None,
-            answer = self.answers.recv() => answer,
+            ask = self.asks.recv() => ask,
         };
-        match answer {
-            Some(answer) => Ask::Answer(answer),
+        match ask {
+            Some(ask) => ask,
             None if self.cancel_told => std::future::pending().await,
             // The handle's end means the same: nobody wants the answer any more.
             None => {

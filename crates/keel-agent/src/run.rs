@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    Answer, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink,
-    limits::{ANSWERS_MAX, CANCEL_MAX, REPORTED_BYTES_MAX, STOP_MAX},
+    Answer, Ask, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink,
+    limits::{ASKS_MAX, CANCEL_MAX, REPORTED_BYTES_MAX, STOP_MAX},
     sink::Meter,
 };
 
@@ -60,12 +60,12 @@ pub fn spawn(
 ) -> (Running, OutputStream) {
     let meter = Arc::new(Meter::new(budgets));
     let (cancel, cancelled) = watch::channel(false);
-    let (answer, answers) = mpsc::channel(ANSWERS_MAX);
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (outputs, told) = mpsc::unbounded_channel();
 
     let control = Control {
         cancel: cancelled.clone(),
-        answers,
+        asks: asked,
         cancel_told: false,
     };
     let sink = Sink {
@@ -76,7 +76,7 @@ pub fn spawn(
 
     let running = Running {
         cancel,
-        answer,
+        asks,
         meter: Arc::clone(&meter),
         task: task.abort_handle(),
     };
@@ -115,7 +115,7 @@ async fn drive(
 #[derive(Debug)]
 pub struct Running {
     cancel: watch::Sender<bool>,
-    answer: mpsc::Sender<Answer>,
+    asks: mpsc::Sender<Ask>,
     meter: Arc<Meter>,
     task: AbortHandle,
 }
@@ -130,7 +130,13 @@ impl Running {
     /// Answers what the attempt waits for; `false` if it takes no more answers.
     #[must_use]
     pub fn answer(&self, answer: Answer) -> bool {
-        self.answer.try_send(answer).is_ok()
+        self.asks.try_send(Ask::Answer(answer)).is_ok()
+    }
+
+    /// Says something into the turn that runs; `false` if it takes no more.
+    #[must_use]
+    pub fn steer(&self, text: String) -> bool {
+        self.asks.try_send(Ask::Steer(text)).is_ok()
     }
 
     /// Gives back the [`Output::cost`] of what was consumed.

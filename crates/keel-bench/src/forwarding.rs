@@ -21,6 +21,10 @@ const VIEWERS_WHOLE: usize = 30;
 const PER_S: u32 = 120;
 /// Of those the cost is measured with: about two megabits.
 const PER_S_BUSY: u32 = 250;
+/// Of a processor, what the delay is measured at.
+const LOAD: f64 = 0.8;
+const LOAD_SLACK: f64 = 0.02;
+const LOAD_STEPS_MAX: usize = 5;
 const ROUNDS: usize = 5;
 /// One round, and what is waited for before the first.
 const ROUND: Duration = Duration::from_secs(4);
@@ -148,21 +152,7 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         per_core.push(1e6 / round.cost_us);
         datagram = round.datagram;
     }
-    // As many as make 80 % of a processor, and no more than the machine's other half can be.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "some hundreds"
-    )]
-    let busy = (0.8e6 / cost.median() / f64::from(PER_S_BUSY)) as usize;
-    view(
-        &mut calls,
-        busy.clamp(viewers, VIEWERS_MAX) - viewers,
-        false,
-    )
-    .await?;
-    let viewers = busy.clamp(viewers, VIEWERS_MAX);
-    tokio::time::sleep(SETTLED).await;
+    let viewers = load(&served, &mut calls, viewers, cost.median()).await?;
     let (mut delays, mut loads, mut rates) =
         (Samples::default(), Samples::default(), Samples::default());
     for n in 1..=rounds {
@@ -202,6 +192,35 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
                 bench.build()
             )),
     ])
+}
+
+/// Adds viewers until the server takes as much of a processor as is wanted; how many there are then.
+///
+/// A packet costs less the more of them go out at once, so that the cost of one does not foretell it.
+async fn load(served: &Served, calls: &mut Process, mut viewers: usize, us: f64) -> Result<usize> {
+    let wanted = |viewers: usize, load: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "some hundreds"
+        )]
+        let wanted = (viewers as f64 * LOAD / load) as usize;
+        wanted.clamp(viewers, VIEWERS_MAX)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+    let mut load = viewers as f64 * f64::from(PER_S_BUSY) * us / 1e6;
+    for _ in 0..LOAD_STEPS_MAX {
+        let more = wanted(viewers, load) - viewers;
+        if load >= LOAD - LOAD_SLACK || more == 0 {
+            break;
+        }
+        view(calls, more, false).await?;
+        viewers += more;
+        tokio::time::sleep(SETTLED).await;
+        load = round(served, calls, viewers).await?.load;
+    }
+    Ok(viewers)
 }
 
 /// What a forwarded packet costs where viewers say what came, and when.

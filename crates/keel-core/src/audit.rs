@@ -29,7 +29,7 @@ pub fn check(fold: &Snapshot, event: &Event) -> Option<&'static str> {
             .then_some("versions of params are +1 each"),
         Event::ParamsApplied(applied) => (applied.version > fold.params_version)
             .then_some("params are applied after they are set"),
-        Event::Message(_) => None,
+        Event::Message(_) | Event::SessionDescribed(_) => None,
         Event::TurnAccepted(accepted) => fold
             .turn(&accepted.turn)
             .is_some()
@@ -45,6 +45,25 @@ pub fn check(fold: &Snapshot, event: &Event) -> Option<&'static str> {
             Some(view) => (text.at_byte != view.bytes).then_some("text has no holes"),
             None => Some("only a running turn says something"),
         },
+        Event::TurnSteered(steered) => running(fold.turn(&steered.turn))
+            .is_none()
+            .then_some("only a running turn is steered"),
+        Event::TurnRetrying(retrying) => match running(fold.turn(&retrying.turn)) {
+            Some(view) => (retrying.attempt != view.attempt)
+                .then_some("it is the current attempt that is tried again"),
+            None => Some("only a running turn is tried again"),
+        },
+        Event::TurnCancelling(cancelling) => running(fold.turn(&cancelling.turn))
+            .is_none()
+            .then_some("only a running turn is being stopped"),
+        Event::AgentBound(bound) => running(fold.turn(&bound.turn))
+            .is_none()
+            .then_some("only a running turn names a conversation"),
+        Event::TurnMoved(moved) => {
+            let queued = fold.turn(&moved.turn);
+            let queued = queued.is_some_and(|view| matches!(view.state, TurnState::Queued));
+            (!queued).then_some("only a queued turn is moved")
+        }
         Event::Item(item) => running(fold.turn(&item.turn))
             .is_none()
             .then_some("only a running turn says something"),

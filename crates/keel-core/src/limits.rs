@@ -307,3 +307,13 @@ pub const HANDOVER_LOOK_EVERY: Duration = s(1);
 pub const MOVED_LINGER_MAX: Duration = s(20);
 /// Sessions with open turns that are settled at once after a start.
 pub const SETTLING_AT_ONCE: usize = 64;
+
+/// Whether a session may be described so.
+pub(crate) fn may_describe(title: Option<&str>, cwd: Option<&str>, tags: &[String]) -> bool {
+    use keel_wire::limits::{CWD_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TITLE_BYTES_MAX};
+    let fits = |text: Option<&str>, max: usize| text.is_none_or(|text| text.len() <= max);
+    let whole = tags
+        .iter()
+        .all(|tag| (1..=TAG_BYTES_MAX).contains(&tag.len()));
+    fits(title, TITLE_BYTES_MAX) && fits(cwd, CWD_BYTES_MAX) && tags.len() <= TAGS_MAX && whole
+}

@@ -169,6 +169,8 @@ impl Archive {
             Event::TurnAccepted(accepted) => {
                 let room = match self.busy {
                     BusyPolicy::Reject => 0,
+                    // The one that is being stopped, and the one that takes its place.
+                    BusyPolicy::Steer | BusyPolicy::Replace => 1,
                     BusyPolicy::Queue { max } => max as usize,
                 };
                 if self.open.len() > room {
@@ -223,6 +225,30 @@ impl Archive {
                     return Err("an item of another attempt".to_owned());
                 }
             }
+            Event::TurnMoved(moved) => {
+                self.open_turn(&moved.turn)?;
+                self.open.retain(|open| *open != moved.turn);
+                let to = (moved.position as usize).min(self.open.len());
+                self.open.insert(to, moved.turn.clone());
+            }
+            Event::TurnSteered(steered) => {
+                self.open_turn(&steered.turn)?;
+                let ran = Ran {
+                    turn: Some(steered.turn.clone()),
+                    version: None,
+                };
+                self.ran(command_of(&steered.text), ran)?;
+            }
+            Event::TurnRetrying(retrying) => {
+                self.open_turn(&retrying.turn)?;
+            }
+            Event::TurnCancelling(cancelling) => {
+                self.open_turn(&cancelling.turn)?;
+            }
+            Event::AgentBound(bound) => {
+                self.open_turn(&bound.turn)?;
+            }
+            Event::SessionDescribed(_) => {}
             Event::TurnWaiting(waiting) => self.open_turn(&waiting.turn)?.waits = true,
             Event::TurnAnswered(answered) => {
                 let turn = self.open_turn(&answered.turn)?;

@@ -130,5 +130,7 @@ pub(crate) fn failure(code: Code) -> RunFailure {
         code,
         message: "simulated".to_owned(),
         detail: serde_json::Map::new(),
+        retry: None,
+        causes: Vec::new(),
     }
 }

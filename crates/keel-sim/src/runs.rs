@@ -183,6 +183,8 @@ impl World {
                     id,
                     prompt: "may I?".to_owned(),
                     options: vec!["yes".to_owned(), "no".to_owned()],
+                    choices: Vec::new(),
+                    tool_call: None,
                 }));
             }
             Act::Crash => {
@@ -195,7 +197,7 @@ impl World {
             }
             Act::Finish => {
                 end = Some(if program.cancelled {
-                    RunEnd::Cancelled
+                    RunEnd::Cancelled { forced: false }
                 } else {
                     RunEnd::Done {
                         stop_reason: Some("end".to_owned()),

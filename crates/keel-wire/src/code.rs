@@ -61,7 +61,7 @@ macro_rules! codes {
     };
 }
 
-use crate::fault::{AFTER_A_WHILE, NEVER, NOW, REFRESH, REJOIN, TRY_AGAIN};
+use crate::fault::{AFTER_A_WHILE, CONFIGURE, NEVER, NOW, REFRESH, REJOIN, TRY_AGAIN};
 
 codes! {
     // Who you are, and what you asked for.
@@ -123,6 +123,14 @@ codes! {
         "The turn used up its budget of lines, bytes, calls or time.";
     "provider_spawn" ProviderSpawn, Turn, None, TRY_AGAIN,
         "The program behind the session could not be started.";
+    "provider_auth" ProviderAuth, Turn, None, CONFIGURE,
+        "The provider wants a login or a key that it does not have, or does not take the one it has.";
+    "provider_refused" ProviderRefused, Turn, None, NEVER,
+        "The provider refuses the request; the same one will be refused again.";
+    "provider_rate_limited" ProviderRateLimited, Turn, None, AFTER_A_WHILE,
+        "The provider takes no more requests for now.";
+    "provider_unavailable" ProviderUnavailable, Turn, None, TRY_AGAIN,
+        "The provider cannot be reached, or fails on its side.";
     "turn_interrupted" TurnInterrupted, Turn, None, TRY_AGAIN,
         "The turn was cut off with the server; what had been told of it stays.";
 

@@ -20,6 +20,12 @@ tagged! {
         "params.set" => SetParams(SetParams),
         /// Stops a turn, running or queued.
         "turn.cancel" => CancelTurn(CancelTurn),
+        /// Begins a turn with the prompt of one that is over.
+        "turn.retry" => RetryTurn(RetryTurn),
+        /// Begins a turn that goes on where one that did not come to its end stopped.
+        "turn.continue" => ContinueTurn(ContinueTurn),
+        /// Makes a queued turn the next one.
+        "turn.promote" => PromoteTurn(PromoteTurn),
         /// Answers what a turn waits for.
         "turn.answer" => Answer(Answer),
         /// Begins to publish a track.
@@ -30,6 +36,8 @@ tagged! {
         "track.mute" => MuteTrack(MuteTrack),
         /// Says whether somebody else's track is wanted.
         "track.subscribe" => SubscribeTrack(SubscribeTrack),
+        /// Changes how the session is described.
+        "session.describe" => DescribeSession(DescribeSession),
         /// Ends the session for everybody.
         "session.end" => EndSession(EndSession),
         /// Breaks something on purpose, where that is switched on.
@@ -82,6 +90,45 @@ pub struct CancelTurn {
     /// Which; absent means the one that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<TurnId>,
+}
+
+/// `turn.retry`: a new turn with the prompt of one that is over. Never automatic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RetryTurn {
+    /// The turn that is over.
+    pub turn: TurnId,
+}
+
+/// `turn.continue`: a new turn that goes on where one that failed, or was cancelled or interrupted,
+/// stopped. Never automatic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContinueTurn {
+    /// The turn that is over.
+    pub turn: TurnId,
+}
+
+/// `turn.promote`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PromoteTurn {
+    /// The queued turn that is to be next.
+    pub turn: TurnId,
+}
+
+/// `session.describe`: absent keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DescribeSession {
+    /// What a person calls it; empty for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Whether it is marked to be found soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starred: Option<bool>,
+    /// Whether it is put away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<bool>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
 }
 
 /// `turn.answer`: the first valid answer wins.

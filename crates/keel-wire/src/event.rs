@@ -40,8 +40,20 @@ tagged! {
         "turn.waiting" => TurnWaiting(TurnWaiting),
         /// Somebody answered.
         "turn.answered" => TurnAnswered(TurnAnswered),
+        /// A turn has another place in line.
+        "turn.moved" => TurnMoved(TurnMoved),
+        /// What somebody said was added to the turn that runs.
+        "turn.steered" => TurnSteered(TurnSteered),
+        /// The provider failed and will be tried again, in a while.
+        "turn.retrying" => TurnRetrying(TurnRetrying),
+        /// A step on the way to the end of a turn that is being stopped.
+        "turn.cancelling" => TurnCancelling(TurnCancelling),
         /// A turn is over; nothing of it follows.
         "turn.ended" => TurnEnded(TurnEnded),
+        /// The agent keeps the conversation under a name of its own.
+        "agent.bound" => AgentBound(AgentBound),
+        /// The session's description changed.
+        "session.described" => SessionDescribed(SessionDescribed),
         /// A participant will send a track.
         "track.published" => TrackPublished(TrackPublished),
         /// It no longer will.
@@ -81,6 +93,35 @@ pub struct SessionCreated {
     pub project: Option<String>,
     /// What happens to a `say` while a turn runs.
     pub busy: BusyPolicy,
+    /// What a person calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where its programs work: a canonical path beneath one of the backend's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// `session.described`: absent keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionDescribed {
+    /// Who; absent for the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ParticipantId>,
+    /// What a person calls it; empty for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Whether it is marked to be found soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starred: Option<bool>,
+    /// Whether it is put away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<bool>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
 }
 
 /// `participant.joined`.
@@ -163,6 +204,84 @@ pub struct TurnAccepted {
     /// It is not to be begun after this, by the server's wall clock; absent means whenever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin_by: Option<UnixMillis>,
+    /// The turn that this one is another try at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<TurnId>,
+    /// The turn, which did not come to its end, that this one goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<TurnId>,
+}
+
+/// `turn.moved`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnMoved {
+    /// The turn.
+    pub turn: TurnId,
+    /// Turns before it now.
+    pub position: u32,
+    /// Who moved it.
+    pub by: ParticipantId,
+}
+
+/// `turn.steered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnSteered {
+    /// The turn that runs.
+    pub turn: TurnId,
+    /// Who said it.
+    pub by: ParticipantId,
+    /// The command that it came with.
+    pub command: CommandId,
+    /// What was said.
+    pub text: String,
+}
+
+/// `turn.retrying`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnRetrying {
+    /// The turn.
+    pub turn: TurnId,
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// Milliseconds until the next one.
+    pub in_ms: u64,
+    /// Why it failed.
+    pub fault: Box<Fault>,
+}
+
+/// How a provider is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelStep {
+    /// It was asked, in its own protocol.
+    Asked,
+    /// It was sent a signal to end.
+    Terminating,
+    /// All that is left of it is killed.
+    Killing,
+}
+
+/// `turn.cancelling`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnCancelling {
+    /// The turn.
+    pub turn: TurnId,
+    /// How.
+    pub step: CancelStep,
+    /// Who stopped it; absent for a step that follows from the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ParticipantId>,
+}
+
+/// `agent.bound`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentBound {
+    /// The turn in which it was told.
+    pub turn: TurnId,
+    /// The provider's kind.
+    pub provider: String,
+    /// The agent's own name for the conversation.
+    pub id: String,
 }
 
 /// `turn.started`.
@@ -211,6 +330,38 @@ pub struct Action {
     /// The answers there are; empty for free data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// How to show them, where there is more to say than their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+    /// The tool call that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call: Option<String>,
+}
+
+/// One of an action's options, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Choice {
+    /// The option.
+    pub option: String,
+    /// What to write on it.
+    pub label: String,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ChoiceKind>,
+}
+
+/// What choosing an option does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChoiceKind {
+    /// Allows it this once.
+    AllowOnce,
+    /// Allows it from now on.
+    AllowAlways,
+    /// Refuses it this once.
+    RejectOnce,
+    /// Refuses it from now on.
+    RejectAlways,
 }
 
 /// `turn.waiting`.
@@ -261,6 +412,9 @@ pub struct TurnEnded {
     pub end: TurnEnd,
     /// Bytes of text that stand.
     pub bytes: u64,
+    /// It was cancelled, and did not stop when asked: it was killed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// Why the provider stopped, in its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,

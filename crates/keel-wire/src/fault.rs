@@ -24,6 +24,9 @@ pub(crate) const TRY_AGAIN: Retry = Retry::AfterAction {
 pub(crate) const REFRESH: Retry = Retry::AfterAction {
     what: Todo::RefreshToken,
 };
+pub(crate) const CONFIGURE: Retry = Retry::AfterAction {
+    what: Todo::ConfigureProvider,
+};
 pub(crate) const REJOIN: Retry = Retry::AfterAction { what: Todo::Rejoin };
 
 /// Whether to come back, and when.
@@ -56,6 +59,8 @@ pub enum Todo {
     Rejoin,
     /// Decide to try again; nothing does it behind the caller's back.
     TryAgain,
+    /// Log the provider in, or give it its key; the message says how.
+    ConfigureProvider,
 }
 
 /// What a fault ended or strikes.

@@ -131,6 +131,8 @@ mod tests {
                             id: ActionId::from_bits(1),
                             prompt: words,
                             options: Vec::new(),
+                            choices: Vec::new(),
+                            tool_call: None,
                         },
                     },
                     (2, 1) => TurnState::Running,
@@ -150,6 +152,7 @@ mod tests {
             attempt: 1,
             end: TurnEnd::Failed,
             bytes: 0,
+            forced: false,
             stop_reason: None,
             fault: Some(Box::new(fault.detail("stderr", words))),
         };

@@ -216,6 +216,15 @@ pub struct Hello {
     /// What happens to a `say` while a turn runs; for a new session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy: Option<BusyPolicy>,
+    /// What a person calls a new session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where a new session's programs work; beneath one of the backend's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Words to find a new session by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// The role wanted.
     pub role: Role,
     /// What to do when there is no slot.

@@ -19,6 +19,7 @@ mod frame;
 mod grant;
 pub mod handover;
 mod ids;
+pub mod item;
 pub mod journal;
 pub mod limits;
 mod media;
@@ -33,12 +34,14 @@ pub use close::{CloseCode, Verdict};
 pub use code::{Code, FaultCode};
 pub use codec::DecodeError;
 pub use command::{
-    Answer, CancelTurn, Command, EndSession, InjectFault, Injected, Injection, Say, Send, SetParams,
+    Answer, CancelTurn, Command, ContinueTurn, DescribeSession, EndSession, InjectFault, Injected,
+    Injection, PromoteTurn, RetryTurn, Say, Send, SetParams,
 };
 pub use event::{
-    Action, Event, Item, LeaveReason, Message, ParamsApplied, ParamsChanged, ParticipantJoined,
-    ParticipantLeft, SessionCreated, SessionEnded, Text, TurnAccepted, TurnAnswered, TurnEnd,
-    TurnEnded, TurnStarted, TurnWaiting,
+    Action, AgentBound, CancelStep, Choice, ChoiceKind, Event, Item, LeaveReason, Message,
+    ParamsApplied, ParamsChanged, ParticipantJoined, ParticipantLeft, SessionCreated,
+    SessionDescribed, SessionEnded, Text, TurnAccepted, TurnAnswered, TurnCancelling, TurnEnd,
+    TurnEnded, TurnMoved, TurnRetrying, TurnStarted, TurnSteered, TurnWaiting,
 };
 pub use fault::{Fault, Leg, Origin, Retry, Scope, Todo};
 pub use fit::json_len;
@@ -60,7 +63,7 @@ pub use media::{
 };
 pub use merge::merge_patch;
 pub use seq::{Cursor, Epoch, Range, Seq};
-pub use snapshot::{BusyPolicy, ParticipantView, Snapshot, TurnState, TurnView};
+pub use snapshot::{AgentView, BusyPolicy, ParticipantView, Snapshot, TurnState, TurnView};
 pub use status::{EndReason, LegState, LegStatus, Phase, State, Status, Strategy, WaitingFor};
 
 pub use schemars::JsonSchema;

@@ -28,6 +28,16 @@ pub const SNAPSHOT_PROMPT_BYTES_MAX: usize = 1024;
 pub const SNAPSHOT_BYTES_MAX: usize = 224 * 1024;
 /// Bytes of a participant's subject in a snapshot that would be larger.
 pub const SNAPSHOT_SUBJECT_BYTES_MAX: usize = 64;
+/// Bytes of a session's title.
+pub const TITLE_BYTES_MAX: usize = 512;
+/// Bytes of a session's working directory.
+pub const CWD_BYTES_MAX: usize = 4096;
+/// Tags of a session.
+pub const TAGS_MAX: usize = 16;
+/// Bytes of one tag.
+pub const TAG_BYTES_MAX: usize = 64;
+/// Bytes of an agent's own name for a conversation.
+pub const AGENT_ID_BYTES_MAX: usize = 1024;
 /// Bytes of a session's project.
 pub const PROJECT_BYTES_MAX: usize = 256;
 /// Bytes, as JSON, of what a turn may wait for.

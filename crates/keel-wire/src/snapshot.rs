@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Action, Event, ParticipantId, Role, Seq, SessionEnded, TrackName, TrackView, TurnEnded, TurnId,
+    Action, Event, ParticipantId, Role, Seq, SessionDescribed, SessionEnded, TrackName, TrackView,
+    TurnEnded, TurnId, TurnMoved,
     limits::{SNAPSHOT_PROMPT_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX, SNAPSHOT_TURNS_MAX},
     merge_patch,
 };
@@ -26,6 +27,11 @@ pub enum BusyPolicy {
         /// Turns that may wait.
         max: u32,
     },
+    /// Added to the turn that runs, where the provider can; else that turn is stopped, and the new
+    /// one goes on with what was said so far.
+    Steer,
+    /// The turn that runs is stopped, and forgotten by the provider.
+    Replace,
 }
 
 /// A member.
@@ -87,6 +93,15 @@ impl TurnView {
     }
 }
 
+/// The agent's own name for the conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentView {
+    /// The provider's kind.
+    pub provider: String,
+    /// The name.
+    pub id: String,
+}
+
 /// The fold of a log up to a position.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
@@ -97,6 +112,24 @@ pub struct Snapshot {
     pub project: Option<String>,
     /// What happens to a `say` while a turn runs.
     pub busy: BusyPolicy,
+    /// What a person calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where its programs work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Whether it is marked to be found soon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starred: bool,
+    /// Whether it is put away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The agent's own name for the conversation, where it keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentView>,
     /// The members, in the order in which they joined.
     pub participants: Vec<ParticipantView>,
     /// The params.
@@ -153,6 +186,16 @@ impl Snapshot {
                 self.backend.clone_from(&created.backend);
                 self.project.clone_from(&created.project);
                 self.busy = created.busy;
+                self.title.clone_from(&created.title);
+                self.cwd.clone_from(&created.cwd);
+                self.tags.clone_from(&created.tags);
+            }
+            Event::SessionDescribed(described) => self.describe(described),
+            Event::AgentBound(bound) => {
+                self.agent = Some(AgentView {
+                    provider: bound.provider.clone(),
+                    id: bound.id.clone(),
+                });
             }
             Event::ParticipantJoined(joined) => {
                 self.participants
@@ -174,7 +217,12 @@ impl Snapshot {
                 self.params_version = changed.version;
             }
             Event::ParamsApplied(applied) => self.params_applied = applied.version,
-            Event::Message(_) | Event::Item(_) => {}
+            Event::Message(_)
+            | Event::Item(_)
+            | Event::TurnSteered(_)
+            | Event::TurnRetrying(_)
+            | Event::TurnCancelling(_) => {}
+            Event::TurnMoved(moved) => self.move_turn(moved),
             Event::TurnAccepted(accepted) => self.turns.push(TurnView {
                 turn: accepted.turn.clone(),
                 by: accepted.by.clone(),
@@ -238,6 +286,31 @@ impl Snapshot {
         }
     }
 
+    fn describe(&mut self, described: &SessionDescribed) {
+        if let Some(title) = &described.title {
+            self.title = Some(title.clone()).filter(|title| !title.is_empty());
+        }
+        self.starred = described.starred.unwrap_or(self.starred);
+        self.archived = described.archived.unwrap_or(self.archived);
+        if let Some(tags) = &described.tags {
+            self.tags.clone_from(tags);
+        }
+    }
+
+    /// Puts an open turn behind as many open ones as it now has before it.
+    fn move_turn(&mut self, moved: &TurnMoved) {
+        let mut turns = self.turns.iter();
+        let Some(from) = turns.position(|view| view.turn == moved.turn && view.is_open()) else {
+            return;
+        };
+        let view = self.turns.remove(from);
+        let open = self.turns.iter().enumerate();
+        let mut open = open.filter(|(_, view)| view.is_open());
+        let to = open.nth(moved.position as usize);
+        self.turns
+            .insert(to.map_or(self.turns.len(), |(index, _)| index), view);
+    }
+
     fn forget_old_turns(&mut self) {
         let ended = self.turns.iter().filter(|view| !view.is_open()).count();
         let mut surplus = ended.saturating_sub(SNAPSHOT_TURNS_MAX);
@@ -282,6 +355,8 @@ mod tests {
                 text,
                 position: 0,
                 begin_by: None,
+                retry_of: None,
+                continues: None,
             }
             .into(),
         );

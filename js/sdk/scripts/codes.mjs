@@ -36,7 +36,7 @@ const REJOIN = { when: 'after_action', what: 'rejoin' };
 /** @type {Retry} */
 export const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
 /** @param {number} ms @returns {Retry} */
-const after = (ms) => ({ when: 'after', ms });
+export const after = (ms) => ({ when: 'after', ms });
 
 /**
  * @param {Row['scope']} scope what it usually strikes
@@ -63,8 +63,11 @@ ${lines(rows.filter(isMedia))}
 
 const told = `// The closed list of fault codes. Generated from \`spec/vectors/codes.json\` by \`npm run codes\`.
 
-import { NEVER, NOW, OWN_CODES, TRY_AGAIN, row } from './codes.js';
+import { NEVER, NOW, OWN_CODES, TRY_AGAIN, after, row } from './codes.js';
 import { MEDIA_CODES } from './codes-media.js';
+
+/** @type {import('./codes.js').Retry} */
+const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
 export const CODES = {
   ...OWN_CODES,

@@ -14,7 +14,7 @@ const REJOIN = { when: 'after_action', what: 'rejoin' };
 /** @type {Retry} */
 export const TRY_AGAIN = { when: 'after_action', what: 'try_again' };
 /** @param {number} ms @returns {Retry} */
-const after = (ms) => ({ when: 'after', ms });
+export const after = (ms) => ({ when: 'after', ms });
 
 /**
  * @param {Row['scope']} scope what it usually strikes

@@ -21,6 +21,9 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {string} [backend] what a new session is served by
  * @property {string} [project] the project of a new session
  * @property {import('./wire/types.js').BusyPolicy} [busy] what happens to a `say` while a turn runs, in a new session
+ * @property {string} [title] what a person calls a new session
+ * @property {string} [cwd] where a new session's programs work: a directory beneath one of the backend's roots
+ * @property {string[]} [tags] words to find a new session by
  * @property {import('./wire/types.js').Role} [role] `owner` by default; the token must allow it
  * @property {'fail' | 'wait' | import('./wire/types.js').Admission} [admission] when there is no slot: refuse (the default), or stand in line
  * @property {import('./wire/types.js').History} [history] of a session that is joined: every event, or a snapshot
@@ -109,6 +112,9 @@ function configOf(options) {
     backend: options.backend,
     project: options.project,
     busy: options.busy,
+    title: options.title,
+    cwd: options.cwd,
+    tags: options.tags,
     role: options.role ?? 'owner',
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),
     history: options.history ?? 'all',

@@ -8,7 +8,7 @@ const lines = or(list(object({ mid: string, track: string })), () => []);
 const FRAMES = new Map(Object.entries({
   hello: {
     token: string, instance: string, attempt: seq, session: optional(string), backend: optional(string), project: optional(string),
-    busy: optional(json), role: string, admission: json, history: json, resume: optional(json),
+    busy: optional(json), title: optional(string), cwd: optional(string), tags: or(list(string), () => []), role: string, admission: json, history: json, resume: optional(json),
     stream: object({ id: string, next: seq, receipts_ack: seq }), params: optional(json), sdk: string, evidence: optional(json),
   },
   command: { n: seq, name: string, ttl_ms: optional(u64), receipts_ack: or(seq, () => 0), data: json },

@@ -120,6 +120,8 @@ pub(crate) async fn hold(
                     }
                     // Nobody reads it once the program's stdin is closed.
                     Ask::Answer(given) => { let _ = answer.send(given); }
+                    // Nobody asks it of a provider that does not steer.
+                    Ask::Steer(_) => {}
                 },
                 felled = held.felled() => held.settle(felled),
                 _ = ended.readable(), if held.stands() => held.fell(),

@@ -180,7 +180,10 @@ impl<'a> Listener<'a> {
             Line::Item(item) => self.tell_then(Output::Item(item)).await?,
             Line::NeedsAction(action) => self.tell_then(Output::NeedsAction(action)).await?,
             Line::ModelCall => self.tell_then(Output::ModelCall).await?,
-            Line::NewAttempt { fault } => self.tell_then(Output::NewAttempt { fault }).await?,
+            Line::NewAttempt { fault } => {
+                let failure = Box::new(Failure::Reported { message: fault });
+                self.tell_then(Output::NewAttempt { failure }).await?;
+            }
             Line::Terminal(terminal) => {
                 self.tell().await?;
                 self.terminal = Some(terminal);

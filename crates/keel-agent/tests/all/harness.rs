@@ -28,6 +28,9 @@ pub(crate) fn request(prompt: &str) -> Request {
         session: "s-1".parse().expect("an id"),
         turn: "t-1".parse().expect("an id"),
         attempt: 1,
+        backend: "under-test".to_owned(),
+        cwd: None,
+        bound: None,
         prompt: prompt.to_owned(),
         params: Value::Null,
         history: vec![Exchange {
@@ -74,6 +77,9 @@ impl Heard {
             Output::Started { .. }
             | Output::Item(_)
             | Output::NewAttempt { .. }
+            | Output::Retrying { .. }
+            | Output::Bound { .. }
+            | Output::Cancelling { .. }
             | Output::NeedsAction(_)
             | Output::ModelCall
             | Output::Noise { .. } => None,

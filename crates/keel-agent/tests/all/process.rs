@@ -367,7 +367,9 @@ async fn a_programs_own_new_attempt_is_told_in_its_place_c21() {
     let wanted = [
         Output::Text("one ".to_owned()),
         Output::NewAttempt {
-            fault: "cut off".to_owned(),
+            failure: Box::new(Failure::Reported {
+                message: "cut off".to_owned(),
+            }),
         },
         Output::Text("one two".to_owned()),
     ];

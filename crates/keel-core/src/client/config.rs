@@ -35,6 +35,12 @@ pub struct Config {
     pub project: Option<String>,
     /// What happens to a `say` while a turn runs, in a new session.
     pub busy: Option<BusyPolicy>,
+    /// What a person calls a new session.
+    pub title: Option<String>,
+    /// Where a new session's programs work.
+    pub cwd: Option<String>,
+    /// Words to find a new session by.
+    pub tags: Vec<String>,
     /// The role wanted.
     pub role: Role,
     /// What to do when there is no slot.
@@ -68,6 +74,9 @@ impl Config {
             backend: None,
             project: None,
             busy: None,
+            title: None,
+            cwd: None,
+            tags: Vec::new(),
             role: Role::Owner,
             admission: Admission::Fail,
             history: History::All,

@@ -103,7 +103,7 @@ pub(super) fn ask(fault: &Fault) -> Ask {
         (
             _,
             Retry::AfterAction {
-                what: Todo::TryAgain,
+                what: Todo::TryAgain | Todo::ConfigureProvider,
             },
         )
         | (_, Retry::Never) => Ask::Never,

@@ -315,7 +315,8 @@ impl Node {
         let fits = hello.params.as_ref().is_none_or(|params| {
             json_len(params) <= limits::PARAMS_BYTES_MAX
                 && depth_of(params) <= limits::VALUE_DEPTH_MAX
-        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX);
+        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX)
+            && limits::may_describe(hello.title.as_deref(), hello.cwd.as_deref(), &hello.tags);
         if !fits {
             return self
                 .conns

@@ -7,8 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_wire::{
-    Action, ActionId, CloseCode, Code, Command, FaultId, Grant, HandoverId, Injected, Injection,
-    ParticipantId, ReceiptBody, Role, Seq, SessionId, Status, TurnId, UnixMillis,
+    Action, ActionId, AgentView, CancelStep, CloseCode, Code, Command, Fault, FaultCode, FaultId,
+    Grant, HandoverId, Injected, Injection, ParticipantId, ReceiptBody, Retry, Role, Seq,
+    SessionId, Status, TurnId, UnixMillis,
     handover::Handover,
     journal,
     record::{Batch, Loaded, SessionRow, StoredEvent},
@@ -105,8 +106,24 @@ pub enum RunOutput {
         /// Why, as far as it said.
         failure: RunFailure,
     },
+    /// It failed, and tries again in a while.
+    Retrying {
+        /// In so many milliseconds.
+        in_ms: u64,
+        /// Why.
+        failure: RunFailure,
+    },
     /// It waits for somebody.
     NeedsAction(Action),
+    /// It keeps the conversation under a name of its own.
+    Bound {
+        /// The provider's kind.
+        provider: String,
+        /// The name.
+        id: String,
+    },
+    /// A step on the way to its end, after it was asked to stop.
+    Cancelling(CancelStep),
     /// It is alive, and has nothing to say.
     Alive,
 }
@@ -120,6 +137,27 @@ pub struct RunFailure {
     pub message: String,
     /// Facts for a program.
     pub detail: Map<String, Value>,
+    /// Whether to come back, where there is more to say than the code does.
+    pub retry: Option<Retry>,
+    /// What led to it.
+    pub causes: Vec<Fault>,
+}
+
+impl From<Fault> for RunFailure {
+    /// What a provider's fault says of itself; the Node says the rest.
+    fn from(fault: Fault) -> Self {
+        let code = match fault.code {
+            FaultCode::Known(code) => code,
+            FaultCode::Unknown(_) => Code::ProviderProtocol,
+        };
+        Self {
+            code,
+            message: fault.message,
+            detail: fault.detail,
+            retry: Some(fault.retry).filter(|retry| *retry != code.retry()),
+            causes: fault.cause,
+        }
+    }
 }
 
 /// How a run ended. Exactly one a run, by construction of the shell.
@@ -133,7 +171,10 @@ pub enum RunEnd {
     /// It is not.
     Failed(RunFailure),
     /// It was stopped because the Node asked for it.
-    Cancelled,
+    Cancelled {
+        /// It did not stop when asked, and was killed.
+        forced: bool,
+    },
 }
 
 /// What a run needs to begin.
@@ -151,6 +192,14 @@ pub struct RunRequest {
     pub prompt: String,
     /// The params in force.
     pub params: Value,
+    /// Where the session's programs work.
+    pub cwd: Option<String>,
+    /// The agent's own name for the conversation, where one told it.
+    pub bound: Option<AgentView>,
+    /// What was said before lies in the log below this position.
+    pub history_to: Seq,
+    /// Turns that the provider is not to remember: they were replaced.
+    pub forget: Vec<TurnId>,
 }
 
 /// A question of the shell's own.

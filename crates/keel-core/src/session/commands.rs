@@ -5,9 +5,10 @@
 //! connection, the client sends the command again and hears the verdict of that moment.
 
 use keel_wire::{
-    Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, EndReason, Fault,
-    InjectFault, Injection, Message, ParamsChanged, ParticipantId, Receipt, ReceiptBody, Role, Say,
-    SetParams, TurnAnswered, codec::depth_of, journal::Fact, merge_patch,
+    Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, DescribeSession,
+    EndReason, Fault, InjectFault, Injection, Message, ParamsChanged, ParticipantId, Receipt,
+    ReceiptBody, Role, Say, SessionDescribed, SetParams, TurnAnswered, codec::depth_of,
+    journal::Fact, merge_patch,
 };
 use serde_json::Value;
 
@@ -163,6 +164,10 @@ impl Session {
             Command::Answer(answer) => Some(&answer.answer),
             Command::Say(_)
             | Command::CancelTurn(_)
+            | Command::RetryTurn(_)
+            | Command::ContinueTurn(_)
+            | Command::PromoteTurn(_)
+            | Command::DescribeSession(_)
             | Command::PublishTrack(_)
             | Command::UnpublishTrack(_)
             | Command::SubscribeTrack(_)
@@ -196,11 +201,16 @@ impl Session {
             Command::Say(_)
             | Command::Send(_)
             | Command::CancelTurn(_)
+            | Command::RetryTurn(_)
+            | Command::ContinueTurn(_)
+            | Command::PromoteTurn(_)
             | Command::Answer(_)
             | Command::PublishTrack(_)
             | Command::UnpublishTrack(_)
             | Command::MuteTrack(_) => Role::Publisher,
-            Command::SetParams(_) | Command::EndSession(_) => Role::Owner,
+            Command::SetParams(_) | Command::DescribeSession(_) | Command::EndSession(_) => {
+                Role::Owner
+            }
             Command::SubscribeTrack(_) | Command::InjectFault(_) => Role::Viewer,
         };
         if asker.role < needs {
@@ -221,7 +231,13 @@ impl Session {
                 Ok(ReceiptBody::ok())
             }
             Command::SetParams(set) => self.set_params(asker, set, ctx),
-            Command::CancelTurn(CancelTurn { turn }) => self.cancel_turn(turn.as_ref(), ctx),
+            Command::CancelTurn(CancelTurn { turn }) => {
+                self.cancel_turn(turn.as_ref(), &asker.participant, ctx)
+            }
+            Command::RetryTurn(_) | Command::ContinueTurn(_) | Command::PromoteTurn(_) => {
+                Err(self.no_such_command(ctx))
+            }
+            Command::DescribeSession(describe) => self.describe(asker, describe, ctx),
             Command::Answer(answer) => self.answer(asker, answer, ctx),
             Command::PublishTrack(publish) => self.publish_track(asker, publish, ctx),
             Command::UnpublishTrack(unpublish) => self.unpublish_track(asker, unpublish, ctx),
@@ -267,6 +283,21 @@ impl Session {
             position: None,
             version: Some(version),
         })
+    }
+
+    fn describe(&mut self, asker: &Asker, about: DescribeSession, ctx: &mut Ctx<'_>) -> Outcome {
+        let tags = about.tags.as_deref().unwrap_or_default();
+        if !limits::may_describe(about.title.as_deref(), None, tags) {
+            return Err(self.no(Code::InvalidRequest, "the description is too long", ctx));
+        }
+        self.stage_event(SessionDescribed {
+            by: Some(asker.participant.clone()),
+            title: about.title,
+            starred: about.starred,
+            archived: about.archived,
+            tags: about.tags,
+        });
+        Ok(ReceiptBody::ok())
     }
 
     fn answer(&mut self, asker: &Asker, answer: Answer, ctx: &mut Ctx<'_>) -> Outcome {

@@ -132,6 +132,9 @@ impl Session {
             backend,
             project,
             busy,
+            title: hello.title.clone().filter(|title| !title.is_empty()),
+            cwd: hello.cwd.clone(),
+            tags: hello.tags.clone(),
         });
         if let Some(params) = hello.params.clone().filter(Value::is_object) {
             session.params = params.clone();

@@ -4,11 +4,14 @@
 //! idle clock stands still while its output is not read, because then the silence is ours.
 
 use keel_wire::{
-    Action, ActionId, Code, Ephemeral, Fault, Item, Origin, ParamsApplied, RawData, Text,
-    TurnAnswered, TurnEnd, TurnId, TurnWaiting,
+    Action, ActionId, AgentBound, CancelStep, Code, Ephemeral, Fault, Item, Origin, ParamsApplied,
+    ParticipantId, RawData, Text, TurnAnswered, TurnCancelling, TurnEnd, TurnId, TurnRetrying,
+    TurnWaiting,
     journal::Fact,
     json_len,
-    limits::{ACTION_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX},
+    limits::{
+        ACTION_BYTES_MAX, AGENT_ID_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX,
+    },
 };
 use serde_json::{Value, json};
 
@@ -35,6 +38,8 @@ pub(crate) struct Run {
     pub(super) held: usize,
     pub(super) waiting: Option<(Action, Instant)>,
     cancelled_at: Option<Instant>,
+    /// The last step on its way to its end.
+    stopping: Option<CancelStep>,
     stall_told: bool,
 }
 
@@ -51,8 +56,14 @@ impl Run {
             held: 0,
             waiting: None,
             cancelled_at: None,
+            stopping: None,
             stall_told: false,
         }
+    }
+
+    /// Whether it did not stop when asked.
+    pub(super) fn is_forced(&self) -> bool {
+        self.stopping == Some(CancelStep::Killing)
     }
 
     const fn is_read(&self) -> bool {
@@ -129,6 +140,10 @@ impl Session {
             prompt,
             // What is not committed is not told, to programs neither.
             params: self.fold.params.clone(),
+            cwd: self.fold.cwd.clone(),
+            bound: self.fold.agent.clone(),
+            history_to: self.committed,
+            forget: Vec::new(),
         };
         ctx.out.push(Output::Run {
             run: id,
@@ -175,6 +190,9 @@ impl Session {
             RunOutput::Text(text) => self.run_text(id, &text),
             RunOutput::Item(data) => self.run_item(id, data),
             RunOutput::NewAttempt { failure } => self.run_restarts(failure, ctx),
+            RunOutput::Retrying { in_ms, failure } => self.run_retries(in_ms, failure, ctx),
+            RunOutput::Bound { provider, id } => self.run_is_bound(provider, id),
+            RunOutput::Cancelling(step) => self.run_is_stopping(step, None),
             RunOutput::NeedsAction(action) if json_len(&action) > ACTION_BYTES_MAX => {
                 self.asks_too_much(ctx);
             }
@@ -270,12 +288,55 @@ impl Session {
         });
     }
 
+    /// It failed, and waits before it tries again.
+    fn run_retries(&mut self, in_ms: u64, failure: RunFailure, ctx: &mut Ctx<'_>) {
+        let Some(run) = &self.run else { return };
+        let (turn, attempt) = (run.turn.clone(), run.attempt);
+        let fault = Box::new(self.run_fault(failure, ctx).turn(&turn));
+        self.stage_event(TurnRetrying {
+            turn,
+            attempt,
+            in_ms,
+            fault,
+        });
+    }
+
+    fn run_is_bound(&mut self, provider: String, id: String) {
+        let Some(run) = &self.run else { return };
+        let turn = run.turn.clone();
+        let known = self.fold.agent.as_ref();
+        let known = known.is_some_and(|known| known.id == id && known.provider == provider);
+        if known || id.len() > AGENT_ID_BYTES_MAX {
+            return;
+        }
+        self.stage_event(AgentBound { turn, provider, id });
+    }
+
+    /// A step on the way to its end; each is told once.
+    fn run_is_stopping(&mut self, step: CancelStep, by: Option<&ParticipantId>) {
+        let Some(run) = self.run.as_mut() else { return };
+        if run.stopping.replace(step) == Some(step) {
+            return;
+        }
+        let turn = run.turn.clone();
+        self.stage_event(TurnCancelling {
+            turn,
+            step,
+            by: by.cloned(),
+        });
+    }
+
     fn run_fault(&self, failure: RunFailure, ctx: &mut Ctx<'_>) -> Fault {
         let fault = ctx
             .fault_of(failure.code, Origin::Provider)
             .session(&self.id)
             .message(failure.message);
-        fault.details(failure.detail)
+        let fault = fault.details(failure.detail);
+        let fault = match failure.retry {
+            Some(retry) => fault.retry(retry),
+            None => fault,
+        };
+        failure.causes.into_iter().fold(fault, Fault::caused_by)
     }
 
     /// A run is over.
@@ -297,7 +358,12 @@ impl Session {
                 }
                 self.end_turn(&turn, TurnEnd::Done, stop_reason, None, ctx);
             }
-            RunEnd::Cancelled => self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx),
+            RunEnd::Cancelled { forced } => {
+                if forced {
+                    self.run_is_stopping(CancelStep::Killing, None);
+                }
+                self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
+            }
             // It was asked to stop, and its manner of stopping is not held against it.
             RunEnd::Failed(_) if run.cancelled_at.is_some() => {
                 self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
@@ -346,13 +412,14 @@ impl Session {
     }
 
     /// Asks the run to stop; its turn ends when it has, or when its time to do so is over.
-    pub(super) fn cancel_run(&mut self, ctx: &mut Ctx<'_>) {
+    pub(super) fn cancel_run(&mut self, by: Option<&ParticipantId>, ctx: &mut Ctx<'_>) {
         let Some(run) = self.run.as_mut() else { return };
         if run.cancelled_at.replace(ctx.now.mono).is_some() {
             return;
         }
         if run.begun_at.is_some() {
             ctx.out.push(Output::CancelRun { run: run.id });
+            self.run_is_stopping(CancelStep::Asked, by);
         } else {
             // It was never begun, and will not be.
             let turn = run.turn.clone();
@@ -408,6 +475,7 @@ impl Session {
         match clock.why {
             "answer" => self.nobody_answered(ctx),
             "cancel" => {
+                self.run_is_stopping(CancelStep::Killing, None);
                 self.kill_run(ctx);
                 self.end_turn(&turn, TurnEnd::Cancelled, None, None, ctx);
             }

@@ -84,7 +84,7 @@ impl Session {
     ) -> Outcome {
         let position = u32::try_from(self.turns.len()).unwrap_or(u32::MAX);
         let room = match self.fold.busy {
-            BusyPolicy::Reject => 0,
+            BusyPolicy::Reject | BusyPolicy::Steer | BusyPolicy::Replace => 0,
             BusyPolicy::Queue { max } => max.min(limits::TURNS_QUEUED_MAX),
         };
         if position > room {
@@ -111,6 +111,8 @@ impl Session {
             text: text.clone(),
             position,
             begin_by: begin_by.map(|by| by.wall),
+            retry_of: None,
+            continues: None,
         });
         let mut turn = Turn::queued(id.clone(), by, text, ctx.now.mono);
         turn.begin_by = begin_by;
@@ -252,7 +254,12 @@ impl Session {
     }
 
     /// `turn.cancel`.
-    pub(super) fn cancel_turn(&mut self, which: Option<&TurnId>, ctx: &mut Ctx<'_>) -> Outcome {
+    pub(super) fn cancel_turn(
+        &mut self,
+        which: Option<&TurnId>,
+        by: &ParticipantId,
+        ctx: &mut Ctx<'_>,
+    ) -> Outcome {
         let found = match which {
             Some(id) => self.turns.iter().find(|turn| turn.id == *id),
             None => self.turns.front(),
@@ -262,7 +269,7 @@ impl Session {
         };
         let id = turn.id.clone();
         if self.run.as_ref().is_some_and(|run| run.turn == id) {
-            self.cancel_run(ctx);
+            self.cancel_run(Some(by), ctx);
         } else {
             self.end_turn(&id, TurnEnd::Cancelled, None, None, ctx);
         }
@@ -303,6 +310,7 @@ impl Session {
             attempt: turn.attempts,
             end,
             bytes,
+            forced: end == TurnEnd::Cancelled && run.as_ref().is_some_and(Run::is_forced),
             stop_reason,
             fault: fault.clone(),
         };

@@ -59,6 +59,8 @@ fn full(word: &str, members: u128) -> (World, ConnId, keel_wire::SessionId) {
             code: Code::ProviderCrashed,
             message: filled(4_096),
             detail,
+            retry: None,
+            causes: Vec::new(),
         }));
     }
     for n in 10..=26 {
@@ -74,6 +76,8 @@ fn asks(world: &mut World, prompt: String) {
         id: ActionId::from_bits(1),
         prompt,
         options: vec!["yes".into()],
+        choices: Vec::new(),
+        tool_call: None,
     };
     run_says(world, RunOutput::NeedsAction(action));
 }

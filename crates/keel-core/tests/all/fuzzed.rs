@@ -344,6 +344,8 @@ impl Life {
             code: Code::ProviderCrashed,
             message: "it crashed".into(),
             detail: serde_json::Map::new(),
+            retry: None,
+            causes: Vec::new(),
         };
         let output = match what % 12 {
             0..=4 => RunOutput::Text("x".repeat(usize::from(what))),
@@ -354,6 +356,8 @@ impl Life {
                 id: keel_wire::ActionId::from_bits(1),
                 prompt: "well?".into(),
                 options: Vec::new(),
+                choices: Vec::new(),
+                tool_call: None,
             }),
             9 => RunOutput::Text("y".repeat(40_000)),
             10 => return self.finish(run, RunEnd::Done { stop_reason: None }),

@@ -245,7 +245,7 @@ fn a_turn_that_does_not_end_is_interrupted_at_the_bound_m17() {
     wait(&mut blue, conn, 1);
     assert_eq!(blue.stopped.len(), 1);
     assert!(blue.givings.is_empty(), "its program is still there");
-    blue.finish(keel_core::node::RunEnd::Cancelled);
+    blue.finish(keel_core::node::RunEnd::Cancelled { forced: false });
     assert_eq!(give(&mut blue, &mut green), Delivered::Accepted);
     assert_eq!(ends(&green, &session), [TurnEnd::Interrupted]);
     assert_eq!(blue.heard(conn), "ab");
@@ -512,6 +512,8 @@ fn a_turn_that_waits_for_an_answer_is_answered_while_its_session_closes_up_m17()
         id: keel_wire::ActionId::from_bits(1),
         prompt: "may I?".to_owned(),
         options: vec!["yes".to_owned()],
+        choices: Vec::new(),
+        tool_call: None,
     };
     blue.input(Input::RunOutput {
         run,

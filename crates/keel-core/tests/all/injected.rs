@@ -93,6 +93,8 @@ fn losses_and_ends_of_turns_name_what_caused_them_on_purpose_m39() {
         code: Code::ProviderCrashed,
         message: "killed".into(),
         detail: serde_json::Map::new(),
+        retry: None,
+        causes: Vec::new(),
     }));
     let Some(Event::TurnEnded(ended)) = world.log(&session).pop() else {
         panic!("the turn has ended")

@@ -26,6 +26,8 @@ fn crash(code: Code) -> RunEnd {
         code,
         message: "exit 1".into(),
         detail: Map::new(),
+        retry: None,
+        causes: Vec::new(),
     })
 }
 
@@ -191,6 +193,8 @@ fn a_new_attempt_supersedes_what_was_said_c21() {
         code: Code::ProviderCrashed,
         message: "cut".into(),
         detail: Map::new(),
+        retry: None,
+        causes: Vec::new(),
     };
     world.input(Input::RunOutput {
         run,
@@ -320,7 +324,7 @@ fn cancel_ends_once_whatever_the_provider_does_p10_i8() {
         world.command(conn, 3, keel_wire::CancelTurn { turn: None });
         assert_eq!(world.stopped.len(), 1, "asked once");
         if obeys {
-            world.finish(RunEnd::Cancelled);
+            world.finish(RunEnd::Cancelled { forced: false });
         } else {
             world.pass(Duration::from_secs(9));
         }
@@ -344,6 +348,8 @@ fn a_turn_waits_for_an_answer_and_silence_refuses_c23_a65() {
         id: ActionId::from_bits(1),
         prompt: "may I?".into(),
         options: vec!["yes".into()],
+        choices: Vec::new(),
+        tool_call: None,
     };
     let run = world.runs[0].0;
     let turn = world.runs[0].1.turn.clone();
@@ -515,7 +521,7 @@ fn a_session_that_ended_over_a_run_leaves_memory_once_that_is_gone() {
     world.kills_slowly = true;
     world.command(conn, 2, keel_wire::EndSession {});
     world.pass(Duration::from_secs(1));
-    world.finish(RunEnd::Cancelled);
+    world.finish(RunEnd::Cancelled { forced: false });
     world.pass(Duration::from_secs(31));
     assert!(world.facts.contains(&Fact::Hibernated));
 }
@@ -642,11 +648,15 @@ fn an_answer_begun_anew_takes_its_question_back() {
         id: id.clone(),
         prompt: "may I?".into(),
         options: Vec::new(),
+        choices: Vec::new(),
+        tool_call: None,
     };
     let failure = RunFailure {
         code: Code::ProviderCrashed,
         message: String::new(),
         detail: Map::new(),
+        retry: None,
+        causes: Vec::new(),
     };
     for output in [
         RunOutput::NeedsAction(action),

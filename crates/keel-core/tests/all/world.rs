@@ -404,7 +404,7 @@ impl World {
                     self.gone.push(run);
                     inputs.push_back(Input::RunEnded {
                         run,
-                        end: RunEnd::Cancelled,
+                        end: RunEnd::Cancelled { forced: false },
                     });
                 }
             }
@@ -740,6 +740,9 @@ impl Tab {
                 params: None,
                 sdk: "test".into(),
                 evidence: None,
+                title: None,
+                cwd: None,
+                tags: Vec::new(),
             },
         }
     }

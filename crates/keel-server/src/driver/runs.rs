@@ -73,16 +73,23 @@ impl Runs {
         };
         let (orders, taken) = mpsc::unbounded_channel();
         self.orders.insert(run, orders);
+        let bound = request.bound;
+        let bound = bound.filter(|bound| bound.provider == provider.name());
         let request = keel_agent::Request {
             session: request.session,
             turn: request.turn,
             attempt: request.attempt,
             prompt: request.prompt,
+            backend: request.backend,
+            cwd: request.cwd.map(Into::into),
+            bound: bound.map(|bound| bound.id),
             params: request.params,
             history: Vec::new(),
         };
+        let name = provider.name().to_owned();
         let (running, outputs) = keel_agent::spawn(Arc::clone(provider), request, *budgets);
-        self.tracker.spawn(attend(running, outputs, taken, mouth));
+        self.tracker
+            .spawn(attend(running, outputs, taken, name, mouth));
     }
 
     fn order(&self, run: RunId, order: Order) {
@@ -180,6 +187,7 @@ async fn attend(
     running: Running,
     mut outputs: OutputStream,
     mut orders: mpsc::UnboundedReceiver<Order>,
+    provider: String,
     mouth: Mouth,
 ) {
     let mut running = Some(running);
@@ -190,7 +198,7 @@ async fn attend(
             told = outputs.next(), if stalled.is_none() => match told {
                 Some(Told::Output(output)) => {
                     let cost = output.cost();
-                    let (output, counted) = translate(output);
+                    let (output, counted) = translate(&provider, output);
                     let counted = counted.then(|| {
                         cost.saturating_sub(OUTPUT_COST_BYTES) as usize
                     });
@@ -228,7 +236,7 @@ async fn attend(
 }
 
 /// An output, and whether the Node will credit its bytes.
-fn translate(output: keel_agent::Output) -> (RunOutput, bool) {
+fn translate(provider: &str, output: keel_agent::Output) -> (RunOutput, bool) {
     match output {
         keel_agent::Output::Started { .. } => (RunOutput::Started, false),
         keel_agent::Output::Text(text) => {
@@ -237,10 +245,19 @@ fn translate(output: keel_agent::Output) -> (RunOutput, bool) {
             (RunOutput::Text(text), counted)
         }
         keel_agent::Output::Item(item) => (RunOutput::Item(item), true),
-        keel_agent::Output::NewAttempt { fault } => {
-            let failure = failure(Code::ProviderCrashed, fault);
+        keel_agent::Output::NewAttempt { failure } => {
+            let failure = failure_of(&failure);
             (RunOutput::NewAttempt { failure }, false)
         }
+        keel_agent::Output::Retrying { in_ms, failure } => {
+            let failure = failure_of(&failure);
+            (RunOutput::Retrying { in_ms, failure }, false)
+        }
+        keel_agent::Output::Bound { id } => {
+            let provider = provider.to_owned();
+            (RunOutput::Bound { provider, id }, false)
+        }
+        keel_agent::Output::Cancelling { step } => (RunOutput::Cancelling(step), false),
         keel_agent::Output::NeedsAction(action) => (RunOutput::NeedsAction(action), false),
         keel_agent::Output::ModelCall | keel_agent::Output::Noise { .. } => {
             (RunOutput::Alive, false)
@@ -253,17 +270,13 @@ fn end_of(outcome: &keel_agent::Outcome, cancelled: bool) -> RunEnd {
         Ending::Done { stop_reason } => RunEnd::Done {
             stop_reason: stop_reason.clone(),
         },
-        Ending::Cancelled { .. } => RunEnd::Cancelled,
-        Ending::Failed(keel_agent::Failure::Dropped) if cancelled => RunEnd::Cancelled,
+        Ending::Cancelled { forced } => RunEnd::Cancelled { forced: *forced },
+        Ending::Failed(keel_agent::Failure::Dropped) if cancelled => {
+            RunEnd::Cancelled { forced: true }
+        }
         Ending::Failed(failed) => {
             let fault = outcome.fault(random::fault_id(), clock::wall());
-            let (message, detail) =
-                fault.map_or_else(Default::default, |fault| (fault.message, fault.detail));
-            RunEnd::Failed(RunFailure {
-                code: failed.code(),
-                message,
-                detail,
-            })
+            RunEnd::Failed(fault.map_or_else(|| failure_of(failed), RunFailure::from))
         }
     }
 }
@@ -273,7 +286,13 @@ fn failure(code: Code, message: String) -> RunFailure {
         code,
         message,
         detail: Map::new(),
+        retry: None,
+        causes: Vec::new(),
     }
+}
+
+fn failure_of(failure: &keel_agent::Failure) -> RunFailure {
+    failure.fault(random::fault_id(), clock::wall()).into()
 }
 
 fn internal() -> RunFailure {

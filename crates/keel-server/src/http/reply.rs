@@ -126,6 +126,10 @@ fn status(code: Code) -> StatusCode {
         | Code::ProviderProtocol
         | Code::ProviderBudget
         | Code::ProviderSpawn
+        | Code::ProviderAuth
+        | Code::ProviderRefused
+        | Code::ProviderRateLimited
+        | Code::ProviderUnavailable
         | Code::TurnInterrupted => StatusCode::BAD_GATEWAY,
         Code::HandshakeTimeout
         | Code::HeartbeatTimeout

@@ -115,6 +115,9 @@ pub(super) fn created() -> Event {
         backend,
         project: None,
         busy: BusyPolicy::Reject,
+        title: None,
+        cwd: None,
+        tags: Vec::new(),
     }
     .into()
 }
@@ -152,6 +155,8 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
         text: "why?".to_owned(),
         position: 0,
         begin_by: None,
+        retry_of: None,
+        continues: None,
     };
     let started = TurnStarted {
         turn: turn(number),
@@ -169,6 +174,8 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
                 id: ActionId::from_bits(1),
                 prompt: "may I?".to_owned(),
                 options: Vec::new(),
+                choices: Vec::new(),
+                tool_call: None,
             };
             events.push(
                 TurnWaiting {
@@ -187,6 +194,7 @@ pub(super) fn whole_turn(number: u128, deltas: u64, ended: bool) -> Vec<Event> {
             bytes: at_byte,
             stop_reason: None,
             fault: None,
+            forced: false,
         };
         events.push(ended.into());
     }

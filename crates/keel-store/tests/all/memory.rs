@@ -29,6 +29,9 @@ fn created() -> Event {
         backend,
         project: None,
         busy: BusyPolicy::Reject,
+        title: None,
+        cwd: None,
+        tags: Vec::new(),
     }
     .into()
 }

@@ -18,6 +18,9 @@ pub(crate) fn created() -> Event {
         backend,
         project: None,
         busy: BusyPolicy::Reject,
+        title: None,
+        cwd: None,
+        tags: Vec::new(),
     }
     .into()
 }

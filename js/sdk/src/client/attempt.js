@@ -100,13 +100,13 @@ export function opened(client, cx, conn) {
 /** @param {Client} client @param {Cx} cx @param {Path} path */
 function hello(client, cx, path) {
   const { config, seat, life, fold } = client;
-  const { backend, project, busy, role, admission, history, params, sdk } = config;
+  const { backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = config;
   const resume = seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: path.strategy ?? 'fast' };
   const loss = life.kind === 'recovering' ? life.recovery : undefined;
   const evidence = loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(cx.now.mono, loss.lostAt), attempts: loss.attempts };
   return {
     type: 'hello', token: client.token ?? '', instance: client.instance, attempt: path.hello, session: seat?.session ?? config.session,
-    backend, project, busy, role, admission, history, resume, stream: client.outbox.state(), params, sdk, evidence,
+    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, resume, stream: client.outbox.state(), params, sdk, evidence,
   };
 }
 

@@ -22,6 +22,9 @@
  * @property {string} [backend] what a new session is served by
  * @property {string} [project] the project of a new session
  * @property {import('../wire/types.js').BusyPolicy} [busy] what happens to a `say` while a turn runs, in a new session
+ * @property {string} [title] what a person calls a new session
+ * @property {string} [cwd] where a new session's programs work
+ * @property {string[]} [tags] words to find a new session by
  * @property {import('../wire/types.js').Role} role
  * @property {import('../wire/types.js').Admission} admission what to do when there is no slot
  * @property {import('../wire/types.js').History} history what is wanted of the past

@@ -65,7 +65,7 @@ export function asks({ code, retry }) {
     case 'after_action': switch (retry.what) {
       case 'refresh_token': return { kind: 'token' };
       case 'rejoin': return { kind: 'rejoin' };
-      case 'try_again': return { kind: 'never' };
+      case 'try_again': case 'configure_provider': return { kind: 'never' };
     }
   }
 }

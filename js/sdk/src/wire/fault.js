@@ -15,7 +15,7 @@ export const leg = word('signaling media backend upstream store');
 const retry = tagged('when', {
   now: {},
   after: { ms: u64 },
-  after_action: { what: word('refresh_token rejoin try_again') },
+  after_action: { what: word('refresh_token rejoin try_again configure_provider') },
   never: {},
 });
 

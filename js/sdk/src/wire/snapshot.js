@@ -2,8 +2,8 @@
 // `keel-wire/src/snapshot.rs`: total, and independent of how text was cut into events. A snapshot is
 // never changed: `apply` gives a new one, so that what an application holds stays what it was.
 
-import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64 } from './codec.js';
-import { action, busyPolicy, role, sessionEnded, trackKind, turnEnded } from './event.js';
+import { filled, id, json, list, object, optional, seq, string, tagged, u32, u64 } from './codec.js';
+import { action, busyPolicy, flag, role, sessionEnded, trackKind, turnEnded } from './event.js';
 import { SNAPSHOT_PROMPT_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX, SNAPSHOT_TURNS_MAX } from './limits.js';
 import { mergePatch } from './merge.js';
 import { beginning, bytesOf, ending } from './utf8.js';
@@ -18,15 +18,13 @@ const turnView = tagged('state', { queued: {}, running: {}, waiting: { action },
   turn: id, by: id, prompt: string, attempt: u32, bytes: u64, tail: string,
 });
 
-/** @type {import('./codec.js').Reader<any>} */
-const muted = (value, at) => optional(boolean)(value, at) || undefined;
-
 /** @type {import('./codec.js').Reader<Snapshot>} */
 export const readSnapshot = object({
-  backend: string, project: optional(string), busy: busyPolicy,
+  backend: string, project: optional(string), busy: busyPolicy, title: optional(string), cwd: optional(string), starred: flag, archived: flag,
+  tags: filled(list(string)), agent: optional(object({ provider: string, id: string })),
   participants: list(object({ participant: id, role, subject: string })),
   params: json, params_version: seq, params_applied: seq, turns: list(turnView), turns_ended: u64,
-  tracks: filled(list(object({ participant: id, track: id, kind: trackKind, muted }))),
+  tracks: filled(list(object({ participant: id, track: id, kind: trackKind, muted: flag }))),
   ended: optional(sessionEnded),
 });
 
@@ -51,9 +49,8 @@ export const turnOf = (fold, turn) => fold.turns.findLast((view) => view.turn ==
 export function apply(fold, event) {
   switch (event.kind) {
     case 'session.created': {
-      const { backend, project, busy } = event.data;
-      const { project: _, ...rest } = fold;
-      return { ...rest, backend, busy, ...(project !== undefined && { project }) };
+      const { project, title, cwd, tags, ...rest } = event.data;
+      return given({ ...fold, ...rest, project, title, cwd, tags });
     }
     case 'participant.joined': return { ...fold, participants: [...others(fold, event.data.participant), event.data] };
     case 'participant.left': {
@@ -62,13 +59,17 @@ export function apply(fold, event) {
     }
     case 'params.changed': return { ...fold, params: mergePatch(fold.params, event.data.patch), params_version: event.data.version };
     case 'params.applied': return { ...fold, params_applied: event.data.version };
-    case 'message':
-    case 'item': return fold;
+    case 'session.described': {
+      const { title = fold.title, starred = fold.starred, archived = fold.archived, tags = fold.tags } = event.data;
+      return given({ ...fold, title: title || undefined, starred: starred || undefined, archived: archived || undefined, tags });
+    }
+    case 'agent.bound': return { ...fold, agent: { provider: event.data.provider, id: event.data.id } };
     case 'turn.accepted': {
       const { turn, by, text } = event.data;
       const prompt = beginning(text, SNAPSHOT_PROMPT_BYTES_MAX);
       return { ...fold, turns: [...fold.turns, { turn, by, prompt, state: 'queued', attempt: 0, bytes: 0, tail: '' }] };
     }
+    case 'turn.moved': return moveTurn(fold, event.data);
     case 'turn.started': return withTurn(fold, event.data.turn, { state: 'running' }, { attempt: event.data.attempt, bytes: 0, tail: '' });
     case 'text': {
       const { turn, at_byte, data } = event.data;
@@ -92,7 +93,26 @@ export function apply(fold, event) {
       return { ...fold, tracks: fold.tracks.with(at, { participant, track, kind, ...(event.data.muted && { muted: true }) }) };
     }
     case 'session.ended': return { ...fold, ended: event.data };
+    default: return fold; // What is told of a turn, and changes nothing that is kept of it.
   }
+}
+
+/** Without what is absent or empty. @param {any} fold @returns {Snapshot} */
+function given({ ...fold }) {
+  for (const name in fold) if (fold[name] === undefined || (name === 'tags' && fold[name].length === 0)) delete fold[name];
+  return fold;
+}
+
+/**
+ * An open turn put behind as many open ones as it now has before it.
+ * @param {Snapshot} fold @param {{ turn: string, position: number }} moved @returns {Snapshot}
+ */
+function moveTurn(fold, { turn, position }) {
+  const view = fold.turns.find((view) => view.turn === turn && view.state !== 'ended');
+  if (!view) return fold;
+  const turns = fold.turns.filter((other) => other !== view);
+  const before = turns.filter((other) => other.state !== 'ended')[position];
+  return { ...fold, turns: turns.toSpliced(before ? turns.indexOf(before) : turns.length, 0, view) };
 }
 
 /** @typedef {import('./types.js').TrackView} TrackView */

@@ -8,9 +8,9 @@
 /** @typedef {'signaling' | 'media' | 'backend' | 'upstream' | 'store'} Leg */
 /** @typedef {'connection' | 'attachment' | 'command' | 'turn' | 'session' | 'backend'} Scope */
 /** @typedef {'client' | 'network' | 'server' | 'provider' | 'store'} Origin */
-/** @typedef {{ when: 'now' } | { when: 'after', ms: number } | { when: 'after_action', what: 'refresh_token' | 'rejoin' | 'try_again' } | { when: 'never' }} Retry */
+/** @typedef {{ when: 'now' } | { when: 'after', ms: number } | { when: 'after_action', what: 'refresh_token' | 'rejoin' | 'try_again' | 'configure_provider' } | { when: 'never' }} Retry */
 /** @typedef {{ policy: 'fail' } | { policy: 'wait', max_ms?: number }} Admission */
-/** @typedef {{ policy: 'reject' } | { policy: 'queue', max: number }} BusyPolicy */
+/** @typedef {{ policy: 'reject' } | { policy: 'queue', max: number } | { policy: 'steer' } | { policy: 'replace' }} BusyPolicy */
 /** @typedef {'all' | 'snapshot'} History */
 /** @typedef {'created' | 'joined' | 'resumed' | 'rejoined'} How */
 /** @typedef {{ epoch: number, seq: number }} Cursor */
@@ -43,32 +43,40 @@
 /** @typedef {{ fault?: Fault, legs: LegStatus[], injected?: Injected[], since: number }} StatusRest */
 /** @typedef {State & StatusRest} Status */
 
-/** @typedef {{ id: string, prompt: string, options?: string[] }} Action */
+/** @typedef {{ option: string, label: string, kind?: 'allow_once' | 'allow_always' | 'reject_once' | 'reject_always' }} Choice */
+/** @typedef {{ id: string, prompt: string, options?: string[], choices?: Choice[], tool_call?: string }} Action */
+/** How a session is described; absent keeps. @typedef {{ title?: string, starred?: boolean, archived?: boolean, tags?: string[] }} About */
 /** @typedef {{ stream: string, n: number }} CommandId */
 
 /**
  * The data of each kind of event.
  * @typedef {{
- *   'session.created': { backend: string, project?: string, busy: BusyPolicy },
+ *   'session.created': { backend: string, project?: string, busy: BusyPolicy, title?: string, cwd?: string, tags?: string[] },
  *   'participant.joined': { participant: string, role: Role, subject: string },
  *   'participant.left': { participant: string, reason: 'detached' | 'expired' | 'removed' },
  *   'params.changed': { version: number, patch: any, by?: string },
  *   'params.applied': { version: number, turn: string },
  *   'message': { by: string, command: CommandId, data: any },
- *   'turn.accepted': { turn: string, by: string, command: CommandId, text: string, position: number, begin_by?: number },
+ *   'turn.accepted': { turn: string, by: string, command: CommandId, text: string, position: number, begin_by?: number, retry_of?: string, continues?: string },
  *   'turn.started': { turn: string, attempt: number, fault?: Fault },
  *   'text': { turn: string, attempt: number, at_byte: number, data: string },
  *   'item': { turn: string, attempt: number, data: any },
  *   'turn.waiting': { turn: string, action: Action },
  *   'turn.answered': { turn: string, action: string, by?: string, answer: any },
+ *   'turn.moved': { turn: string, position: number, by: string },
+ *   'turn.steered': { turn: string, by: string, command: CommandId, text: string },
+ *   'turn.retrying': { turn: string, attempt: number, in_ms: number, fault: Fault },
+ *   'turn.cancelling': { turn: string, step: 'asked' | 'terminating' | 'killing', by?: string },
  *   'turn.ended': TurnEnded,
+ *   'agent.bound': { turn: string, provider: string, id: string },
+ *   'session.described': About & { by?: string },
  *   'track.published': { participant: string, track: string, kind: 'audio' | 'video' },
  *   'track.unpublished': { participant: string, track: string },
  *   'track.muted': { participant: string, track: string, muted: boolean },
  *   'session.ended': { reason: EndReason, fault?: Fault },
  * }} EventData
  */
-/** @typedef {{ turn: string, attempt: number, end: 'done' | 'failed' | 'cancelled' | 'interrupted', bytes: number, stop_reason?: string, fault?: Fault }} TurnEnded */
+/** @typedef {{ turn: string, attempt: number, end: 'done' | 'failed' | 'cancelled' | 'interrupted', bytes: number, forced?: true, stop_reason?: string, fault?: Fault }} TurnEnded */
 
 /** @typedef {{ state: 'queued' } | { state: 'running' } | { state: 'waiting', action: Action } | { state: 'ended', ended: TurnEnded }} TurnState */
 /** @typedef {TurnState & { turn: string, by: string, prompt: string, attempt: number, bytes: number, tail: string }} TurnView */
@@ -81,6 +89,12 @@
  * @property {string} backend
  * @property {string} [project]
  * @property {BusyPolicy} busy
+ * @property {string} [title]
+ * @property {string} [cwd]
+ * @property {true} [starred]
+ * @property {true} [archived]
+ * @property {string[]} [tags]
+ * @property {{ provider: string, id: string }} [agent] the agent's own name for the conversation
  * @property {{ participant: string, role: Role, subject: string }[]} participants
  * @property {any} params
  * @property {number} params_version

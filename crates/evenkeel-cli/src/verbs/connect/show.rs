@@ -153,7 +153,24 @@ impl Show {
                 let (who, track) = (&gone.participant, &gone.track);
                 self.note(Tone::Quiet, &format!("{who} no longer publishes {track}"));
             }
+            wire::Event::TurnRetrying(retrying) => {
+                let (ms, fault) = (retrying.in_ms, &retrying.fault);
+                self.note(Tone::Bad, &format!("tries again in {ms} ms: {fault}"));
+            }
+            wire::Event::TurnCancelling(cancelling) => {
+                let step = format!("{:?}", cancelling.step).to_lowercase();
+                self.note(Tone::Quiet, &format!("stopping: {step}"));
+            }
+            wire::Event::TurnSteered(steered) => {
+                self.note(
+                    Tone::Quiet,
+                    &format!("{} adds: {}", steered.by, steered.text),
+                );
+            }
             wire::Event::SessionCreated(_)
+            | wire::Event::TurnMoved(_)
+            | wire::Event::AgentBound(_)
+            | wire::Event::SessionDescribed(_)
             | wire::Event::TrackMuted(_)
             | wire::Event::ParticipantJoined(_)
             | wire::Event::ParticipantLeft(_)

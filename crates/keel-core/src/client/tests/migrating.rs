@@ -171,6 +171,6 @@ pub(super) fn servers_that_send_a_client_to_one_another_are_not_followed_for_eve
         rig.opened(conn);
         moved(&mut rig, conn, "wss://b");
     }
-    assert_eq!(rig.failed().as_deref(), Some("session_moved"));
+    assert_eq!(rig.failed_code(), Some(Code::SessionMoved.known()));
     assert!(rig.dials().len() <= 12, "{}", rig.dials().len());
 }
