@@ -5,6 +5,7 @@ mod connect;
 mod demo_agent;
 mod dev;
 mod doctor;
+mod drain;
 mod drill;
 mod serve;
 mod sessions;
@@ -33,6 +34,8 @@ pub(crate) enum Verb {
     /// Lists, shows, explains and ends sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
+    /// Hands every session of a server over to another one, and waits until they are there
+    Drain(drain::Args),
     /// Breaks real processes in real ways, and judges what becomes of them
     Drill(drill::Args),
     /// Runs the machines under seeded faults, in virtual time
@@ -71,6 +74,7 @@ impl Verb {
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
+            Self::Drain(args) => drain::run(&args).await,
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
             Self::Bench(args) => Box::pin(bench::run(args)).await,

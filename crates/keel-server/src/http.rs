@@ -7,6 +7,7 @@
 mod access;
 mod backends;
 mod commands;
+mod drain;
 mod events;
 mod faults;
 mod idempotency;
@@ -33,7 +34,7 @@ use axum::{
 };
 use keel_wire::Code;
 
-use crate::{edge::Refusal, shared::Shared, socket, tickets::Ticket};
+use crate::{edge::Refusal, peers, shared::Shared, socket, tickets::Ticket};
 
 pub(crate) use backends::Offered;
 pub(crate) use idempotency::Idempotency;
@@ -64,6 +65,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/tokens/revoke", post(tokens::revoke))
         .route("/v1/backends", get(backends::list))
         .route("/v1/node", get(node::node))
+        .route("/v1/node/drain", post(drain::begin))
         .route("/healthz", get(node::healthz))
         .route("/readyz", get(node::readyz))
         .route("/metrics", get(node::metrics));
@@ -74,6 +76,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             .route("/whip/{session}/{resource}", any(whip::published))
             .route("/whep/{session}", any(whip::play))
             .route("/whep/{session}/{resource}", any(whip::played));
+    }
+    if !shared.peers.is_empty() {
+        router = router
+            .route("/v1/peer/hello", post(peers::hello))
+            .route("/v1/peer/sessions/{session}", post(peers::session));
     }
     if shared.faults {
         router = router.route("/v1/debug/faults", any(faults::inject));

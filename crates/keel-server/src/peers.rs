@@ -10,14 +10,19 @@ mod link;
 mod receive;
 mod seal;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use keel_core::node::Progress;
 use keel_wire::UnixMillis;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{auth::KeyError, config, driver::Event, random, shared::Shared, tls::TlsError};
+use crate::{auth::KeyError, config, driver::Event, random, shared::Shared};
 
 pub(crate) use give::give;
 pub(crate) use receive::{hello, session};
@@ -55,8 +60,13 @@ pub enum PeerError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The certificates that it is checked against cannot be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("peers: {}: {message}", .path.display())]
+    Authority {
+        /// Their file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl Peers {
@@ -161,6 +171,9 @@ pub enum HandOverError {
         /// Why, in its own words.
         why: String,
     },
+    /// Not everything had gone in time; what has not is still under way.
+    #[error("not everything was handed over in time")]
+    Late,
     /// This server is being closed.
     #[error("this server is being closed")]
     Closing,
@@ -182,7 +195,11 @@ pub(crate) async fn hand_over(
         within,
         handed_over,
     };
-    tracing::info!(peer = peer.name, within_s = within.as_secs(), "audit: every session is handed over");
+    tracing::info!(
+        peer = peer.name,
+        within_s = within.as_secs(),
+        "audit: every session is handed over"
+    );
     shared
         .events
         .send(event)

@@ -554,6 +554,10 @@ impl Node {
     /// A session of another server's is this one's from here on.
     pub(super) fn took_over(&mut self, now: Now, row: SessionRow, out: &mut Outputs) {
         let id = row.session.clone();
+        if self.active(&id).is_some() {
+            // Told twice.
+            return;
+        }
         // It was here before, and has come back.
         self.forget_moved(now, &id, out);
         if let (Some(slot), Some(admission)) = (row.slot, self.admissions.get_mut(&row.backend)) {

@@ -45,9 +45,9 @@ impl Secret {
     }
 
     pub(super) fn has_sealed(&self, seal: &str, path: &str, body: &[u8], now: UnixMillis) -> bool {
-        let parts = seal.split_once('.').and_then(|(at, tag)| {
-            Some((at.parse::<UnixMillis>().ok()?, random::from_hex(tag)?))
-        });
+        let parts = seal
+            .split_once('.')
+            .and_then(|(at, tag)| Some((at.parse::<UnixMillis>().ok()?, random::from_hex(tag)?)));
         let Some((at, tag)) = parts else { return false };
         at.abs_diff(now) <= CLOCKS_APART_MS && self.mac(path, body, at).verify_slice(&tag).is_ok()
     }

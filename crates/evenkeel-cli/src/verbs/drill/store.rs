@@ -197,11 +197,7 @@ impl Store for Saboteur {
         self.inner.held(after, limit)
     }
 
-    fn mark(
-        &self,
-        session: &SessionId,
-        handover: Handover,
-    ) -> BoxFuture<Result<(), StoreError>> {
+    fn mark(&self, session: &SessionId, handover: Handover) -> BoxFuture<Result<(), StoreError>> {
         self.inner.mark(session, handover)
     }
 
