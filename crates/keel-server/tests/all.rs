@@ -21,6 +21,8 @@ mod http_api;
 mod memory;
 #[path = "all/peer.rs"]
 mod peer;
+#[path = "all/peers.rs"]
+mod peers;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]

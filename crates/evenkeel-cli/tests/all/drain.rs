@@ -2,9 +2,15 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,15 +37,16 @@ fn free_port() -> SocketAddr {
 }
 
 impl Host {
-    fn start(address: SocketAddr, peer: SocketAddr, more: &str) -> Self {
+    /// One that clients find at `address`, and that reaches the other by `way`.
+    fn start(address: SocketAddr, peer: SocketAddr, way: SocketAddr, more: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
         let digits = |digit: &str| digit.repeat(64);
         fs::write(dir.path().join("peer.key"), digits("a")).expect("written");
         fs::write(dir.path().join("token.key"), digits("b")).expect("written");
         let text = format!(
-            "{more}\n[server]\nlisten = \"{address}\"\n[store]\npath = \"data\"\n\
+            "{more}\n[server]\nlisten = \"{address}\"\nallowed_hosts = [\"127.0.0.1\"]\n[store]\npath = \"data\"\n\
              [auth]\nkey_dir = \"keys\"\n\
-             [peers.other]\nurl = \"http://{peer}\"\nkey = \"peer.key\"\n\
+             [peers.other]\nurl = \"http://{way}\"\naddress = \"ws://{peer}\"\nkey = \"peer.key\"\n\
              [backends.echo]\nkind = \"echo\"\n"
         );
         fs::write(dir.path().join("e.toml"), text).expect("written");
@@ -110,7 +117,7 @@ fn serve(dir: &Path, address: SocketAddr) -> Child {
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
         assert!(begun.elapsed() < PATIENCE, "it does not listen");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     child
 }
@@ -125,7 +132,10 @@ impl Drop for Host {
 /// Two servers that know each other.
 fn pair(more: &str) -> (Host, Host) {
     let (blue, green) = (free_port(), free_port());
-    (Host::start(blue, green, more), Host::start(green, blue, ""))
+    (
+        Host::start(blue, green, green, more),
+        Host::start(green, blue, blue, ""),
+    )
 }
 
 /// What a client saw.
@@ -194,7 +204,7 @@ fn a_stream_and_commands_move_with_their_session_and_nothing_is_lost_or_doubled_
             blue.address,
             blue.token(&["--admin"]),
         );
-        let drained = std::thread::spawn(move || {
+        let drained = thread::spawn(move || {
             let (dir, address, token) = url;
             let url = format!("http://{address}");
             let args = ["drain", "--url", &url, "--token", &token, "--to", "other"];
@@ -261,7 +271,7 @@ fn a_turn_that_does_not_end_in_time_is_interrupted_and_what_it_said_moves_m17() 
         session.say("!count=100000 pace_ms=5").await.expect("taken");
         let (dir, address) = (blue.dir.path().to_owned(), blue.address);
         let token = blue.token(&["--admin"]);
-        let drained = std::thread::spawn(move || {
+        let drained = thread::spawn(move || {
             let url = format!("http://{address}");
             let args = [
                 "drain", "--url", &url, "--token", &token, "--to", "other", "--within", "1",
@@ -319,6 +329,121 @@ fn a_server_that_is_stopped_hands_its_sessions_over_first_m17_s14() {
         seen.until(&mut events, 2).await;
         assert_eq!((seen.lost, seen.gaps), (0, 0), "{seen:?}");
         assert_eq!(seen.recovered, [Strategy::Migrate]);
+        session.close().await;
+        drop(green);
+    });
+}
+
+/// The way from one server to the other, on which the answer to `accept` is lost, and every one after it
+/// until the way is open again.
+struct Way {
+    address: SocketAddr,
+    accepted: Arc<AtomicBool>,
+    open: Arc<AtomicBool>,
+}
+
+impl Way {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let way = Self {
+            address: listener.local_addr().expect("an address"),
+            accepted: Arc::default(),
+            open: Arc::default(),
+        };
+        let (accepted, open) = (Arc::clone(&way.accepted), Arc::clone(&way.open));
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(server) else {
+                    continue;
+                };
+                let (accepted, open) = (Arc::clone(&accepted), Arc::clone(&open));
+                thread::spawn(move || converse(near, far, &accepted, &open));
+            }
+        });
+        way
+    }
+}
+
+/// One request and its answer after the other.
+fn converse(mut near: TcpStream, mut far: TcpStream, accepted: &AtomicBool, open: &AtomicBool) {
+    let mut bytes = vec![0; 1 << 20];
+    let mut asked = Vec::new();
+    loop {
+        let Ok(read @ 1..) = near.read(&mut bytes) else {
+            break;
+        };
+        asked.extend_from_slice(&bytes[..read]);
+        let _ = far.write_all(&bytes[..read]);
+        let text = String::from_utf8_lossy(&asked).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.parse::<usize>().ok())?
+        });
+        if body.len() < length.unwrap_or(0) {
+            continue;
+        }
+        let last = body.contains("\"step\":\"accept\"");
+        asked.clear();
+        let Ok(read @ 1..) = far.read(&mut bytes) else {
+            break;
+        };
+        if last {
+            accepted.store(true, Ordering::SeqCst);
+        }
+        if accepted.load(Ordering::SeqCst) && !open.load(Ordering::SeqCst) {
+            break;
+        }
+        let _ = near.write_all(&bytes[..read]);
+    }
+    let _ = near.shutdown(Shutdown::Both);
+    let _ = far.shutdown(Shutdown::Both);
+}
+
+/// Waits for what another thread does.
+async fn happens(flag: &AtomicBool) {
+    let begun = Instant::now();
+    while !flag.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < PATIENCE, "it does not happen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn a_server_killed_before_it_hears_that_its_session_was_taken_gives_it_up_m17_s01() {
+    let (here, there) = (free_port(), free_port());
+    let way = Way::to(there);
+    let mut blue = Host::start(here, there, way.address, "");
+    let green = Host::start(there, here, here, "");
+    runtime().block_on(async {
+        let session = blue.join().await;
+        let mut events = session.events();
+        let mut seen = Seen::default();
+        session.say("before").await.expect("taken");
+        seen.until(&mut events, 1).await;
+        let (dir, token) = (blue.dir.path().to_owned(), blue.token(&["--admin"]));
+        let drained = thread::spawn(move || {
+            let url = format!("http://{here}");
+            let args = ["drain", "--url", &url, "--token", &token, "--to", "other"];
+            command(&dir).args(args).output().expect("a run")
+        });
+        happens(&way.accepted).await;
+        blue.kill();
+        drained.join().expect("a run");
+        // It has the session in its store, and does not know who serves it: it does not.
+        blue.again();
+        let after = session.say("after");
+        let waited = tokio::time::timeout(Duration::from_secs(3), seen.until(&mut events, 2));
+        assert!(waited.await.is_err(), "nobody serves it: {seen:?}");
+        way.open.store(true, Ordering::SeqCst);
+        seen.until(&mut events, 2).await;
+        assert!(after.await.expect("taken").turn.is_some());
+        assert_eq!(seen.text, ["before", "after"]);
+        assert_eq!(seen.gaps, 0);
+        assert_eq!(seen.recovered.last(), Some(&Strategy::Migrate), "{seen:?}");
         session.close().await;
         drop(green);
     });
