@@ -8,6 +8,7 @@ mod asks;
 mod config;
 mod conn;
 mod ctx;
+mod drain;
 mod handover;
 mod handshake;
 mod ice;
@@ -15,6 +16,7 @@ mod injection;
 mod io;
 pub mod media;
 mod pressure;
+mod question;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,10 +24,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use handover::{Delivered, Giving, Progress};
 pub use io::{
-    Answer, Ask, AskId, Census, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output,
-    Outputs, Presence, RunEnd, RunFailure, RunId, RunOutput, RunRequest, Strike,
+    AskId, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output, Outputs, RunEnd, RunFailure,
+    RunId, RunOutput, RunRequest,
 };
 pub use pressure::Load;
+pub use question::{Answer, Ask, Census, Presence, Strike};
 
 pub use ice::{HandOut, IceClient, IceServers};
 pub use media::{MediaFact, MediaOrder};
@@ -33,9 +36,7 @@ pub use media::{MediaFact, MediaOrder};
 pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
-use keel_wire::{
-    Code, Ephemeral, FaultFrame, Goaway, Origin, RawData, SessionId, UnixMillis, record::SlotRow,
-};
+use keel_wire::{Code, Ephemeral, FaultFrame, Origin, RawData, SessionId, record::SlotRow};
 use serde_json::json;
 
 use crate::{
@@ -63,7 +64,7 @@ pub struct Node {
     runs: Runs,
     peers: media::Peers,
     start: Start,
-    drain: Option<Drain>,
+    drain: Option<drain::Drain>,
     /// All sessions go, or went, to another server.
     exodus: Option<handover::Exodus>,
     pressure: Pressure,
@@ -84,16 +85,6 @@ struct Start {
     early: Vec<ConnId>,
     /// The store could not be asked; it is asked again then.
     again_at: Option<Instant>,
-}
-
-/// A drain that is under way.
-#[derive(Debug)]
-struct Drain {
-    since: UnixMillis,
-    /// What still runs is stopped then.
-    stop_at: Instant,
-    stopped: bool,
-    told: bool,
 }
 
 impl Node {
@@ -139,14 +130,13 @@ impl Node {
     pub fn deadline(&self) -> Option<Deadline> {
         let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
         let admission = self.admissions.values().filter_map(Admission::deadline);
-        let drain = self.drain.as_ref().filter(|drain| !drain.stopped);
         let exodus = self.exodus.as_ref().and_then(handover::Exodus::deadline);
         let all = [
             exodus,
             at(self.conns.deadline(), "beat"),
             at(self.timers.first().map(|(at, _)| *at), "session"),
             admission.fold(None, |a, b| Deadline::earlier(a, Some(b))),
-            at(drain.map(|drain| drain.stop_at), "drain"),
+            at(self.drain_stops_at(), "drain"),
             at(self.start.again_at, "recover"),
         ];
         all.into_iter().fold(None, Deadline::earlier)
@@ -222,24 +212,7 @@ impl Node {
             }
             Input::Ask { ask, question } => self.ask(now, ask, question, out),
             Input::Revoked { token_id } => self.revoked(now, &token_id, out),
-            Input::Drain { within, target } => {
-                let stop_at = now.mono + within;
-                let since = now.wall;
-                self.drain = Some(Drain {
-                    since,
-                    stop_at,
-                    stopped: false,
-                    told: false,
-                });
-                let goaway = Goaway {
-                    reason: "the server is stopping".to_owned(),
-                    deadline_ms: ms(within),
-                    target,
-                };
-                for conn in self.conns.ids() {
-                    self.conns.tell(conn, &goaway.clone().into(), out);
-                }
-            }
+            Input::Drain { within, target } => self.begin_drain(now, within, target, out),
             Input::HandOver {
                 peer,
                 address,
@@ -486,49 +459,6 @@ impl Node {
         let done = self.active(session).is_none_or(Session::is_settled);
         if done && self.start.settling.remove(session) {
             self.settle_more(out);
-        }
-    }
-
-    // Drain.
-
-    /// Whether what runs was stopped, and nothing more is begun.
-    fn is_stopping(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.stopped)
-    }
-
-    fn go_on_draining(&mut self, now: Now, out: &mut Outputs) {
-        let Some(drain) = &mut self.drain else { return };
-        if drain.told {
-            return;
-        }
-        let busy = self.sessions.values().any(|entry| match entry {
-            Entry::Active { session, .. } => session.is_busy(),
-            Entry::Loading { .. } | Entry::Moved(_) => false,
-        });
-        let quiet = self.runs.len() == 0 && !busy;
-        if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
-            drain.stopped = true;
-            let ids: Vec<SessionId> = self.sessions.keys().cloned().collect();
-            for id in ids {
-                self.with(now, &id, out, |session, ctx| session.stop_for_shutdown(ctx));
-            }
-        }
-        let Some(drain) = &mut self.drain else { return };
-        if !drain.stopped || self.runs.len() > 0 {
-            return;
-        }
-        let settled = self.sessions.values().all(|entry| match entry {
-            Entry::Active { session, .. } => session.is_settled(),
-            Entry::Loading { .. } | Entry::Moved(_) => true,
-        });
-        if settled {
-            drain.told = true;
-            let since = drain.since;
-            for conn in self.conns.ids() {
-                let code = Code::ServerShutdown;
-                self.conns.refuse_as(conn, code, now, &mut self.mint, out);
-            }
-            out.push(Output::Drained { since });
         }
     }
 

@@ -49,6 +49,7 @@ export const OWN_CODES = {
   protocol_error: row('connection', 4003, NOW, 'A frame could not be understood.'),
   slow_consumer: row('attachment', 4004, NOW, 'Events were not taken as fast as they came; some were passed over, and a gap says which.'),
   server_shutdown: row('connection', 4010, NOW, 'The server is stopping; the session goes on when it is back.'),
+  session_moved: row('session', 4201, NOW, 'The session is served by another server; the fault says where.'),
   resume_refused: row('attachment', 4101, REJOIN, 'The attachment cannot be resumed; join the session anew.'),
   log_rewound: row('session', null, NOW, 'The server\'s log is older than what you have seen; a new epoch begins.'),
   recovery_deadline: row('session', null, TRY_AGAIN, 'Recovery did not succeed within its time.'),

@@ -228,7 +228,9 @@ impl Node {
         match sessions {
             Ok(sessions) => {
                 exodus.more = sessions.len() >= limits::HANDOVER_PAGE;
-                exodus.after = sessions.last().cloned().or(exodus.after.take());
+                if let Some(last) = sessions.last() {
+                    exodus.after = Some(last.clone());
+                }
                 exodus.queue.extend(sessions);
             }
             Err(error) => {
@@ -373,7 +375,7 @@ impl Node {
         let Some(address) = session.moved_to().map(str::to_owned) else {
             return;
         };
-        let moved = Moved {
+        let mut moved = Moved {
             address,
             head: session.committed(),
             row: Box::new(session.row().clone()),
@@ -399,8 +401,14 @@ impl Node {
             target: Some(moved.address.clone()),
         };
         tracing::info!(session = %id, to = moved.address, "a session has moved");
-        for conn in &moved.conns {
-            self.conns.tell(*conn, &goaway.clone().into(), out);
+        for conn in moved.conns.clone() {
+            if self.conns.is_welcomed(conn) {
+                self.conns.tell(conn, &goaway.clone().into(), out);
+            } else {
+                // It has nothing here that it would keep: it stood in line.
+                moved.conns.remove(&conn);
+                self.send_after(now, id, conn, &moved.address, out);
+            }
         }
         self.sessions.insert(id.clone(), Entry::Moved(moved));
         self.start.settling.remove(id);

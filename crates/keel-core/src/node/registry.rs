@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use keel_wire::{
-    Code, CommandId, Fault, Origin, ReceiptBody, Role, SessionId,
+    Code, CommandId, Fault, Origin, ReceiptBody, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
@@ -502,59 +502,6 @@ impl Node {
             Waiter::Leave => self.read_to_leave(now, id, out),
             Waiter::Ask(ask, question) => self.serve_ask(now, id, ask, *question, out),
         }
-    }
-
-    fn serve_ask(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        ask: AskId,
-        question: Ask,
-        out: &mut Outputs,
-    ) {
-        match question {
-            Ask::Command {
-                grant,
-                key,
-                command,
-                ..
-            } => {
-                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
-                    return self.no_such_session(now, ask, out);
-                }
-                self.with(now, id, out, |session, ctx| {
-                    session.ask_command(ask, &grant, &key, command, ctx);
-                });
-            }
-            Ask::End { grant, .. } => {
-                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
-                    return self.no_such_session(now, ask, out);
-                }
-                if grant.role < Role::Owner && !grant.admin {
-                    let fault = self.mint.fault(now, Code::PermissionDenied, Origin::Server);
-                    let body = ReceiptBody::Fault(Box::new(fault.session(id)));
-                    let answer = Answer::Receipt(body);
-                    return out.push(Output::Reply { ask, answer });
-                }
-                let reason = if grant.admin {
-                    keel_wire::EndReason::Operator
-                } else {
-                    keel_wire::EndReason::Ended
-                };
-                self.with(now, id, out, |session, ctx| {
-                    session.ask_end(ask, reason, ctx);
-                });
-            }
-            Ask::Status { .. } | Ask::Census | Ask::Inject(_) => {
-                unreachable!("answered without waiting")
-            }
-        }
-    }
-
-    fn no_such_session(&mut self, now: Now, ask: AskId, out: &mut Outputs) {
-        let fault = self.mint.fault(now, Code::SessionNotFound, Origin::Server);
-        let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
-        out.push(Output::Reply { ask, answer });
     }
 
     pub(super) fn turn_away(

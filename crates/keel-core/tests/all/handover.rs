@@ -372,7 +372,7 @@ fn a_server_that_dies_after_the_other_has_it_gives_the_session_up_m17_s01() {
 }
 
 #[test]
-fn while_nobody_answers_who_has_it_nobody_is_served_m17_s03() {
+fn while_nobody_answers_who_has_it_nobody_is_served_m17() {
     let (mut blue, mut green) = (World::new(), green());
     let tab = Tab::new(1);
     let conn = blue.connect(&tab);
@@ -393,7 +393,7 @@ fn while_nobody_answers_who_has_it_nobody_is_served_m17_s03() {
 }
 
 #[test]
-fn a_store_that_refuses_delays_a_move_and_nothing_is_said_before_it_is_kept_m17_s06() {
+fn a_store_that_refuses_delays_a_move_and_nothing_is_said_before_it_is_kept_m17_s07() {
     let (mut blue, mut green) = (World::new(), green());
     let conn = blue.connect(&Tab::new(1));
     blue.mark_mood = MarkMood::Refuses;

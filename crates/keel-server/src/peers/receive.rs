@@ -140,9 +140,8 @@ async fn read<T: DeserializeOwned>(
         return Err(too_large());
     }
     let bytes = to_bytes(request.into_body(), PEER_BODY_BYTES_MAX);
-    let bytes = match timeout(shared.request_within, bytes).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) | Err(_) => return Err(too_large()),
+    let Ok(Ok(bytes)) = timeout(shared.request_within, bytes).await else {
+        return Err(too_large());
     };
     if !shared.peers.sealed(&seal, path, &bytes, clock::wall()) {
         tracing::warn!(path, "audit: a request that no peer has sealed");

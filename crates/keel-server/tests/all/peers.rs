@@ -43,7 +43,7 @@ async fn without_peers_there_is_nothing_for_them_m17() {
 }
 
 #[tokio::test]
-async fn who_does_not_know_the_secret_is_told_nothing_m17_a55() {
+async fn who_does_not_know_the_secret_is_told_nothing_m17() {
     let host = with_a_peer().await;
     let seals = [
         String::new(),
