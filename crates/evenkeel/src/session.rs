@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use keel_core::client::{Membership, ResumeState, Simulate};
 use keel_wire::{
-    ActionId, Answer, CancelTurn, Command, Cursor, EndReason, EndSession, Fault, InjectFault,
-    Injection, Say, Send, SessionId, SetParams, Snapshot, State, Status, TurnId,
+    ActionId, Answer, CancelTurn, Command, ContinueTurn, Cursor, DescribeSession, EndReason,
+    EndSession, Fault, InjectFault, Injection, PromoteTurn, RetryTurn, Say, Send, SessionId,
+    SetParams, Snapshot, State, Status, TurnId,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,7 +74,8 @@ impl Session {
         *self.0.cursor.borrow()
     }
 
-    /// Begins a turn.
+    /// Begins a turn; while another runs, the session's policy decides what becomes of it
+    /// ([`crate::Builder::busy`]), and the receipt names the turn that it is or went into.
     pub fn say(&self, text: impl Into<String>) -> Receipt {
         self.command(Say { text: text.into() })
     }
@@ -93,7 +95,28 @@ impl Session {
         self.command(CancelTurn { turn })
     }
 
-    /// Answers what a turn waits for.
+    /// Begins a turn with the prompt of one that is over. Never done by itself once that one has said
+    /// something, called a tool or asked.
+    pub fn retry(&self, turn: TurnId) -> Receipt {
+        self.command(RetryTurn { turn })
+    }
+
+    /// Begins a turn that goes on with what one said that did not come to its end.
+    pub fn continue_turn(&self, turn: TurnId) -> Receipt {
+        self.command(ContinueTurn { turn })
+    }
+
+    /// Makes a turn that waits the next one.
+    pub fn promote(&self, turn: TurnId) -> Receipt {
+        self.command(PromoteTurn { turn })
+    }
+
+    /// Changes how the session is described; what is absent keeps.
+    pub fn describe(&self, about: DescribeSession) -> Receipt {
+        self.command(about)
+    }
+
+    /// Answers what a turn waits for. The first valid answer of anybody's wins.
     pub fn answer(&self, turn: TurnId, action: ActionId, answer: Value) -> Receipt {
         self.command(Answer {
             turn,

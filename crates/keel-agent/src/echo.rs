@@ -3,6 +3,8 @@
 //! [`script`] is the whole of it: the steps follow from prompt and params alone, so a test that
 //! computes them itself knows every byte that a turn must have.
 //!
+//! What is said into a turn while it runs is a prompt of its own, whose script follows.
+//!
 //! Settings come as params (`{"count": 100}`), or as the first line of the prompt, which then wins
 //! and is not said: `!count=100 pace_ms=5`. Values have no blanks; `_` in `ask` stands for one.
 //!
@@ -16,7 +18,7 @@
 //! | `fail=crash`, `hang`, `garbage`, `panic` | so, instead of an end |
 //! | `fail_at=N` | after N words (half of them) |
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use keel_wire::{Action, ActionId};
 use serde_json::Value;
@@ -185,42 +187,58 @@ impl Provider for Echo {
     }
 
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt {
-        let steps = script(&request.prompt, &request.params);
         Box::pin(async move {
-            let said = perform(steps, control, sink).await;
+            let said = perform(request, control, sink).await;
             said.unwrap_or(Outcome::failed(Failure::Dropped))
         })
+    }
+
+    fn steers(&self) -> bool {
+        true
     }
 }
 
 async fn perform(
-    steps: Vec<Step>,
+    request: Request,
     mut control: Control,
     mut sink: Sink,
 ) -> Result<Outcome, Stopped> {
+    let mut steps = VecDeque::from(script(&request.prompt, &request.params));
+    let mut words: Vec<String> = Vec::new();
     sink.send(Output::Started { pid: None }).await?;
-    for step in steps {
+    loop {
+        let Some(step) = steps.pop_front() else {
+            if words.is_empty() {
+                return Ok(Outcome::done(None));
+            }
+            for text in words.drain(..) {
+                steps.extend(script(&text, &request.params));
+            }
+            continue;
+        };
         let cancelled = match step {
             Step::Pause(pace) => tokio::select! {
                 biased;
-                () = control.cancelled() => true,
+                () = listen(&mut control, &mut words) => true,
                 () = sleep(pace) => false,
             },
             Step::Say(word) => tokio::select! {
                 biased;
-                () = control.cancelled() => true,
+                () = listen(&mut control, &mut words) => true,
                 told = sink.send(Output::Text(word)) => told.map(|()| false)?,
             },
-            Step::Ask(question) => match ask(question, &mut control, &mut sink).await? {
-                Some(answer) => {
-                    sink.send(Output::Text(format!("{answer}\n"))).await?;
-                    false
+            Step::Ask(question) => {
+                match ask(question, &mut control, &mut sink, &mut words).await? {
+                    Some(answer) => {
+                        sink.send(Output::Text(format!("{answer}\n"))).await?;
+                        false
+                    }
+                    None => true,
                 }
-                None => true,
-            },
+            }
             Step::Crash => return Ok(Outcome::failed(Failure::Exited { code: 1 })),
             Step::Hang => {
-                control.cancelled().await;
+                listen(&mut control, &mut words).await;
                 true
             }
             Step::Garbage(lines) => {
@@ -239,7 +257,17 @@ async fn perform(
             return Ok(Outcome::cancelled(false));
         }
     }
-    Ok(Outcome::done(None))
+}
+
+/// Returns when it is to stop; what is said into the turn meanwhile is kept for the script's end.
+async fn listen(control: &mut Control, words: &mut Vec<String>) {
+    loop {
+        match control.next().await {
+            Ask::Cancel => return,
+            Ask::Steer(text) => words.push(text),
+            Ask::Answer(_) => {}
+        }
+    }
 }
 
 /// Asks and waits; `None` when cancelled instead.
@@ -247,6 +275,7 @@ async fn ask(
     question: String,
     control: &mut Control,
     sink: &mut Sink,
+    words: &mut Vec<String>,
 ) -> Result<Option<Value>, Stopped> {
     let id: ActionId = "a-echo".parse().expect("an id");
     let action = Action {
@@ -261,7 +290,8 @@ async fn ask(
         match control.next().await {
             Ask::Cancel => return Ok(None),
             Ask::Answer(answer) if answer.action == id => return Ok(Some(answer.answer)),
-            Ask::Answer(_) | Ask::Steer(_) => {}
+            Ask::Answer(_) => {}
+            Ask::Steer(text) => words.push(text),
         }
     }
 }

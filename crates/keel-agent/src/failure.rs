@@ -242,6 +242,16 @@ pub enum Failure {
         /// Its words, redacted and cut.
         message: String,
     },
+    /// The agent answers with an error of its protocol; its process goes on.
+    #[error("the agent reports: {message}")]
+    Rpc {
+        /// The protocol's number of it.
+        code: i64,
+        /// Its words, redacted and cut.
+        message: String,
+        /// What else it tells of it, as JSON, redacted and cut.
+        data: Option<String>,
+    },
     /// Every provider of a chain failed.
     #[error("all {} providers of the chain failed", .causes.len())]
     Fallback {
@@ -290,6 +300,7 @@ impl Failure {
             Self::Auth { .. } => "auth",
             Self::Incompatible { .. } => "incompatible",
             Self::Resume { .. } => "resume",
+            Self::Rpc { .. } => "rpc",
             Self::Fallback { .. } => "fallback",
             Self::Panicked { .. } => "panicked",
             Self::Dropped => "dropped",
@@ -306,7 +317,7 @@ impl Failure {
                 429 => Code::ProviderRateLimited,
                 _ => Code::ProviderRefused,
             },
-            Self::Network { .. } | Self::Cut { .. } | Self::Upstream { .. } => {
+            Self::Network { .. } | Self::Cut { .. } | Self::Upstream { .. } | Self::Rpc { .. } => {
                 Code::ProviderUnavailable
             }
             Self::Auth { .. } => Code::ProviderAuth,
@@ -371,6 +382,7 @@ impl Failure {
             | Self::Auth { .. }
             | Self::Incompatible { .. }
             | Self::Resume { .. }
+            | Self::Rpc { .. }
             | Self::Fallback { .. } => Origin::Provider,
             Self::Network { .. } => Origin::Network,
         }
@@ -464,6 +476,15 @@ impl Failure {
             Self::Incompatible { message } | Self::Resume { message } => {
                 vec![("reported", message.as_str().into())]
             }
+            Self::Rpc {
+                code,
+                message,
+                data,
+            } => vec![
+                ("rpc_code", (*code).into()),
+                ("reported", message.as_str().into()),
+                ("data", data.clone().into()),
+            ],
             Self::OutOfMemory
             | Self::NoResult
             | Self::NoOutput

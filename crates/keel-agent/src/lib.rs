@@ -11,12 +11,18 @@
 //! ```
 //!
 //! Clocks over silence and whole turns are the session's; here are only those of the kill ladder
-//! and of pipes. [`echo`] says a script, [`process`] runs any program.
+//! and of pipes. [`echo`] says a script, [`process`] runs any program,
+//! [`openai`] and [`anthropic`] ask a model's server, [`fallback`] asks one provider after another.
 
+pub mod acp;
+pub mod anthropic;
 mod credit;
 pub mod echo;
+pub mod endpoint;
 mod failure;
+pub mod fallback;
 pub mod limits;
+pub mod openai;
 mod outcome;
 mod output;
 pub mod process;
@@ -27,9 +33,16 @@ mod sink;
 pub use failure::{BudgetKind, Failure, NetworkStage, SilentStage};
 pub use outcome::{Ending, Exit, Outcome};
 pub use output::Output;
-pub use provider::{Answer, Ask, Attempt, Control, Exchange, Provider, Request};
+pub use provider::{Answer, Ask, Attempt, Closing, Control, Exchange, Provider, Request};
 pub use run::{Budgets, OutputStream, Running, Told, spawn};
 pub use sink::{Sink, Stopped};
 
 /// Every kind of provider there is; the conformance suite fails for a kind that it does not know.
-pub const KINDS: &[&str] = &[echo::NAME, process::KIND];
+pub const KINDS: &[&str] = &[
+    acp::KIND,
+    anthropic::KIND,
+    echo::NAME,
+    fallback::KIND,
+    openai::KIND,
+    process::KIND,
+];

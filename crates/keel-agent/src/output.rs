@@ -68,8 +68,9 @@ impl Output {
             Self::Item(value) => keel_wire::json_len(value) as u64,
             Self::NewAttempt { failure } | Self::Retrying { failure, .. } => failure.bytes(),
             Self::NeedsAction(action) => keel_wire::json_len(action) as u64,
-            Self::Bound { id } => id.len() as u64,
+            // A name of a bounded length, once an attempt, which is neither text nor item.
             Self::Started { .. }
+            | Self::Bound { .. }
             | Self::ModelCall
             | Self::Noise { .. }
             | Self::Cancelling { .. } => 0,

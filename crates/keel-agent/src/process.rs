@@ -6,17 +6,17 @@
 //! the operator's, and nothing that a person or a program says becomes one.
 
 mod cgroup;
-mod config;
+pub(crate) mod config;
 mod conversation;
-mod json_line;
-mod redact;
+pub(crate) mod json_line;
+pub(crate) mod redact;
 mod scan;
-mod spawn;
-mod status;
-mod stderr;
+pub(crate) mod spawn;
+pub(crate) mod status;
+pub(crate) mod stderr;
 mod stdin;
 mod stdout;
-mod tree;
+pub(crate) mod tree;
 
 use std::sync::{
     Arc,
@@ -71,7 +71,7 @@ impl Provider for Process {
 }
 
 /// Names an attempt for ever: no two of one server are alike, and no server's are another's.
-fn run_marker(request: &Request) -> String {
+pub(crate) fn run_marker(request: &Request) -> String {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let n = RUNS.fetch_add(1, Ordering::Relaxed);
     format!(

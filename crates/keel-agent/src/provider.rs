@@ -11,6 +11,9 @@ use crate::{Outcome, Sink};
 /// An attempt under way. Dropping it must stop, at once, everything that it started.
 pub type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// A provider that is being closed.
+pub type Closing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Adapts an agent backend to one program or vendor.
 pub trait Provider: fmt::Debug + Send + Sync {
     /// The name of its kind, one of [`crate::KINDS`].
@@ -20,9 +23,20 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// how it ended; it must return soon after [`Ask::Cancel`] or after the sink refuses.
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt;
 
+    /// Whether it remembers nothing itself and wants [`Request::history`].
+    fn wants_history(&self) -> bool {
+        false
+    }
+
     /// Whether a running attempt takes [`Ask::Steer`].
     fn steers(&self) -> bool {
         false
+    }
+
+    /// The server stops: everything that is kept, for whatever session, is killed, and this returns
+    /// when nothing of it is left. No attempt runs any more, and none begins.
+    fn close(&self) -> Closing<'_> {
+        Box::pin(std::future::ready(()))
     }
 
     /// The session is over, or leaves this server: nothing that is kept for it is needed any more.
@@ -80,7 +94,8 @@ pub enum Ask {
     Cancel,
     /// Go on with this.
     Answer(Answer),
-    /// Take this along, too; only asked of a provider that [`Provider::steers`].
+    /// Take this along, too; only asked of a provider that [`Provider::steers`]. What was handed out
+    /// counts as taken; what was not when the attempt ends becomes a turn of its own.
     Steer(String),
 }
 
@@ -89,6 +104,8 @@ pub enum Ask {
 pub struct Control {
     pub(crate) cancel: watch::Receiver<bool>,
     pub(crate) asks: mpsc::Receiver<Ask>,
+    /// Words that were handed out.
+    pub(crate) words_taken: watch::Sender<u64>,
     pub(crate) cancel_told: bool,
 }
 
@@ -102,7 +119,12 @@ impl Control {
             ask = self.asks.recv() => ask,
         };
         match ask {
-            Some(ask) => ask,
+            Some(ask) => {
+                if matches!(ask, Ask::Steer(_)) {
+                    self.words_taken.send_modify(|taken| *taken += 1);
+                }
+                ask
+            }
             None if self.cancel_told => std::future::pending().await,
             // The handle's end means the same: nobody wants the answer any more.
             None => {

@@ -61,11 +61,13 @@ pub fn spawn(
     let meter = Arc::new(Meter::new(budgets));
     let (cancel, cancelled) = watch::channel(false);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let (words, words_taken) = watch::channel(0);
     let (outputs, told) = mpsc::unbounded_channel();
 
     let control = Control {
         cancel: cancelled.clone(),
         asks: asked,
+        words_taken: words,
         cancel_told: false,
     };
     let sink = Sink {
@@ -77,6 +79,7 @@ pub fn spawn(
     let running = Running {
         cancel,
         asks,
+        words_taken,
         meter: Arc::clone(&meter),
         task: task.abort_handle(),
     };
@@ -116,6 +119,7 @@ async fn drive(
 pub struct Running {
     cancel: watch::Sender<bool>,
     asks: mpsc::Sender<Ask>,
+    words_taken: watch::Receiver<u64>,
     meter: Arc<Meter>,
     task: AbortHandle,
 }
@@ -137,6 +141,12 @@ impl Running {
     #[must_use]
     pub fn steer(&self, text: String) -> bool {
         self.asks.try_send(Ask::Steer(text)).is_ok()
+    }
+
+    /// How many of the words that were said into it the attempt has taken.
+    #[must_use]
+    pub fn words_taken(&self) -> watch::Receiver<u64> {
+        self.words_taken.clone()
     }
 
     /// Gives back the [`Output::cost`] of what was consumed.
@@ -238,7 +248,7 @@ fn from_join_error(error: JoinError) -> Outcome {
     })
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
     let mut text = text.unwrap_or("without a message").to_owned();

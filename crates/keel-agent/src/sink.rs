@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use keel_wire::limits::TEXT_BYTES_MAX;
+use keel_wire::{CancelStep, limits::TEXT_BYTES_MAX};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{BudgetKind, Budgets, Failure, Output, credit::Credit, limits::CREDIT_BYTES};
@@ -66,6 +66,11 @@ impl Meter {
         }
     }
 
+    /// Counts lines that the provider wrote.
+    pub(crate) fn count_lines(&self, lines: u64) -> Result<(), Stopped> {
+        self.charge(BudgetKind::Lines, lines)
+    }
+
     fn charge(&self, of: BudgetKind, more: u64) -> Result<(), Stopped> {
         let (counter, limit) = match of {
             BudgetKind::Lines => (&self.lines, self.budgets.lines_max),
@@ -119,7 +124,22 @@ impl Sink {
     /// # Errors
     /// When that uses up the budget of lines.
     pub fn count_lines(&mut self, lines: u64) -> Result<(), Stopped> {
-        self.meter.charge(BudgetKind::Lines, lines)
+        self.meter.count_lines(lines)
+    }
+
+    /// A second mouth of the same attempt.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            meter: Arc::clone(&self.meter),
+            outputs: self.outputs.clone(),
+        }
+    }
+
+    /// Says a step of a cancel, which waits for nobody. There are three at most, so they are told
+    /// without credit.
+    pub(crate) fn step(&self, step: CancelStep) {
+        // Nobody who listens any more is none the worse for it.
+        let _ = self.outputs.send(Output::Cancelling { step });
     }
 
     /// What was said so far, and whether anybody consumes it.

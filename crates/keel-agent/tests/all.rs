@@ -2,9 +2,13 @@
 
 mod all {
     mod harness;
+    mod model;
 
+    mod acp;
     mod conformance;
     mod echo;
+    mod endpoint;
+    mod fallback;
     mod isolation;
     mod process;
     mod runner;

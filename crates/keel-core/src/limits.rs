@@ -152,6 +152,20 @@ pub const QUARANTINE_FOR: Duration = s(600);
 pub const QUARANTINE_PROMPTS_MAX: usize = 32;
 /// Turns that a session may queue, whatever its policy says; then `session_busy`.
 pub const TURNS_QUEUED_MAX: u32 = 16;
+/// Words that were said into a turn and that its program has not taken; then `session_busy`.
+pub const WORDS_WAITING_MAX: usize = 16;
+/// Questions of a turn that wait for the one before to be answered; at the next the turn fails.
+pub const ACTIONS_WAITING_MAX: usize = 16;
+/// Bytes of long prompts that are kept of turns that are over, to try them again; the oldest go.
+pub const PROMPTS_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Turns that a session's programs are not to remember, and tries at turns, that are known; the
+/// oldest is forgotten, which means that it is remembered.
+pub const TURNS_FORGOTTEN_MAX: usize = 64;
+/// What asks a program to go on with an answer that did not come to its end (default).
+pub const CONTINUE_PROMPT: &str =
+    "Go on exactly where your last answer stopped. Do not repeat what you have said.";
+/// Bytes of a prompt that are quoted to say which answer is meant.
+pub const QUOTE_BYTES_MAX: usize = 200;
 /// How long an attachment, its slot and its command streams outlive its connection (default).
 pub const RESUME_WINDOW: Duration = s(120);
 /// How long a session without attachments and turns stays in memory (default).
@@ -202,8 +216,13 @@ pub const TURN_FIRST_OUTPUT_WITHIN: Duration = s(60);
 pub const TURN_IDLE_WITHIN: Duration = s(300);
 /// The whole turn.
 pub const TURN_WITHIN: Duration = s(30 * 60);
-/// From asking a provider to stop to its end; the shell kills it before.
-pub const CANCEL_WITHIN: Duration = s(8);
+/// From asking a provider to stop, in its own protocol, to a signal that ends it.
+pub const CANCEL_ASKED_WITHIN: Duration = s(5);
+/// From there to its being killed.
+pub const CANCEL_TERMINATED_WITHIN: Duration = s(3);
+/// From asking a provider to stop to its end. The shell's own ladder is over by then; this is for a
+/// shell whose is not.
+pub const CANCEL_WITHIN: Duration = s(10);
 /// Silence after which a turn is told as stalled, ephemerally.
 pub const TURN_STALLED_AFTER: Duration = s(5);
 /// How long a turn waits for an answer; then it is refused.
@@ -282,6 +301,9 @@ pub const RELIEVED_AFTER: Duration = s(2);
 pub const MEMORY_SHORT_PERCENT: u64 = 80;
 /// Share of its memory below which it takes them again.
 pub const MEMORY_ENOUGH_PERCENT: u64 = 75;
+/// Sessions that are looked at, each time that the load is measured while there is too much of it, for
+/// whether they may leave memory.
+pub const SHED_AT_ONCE: usize = 256;
 /// When who is refused for either is to come back, at the earliest; at the latest twice as late.
 pub const PRESSED_RETRY_MIN: Duration = s(2);
 /// How long an injected fault lasts that strikes a whole server, where nothing was said.

@@ -235,7 +235,7 @@ impl Node {
                 });
             }
             Input::TookOver { row } => self.took_over(now, *row, out),
-            Input::Load(load) => self.pressed(now, load),
+            Input::Load(load) => self.pressed(now, load, out),
             Input::Tick => {}
         }
         self.run_timers(now, out);
@@ -279,7 +279,8 @@ impl Node {
                 Some(Entry::Moved(_)) | None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
-            self.hibernate_if_idle(now, &session, out);
+            let after = self.config.hibernate_after;
+            self.hibernate_if_idle(now, &session, after, out);
         }
         for admission in self.admissions.values_mut() {
             if admission

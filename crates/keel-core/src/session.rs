@@ -6,7 +6,9 @@
 //!
 //! - [`members`]: who belongs to it, and on which connection each is
 //! - [`commands`] and [`streams`]: what is asked, once each, and what became of it
+//! - [`accept`], [`again`] and [`queue`]: what becomes a turn, and when it is next
 //! - [`turns`] and [`runs`]: what is answered, and by which attempt; [`quarantine`]: what is not
+//! - [`actions`] and [`words`]: what is said to a turn that runs; [`memory`]: what is kept of others
 //! - [`commit`]: the pipeline from staged to told
 //! - [`deliver`]: the log, to whoever is attached
 //! - [`health`]: legs and status
@@ -14,6 +16,9 @@
 //! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
 //! - [`handover`]: leaving for another server
 
+mod accept;
+mod actions;
+mod again;
 mod asks;
 mod commands;
 mod commit;
@@ -24,12 +29,15 @@ mod injection;
 mod life;
 mod media;
 mod members;
+mod memory;
 mod quarantine;
+mod queue;
 mod runs;
 mod slot;
 mod streams;
 mod turns;
 mod welcome;
+mod words;
 
 use std::collections::VecDeque;
 
@@ -49,6 +57,7 @@ use health::{Legs, StoreLeg};
 use injection::InForce;
 pub(crate) use injection::Wanted;
 use members::Member;
+use memory::Memory;
 use quarantine::Quarantine;
 use runs::Run;
 use streams::Stream;
@@ -91,6 +100,7 @@ pub(crate) struct Session {
     /// Open turns, in order; the first is the one that runs.
     turns: VecDeque<Turn>,
     quarantine: Quarantine,
+    memory: Memory,
     run: Option<Run>,
     /// A run that was given up and is being killed; nothing runs until it is gone.
     dying: Option<crate::node::RunId>,

@@ -5,6 +5,8 @@
     reason = "a test that meets what it did not expect fails there"
 )]
 
+#[path = "all/actions.rs"]
+mod actions;
 #[path = "all/admission.rs"]
 mod admission;
 #[path = "all/commands.rs"]
@@ -23,10 +25,16 @@ mod handover;
 mod hostile;
 #[path = "all/injected.rs"]
 mod injected;
+#[path = "all/leaving.rs"]
+mod leaving;
 #[path = "all/media.rs"]
 mod media;
+#[path = "all/policies.rs"]
+mod policies;
 #[path = "all/resume.rs"]
 mod resume;
+#[path = "all/retries.rs"]
+mod retries;
 #[path = "all/store.rs"]
 mod store;
 #[path = "all/turns.rs"]

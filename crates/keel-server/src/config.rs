@@ -5,6 +5,7 @@
 
 mod advertise;
 mod backend;
+mod endpoint;
 mod error;
 mod ice;
 mod load;
@@ -20,7 +21,7 @@ use std::{
 };
 
 pub use advertise::Advertise;
-pub use backend::{Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
+pub use backend::{Api, Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
 pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;

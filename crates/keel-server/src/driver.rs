@@ -6,6 +6,7 @@
 
 mod effects;
 mod event;
+mod history;
 mod journal;
 mod late;
 mod load;
@@ -101,7 +102,11 @@ impl Driver {
             ..
         } = self;
         let probes = self.probes;
-        let (runs, mut told) = Runs::new(self.backends, self.tracker);
+        let (runs, mut told) = Runs::new(
+            self.backends,
+            self.tracker,
+            history::Histories::new(Arc::clone(&store)),
+        );
         let (plane, mut facts) = self.plane.unzip();
         let mut work = Work {
             node,
@@ -328,6 +333,7 @@ impl Work {
         self.asks.clear();
         self.runs.stop();
         while told.recv().await.is_some() {}
+        self.runs.close().await;
         let last = async { while self.ops.next().await.is_some() {} };
         if timeout(LAST_ANSWERS_WITHIN, last).await.is_err() {
             tracing::warn!("the store did not answer everything before it was closed");

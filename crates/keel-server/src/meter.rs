@@ -205,6 +205,7 @@ pub(crate) fn fault_of(fact: &Fact) -> Option<&Fault> {
         Fact::ConnectionLost { fault, .. }
         | Fact::Refused { fault }
         | Fact::AttemptFailed { fault, .. }
+        | Fact::AnswerRefused { fault, .. }
         | Fact::ProtocolError { fault }
         | Fact::StoreFailed { fault }
         | Fact::MediaLost { fault }
@@ -246,6 +247,7 @@ pub(crate) fn fact_name(fact: &Fact) -> &'static str {
         Fact::TurnStarted { .. } => "turn_started",
         Fact::TurnStalled { .. } => "turn_stalled",
         Fact::AttemptFailed { .. } => "attempt_failed",
+        Fact::AnswerRefused { .. } => "answer_refused",
         Fact::TurnEnded { .. } => "turn_ended",
         Fact::ProtocolError { .. } => "protocol_error",
         Fact::StoreFailed { .. } => "store_failed",

@@ -87,6 +87,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A backend cannot be made of its configuration.
+    #[error("backends.{name}: {why}")]
+    Backend {
+        /// Which.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -180,7 +188,8 @@ impl Server {
             }
         }
         let store = DynStore(store);
-        let backends = providers(&config.backends, &owner);
+        let backends = providers(&config.backends, &owner)
+            .map_err(|(name, why)| StartError::Backend { name, why })?;
         Ok(Self {
             listener,
             local_addr,
@@ -290,7 +299,13 @@ impl Server {
         let driver = Driver {
             plane,
             node: Node::new(
-                node_config(&self.config, &*store, self.resume_secret, ice),
+                node_config(
+                    &self.config,
+                    &*store,
+                    self.resume_secret,
+                    ice,
+                    &self.backends,
+                ),
                 random::seed(),
             ),
             clock,

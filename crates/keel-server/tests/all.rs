@@ -19,6 +19,8 @@ mod files;
 mod http_api;
 #[path = "all/memory.rs"]
 mod memory;
+#[path = "all/models.rs"]
+mod models;
 #[path = "all/peer.rs"]
 mod peer;
 #[path = "all/peers.rs"]

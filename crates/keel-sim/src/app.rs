@@ -1,7 +1,10 @@
 //! The application that uses a client: what it asks, when it leaves, how it comes again.
 
 use keel_core::client::{self, Client, Input};
-use keel_wire::{Answer, CancelTurn, Command, EndSession, Role, Say, Send, SetParams, TurnState};
+use keel_wire::{
+    Answer, CancelTurn, Command, ContinueTurn, EndSession, PromoteTurn, RetryTurn, Role, Say, Send,
+    SetParams, TurnId, TurnState,
+};
 use serde_json::json;
 
 use crate::{
@@ -147,7 +150,9 @@ impl World {
                 let turn = running.filter(|_| roll.is_multiple_of(2));
                 self.ask(client, What::Other, CancelTurn { turn }.into(), None);
             }
-            80..=86 => self.answers(client),
+            80..=83 => self.answers(client),
+            84..=86 => self.moves_turns(client),
+            93..=96 => self.once_more(client),
             87 if !bystander => self.tell_client(client, Input::Probe),
             88 | 89 if !bystander => {
                 self.actors[client].leaving = true;
@@ -195,7 +200,7 @@ impl World {
         }
     }
 
-    fn running_turn(&self, client: usize) -> Option<keel_wire::TurnId> {
+    fn running_turn(&self, client: usize) -> Option<TurnId> {
         let turns = &self.actors[client].machine.snapshot().turns;
         turns
             .iter()
@@ -207,6 +212,34 @@ impl World {
         let id = self.asked.len();
         let text = format!("#{id} go on");
         self.ask(client, What::Say, Say { text }.into(), ttl);
+    }
+
+    /// Makes a turn that waits the next one.
+    fn moves_turns(&mut self, client: usize) {
+        let turns = &self.actors[client].machine.snapshot().turns;
+        let waiting = turns.iter().filter(|turn| turn.state == TurnState::Queued);
+        let waiting: Vec<TurnId> = waiting.map(|turn| turn.turn.clone()).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let turn = waiting[self.chance.between(0, waiting.len() as u64 - 1) as usize].clone();
+        self.ask(client, What::Other, PromoteTurn { turn }.into(), None);
+    }
+
+    /// Tries a turn that is over again, or goes on with it; now and then one that is not.
+    fn once_more(&mut self, client: usize) {
+        let turns = &self.actors[client].machine.snapshot().turns;
+        let turns: Vec<TurnId> = turns.iter().map(|turn| turn.turn.clone()).collect();
+        if turns.is_empty() {
+            return;
+        }
+        let turn = turns[self.chance.between(0, turns.len() as u64 - 1) as usize].clone();
+        let command = if self.chance.permille(500) {
+            RetryTurn { turn }.into()
+        } else {
+            ContinueTurn { turn }.into()
+        };
+        self.ask(client, What::Other, command, None);
     }
 
     /// Answers what the session waits for, if it does.

@@ -6,8 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keel_wire::{BusyPolicy, Event, Range, Seq, Snapshot, TurnEnd, TurnId, record::StoredEvent};
+use keel_wire::{
+    BusyPolicy, Event, Range, Seq, Snapshot, TurnAccepted, TurnEnd, TurnEnded, TurnId,
+    record::StoredEvent,
+};
 use serde_json::{Map, Value};
+
+use crate::turns::Ties;
 
 /// What the providers said, by turn and attempt.
 pub(crate) type Emitted = BTreeMap<(TurnId, u32), String>;
@@ -20,6 +25,8 @@ pub(crate) struct Turn {
     text: String,
     pub(crate) ended: bool,
     waits: bool,
+    prompt: String,
+    pub(crate) end: Option<TurnEnd>,
 }
 
 /// A whole log, trimmed or not.
@@ -37,6 +44,9 @@ pub(crate) struct Archive {
     joined: BTreeSet<String>,
     /// Participants and their tracks.
     tracks: BTreeSet<(String, String)>,
+    pub(crate) ties: Ties,
+    /// The agent's own name for the conversation.
+    pub(crate) bound: Option<String>,
 }
 
 /// What the log says about a command that was run.
@@ -169,19 +179,31 @@ impl Archive {
             Event::TurnAccepted(accepted) => {
                 let room = match self.busy {
                     BusyPolicy::Reject => 0,
-                    // The one that is being stopped, and the one that takes its place.
-                    BusyPolicy::Steer | BusyPolicy::Replace => 1,
+                    // Those that wait, and words that became turns when theirs ended.
+                    BusyPolicy::Steer => 32,
+                    // The one that is being stopped.
+                    BusyPolicy::Replace => 1,
                     BusyPolicy::Queue { max } => max as usize,
                 };
                 if self.open.len() > room {
                     return Err("more turns are open than may be".to_owned());
                 }
+                if accepted.position as usize != self.open.len() {
+                    return Err(format!(
+                        "a turn is accepted as number {} of {}",
+                        accepted.position,
+                        self.open.len()
+                    ));
+                }
+                let once_more = self.check_once_more(accepted)?;
                 let turn = Turn {
                     begun_at: None,
                     attempt: 0,
                     text: String::new(),
                     ended: false,
                     waits: false,
+                    prompt: accepted.text.clone(),
+                    end: None,
                 };
                 if self.turns.insert(accepted.turn.clone(), turn).is_some() {
                     return Err("a turn was accepted twice".to_owned());
@@ -191,7 +213,11 @@ impl Archive {
                     turn: Some(accepted.turn.clone()),
                     version: None,
                 };
-                self.ran(command_of(&accepted.text), ran)?;
+                let command = command_of(&accepted.text).filter(|_| !once_more);
+                let turns = &self.turns;
+                let is_over = |turn: &TurnId| turns.get(turn).is_some_and(|turn| turn.ended);
+                let again = command.is_some_and(|of| self.ties.comes_again(of, is_over));
+                self.ran(command.filter(|_| !again), ran)?;
             }
             Event::TurnStarted(started) => {
                 if self.open.first() != Some(&started.turn) {
@@ -226,18 +252,24 @@ impl Archive {
                 }
             }
             Event::TurnMoved(moved) => {
-                self.open_turn(&moved.turn)?;
+                if self.open_turn(&moved.turn)?.begun_at.is_some() || moved.position > 1 {
+                    return Err("only what waits is moved, and to the front".to_owned());
+                }
                 self.open.retain(|open| *open != moved.turn);
                 let to = (moved.position as usize).min(self.open.len());
                 self.open.insert(to, moved.turn.clone());
             }
             Event::TurnSteered(steered) => {
-                self.open_turn(&steered.turn)?;
+                let command = command_of(&steered.text);
+                if self.open_turn(&steered.turn)?.begun_at.is_none() {
+                    return Err("only what runs is steered".to_owned());
+                }
+                self.ties.steered(command, &steered.turn);
                 let ran = Ran {
                     turn: Some(steered.turn.clone()),
                     version: None,
                 };
-                self.ran(command_of(&steered.text), ran)?;
+                self.ran(command, ran)?;
             }
             Event::TurnRetrying(retrying) => {
                 self.open_turn(&retrying.turn)?;
@@ -247,6 +279,7 @@ impl Archive {
             }
             Event::AgentBound(bound) => {
                 self.open_turn(&bound.turn)?;
+                self.bound = Some(bound.id.clone());
             }
             Event::SessionDescribed(_) => {}
             Event::TurnWaiting(waiting) => self.open_turn(&waiting.turn)?.waits = true,
@@ -257,8 +290,11 @@ impl Archive {
                 }
             }
             Event::TurnEnded(ended) => {
+                self.check_stop_reason(ended)?;
+                self.ties.ended(ended);
                 let turn = self.open_turn(&ended.turn)?;
                 turn.ended = true;
+                turn.end = Some(ended.end);
                 if ended.attempt != turn.attempt || ended.bytes != turn.text.len() as u64 {
                     return Err(format!(
                         "a turn of {} bytes ended with {}",
@@ -307,6 +343,36 @@ impl Archive {
             }
         }
         Ok(())
+    }
+
+    /// Whether a turn is another try at one or goes on with one; then that one is over.
+    fn check_once_more(&mut self, accepted: &TurnAccepted) -> Result<bool, String> {
+        self.ties.accepted(accepted);
+        let of = accepted.retry_of.as_ref().or(accepted.continues.as_ref());
+        let Some(of) = of else { return Ok(false) };
+        let Some(turn) = self.turns.get(of).filter(|turn| turn.ended) else {
+            return Err(format!("{of} is to come once more and is not over"));
+        };
+        if accepted.retry_of.is_some() && turn.prompt != accepted.text {
+            return Err(format!("{of} is tried again with another prompt"));
+        }
+        let unfinished = turn.begun_at.is_some() && turn.end != Some(TurnEnd::Done);
+        if accepted.continues.is_some() && !unfinished {
+            return Err(format!("{of} is gone on with and has nothing left"));
+        }
+        Ok(true)
+    }
+
+    /// Only what a policy stops is stopped for it.
+    fn check_stop_reason(&self, ended: &TurnEnded) -> Result<(), String> {
+        let stopped = ended.end != TurnEnd::Done;
+        let meant = match ended.stop_reason.as_deref().filter(|_| stopped) {
+            Some("replaced") => self.busy == BusyPolicy::Replace,
+            Some("steered") => self.busy == BusyPolicy::Steer,
+            Some(_) | None => true,
+        };
+        let what = || format!("a turn was stopped as {:?}", ended.stop_reason);
+        meant.then_some(()).ok_or_else(what)
     }
 
     fn open_turn(&mut self, id: &TurnId) -> Result<&mut Turn, String> {

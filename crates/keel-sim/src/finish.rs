@@ -194,6 +194,7 @@ impl World {
         }
         self.check_media_end();
         self.check_ledger();
+        self.check_words();
         self.check_params();
     }
 

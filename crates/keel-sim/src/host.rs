@@ -126,7 +126,7 @@ impl World {
             | Output::Head { .. }
             | Output::Read { .. } => self.ask_store(server, output),
             Output::Trim { session, through } => self.store.trim(&session, through),
-            Output::Run { run, request } => self.begin_run(server, run, &request),
+            Output::Run { run, request } => self.begin_run(server, run, *request),
             Output::Credit { run, bytes } => {
                 if let Some(program) = self.servers[server].programs.get_mut(&run) {
                     if program.credit == 0 {
@@ -139,6 +139,9 @@ impl World {
             }
             Output::CancelRun { run } => self.stop_run(server, run, false),
             Output::KillRun { run } => self.stop_run(server, run, true),
+            Output::SteerRun { run, text } => self.words_reach(server, run, &text),
+            // Nothing of these programs outlives its run.
+            Output::Release { .. } => {}
             Output::StallRun { run, .. } => {
                 if let Some(program) = self.servers[server].programs.get_mut(&run) {
                     program.stalled = true;

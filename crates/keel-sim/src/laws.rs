@@ -502,7 +502,7 @@ impl World {
 
     fn audit_turns(&mut self) {
         // Accepted turns wait for each other; begun ones have clocks.
-        let bound = 12 * SECOND + 8 * SECOND + 12 * SECOND;
+        let bound = 12 * SECOND + 10 * SECOND + 12 * SECOND;
         let (now, unwell) = (self.now, self.unwell_at);
         let late = self.store.archives().find_map(|(session, archive)| {
             let mut turns = archive.turns.iter();

@@ -39,6 +39,7 @@ mod setup;
 mod store;
 mod told;
 mod trace;
+mod turns;
 mod wires;
 mod world;
 

@@ -3,6 +3,8 @@
 //! A run in which everything breaks at once explores little; one in which two things break often finds
 //! what happens between them.
 
+use keel_wire::BusyPolicy;
+
 use crate::{cell::Kind, chance::Chance};
 
 pub(crate) const MS: u64 = 1_000;
@@ -34,8 +36,13 @@ pub(crate) struct ProviderMix {
     pub(crate) large: u32,
     pub(crate) flood_items: u32,
     pub(crate) item: u32,
+    /// A program calls a tool before it says anything.
+    pub(crate) first_item: u32,
     pub(crate) asks: u32,
     pub(crate) restarts: u32,
+    pub(crate) retries: u32,
+    pub(crate) binds: u32,
+    pub(crate) slow_stops: u32,
     pub(crate) crashes: u32,
     pub(crate) hangs: u32,
     pub(crate) late: u32,
@@ -51,7 +58,9 @@ pub(crate) struct Mix {
     pub(crate) two_nodes: bool,
     pub(crate) room: Room,
     pub(crate) waits: bool,
-    pub(crate) queue_turns: bool,
+    /// What a `say` does while a turn runs, and whether programs take words while they work.
+    pub(crate) busy: BusyPolicy,
+    pub(crate) steers: bool,
     pub(crate) latency: (u64, u64),
     pub(crate) acts_every: (u64, u64),
     /// Of links and clients: which, and how often anything.
@@ -139,6 +148,8 @@ impl Mix {
         };
         let provider = &mut mix.provider;
         provider.restarts = some(chance, 200);
+        provider.retries = some(chance, 200);
+        provider.slow_stops = some(chance, 600);
         provider.crashes = some(chance, 400);
         provider.hangs = some(chance, 300);
         provider.late = some(chance, 400);
@@ -166,7 +177,14 @@ impl Mix {
             two_nodes: false,
             room,
             waits: chance.permille(700),
-            queue_turns: chance.permille(500),
+            busy: chance.pick(&[
+                BusyPolicy::Reject,
+                BusyPolicy::Queue { max: 2 },
+                BusyPolicy::Queue { max: 4 },
+                BusyPolicy::Steer,
+                BusyPolicy::Replace,
+            ]),
+            steers: chance.permille(600),
             latency: if slow_net {
                 (20 * MS, 300 * MS)
             } else {
@@ -199,8 +217,12 @@ impl Mix {
                 large: chance.pick(&[0, 0, 0, 30]) as u32,
                 flood_items: chance.pick(&[0, 0, 0, 0, 0, 0, 0, 30]) as u32,
                 item: 0,
+                first_item: chance.pick(&[0, 0, 300]) as u32,
                 asks: 0,
                 restarts: 0,
+                retries: 0,
+                binds: chance.pick(&[0, 0, 500]) as u32,
+                slow_stops: 0,
                 crashes: 0,
                 hangs: 0,
                 late: 0,

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use keel_core::client::{ConnId, Event};
-use keel_wire::{ClientFrame, FaultFrame, Leg, LegState, ServerFrame, Status, codec::Decoded};
+use keel_wire::{
+    BusyPolicy, ClientFrame, FaultFrame, Leg, LegState, ServerFrame, Status, codec::Decoded,
+};
 
 use crate::{
     cell::Kind,
@@ -39,6 +41,14 @@ pub enum Mutant {
     DoubleTerminal,
     /// A killed run is never over for the Node.
     SlotLeaked,
+    /// Words are given to a program twice.
+    WordsDoubled,
+    /// A program is told again what was replaced.
+    ReplacedRemembered,
+    /// That a program has called a tool is not noticed, so its turn is tried again.
+    ItemUnheard,
+    /// A turn that is promoted is told to stand elsewhere.
+    MovedElsewhere,
     /// A gap is passed over in silence.
     GapHidden,
     /// A refusal is told as done.
@@ -61,7 +71,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::LostWakeUp,
         Self::LostTimer,
         Self::ForgottenDeduplication,
@@ -72,6 +82,10 @@ impl Mutant {
         Self::StaleConnection,
         Self::DoubleTerminal,
         Self::SlotLeaked,
+        Self::WordsDoubled,
+        Self::ReplacedRemembered,
+        Self::ItemUnheard,
+        Self::MovedElsewhere,
         Self::GapHidden,
         Self::OkForNothing,
         Self::FalseLive,
@@ -110,6 +124,17 @@ impl Mutant {
             Self::SlotLeaked => {
                 mix.provider.hangs = 600;
                 mix.provider.stubborn = 500;
+            }
+            Self::WordsDoubled => (mix.busy, mix.steers) = (BusyPolicy::Steer, true),
+            Self::ReplacedRemembered => mix.busy = BusyPolicy::Replace,
+            Self::ItemUnheard => {
+                // It has called a tool before it has said anything.
+                mix.provider.first_item = 500;
+                mix.provider.crashes = 500;
+            }
+            Self::MovedElsewhere => {
+                mix.busy = BusyPolicy::Queue { max: 4 };
+                mix.acts_every = (50 * MS, 400 * MS);
             }
             Self::GapHidden => mix.snapshot_joins = 700,
             // A verdict takes longer than most runs break things.
@@ -150,6 +175,10 @@ impl Mutant {
             | Self::StaleConnection
             | Self::DoubleTerminal
             | Self::SlotLeaked
+            | Self::WordsDoubled
+            | Self::ReplacedRemembered
+            | Self::ItemUnheard
+            | Self::MovedElsewhere
             | Self::GapHidden
             | Self::OkForNothing
             | Self::FalseLive => media.on = false,
@@ -248,6 +277,19 @@ impl World {
                     event: keel_core::client::LogEvent::Known(known.clone()),
                 };
                 vec![event, again]
+            }
+            Event::Log {
+                event: keel_core::client::LogEvent::Known(keel_wire::Event::TurnMoved(moved)),
+                range,
+            } if self.has(Mutant::MovedElsewhere) => {
+                self.mutated = true;
+                let mut moved = moved.clone();
+                moved.position += 1;
+                let event = keel_core::client::LogEvent::Known(moved.into());
+                vec![Event::Log {
+                    event,
+                    range: *range,
+                }]
             }
             Event::MediaLost { .. } if self.has(Mutant::MediaLossHidden) => {
                 self.mutated = true;

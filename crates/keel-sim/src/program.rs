@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use keel_core::node::{RunFailure, RunRequest};
-use keel_wire::{ActionId, Code, SessionId, TurnId};
+use keel_wire::{ActionId, CancelStep, Code, SessionId, TurnId};
 
 use crate::{chance::Chance, mix::ProviderMix};
 
@@ -14,6 +14,12 @@ pub(crate) enum Act {
     Say(usize),
     Items(usize),
     Restart,
+    /// It failed, and begins anew in so many milliseconds.
+    Retry(u64),
+    /// It names the conversation.
+    Bind(u64),
+    /// A step on the way to its end.
+    Stop(CancelStep),
     Ask(ActionId),
     Crash,
     Hang,
@@ -43,6 +49,10 @@ pub(crate) struct Program {
     /// A step is planned.
     pub(crate) planned: bool,
     pub(crate) said: u64,
+    /// It takes its time to stop.
+    pub(crate) slow: bool,
+    /// What it is given while it works.
+    pub(crate) words: VecDeque<String>,
 }
 
 impl Program {
@@ -55,6 +65,13 @@ impl Program {
         let mut script = VecDeque::new();
         let sick = |rate: u32, chance: &mut Chance| sick && chance.permille(rate);
         script.push_back((chance.between(100, 30_000), Act::Begin));
+        if chance.permille(mix.binds) {
+            // Mostly the same name; an agent that lost its memory begins a new one.
+            script.push_back((1_000, Act::Bind(chance.between(0, 9) / 7)));
+        }
+        if chance.permille(mix.first_item) {
+            script.push_back((1_000, Act::Items(1)));
+        }
         let chunks = chance.between(mix.chunks.0, mix.chunks.1);
         let crash_at = sick(mix.crashes, chance).then(|| chance.between(0, chunks));
         let hang_at = sick(mix.hangs, chance).then(|| chance.between(0, chunks));
@@ -79,6 +96,11 @@ impl Program {
             }
             if sick(mix.restarts, chance) {
                 script.push_back((pace, Act::Restart));
+            }
+            if sick(mix.retries, chance) {
+                let in_ms = chance.between(1, 1_500);
+                script.push_back((pace, Act::Retry(in_ms)));
+                script.push_back((in_ms * 1_000, Act::Restart));
             }
             if chunk == chunks / 2 && chance.permille(mix.asks) {
                 let id = ActionId::from_bits(u128::from(chance.bits()));
@@ -105,6 +127,8 @@ impl Program {
             mutters: sick(mix.late, chance),
             planned: false,
             said: 0,
+            slow: sick(mix.slow_stops, chance),
+            words: VecDeque::new(),
         }
     }
 

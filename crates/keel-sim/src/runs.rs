@@ -18,8 +18,10 @@ impl World {
         &mut self,
         server: usize,
         run: node::RunId,
-        request: &node::RunRequest,
+        mut request: node::RunRequest,
     ) {
+        self.check_request(&mut request);
+        let request = &request;
         let sick = self.is_chaos() && Some(&request.session) != self.sessions[0].as_ref();
         let mut program = Program::new(request, &self.mix.provider, sick, &mut self.chance);
         let mut params = request.params.clone();
@@ -108,6 +110,13 @@ impl World {
         program.stalled = false;
         program.asks = None;
         program.script.clear();
+        program.words.clear();
+        let slow = program.slow && !kill;
+        if slow {
+            // It is sent a signal after a while, as the shell's ladder does.
+            let terminating = Act::Stop(keel_wire::CancelStep::Terminating);
+            program.script.push_back((5_000 * MS, terminating));
+        }
         let after = self
             .chance
             .between(100, if kill { 50 * MS } else { 800 * MS });
@@ -153,6 +162,9 @@ impl World {
         let Some((_, act)) = program.script.pop_front() else {
             return;
         };
+        let turn = program.turn.clone();
+        let takes = matches!(act, Act::Say(_)).then(|| program.words.pop_front());
+        let taken = takes.flatten();
         let mut outputs = Vec::new();
         let mut end = None;
         let mut strike = None;
@@ -177,6 +189,15 @@ impl World {
                 let failure = failure(Code::ProviderCrashed);
                 outputs.push(RunOutput::NewAttempt { failure });
             }
+            Act::Retry(in_ms) => {
+                let failure = failure(Code::ProviderUnavailable);
+                outputs.push(RunOutput::Retrying { in_ms, failure });
+            }
+            Act::Bind(name) => outputs.push(RunOutput::Bound {
+                provider: "echo".to_owned(),
+                id: format!("name-{name}"),
+            }),
+            Act::Stop(step) => outputs.push(RunOutput::Cancelling(step)),
             Act::Ask(id) => {
                 program.asks = Some(id.clone());
                 outputs.push(RunOutput::NeedsAction(keel_wire::Action {
@@ -209,6 +230,7 @@ impl World {
                 outputs.push(RunOutput::Text("late".to_owned()));
             }
         }
+        let is_over = program.ended || program.cancelled;
         if end.is_some() {
             program.ended = true;
             program.script.clear();
@@ -224,7 +246,22 @@ impl World {
         {
             program.heard_at = self.now;
         }
+        if let Some(text) = taken {
+            self.words_taken(&turn, &text);
+            outputs.insert(0, RunOutput::WordsTaken);
+        }
         for output in outputs {
+            let surfaces = matches!(
+                output,
+                RunOutput::Text(_) | RunOutput::Item(_) | RunOutput::NeedsAction(_)
+            );
+            if surfaces && !is_over {
+                self.surfaces(&turn);
+            }
+            if self.mutant == Some(Mutant::ItemUnheard) && matches!(output, RunOutput::Item(_)) {
+                self.mutated = true;
+                continue;
+            }
             self.trace.number(3);
             self.tell_server(server, Input::RunOutput { run, output });
         }

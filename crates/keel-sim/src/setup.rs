@@ -82,6 +82,8 @@ impl World {
                 action: span(5 * SECOND),
             },
             attempts: 2,
+            steers: mix.steers,
+            continue_prompt: None,
         };
         let config = node::Config {
             fence: Fence(0),
@@ -179,11 +181,7 @@ impl World {
         } else {
             Admission::Fail
         };
-        config.busy = Some(if self.mix.queue_turns {
-            BusyPolicy::Queue { max: 2 }
-        } else {
-            BusyPolicy::Reject
-        });
+        config.busy = Some(self.mix.busy);
         config.history = if self.chance.permille(self.mix.snapshot_joins) {
             History::Snapshot
         } else {

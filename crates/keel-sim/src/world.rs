@@ -91,6 +91,7 @@ pub(crate) struct World {
     pub(crate) runs_params: Vec<crate::laws::RunParams>,
     pub(crate) media: Media,
     pub(crate) last_params: BTreeMap<SessionId, serde_json::Value>,
+    pub(crate) deeds: crate::turns::Deeds,
 }
 
 /// The group of the session that nothing is done to.
@@ -141,6 +142,7 @@ impl World {
             runs_params: Vec::new(),
             media,
             last_params: BTreeMap::new(),
+            deeds: crate::turns::Deeds::default(),
             mix,
         };
         world.set_up();

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CloseCode, EndReason, Evidence, Fault, Injected, InstanceId, Joined, ParticipantId, Range,
-    Strategy, TurnEnd, TurnId, UnixMillis,
+    ActionId, CloseCode, EndReason, Evidence, Fault, Injected, InstanceId, Joined, ParticipantId,
+    Range, Strategy, TurnEnd, TurnId, UnixMillis,
 };
 
 /// One thing that happened.
@@ -124,6 +124,15 @@ pub enum Fact {
         turn: TurnId,
         /// From 1.
         attempt: u32,
+        /// Why.
+        fault: Box<Fault>,
+    },
+    /// An answer to what a turn waits for was not taken.
+    AnswerRefused {
+        /// The turn that was named.
+        turn: TurnId,
+        /// The question that was named.
+        action: ActionId,
         /// Why.
         fault: Box<Fault>,
     },

@@ -118,7 +118,7 @@ pub struct StoredSnapshot {
     pub seq: Seq,
     /// The fold.
     pub snapshot: Snapshot,
-    /// Prompts of turns that are open, whole.
+    /// Prompts of turns that are open, whole, and those of listed turns that are long.
     pub prompts: Vec<(TurnId, String)>,
     /// When turns are no longer to be begun that have not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,6 +126,24 @@ pub struct StoredSnapshot {
     /// Prompts that crashed the program of late.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crashed: Vec<CrashedPrompt>,
+    /// Which turns are tries at which, and which are not to be remembered.
+    #[serde(default, skip_serializing_if = "TurnMemory::is_empty")]
+    pub memory: TurnMemory,
+}
+
+/// What turns have to do with each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnMemory {
+    /// Turns that programs are not to remember.
+    pub forgotten: Vec<TurnId>,
+    /// Turns, and those that they are another try at, the oldest first.
+    pub retries: Vec<(TurnId, TurnId)>,
+}
+
+impl TurnMemory {
+    const fn is_empty(&self) -> bool {
+        self.forgotten.is_empty() && self.retries.is_empty()
+    }
 }
 
 /// A prompt that crashed the program.

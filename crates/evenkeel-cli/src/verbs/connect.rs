@@ -12,7 +12,7 @@ use std::{collections::VecDeque, process::ExitCode, time::Instant};
 
 use evenkeel::{
     Builder, Client, Event, Events, LogEvent, Receipt, Session, Simulate,
-    wire::{self, Admission, Role, Seq, SessionId, TurnEnd, TurnId},
+    wire::{self, Admission, BusyPolicy, Role, Seq, SessionId, TurnEnd, TurnId},
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,9 @@ use crate::{
     target::Access,
     terminal,
 };
+
+/// Turns that wait where nothing else is said.
+const QUEUED_MAX: u32 = 16;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = lines::HELP)]
@@ -51,6 +54,10 @@ pub(crate) struct Args {
     /// The params of a new session, as JSON
     #[arg(long, value_parser = params)]
     params: Option<Value>,
+    /// What becomes of what is said while a turn runs, in a new session: reject, queue, queue=N, steer
+    /// or replace. With it, typed lines do not wait for the turn before
+    #[arg(long, value_parser = busy)]
+    busy: Option<BusyPolicy>,
     /// Stands in line when there is no room
     #[arg(long)]
     wait: bool,
@@ -65,6 +72,20 @@ pub(crate) struct Args {
     /// Prints one JSON object an event
     #[arg(long)]
     json: bool,
+}
+
+fn busy(text: &str) -> Result<BusyPolicy, String> {
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("reject", "") => Ok(BusyPolicy::Reject),
+        ("queue", "") => Ok(BusyPolicy::Queue { max: QUEUED_MAX }),
+        ("queue", max) => {
+            let max = max.parse().map_err(|error| format!("{max:?}: {error}"))?;
+            Ok(BusyPolicy::Queue { max })
+        }
+        ("steer", "") => Ok(BusyPolicy::Steer),
+        ("replace", "") => Ok(BusyPolicy::Replace),
+        _ => Err("reject, queue, queue=N, steer or replace".to_owned()),
+    }
 }
 
 fn params(text: &str) -> Result<Value, String> {
@@ -99,6 +120,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if let Some(params) = args.params {
         builder = builder.params(params);
     }
+    let at_once = args.busy.is_some();
+    if let Some(busy) = args.busy {
+        builder = builder.busy(busy);
+    }
     if args.wait {
         builder = builder.admission(Admission::Wait { max_ms: None });
     }
@@ -122,6 +147,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         session: session.clone(),
         show: Show::new(args.json),
         prompts: args.say.into(),
+        at_once,
         lines: (!scripted).then(lines::read),
         receipt: None,
         turn: None,
@@ -152,6 +178,8 @@ struct Talk {
     show: Show,
     /// What is still to be said, in order.
     prompts: VecDeque<String>,
+    /// What is typed is said at once, whatever runs.
+    at_once: bool,
     /// What is typed; `None` when nothing more is.
     lines: Option<lines::Lines>,
     /// Of what was said last.
@@ -279,7 +307,14 @@ impl Talk {
 
     async fn line(&mut self, line: Line) {
         match line {
+            Line::Say(text) if self.at_once && self.receipt.is_none() => {
+                self.receipt = Some(self.session.say(text));
+            }
             Line::Say(text) => self.prompts.push_back(text),
+            Line::Retry(turn) => self.once_more(turn, Session::retry).await,
+            Line::Continue(turn) => self.once_more(turn, Session::continue_turn).await,
+            Line::Promote(turn) => self.receipt = Some(self.session.promote(turn)),
+            Line::Answer(text) => self.answer(&text).await,
             Line::Cancel => self.receipt = Some(self.session.cancel(None)),
             Line::Set(patch) => self.receipt = Some(self.session.set(patch)),
             Line::Send(data) => self.receipt = Some(self.session.send(data)),
@@ -292,6 +327,45 @@ impl Talk {
             Line::Quit => (self.lines, self.prompts) = (None, VecDeque::new()),
             Line::Wrong(message) => terminal::say(&message),
         }
+    }
+
+    /// A turn that is over, or the last one that is, once more.
+    async fn once_more(&mut self, turn: Option<TurnId>, how: fn(&Session, TurnId) -> Receipt) {
+        let turn = match turn {
+            Some(turn) => Some(turn),
+            None => self.last_over().await,
+        };
+        match turn {
+            Some(turn) => self.receipt = Some(how(&self.session, turn)),
+            None => terminal::say("no turn is over yet"),
+        }
+    }
+
+    async fn last_over(&self) -> Option<TurnId> {
+        let turns = self.session.snapshot().await?.turns;
+        let mut over = turns.into_iter().rev().filter(|view| !view.is_open());
+        over.next().map(|view| view.turn)
+    }
+
+    /// Answers what is asked; what is no option and is JSON is given as that.
+    async fn answer(&mut self, text: &str) {
+        let turns = self.session.snapshot().await.map(|fold| fold.turns);
+        let mut asked = turns
+            .into_iter()
+            .flatten()
+            .filter_map(|view| match view.state {
+                wire::TurnState::Waiting { action } => Some((view.turn, action)),
+                wire::TurnState::Queued
+                | wire::TurnState::Running
+                | wire::TurnState::Ended { .. } => None,
+            });
+        let Some((turn, action)) = asked.next() else {
+            return terminal::say("nothing is asked");
+        };
+        let free = action.options.is_empty();
+        let json = serde_json::from_str(text).ok().filter(|_| free);
+        let answer = json.unwrap_or_else(|| json!(text));
+        self.receipt = Some(self.session.answer(turn, action.id, answer));
     }
 
     /// Whether nothing runs, and everything that was said has been shown.

@@ -5,6 +5,7 @@
 
 use std::{future::Future, pin::Pin};
 
+use keel_wire::CancelStep;
 use tokio::{
     sync::{Notify, mpsc},
     task::{JoinHandle, spawn_blocking},
@@ -61,6 +62,8 @@ struct Conversation<'a> {
     config: &'a Config,
     wood: Wood,
     cut: Option<Cut>,
+    /// Tells of a cancel's steps.
+    steps: Sink,
     /// When each thing happened, where it did.
     cancelled_at: Option<Instant>,
     over_at: Option<Instant>,
@@ -86,7 +89,7 @@ pub(crate) async fn hold(
     } = spawned;
     let redactor = Redactor::new(&env);
     let meter = sink.meter();
-    let mut held = Conversation::new(config, tree);
+    let mut held = Conversation::new(config, tree, sink.twin());
     let pid = held.pid();
     if sink.send(Output::Started { pid }).await.is_err() {
         return Outcome::failed(Failure::Dropped);
@@ -146,7 +149,10 @@ pub(crate) async fn hold(
                     }
                 }
                 why = reached(deadline) => match why {
-                    Why::Terminate => held.cut(Cut::Cancelled { forced: true }),
+                    Why::Terminate => {
+                        held.steps.step(CancelStep::Killing);
+                        held.cut(Cut::Cancelled { forced: true });
+                    }
                     Why::StdoutClosed => held.cut(Cut::Failed(Failure::StdoutClosed {
                         ms: millis(config.clocks.stdout_closed),
                     })),
@@ -197,11 +203,12 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl<'a> Conversation<'a> {
-    const fn new(config: &'a Config, tree: Tree) -> Self {
+    const fn new(config: &'a Config, tree: Tree, steps: Sink) -> Self {
         Self {
             config,
             wood: Wood::Standing(tree),
             cut: None,
+            steps,
             cancelled_at: None,
             over_at: None,
             stdout_closed_at: None,
@@ -253,6 +260,7 @@ impl<'a> Conversation<'a> {
         self.cancelled_at = Some(Instant::now());
         if let Wood::Standing(tree) = &self.wood {
             tree.terminate();
+            self.steps.step(CancelStep::Terminating);
         }
         // The last word stands, if it was said before.
         if self.cut.is_none() && self.over_at.is_none() {

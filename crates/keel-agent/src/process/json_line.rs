@@ -29,27 +29,12 @@ pub(crate) struct Parsed {
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
-    let text = String::from_utf8_lossy(bytes);
-    let mut repaired = matches!(text, std::borrow::Cow::Owned(_));
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() {
-        return Parsed {
-            line: Line::Blank,
-            repaired: false,
-        };
-    }
-    let value = serde_json::from_str(text).ok().or_else(|| {
-        let whole = pair_surrogates(text)?;
-        repaired = true;
-        serde_json::from_str(&whole).ok()
-    });
-    let Some(Value::Object(object)) = value else {
-        return Parsed {
-            line: Line::Noise,
-            repaired: false,
-        };
+    let (object, mut repaired, len) = match object(bytes) {
+        Read::Object(object, repaired, len) => (object, repaired, len),
+        Read::Noise => return Parsed::plain(Line::Noise),
+        Read::Blank => return Parsed::plain(Line::Blank),
     };
-    let mut line = read(object, text.len());
+    let mut line = read(object, len);
     if let Line::Text(text) = &mut line
         && text.contains('\0')
     {
@@ -59,6 +44,45 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     Parsed {
         repaired: repaired && line != Line::Noise,
         line,
+    }
+}
+
+impl Parsed {
+    const fn plain(line: Line) -> Self {
+        Self {
+            line,
+            repaired: false,
+        }
+    }
+}
+
+/// A line as an object, whatever it says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Read {
+    /// An object, whether something in it was replaced, and how long it is.
+    Object(Map<String, Value>, bool, usize),
+    /// Anything else.
+    Noise,
+    /// Nothing.
+    Blank,
+}
+
+/// Reads a line as an object; what is not UTF-8 and halves of surrogate pairs are replaced.
+pub(crate) fn object(bytes: &[u8]) -> Read {
+    let text = String::from_utf8_lossy(bytes);
+    let mut repaired = matches!(text, std::borrow::Cow::Owned(_));
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() {
+        return Read::Blank;
+    }
+    let value = serde_json::from_str(text).ok().or_else(|| {
+        let whole = pair_surrogates(text)?;
+        repaired = true;
+        serde_json::from_str(&whole).ok()
+    });
+    match value {
+        Some(Value::Object(object)) => Read::Object(object, repaired, text.len()),
+        _ => Read::Noise,
     }
 }
 
@@ -116,7 +140,7 @@ fn string(object: &mut Map<String, Value>, key: &str) -> String {
 }
 
 /// How deep a value is nested. The parser has bounded it already.
-fn depth(value: &Value) -> usize {
+pub(crate) fn depth(value: &Value) -> usize {
     let deepest = match value {
         Value::Array(values) => values.iter().map(depth).max(),
         Value::Object(object) => object.values().map(depth).max(),

@@ -8,7 +8,7 @@ use tokio::net::unix::pipe;
 const KEEP_BYTES: usize = 64 * 1024;
 
 /// The end of what was read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tail {
     kept: VecDeque<u8>,
     dropped: u64,

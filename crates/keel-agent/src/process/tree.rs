@@ -156,7 +156,8 @@ impl Tree {
         others.filter(belongs).collect()
     }
 
-    fn leader_is_dead(&self) -> bool {
+    /// Whether the leader has ended, by asking the kernel.
+    pub(crate) fn leader_is_dead(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error means that there is no such child, dead or alive.
         !matches!(waitid(WaitId::Pid(self.pid), look), Ok(None))

@@ -13,6 +13,7 @@ use std::{
 use keel_agent::{
     Budgets, Ending, Exchange, Failure, Outcome, Output, OutputStream, Provider, Request, Running,
     Told,
+    acp::{self, Acp},
     process::{self, Config, Process, Stdout},
     spawn,
 };
@@ -62,6 +63,48 @@ pub(crate) fn fake(stdout: Stdout, ops: &[&str]) -> Config {
     }
 }
 
+/// The fake agent speaking the Agent Client Protocol, with these flags and ops.
+pub(crate) fn agent(args: &[&str]) -> acp::Config {
+    let mut config = Config::new(FAKE, owner());
+    config.args.push("acp".to_owned());
+    config.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    acp::Config::new(config)
+}
+
+/// An agent that a test talks to for several turns.
+pub(crate) struct Agent {
+    pub(crate) provider: Arc<Acp>,
+    pub(crate) owner: String,
+}
+
+impl Agent {
+    pub(crate) fn new(config: acp::Config) -> Self {
+        Self {
+            owner: config.process.owner.clone(),
+            provider: Arc::new(Acp::new(config)),
+        }
+    }
+
+    pub(crate) fn with(args: &[&str]) -> Self {
+        Self::new(agent(args))
+    }
+
+    pub(crate) fn start(&self, request: Request) -> Driven {
+        let provider: Arc<dyn Provider> = Arc::<Acp>::clone(&self.provider);
+        Driven::start_with(provider, request, Budgets::default())
+    }
+
+    pub(crate) async fn turn(&self, prompt: &str) -> Heard {
+        self.start(request(prompt)).finish().await
+    }
+
+    /// Ends it; nothing of it may be left.
+    pub(crate) async fn close(self) {
+        self.provider.close().await;
+        assert_nothing_left(&self.owner);
+    }
+}
+
 /// What an attempt told, and how long it took.
 #[derive(Debug)]
 pub(crate) struct Heard {
@@ -87,6 +130,23 @@ impl Heard {
         self.outputs.iter().filter_map(text).collect()
     }
 
+    /// Items of a type.
+    pub(crate) fn items(&self, kind: &str) -> Vec<&Value> {
+        let items = self.outputs.iter().filter_map(|output| match output {
+            Output::Item(item) => Some(item),
+            _ => None,
+        });
+        items.filter(|item| item["type"] == kind).collect()
+    }
+
+    /// The process that it says it has.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.outputs.iter().find_map(|output| match output {
+            Output::Started { pid } => *pid,
+            _ => None,
+        })
+    }
+
     pub(crate) fn failure(&self) -> &Failure {
         match &self.outcome.ending {
             Ending::Failed(failure) => failure,
@@ -107,13 +167,21 @@ impl Heard {
 pub(crate) struct Driven {
     pub(crate) running: Running,
     pub(crate) stream: OutputStream,
-    outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     began: Instant,
 }
 
 impl Driven {
     pub(crate) fn start(provider: Arc<dyn Provider>, prompt: &str, budgets: Budgets) -> Self {
-        let (running, stream) = spawn(provider, request(prompt), budgets);
+        Self::start_with(provider, request(prompt), budgets)
+    }
+
+    pub(crate) fn start_with(
+        provider: Arc<dyn Provider>,
+        request: Request,
+        budgets: Budgets,
+    ) -> Self {
+        let (running, stream) = spawn(provider, request, budgets);
         Self {
             running,
             stream,

@@ -3,8 +3,8 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use keel_agent::{
-    Ask, Attempt, Budgets, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink,
-    limits::CANCEL_MAX,
+    Answer, Ask, Attempt, Budgets, Control, Ending, Failure, Outcome, Output, Provider, Request,
+    Sink, Told, limits::CANCEL_MAX,
 };
 
 use super::harness::{Driven, Heard};
@@ -153,4 +153,45 @@ async fn an_outcome_does_not_wait_for_a_sink_that_is_kept() {
     let heard = start(Misdeed::KeepTheSink).finish().await;
     heard.assert_done();
     assert_eq!(heard.text(), "said ");
+}
+
+/// A script that asks first, so that it is still there when words come.
+fn asking() -> Driven {
+    let echo = Arc::new(keel_agent::echo::Echo);
+    Driven::start(echo, "!ask=go?\nfirst ", Budgets::default())
+}
+
+fn go() -> Answer {
+    Answer {
+        action: "a-echo".parse().unwrap(),
+        answer: true.into(),
+    }
+}
+
+#[tokio::test]
+async fn words_are_taken_in_order_and_counted_as_they_are() {
+    let mut driven = asking();
+    let mut taken = driven.running.words_taken();
+    driven
+        .until(|output| matches!(output, Output::NeedsAction(_)))
+        .await;
+    for text in ["second ", "third "] {
+        assert!(driven.running.steer(text.to_owned()));
+    }
+    assert!(driven.running.answer(go()));
+    let heard = driven.finish().await;
+    assert_eq!(heard.text(), "true\nfirst second third ");
+    assert_eq!(*taken.borrow_and_update(), 2);
+}
+
+#[tokio::test]
+async fn words_that_come_too_late_are_refused_and_count_as_not_taken() {
+    let mut driven = asking();
+    driven
+        .until(|output| matches!(output, Output::NeedsAction(_)))
+        .await;
+    assert!(driven.running.answer(go()));
+    while !matches!(driven.next().await, Told::Outcome(_)) {}
+    assert!(!driven.running.steer("late".to_owned()));
+    assert_eq!(*driven.running.words_taken().borrow(), 0);
 }

@@ -362,7 +362,8 @@ impl Client {
     }
 }
 
-/// Whether a fault is about a connection and what stands on it, and not about one request.
+/// Whether a fault is about a connection and what stands on it, and not about one request, or about media,
+/// which has a leg of its own.
 pub(super) fn may_end_connection(fault: &Fault) -> bool {
     use keel_wire::Scope;
     let of_request = matches!(
@@ -370,7 +371,9 @@ pub(super) fn may_end_connection(fault: &Fault) -> bool {
         FaultCode::Known(Code::SessionBusy | Code::Duplicate)
     );
     match fault.scope {
-        Scope::Connection | Scope::Attachment | Scope::Session | Scope::Backend => !of_request,
+        Scope::Connection | Scope::Attachment | Scope::Session | Scope::Backend => {
+            !of_request && fault.leg != Some(keel_wire::Leg::Media)
+        }
         Scope::Command | Scope::Turn => false,
     }
 }

@@ -73,6 +73,10 @@ pub struct Backend {
     pub clocks: TurnClocks,
     /// Tries at a turn that has said nothing yet; 0 counts as 1.
     pub attempts: u32,
+    /// Its runs take words while they are at work.
+    pub steers: bool,
+    /// What asks it to go on with an answer; absent means [`limits::CONTINUE_PROMPT`].
+    pub continue_prompt: Option<String>,
     /// Who is sent which track; `None` where it takes no media.
     pub media: Option<MediaRule>,
 }

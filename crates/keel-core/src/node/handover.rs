@@ -395,6 +395,10 @@ impl Node {
         for admission in self.admissions.values_mut() {
             admission.release(id, now.mono);
         }
+        out.push(Output::Release {
+            session: id.clone(),
+            backend: moved.row.backend.clone(),
+        });
         let goaway = Goaway {
             reason: "the session has moved to another server".to_owned(),
             deadline_ms: ms(linger),

@@ -123,6 +123,8 @@ pub enum RunOutput {
     },
     /// A step on the way to its end, after it was asked to stop.
     Cancelling(CancelStep),
+    /// It has taken the first of the words that it was given by [`Output::SteerRun`].
+    WordsTaken,
     /// It is alive, and has nothing to say.
     Alive,
 }
@@ -472,6 +474,22 @@ pub enum Output {
     KillRun {
         /// The run.
         run: RunId,
+    },
+    /// Say something into a run, of a backend that steers; told by [`RunOutput::WordsTaken`] when it
+    /// is taken.
+    SteerRun {
+        /// The run.
+        run: RunId,
+        /// What.
+        text: String,
+    },
+    /// The session is over, or leaves this server: nothing that its provider keeps for it is needed
+    /// any more.
+    Release {
+        /// The session.
+        session: SessionId,
+        /// What served it.
+        backend: String,
     },
     /// Do not read a run for a while (an injected fault).
     StallRun {

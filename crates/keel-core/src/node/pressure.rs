@@ -2,14 +2,14 @@
 //!
 //! The shell measures, the decision is here. Each kind of pressure begins at one line and ends at a
 //! lower one, so that it does not flicker. Resumes, joins, beats and what runs are never refused for
-//! it.
+//! it. While it lasts, sessions that nobody is in and that have nothing to do leave memory at once.
 
-use std::time::Duration;
+use std::{ops::Bound, time::Duration};
 
-use keel_wire::{Code, Fault, Origin, Retry};
+use keel_wire::{Code, Fault, Origin, Retry, SessionId};
 use serde_json::Value;
 
-use super::{Census, Node};
+use super::{Census, Node, Outputs};
 use crate::{Instant, Now, admission::Admission, limits};
 
 /// What the shell has measured.
@@ -32,6 +32,8 @@ pub(super) struct Pressure {
     overloaded: bool,
     memory_percent: u64,
     memory_short: bool,
+    /// The last session that was looked at for whether it may leave memory.
+    shed_after: Option<SessionId>,
 }
 
 impl Pressure {
@@ -77,8 +79,26 @@ impl Pressure {
 }
 
 impl Node {
-    pub(super) fn pressed(&mut self, now: Now, load: Load) {
+    pub(super) fn pressed(&mut self, now: Now, load: Load, out: &mut Outputs) {
         self.pressure.take(now.mono, load);
+        if self.pressure.overloaded || self.pressure.memory_short {
+            self.shed_idle(now, out);
+        }
+    }
+
+    /// Lets the next few sessions leave memory that have nothing to do in it.
+    fn shed_idle(&mut self, now: Now, out: &mut Outputs) {
+        let after = self.pressure.shed_after.take();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.sessions.range((from, Bound::Unbounded));
+        let next = next.take(limits::SHED_AT_ONCE).map(|(id, _)| id.clone());
+        let next: Vec<SessionId> = next.collect();
+        if next.len() == limits::SHED_AT_ONCE {
+            self.pressure.shed_after = next.last().cloned();
+        }
+        for id in next {
+            self.hibernate_if_idle(now, &id, Duration::ZERO, out);
+        }
     }
 
     /// Why no new session is taken, if that is so.

@@ -1,6 +1,9 @@
 //! Which sessions are in memory: one activation each, one step at a time, one panic contained.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use keel_wire::{
     Code, CommandId, Fault, Origin, ReceiptBody, SessionId,
@@ -522,10 +525,17 @@ impl Node {
     }
 
     /// Takes a session out of memory that nobody needs there.
-    pub(super) fn hibernate_if_idle(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
+    /// Lets a session leave memory that has had nothing to do in it for so long.
+    pub(super) fn hibernate_if_idle(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        after: Duration,
+        out: &mut Outputs,
+    ) {
         let mut may = false;
         self.with(now, id, out, |session, ctx| {
-            may = session.may_hibernate(ctx)
+            may = session.may_hibernate(after, ctx)
         });
         if !may {
             return;

@@ -5,14 +5,17 @@
 //! connection, the client sends the command again and hears the verdict of that moment.
 
 use keel_wire::{
-    Answer, CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, DescribeSession,
-    EndReason, Fault, InjectFault, Injection, Message, ParamsChanged, ParticipantId, Receipt,
-    ReceiptBody, Role, Say, SessionDescribed, SetParams, TurnAnswered, codec::depth_of,
+    CancelTurn, ClientFrame, Code, Command, CommandFrame, CommandId, ContinueTurn, DescribeSession,
+    EndReason, Fault, InjectFault, Injection, Message, ParamsChanged, ParticipantId, PromoteTurn,
+    Receipt, ReceiptBody, RetryTurn, Role, Say, SessionDescribed, SetParams, codec::depth_of,
     journal::Fact, merge_patch,
 };
-use serde_json::Value;
 
-use super::{Life, Session, Wanted, commit::Effect};
+use super::{
+    Life, Session, Wanted,
+    accept::{Asked, From},
+    commit::Effect,
+};
 use crate::{
     limits,
     node::{ConnId, Ctx},
@@ -234,8 +237,10 @@ impl Session {
             Command::CancelTurn(CancelTurn { turn }) => {
                 self.cancel_turn(turn.as_ref(), &asker.participant, ctx)
             }
-            Command::RetryTurn(_) | Command::ContinueTurn(_) | Command::PromoteTurn(_) => {
-                Err(self.no_such_command(ctx))
+            Command::RetryTurn(RetryTurn { turn }) => self.retry_turn(asker, turn, ctx),
+            Command::ContinueTurn(ContinueTurn { turn }) => self.continue_turn(asker, turn, ctx),
+            Command::PromoteTurn(PromoteTurn { turn }) => {
+                self.promote_turn(&turn, &asker.participant, ctx)
             }
             Command::DescribeSession(describe) => self.describe(asker, describe, ctx),
             Command::Answer(answer) => self.answer(asker, answer, ctx),
@@ -258,7 +263,8 @@ impl Session {
         if say.text.len() > limits::PROMPT_BYTES_MAX {
             return Err(self.no(Code::InvalidRequest, "the prompt is too long", ctx));
         }
-        self.accept_turn(asker, say.text, ctx)
+        let (text, from) = (say.text, From::Said);
+        self.accept_turn(asker, Asked { text, from }, ctx)
     }
 
     fn set_params(&mut self, asker: &Asker, set: SetParams, ctx: &mut Ctx<'_>) -> Outcome {
@@ -298,35 +304,6 @@ impl Session {
             tags: about.tags,
         });
         Ok(ReceiptBody::ok())
-    }
-
-    fn answer(&mut self, asker: &Asker, answer: Answer, ctx: &mut Ctx<'_>) -> Outcome {
-        let waits = self.run.as_ref().filter(|run| run.turn == answer.turn);
-        let action = waits
-            .and_then(|run| run.waiting.as_ref())
-            .map(|(action, _)| action);
-        let Some(action) = action.filter(|action| action.id == answer.action) else {
-            return Err(self.no(Code::InvalidRequest, "nothing waits for that answer", ctx));
-        };
-        let offered = |value: &Value| {
-            let text = value.as_str();
-            text.is_some_and(|text| action.options.iter().any(|option| option == text))
-        };
-        if !action.options.is_empty() && !offered(&answer.answer) {
-            return Err(self.no(Code::InvalidRequest, "that is not one of the options", ctx));
-        }
-        self.stage_event(TurnAnswered {
-            turn: answer.turn.clone(),
-            action: answer.action.clone(),
-            by: Some(asker.participant.clone()),
-            answer: answer.answer.clone(),
-        });
-        self.pass_answer_on(answer.action, answer.answer, ctx);
-        Ok(ReceiptBody::Ok {
-            turn: Some(answer.turn),
-            position: None,
-            version: None,
-        })
     }
 
     fn may_inject(&self, asker: &Asker, ctx: &Ctx<'_>) -> bool {

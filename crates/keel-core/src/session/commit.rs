@@ -29,6 +29,8 @@ pub(crate) enum Effect {
     TellQueued,
     /// A run may begin.
     Begin { run: RunId },
+    /// Words may be given to a run.
+    Steer { run: RunId, command: CommandId },
     /// So many bytes of a run's output are kept; as many more may be read.
     Credit { run: RunId, bytes: usize },
     /// The end may be told.
@@ -248,6 +250,7 @@ impl Session {
                 prompts: self.prompts(),
                 begin_by: self.begin_by(),
                 crashed: self.quarantine.keep(),
+                memory: self.memory.keep(),
             })
         })
     }
@@ -277,6 +280,7 @@ impl Session {
                 );
             }
             self.fold.apply(event);
+            self.memory.apply(event);
             self.ring.push(Frame::from(stored), ring_max);
         }
         self.committed = batch.row.head;
@@ -304,6 +308,7 @@ impl Session {
             Effect::Welcome { conn } => self.welcome_new(conn, ctx),
             Effect::TellQueued => self.tell_queued(ctx),
             Effect::Begin { run } => self.begin_run(run, ctx),
+            Effect::Steer { run, command } => self.give_words(run, &command, ctx),
             Effect::Credit { run, bytes } => self.credit_run(run, bytes, ctx),
             Effect::TellEnd => self.end_is_committed(ctx),
             Effect::TellEndTo { conn } => self.tell_end_to_stranger(conn, ctx),
@@ -430,6 +435,7 @@ impl Session {
             ctx.conns.refuse(conn, fault, ctx.out);
         }
         self.kill_run(ctx);
+        self.release_provider(ctx);
         if let Some(admission) = ctx.admissions.get_mut(&self.row.backend) {
             admission.release(&self.id, ctx.now.mono);
         }

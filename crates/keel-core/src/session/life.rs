@@ -6,9 +6,9 @@ use std::{
 };
 
 use keel_wire::{
-    CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello, ParamsChanged,
-    ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
-    TurnState, UnixMillis,
+    BusyPolicy, CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello,
+    ParamsChanged, ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd,
+    TurnId, TurnState, UnixMillis,
     journal::Fact,
     record::{Loaded, SessionRow, SlotRow},
 };
@@ -20,13 +20,14 @@ use super::{
     deliver::Crowd,
     health::{Legs, StoreLeg},
     members::Member,
+    memory::{Memory, StopFor},
     quarantine::Quarantine,
     streams::Stream,
     turns::Turn,
 };
 use crate::{
     Deadline, Instant, Now,
-    node::{Answer, AskId, ConnId, Ctx},
+    node::{Answer, AskId, ConnId, Ctx, Output},
     resume_key,
     ring::Ring,
     small_map::SmallMap,
@@ -55,6 +56,7 @@ impl Session {
             params_applied: Seq::ZERO,
             turns: VecDeque::new(),
             quarantine: Quarantine::default(),
+            memory: Memory::default(),
             run: None,
             dying: None,
             stage: Stage::default(),
@@ -159,6 +161,7 @@ impl Session {
             session.snapshot_seq = stored.seq;
             session.fold = stored.snapshot;
             session.quarantine = Quarantine::kept(stored.crashed);
+            session.memory = Memory::kept(&stored.prompts, stored.memory);
             asked.extend(stored.prompts.into_iter().map(|(turn, prompt)| {
                 let by = stored.begin_by.iter().find(|(of, _)| *of == turn);
                 let begin_by = by.map(|(_, by)| *by);
@@ -178,6 +181,7 @@ impl Session {
                 asked.get(turn).map(|asked| asked.prompt.as_str())
             });
             session.fold.apply(&event);
+            session.memory.apply(&event);
         }
         session.committed = session.row.head;
         session.staged = session.row.head;
@@ -246,8 +250,11 @@ impl Session {
         }
         let unclean = !begun.is_empty();
         self.journal(None, Fact::Activated { unclean }, ctx);
+        // What waits behind a turn under this policy was said to replace it.
+        let replaced = self.fold.busy == BusyPolicy::Replace && self.turns.len() > begun.len();
+        let reason = replaced.then(|| StopFor::Replace.name().to_owned());
         for (turn, bytes) in begun {
-            self.interrupt(&turn, bytes, ctx);
+            self.interrupt(&turn, bytes, reason.clone(), ctx);
         }
         self.start_next(ctx);
         self.claim_for_turns(ctx);
@@ -365,8 +372,8 @@ impl Session {
     }
 
     /// Whether it may leave memory.
-    pub(crate) fn may_hibernate(&self, ctx: &Ctx<'_>) -> bool {
-        self.hibernate_at(ctx.config.hibernate_after)
+    pub(crate) fn may_hibernate(&self, after: Duration, ctx: &Ctx<'_>) -> bool {
+        self.hibernate_at(after)
             .is_some_and(|at| at <= ctx.now.mono)
     }
 
@@ -424,9 +431,18 @@ impl Session {
         };
         self.end_media(ctx);
         self.release_slot(ctx);
+        self.release_provider(ctx);
         self.journal(None, Fact::Ended { reason }, ctx);
         self.after_commit(Effect::TellEnd);
         self.note_idle(ctx.now.mono);
+    }
+
+    /// Nothing that a provider keeps for the session is needed any more.
+    pub(super) fn release_provider(&self, ctx: &mut Ctx<'_>) {
+        ctx.out.push(Output::Release {
+            session: self.id.clone(),
+            backend: self.row.backend.clone(),
+        });
     }
 
     /// Ends the session over HTTP; the answer waits for the commit.

@@ -5,7 +5,7 @@
 //! was answered after all. Everything here follows from the log, so a restart forgets nothing of it.
 
 use keel_wire::{
-    Code, Event, Fault, FaultCode, TurnEnd, TurnId, UnixMillis, record::CrashedPrompt,
+    Code, Event, Fault, FaultCode, Retry, TurnEnd, TurnId, UnixMillis, record::CrashedPrompt,
 };
 use sha2::{Digest, Sha256};
 
@@ -15,12 +15,17 @@ use crate::{limits, node::ms};
 #[derive(Debug, Default)]
 pub(super) struct Quarantine(Vec<CrashedPrompt>);
 
-/// Whether a failure is the program's crash: not its own report of an error, and not ours on purpose.
+/// Whether a failure is the program's crash: not its own report of an error, not what it could not help
+/// (a cause that may be gone at another try), and not ours, on purpose or otherwise.
 pub(super) fn is_crash(fault: &Fault) -> bool {
     let says = |key: &str, value: &str| fault.detail.get(key).is_some_and(|is| is == value);
     let on_purpose = fault.detail.contains_key("injected");
+    let passes = |cause: &Fault| matches!(cause.retry, Retry::Now | Retry::After { .. });
+    let helpless = says("cause", "exited") && fault.cause.iter().any(passes);
     fault.code == FaultCode::Known(Code::ProviderCrashed)
         && !says("cause", "reported")
+        && !says("cause", "dropped")
+        && !helpless
         && !on_purpose
 }
 
@@ -158,6 +163,11 @@ mod tests {
         for _ in 0..3 {
             quarantine.failed("x", &crash(1).detail("cause", "reported"));
             quarantine.failed("x", &crash(1).detail("injected", "f-1"));
+            quarantine.failed("x", &crash(1).detail("cause", "dropped"));
+            let mut network = crash(1);
+            network.code = Code::ProviderUnavailable.into();
+            let exited = crash(1).detail("cause", "exited");
+            quarantine.failed("x", &exited.caused_by(network.retry(Retry::Now)));
         }
         assert_eq!(quarantine.keep(), []);
         for n in 0..1_000 {

@@ -3,19 +3,18 @@
 //! A run ends as exactly one value, whatever became of it, so nothing here waits for good manners. Its
 //! idle clock stands still while its output is not read, because then the silence is ours.
 
+use std::collections::VecDeque;
+
 use keel_wire::{
-    Action, ActionId, AgentBound, CancelStep, Code, Ephemeral, Fault, Item, Origin, ParamsApplied,
-    ParticipantId, RawData, Text, TurnAnswered, TurnCancelling, TurnEnd, TurnId, TurnRetrying,
-    TurnWaiting,
+    Action, AgentBound, CancelStep, Code, Ephemeral, Fault, Item, Origin, ParamsApplied,
+    ParticipantId, RawData, Text, TurnCancelling, TurnEnd, TurnId, TurnRetrying,
     journal::Fact,
     json_len,
-    limits::{
-        ACTION_BYTES_MAX, AGENT_ID_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX,
-    },
+    limits::{AGENT_ID_BYTES_MAX, ITEM_BYTES_MAX, STOP_REASON_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use serde_json::{Value, json};
 
-use super::{Session, commit::Effect};
+use super::{Session, commit::Effect, memory::StopFor, words::Words};
 use crate::{
     Deadline, Instant, limits,
     node::{Ctx, Output, RunEnd, RunFailure, RunId, RunOutput, RunRequest, TurnClocks},
@@ -29,15 +28,21 @@ pub(crate) struct Run {
     /// Which attempt its text is of.
     pub(super) attempt: u32,
     /// When it was begun; not before its start is committed.
-    begun_at: Option<Instant>,
+    pub(super) begun_at: Option<Instant>,
     signed_at: Option<Instant>,
-    spoke_at: Option<Instant>,
+    pub(super) spoke_at: Option<Instant>,
     /// Bytes of text that it has said.
     pub(super) at_byte: u64,
     /// Bytes of its output that are not committed.
     pub(super) held: usize,
+    /// What it waits for, and since when; then what it asks besides, which is told after that.
     pub(super) waiting: Option<(Action, Instant)>,
+    pub(super) asks_next: VecDeque<Action>,
+    /// What was said into it and it has not taken.
+    pub(super) words: VecDeque<Words>,
     cancelled_at: Option<Instant>,
+    /// It is stopped for a turn that came.
+    pub(super) stopped_for: Option<StopFor>,
     /// The last step on its way to its end.
     stopping: Option<CancelStep>,
     stall_told: bool,
@@ -55,7 +60,10 @@ impl Run {
             at_byte: 0,
             held: 0,
             waiting: None,
+            asks_next: VecDeque::new(),
+            words: VecDeque::new(),
             cancelled_at: None,
+            stopped_for: None,
             stopping: None,
             stall_told: false,
         }
@@ -64,6 +72,11 @@ impl Run {
     /// Whether it did not stop when asked.
     pub(super) fn is_forced(&self) -> bool {
         self.stopping == Some(CancelStep::Killing)
+    }
+
+    /// Whether it was asked to stop.
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.cancelled_at.is_some()
     }
 
     const fn is_read(&self) -> bool {
@@ -143,7 +156,7 @@ impl Session {
             cwd: self.fold.cwd.clone(),
             bound: self.fold.agent.clone(),
             history_to: self.committed,
-            forget: Vec::new(),
+            forget: self.memory.forgotten_for(&turn),
         };
         ctx.out.push(Output::Run {
             run: id,
@@ -193,28 +206,9 @@ impl Session {
             RunOutput::Retrying { in_ms, failure } => self.run_retries(in_ms, failure, ctx),
             RunOutput::Bound { provider, id } => self.run_is_bound(provider, id),
             RunOutput::Cancelling(step) => self.run_is_stopping(step, None),
-            RunOutput::NeedsAction(action) if json_len(&action) > ACTION_BYTES_MAX => {
-                self.asks_too_much(ctx);
-            }
-            RunOutput::NeedsAction(action) => {
-                let Some(run) = self.run.as_mut() else { return };
-                let turn = run.turn.clone();
-                run.waiting = Some((action.clone(), now));
-                self.stage_event(TurnWaiting { turn, action });
-            }
+            RunOutput::NeedsAction(action) => self.run_asks(action, ctx),
+            RunOutput::WordsTaken => self.words_are_taken(),
         }
-    }
-
-    /// What it waits for is more than anybody can be told.
-    fn asks_too_much(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(run) = &self.run else { return };
-        let turn = run.turn.clone();
-        let fault = ctx
-            .fault_of(Code::ProviderProtocol, Origin::Provider)
-            .message("what the program asks is too long to be told")
-            .detail("bytes_max", ACTION_BYTES_MAX);
-        self.kill_run(ctx);
-        self.end_turn(&turn, TurnEnd::Failed, None, Some(fault), ctx);
     }
 
     fn run_text(&mut self, id: RunId, text: &str) {
@@ -236,6 +230,7 @@ impl Session {
             if let Some(turn) = self.turns.front_mut() {
                 turn.text_from.get_or_insert(staged);
             }
+            self.surfaces();
             self.after_commit(Effect::Credit {
                 run: id,
                 bytes: piece.len(),
@@ -253,6 +248,7 @@ impl Session {
             data
         };
         let (turn, attempt) = (run.turn.clone(), run.attempt);
+        self.surfaces();
         self.stage_event(Item {
             turn,
             attempt,
@@ -273,6 +269,7 @@ impl Session {
         run.at_byte = 0;
         // What it asked is superseded, too.
         run.waiting = None;
+        run.asks_next.clear();
         let (turn, attempt) = (run.turn.clone(), run.attempt);
         let failed = Fact::AttemptFailed {
             turn: turn.clone(),
@@ -315,9 +312,11 @@ impl Session {
     /// A step on the way to its end; each is told once.
     fn run_is_stopping(&mut self, step: CancelStep, by: Option<&ParticipantId>) {
         let Some(run) = self.run.as_mut() else { return };
-        if run.stopping.replace(step) == Some(step) {
+        let is_next = run.stopping.is_none_or(|last| rung(last) < rung(step));
+        if !is_next || !run.is_stopping() {
             return;
         }
+        run.stopping = Some(step);
         let turn = run.turn.clone();
         self.stage_event(TurnCancelling {
             turn,
@@ -374,10 +373,7 @@ impl Session {
     }
 
     fn run_failed(&mut self, turn: &TurnId, failure: RunFailure, ctx: &mut Ctx<'_>) {
-        let silent = self
-            .run
-            .as_ref()
-            .is_some_and(|run| run.at_byte == 0 && run.held == 0);
+        let silent = self.turns.front().is_some_and(|turn| !turn.surfaced);
         let attempts = self.turns.front().map_or(0, |turn| turn.attempts);
         let allowed = ctx
             .config
@@ -405,15 +401,22 @@ impl Session {
                 fault: Box::new(fault.clone()),
             };
             self.journal(None, fact, ctx);
-            self.run = None;
-            return self.start_attempt(Some(Box::new(fault)), ctx);
+            let before = self.run.take();
+            self.start_attempt(Some(Box::new(fault)), ctx);
+            return self.words_go_on(before);
         }
         self.end_turn(turn, TurnEnd::Failed, None, Some(fault), ctx);
     }
 
     /// Asks the run to stop; its turn ends when it has, or when its time to do so is over.
-    pub(super) fn cancel_run(&mut self, by: Option<&ParticipantId>, ctx: &mut Ctx<'_>) {
+    pub(super) fn cancel_run(
+        &mut self,
+        by: Option<&ParticipantId>,
+        stop_for: Option<StopFor>,
+        ctx: &mut Ctx<'_>,
+    ) {
         let Some(run) = self.run.as_mut() else { return };
+        run.stopped_for = run.stopped_for.or(stop_for);
         if run.cancelled_at.replace(ctx.now.mono).is_some() {
             return;
         }
@@ -435,17 +438,6 @@ impl Session {
             self.dying = Some(run.id);
             ctx.out.push(Output::KillRun { run: run.id });
         }
-    }
-
-    pub(super) fn pass_answer_on(&mut self, action: ActionId, answer: Value, ctx: &mut Ctx<'_>) {
-        let Some(run) = self.run.as_mut() else { return };
-        run.waiting = None;
-        run.spoke_at = Some(ctx.now.mono);
-        ctx.out.push(Output::AnswerRun {
-            run: run.id,
-            action,
-            answer,
-        });
     }
 
     /// When a clock of the run is due.
@@ -491,22 +483,6 @@ impl Session {
         }
     }
 
-    /// A question was not answered in time: that is a refusal.
-    fn nobody_answered(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(run) = self.run.as_mut() else { return };
-        let Some((action, _)) = run.waiting.take() else {
-            return;
-        };
-        let turn = run.turn.clone();
-        self.stage_event(TurnAnswered {
-            turn,
-            action: action.id.clone(),
-            by: None,
-            answer: Value::Null,
-        });
-        self.pass_answer_on(action.id, Value::Null, ctx);
-    }
-
     fn tell_stalled(&mut self, ctx: &mut Ctx<'_>) {
         let Some(run) = self.run.as_mut() else { return };
         let Some(since) = run.silent_since() else {
@@ -528,5 +504,14 @@ impl Session {
             .detail("silent_ms", silent_ms);
         self.journal(None, Fact::TurnStalled { turn, silent_ms }, ctx);
         self.backend_stalls(fault, ctx);
+    }
+}
+
+/// The steps of stopping a run follow each other.
+const fn rung(step: CancelStep) -> u8 {
+    match step {
+        CancelStep::Asked => 0,
+        CancelStep::Terminating => 1,
+        CancelStep::Killing => 2,
     }
 }

@@ -3,20 +3,12 @@
 //! A turn's start is committed before its run begins, so that after a crash a turn without a start has
 //! certainly not been run and waits on, and one with a start is certainly not run again.
 
-use std::time::Duration;
-
 use keel_wire::{
-    Admission as Wanted, BusyPolicy, Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq,
-    TurnAccepted, TurnEnd, TurnEnded, TurnId, TurnStarted, UnixMillis, journal::Fact,
-    limits::INTEGER_MAX,
+    Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq, TurnEnd, TurnEnded, TurnId,
+    TurnStarted, UnixMillis, journal::Fact,
 };
 
-use super::{
-    Life, Session,
-    commands::{Asker, Outcome},
-    commit::Effect,
-    runs::Run,
-};
+use super::{Life, Session, commands::Outcome, commit::Effect, runs::Run};
 use crate::{
     Instant, Now,
     admission::Verdict,
@@ -35,6 +27,8 @@ pub(crate) struct Turn {
     pub(super) begin_by: Option<Now>,
     /// Attempts that were begun.
     pub(super) attempts: u32,
+    /// It has said something, called a tool or asked: it is not tried again by itself.
+    pub(super) surfaced: bool,
     /// Where its text lies in the log.
     pub(super) text_from: Option<Seq>,
 }
@@ -53,18 +47,20 @@ impl Turn {
             accepted_at: now,
             begin_by: None,
             attempts: 0,
+            surfaced: false,
             text_from: None,
         }
     }
 }
 
 impl Session {
-    /// Prompts of turns that are not over.
+    /// Prompts of turns that are not over, and the long ones of those that are.
     pub(super) fn prompts(&self) -> Vec<(TurnId, String)> {
-        let turns = self.turns.iter();
-        turns
-            .map(|turn| (turn.id.clone(), turn.prompt.clone()))
-            .collect()
+        let open = self.turns.iter();
+        let open = open.map(|turn| (turn.id.clone(), turn.prompt.clone()));
+        let over = self.memory.prompts();
+        let over = over.filter(|(id, _)| self.turns.iter().all(|turn| turn.id != *id));
+        open.chain(over.cloned()).collect()
     }
 
     /// When turns are no longer to be begun that have not.
@@ -75,70 +71,8 @@ impl Session {
             .collect()
     }
 
-    /// Takes a turn, queues it, or says that the session is busy: one decision.
-    pub(super) fn accept_turn(
-        &mut self,
-        asker: &Asker,
-        text: String,
-        ctx: &mut Ctx<'_>,
-    ) -> Outcome {
-        let position = u32::try_from(self.turns.len()).unwrap_or(u32::MAX);
-        let room = match self.fold.busy {
-            BusyPolicy::Reject | BusyPolicy::Steer | BusyPolicy::Replace => 0,
-            BusyPolicy::Queue { max } => max.min(limits::TURNS_QUEUED_MAX),
-        };
-        if position > room {
-            return Err(Box::new(self.busy(ctx)));
-        }
-        if let Some(fault) = self.quarantined(&text, ctx) {
-            return Err(Box::new(fault));
-        }
-        if self.turns.is_empty() && !self.may_wait_for_slot(ctx) {
-            return Err(Box::new(self.at_capacity(ctx)));
-        }
-        // Over HTTP nobody has entered.
-        self.admit_again(Wanted::Fail, ctx)?;
-        let id = TurnId::from_bits(ctx.mint.bits());
-        let by = asker.participant.clone();
-        let begin_by = asker.ttl_ms.map(|ms| Now {
-            mono: ctx.now.mono + Duration::from_millis(ms),
-            wall: ctx.now.wall.saturating_add(ms).min(INTEGER_MAX),
-        });
-        self.stage_event(TurnAccepted {
-            turn: id.clone(),
-            by: by.clone(),
-            command: asker.command.clone(),
-            text: text.clone(),
-            position,
-            begin_by: begin_by.map(|by| by.wall),
-            retry_of: None,
-            continues: None,
-        });
-        let mut turn = Turn::queued(id.clone(), by, text, ctx.now.mono);
-        turn.begin_by = begin_by;
-        self.turns.push_back(turn);
-        self.idle_since = None;
-        self.start_next(ctx);
-        Ok(ReceiptBody::Ok {
-            turn: Some(id),
-            position: Some(position),
-            version: None,
-        })
-    }
-
-    fn busy(&self, ctx: &mut Ctx<'_>) -> Fault {
-        let fault = ctx.fault(Code::SessionBusy).session(&self.id);
-        let Some(first) = self.turns.front() else {
-            return fault;
-        };
-        fault
-            .turn(&first.id)
-            .detail("since_ms", ctx.now.mono.ms_since(first.accepted_at))
-            .detail("waiting", self.turns.len().saturating_sub(1))
-    }
-
     /// Why a prompt is not run, if it is not.
-    fn quarantined(&self, prompt: &str, ctx: &mut Ctx<'_>) -> Option<Fault> {
+    pub(super) fn quarantined(&self, prompt: &str, ctx: &mut Ctx<'_>) -> Option<Fault> {
         let ms = self.quarantine.holds_ms(prompt, ctx.now.wall)?;
         let fault = ctx.fault(Code::PromptQuarantined).session(&self.id);
         Some(
@@ -196,7 +130,7 @@ impl Session {
     }
 
     /// Whether a turn of this session gets a slot, or a place in line.
-    fn may_wait_for_slot(&self, ctx: &Ctx<'_>) -> bool {
+    pub(super) fn may_wait_for_slot(&self, ctx: &Ctx<'_>) -> bool {
         let turns = self.slot_kind(ctx) == Some(SlotKind::Turn);
         let admission = ctx.admissions.get(&self.row.backend).filter(|_| turns);
         admission.is_none_or(|admission| admission.has_room(&self.id))
@@ -232,27 +166,6 @@ impl Session {
         self.plan_beats(ctx);
     }
 
-    /// Ends queued turns whose time to begin has passed.
-    pub(super) fn expire_turns(&mut self, ctx: &mut Ctx<'_>) {
-        let now = ctx.now.mono;
-        let late: Vec<TurnId> = self
-            .turns
-            .iter()
-            .filter(|turn| turn.attempts == 0 && turn.begin_by.is_some_and(|by| by.mono <= now))
-            .map(|turn| turn.id.clone())
-            .collect();
-        for id in late {
-            let fault = ctx.fault(Code::Expired).session(&self.id).turn(&id);
-            self.end_turn(&id, TurnEnd::Failed, None, Some(fault), ctx);
-        }
-    }
-
-    /// When the first queued turn is no longer to be begun.
-    pub(super) fn turn_expires_at(&self) -> Option<Instant> {
-        let queued = self.turns.iter().filter(|turn| turn.attempts == 0);
-        queued.filter_map(|turn| Some(turn.begin_by?.mono)).min()
-    }
-
     /// `turn.cancel`.
     pub(super) fn cancel_turn(
         &mut self,
@@ -269,15 +182,24 @@ impl Session {
         };
         let id = turn.id.clone();
         if self.run.as_ref().is_some_and(|run| run.turn == id) {
-            self.cancel_run(Some(by), ctx);
+            self.cancel_run(Some(by), None, ctx);
         } else {
             self.end_turn(&id, TurnEnd::Cancelled, None, None, ctx);
+            self.start_next(ctx);
         }
         Ok(ReceiptBody::Ok {
             turn: Some(id),
             position: None,
             version: None,
         })
+    }
+
+    /// The turn that runs has said something, called a tool or asked: it is not tried again by itself.
+    pub(super) fn surfaces(&mut self) {
+        if let Some(turn) = self.turns.front_mut().filter(|turn| !turn.surfaced) {
+            turn.surfaced = true;
+            self.forget_taken_words();
+        }
     }
 
     /// Ends a turn: the only place that does.
@@ -296,6 +218,11 @@ impl Session {
             return;
         };
         let run = self.run.take_if(|run| run.turn == turn.id);
+        let stopped_for = run.as_ref().and_then(|run| run.stopped_for);
+        let stop_reason = match end {
+            TurnEnd::Cancelled => stop_reason.or(stopped_for.map(|why| why.name().to_owned())),
+            TurnEnd::Done | TurnEnd::Failed | TurnEnd::Interrupted => stop_reason,
+        };
         if end == TurnEnd::Done {
             self.quarantine.answered(&turn.prompt);
         }
@@ -318,6 +245,10 @@ impl Session {
         if let Some(from) = turn.text_from {
             self.compactable.push_back((from, self.staged));
         }
+        let words = run.as_ref().map(Run::words_left).unwrap_or_default();
+        if matches!(end, TurnEnd::Done | TurnEnd::Failed) {
+            self.words_become_turns(words, ctx);
+        }
         let took_ms = ctx.now.mono.ms_since(turn.accepted_at);
         let fact = Fact::TurnEnded {
             turn: turn.id,
@@ -339,7 +270,13 @@ impl Session {
     }
 
     /// What a turn of a log that is being read back was, without its owner: never run again.
-    pub(super) fn interrupt(&mut self, id: &TurnId, bytes: u64, ctx: &mut Ctx<'_>) {
+    pub(super) fn interrupt(
+        &mut self,
+        id: &TurnId,
+        bytes: u64,
+        stop_reason: Option<String>,
+        ctx: &mut Ctx<'_>,
+    ) {
         let fault = ctx.fault(Code::TurnInterrupted);
         if let Some(turn) = self.turns.iter().find(|turn| turn.id == *id) {
             // The run is gone with the server, but what it said stands.
@@ -347,6 +284,6 @@ impl Session {
             run.at_byte = bytes;
             self.run = Some(run);
         }
-        self.end_turn(id, TurnEnd::Interrupted, None, Some(fault), ctx);
+        self.end_turn(id, TurnEnd::Interrupted, stop_reason, Some(fault), ctx);
     }
 }

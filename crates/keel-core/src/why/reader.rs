@@ -125,6 +125,7 @@ impl Reader {
             | Fact::TurnStarted { .. }
             | Fact::TurnStalled { .. }
             | Fact::AttemptFailed { .. }
+            | Fact::AnswerRefused { .. }
             | Fact::ProtocolError { .. }
             | Fact::Injected { .. } => {}
         }

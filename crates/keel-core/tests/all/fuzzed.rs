@@ -98,11 +98,13 @@ impl Life {
                     slots: 1,
                     queue: usize::from(variant >> 6),
                 }),
-                busy: if variant & 8 == 0 {
-                    BusyPolicy::Reject
-                } else {
-                    BusyPolicy::Queue { max: 2 }
+                busy: match variant >> 3 & 0b101 {
+                    0 => BusyPolicy::Reject,
+                    1 => BusyPolicy::Queue { max: 2 },
+                    4 => BusyPolicy::Steer,
+                    _ => BusyPolicy::Replace,
                 },
+                steers: variant & 64 != 0,
                 attempts: u32::from(variant >> 4 & 1) + 1,
                 ..Backend::default()
             };
@@ -227,6 +229,16 @@ impl Life {
             }
             .into(),
             _ if kind > 240 => keel_wire::EndSession {}.into(),
+            _ if kind > 120 => {
+                let turns = self.world.runs.iter().map(|(_, request)| &request.turn);
+                let some = turns.rev().nth(usize::from(kind) / 6 % 4).cloned();
+                let turn = some.unwrap_or_else(|| keel_wire::TurnId::from_bits(1));
+                match kind / 6 % 3 {
+                    0 => keel_wire::RetryTurn { turn }.into(),
+                    1 => keel_wire::ContinueTurn { turn }.into(),
+                    _ => keel_wire::PromoteTurn { turn }.into(),
+                }
+            }
             _ => keel_wire::Answer {
                 turn: turn.unwrap_or_else(|| keel_wire::TurnId::from_bits(1)),
                 action: keel_wire::ActionId::from_bits(1),
@@ -347,7 +359,7 @@ impl Life {
             retry: None,
             causes: Vec::new(),
         };
-        let output = match what % 12 {
+        let output = match what % 14 {
             0..=4 => RunOutput::Text("x".repeat(usize::from(what))),
             5 => RunOutput::Item(what.into()),
             6 => RunOutput::Started,
@@ -361,6 +373,8 @@ impl Life {
             }),
             9 => RunOutput::Text("y".repeat(40_000)),
             10 => return self.finish(run, RunEnd::Done { stop_reason: None }),
+            11 => RunOutput::WordsTaken,
+            12 => RunOutput::Cancelling(keel_wire::CancelStep::Terminating),
             _ => return self.finish(run, RunEnd::Failed(failure())),
         };
         self.world.input(Input::RunOutput { run, output });

@@ -111,6 +111,8 @@ fn a_session_moves_and_its_key_cursor_and_consumed_go_on_m17() {
     assert_eq!(told[0].target.as_deref(), Some(TARGET));
     assert!(blue.lines[&conn].closed.is_none(), "kept until it is there");
     assert_eq!(blue.sessions(), [], "nothing of it is left but a sign");
+    let released: Vec<_> = blue.released.iter().map(|(session, _)| session).collect();
+    assert_eq!(released, [&session], "its provider keeps nothing for it");
 
     let there = green.connect(&migrates(&tab, &welcome, head.get()));
     let back = green.welcome(there);

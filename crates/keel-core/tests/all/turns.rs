@@ -326,7 +326,7 @@ fn cancel_ends_once_whatever_the_provider_does_p10_i8() {
         if obeys {
             world.finish(RunEnd::Cancelled { forced: false });
         } else {
-            world.pass(Duration::from_secs(9));
+            world.pass(keel_core::limits::CANCEL_WITHIN);
         }
         assert_eq!(ends(&world, &session), [TurnEnd::Cancelled]);
         world.done();

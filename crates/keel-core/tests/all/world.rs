@@ -13,8 +13,8 @@ use keel_core::{
     },
 };
 use keel_wire::{
-    Admission, ClientFrame, CloseCode, Code, Command, CommandFrame, Epoch, Event, Fault, Grant,
-    Hello, History, InstanceId, RawData, Receipt, Resume, Role, Seq, ServerFrame, SessionId,
+    ActionId, Admission, ClientFrame, CloseCode, Code, Command, CommandFrame, Epoch, Event, Fault,
+    Grant, Hello, History, InstanceId, RawData, Receipt, Resume, Role, Seq, ServerFrame, SessionId,
     StreamId, StreamState, Welcome,
     codec::Decoded,
     handover::{Handover, Mark},
@@ -22,6 +22,7 @@ use keel_wire::{
     limits::FRAME_OUT_BYTES_MAX,
     record::{Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
 };
+use serde_json::Value;
 
 pub(crate) fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
@@ -92,6 +93,11 @@ pub(crate) struct World {
     /// Killed, and told to be over.
     pub(crate) gone: Vec<RunId>,
     pub(crate) credit: BTreeMap<RunId, usize>,
+    /// What was said into runs.
+    pub(crate) steered: Vec<(RunId, String)>,
+    /// What runs were answered.
+    pub(crate) answered: Vec<(ActionId, Value)>,
+    pub(crate) released: Vec<(SessionId, String)>,
     pub(crate) facts: Vec<Fact>,
     /// What the media plane was told to do.
     pub(crate) orders: Vec<keel_core::node::MediaOrder>,
@@ -158,6 +164,9 @@ impl World {
             stopped: Vec::new(),
             gone: Vec::new(),
             credit: BTreeMap::new(),
+            steered: Vec::new(),
+            answered: Vec::new(),
+            released: Vec::new(),
             facts: Vec::new(),
             orders: Vec::new(),
             replies: Vec::new(),
@@ -415,9 +424,11 @@ impl World {
             }
             Output::Reply { answer, .. } => self.replies.push(answer),
             Output::Drained { .. } => self.drained = true,
+            Output::SteerRun { run, text } => self.steered.push((run, text)),
+            Output::Release { session, backend } => self.released.push((session, backend)),
+            Output::AnswerRun { action, answer, .. } => self.answered.push((action, answer)),
             Output::Freeze { .. }
             | Output::StallRun { .. }
-            | Output::AnswerRun { .. }
             | Output::FailStore { .. }
             | Output::DelayInputs { .. } => {}
         }

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use keel_agent::Budgets;
+use keel_agent::{Budgets, endpoint::Secret};
 use keel_core::node;
 use keel_wire::BusyPolicy;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What kind of program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,13 @@ pub enum BackendKind {
     Echo,
     /// A program of its own, one process an attempt.
     Process,
+    /// A model's server that speaks OpenAI's APIs.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// A model's server that speaks Anthropic's.
+    Anthropic,
+    /// Other backends, the next when one fails.
+    Fallback,
     /// No program: every track goes to everybody in the session, its publisher too.
     Passthrough,
     /// No program: a call, in which every track goes to everybody else.
@@ -30,6 +38,17 @@ pub enum Framing {
     Lines,
     /// Each line is one JSON object.
     JsonLines,
+}
+
+/// Which of OpenAI's APIs a model's server speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// Chat Completions.
+    #[default]
+    Chat,
+    /// Responses.
+    Responses,
 }
 
 /// What holds a slot.
@@ -90,7 +109,7 @@ impl Default for Clocks {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
-    /// `echo`, `process`, `passthrough` or `room`.
+    /// `echo`, `process`, `openai`, `anthropic`, `fallback`, `passthrough` or `room`.
     pub kind: BackendKind,
     /// The program and its arguments. Never given to a shell.
     #[serde(default)]
@@ -120,6 +139,9 @@ pub struct Backend {
     /// Tries at a turn that has said nothing yet.
     #[serde(default = "one")]
     pub attempts: u32,
+    /// What asks it to go on with an answer that did not come to its end. Absent means in general words.
+    #[serde(default)]
+    pub continue_prompt: Option<String>,
     /// Lines that one attempt may write.
     #[serde(default)]
     pub lines_max: Option<u64>,
@@ -129,6 +151,48 @@ pub struct Backend {
     /// Calls of its model that one attempt may make.
     #[serde(default)]
     pub calls_max: Option<u64>,
+    /// What the rest is preset for: `openrouter` or `local`.
+    #[serde(default)]
+    pub preset: Option<String>,
+    /// Where the model's server is: `http` or `https`, up to the API's version.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Which of OpenAI's APIs it speaks: `chat` or `responses`.
+    #[serde(default)]
+    pub api: Api,
+    /// The model.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Models that a session may choose by its param `model`, besides.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// The name of this server's environment variable that holds the key.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// Headers that go with each request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// What the model is told before everything else.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// Members of each request's body, over the usual ones.
+    #[serde(default)]
+    pub body: Map<String, Value>,
+    /// Most calls of the model's server in one attempt.
+    #[serde(default)]
+    pub tries: Option<u32>,
+    /// Ask again when an answer breaks off after text was said, which is then superseded.
+    #[serde(default)]
+    pub retry_after_text: bool,
+    /// From a request to the first event of its answer, in milliseconds.
+    #[serde(default)]
+    pub first_byte_ms: Option<u64>,
+    /// Between two pieces of an answer, in milliseconds.
+    #[serde(default)]
+    pub stream_idle_ms: Option<u64>,
+    /// The names of the backends of a chain, in order.
+    #[serde(default)]
+    pub chain: Vec<String>,
 }
 
 const fn one() -> u32 {
@@ -156,9 +220,24 @@ impl Backend {
             busy: BusyPolicy::default(),
             clocks: Clocks::default(),
             attempts: 1,
+            continue_prompt: None,
             lines_max: None,
             bytes_max: None,
             calls_max: None,
+            preset: None,
+            base_url: None,
+            api: Api::default(),
+            model: None,
+            models: Vec::new(),
+            api_key_env: None,
+            headers: BTreeMap::new(),
+            system: None,
+            body: Map::new(),
+            tries: None,
+            retry_after_text: false,
+            first_byte_ms: None,
+            stream_idle_ms: None,
+            chain: Vec::new(),
         }
     }
 
@@ -183,8 +262,14 @@ impl Backend {
                 action: ms(self.clocks.action_ms),
             },
             attempts: self.attempts,
+            steers: false,
+            continue_prompt: self.continue_prompt.clone(),
             media: match self.kind {
-                BackendKind::Echo | BackendKind::Process => None,
+                BackendKind::Echo
+                | BackendKind::Process
+                | BackendKind::OpenAi
+                | BackendKind::Anthropic
+                | BackendKind::Fallback => None,
                 BackendKind::Passthrough => Some(node::MediaRule::Passthrough),
                 BackendKind::Room => Some(node::MediaRule::Room),
             },

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value, de::DeTable};
 
-use super::{BackendKind, Config, ConfigError};
+use super::{Backend, BackendKind, Config, ConfigError};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -77,6 +77,15 @@ impl Config {
             if backend.kind == BackendKind::Process && backend.command.is_empty() {
                 return refuse(&format!("backends.{name}"), "a process wants a `command`");
             }
+            if let Err((option, message)) = backend.endpoint() {
+                return refuse(&format!("backends.{name}.{option}"), &message);
+            }
+            if backend.kind == BackendKind::Fallback {
+                let broken = self.broken_chain(name, backend);
+                if let Some(message) = broken {
+                    return refuse(&format!("backends.{name}.chain"), &message);
+                }
+            }
             let takes_media = backend.for_node().media.is_some();
             if takes_media && self.media.listen.is_none() {
                 let message = "this kind wants `media.listen`";
@@ -138,6 +147,26 @@ impl Config {
             return refuse("log.level", &error.to_string());
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// What is wrong with the chain of the backend `name`.
+    fn broken_chain(&self, name: &str, backend: &Backend) -> Option<String> {
+        const LINKS_MAX: usize = 8;
+        if backend.chain.is_empty() || backend.chain.len() > LINKS_MAX {
+            return Some(format!("want the names of 1 to {LINKS_MAX} backends"));
+        }
+        backend.chain.iter().find_map(|link| {
+            let Some(linked) = self.backends.get(link) else {
+                return Some(format!("there is no backend named {link:?}"));
+            };
+            if link == name || linked.kind == BackendKind::Fallback {
+                return Some(format!("{link:?} is a chain itself"));
+            }
+            let takes_media = linked.for_node().media.is_some();
+            takes_media.then(|| format!("{link:?} answers nothing that is said"))
+        })
     }
 }
 

@@ -70,6 +70,8 @@ impl Work {
                 action,
                 answer,
             } => self.runs.answer(run, action, answer),
+            Output::SteerRun { run, text } => self.runs.steer(run, text),
+            Output::Release { session, backend } => self.runs.release(&session, &backend),
             Output::Media(order) => self.media_order(order),
             Output::FailStore { span, injected } => {
                 self.store_refuses = Some((Instant::now() + span, injected));

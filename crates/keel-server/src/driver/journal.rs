@@ -82,6 +82,9 @@ fn log(session: &SessionId, entry: &Entry) {
         Fact::AttemptFailed { turn, attempt, .. } => {
             tracing::warn!(%session, fact, %turn, attempt, code, fault = id, "an attempt failed");
         }
+        Fact::AnswerRefused { turn, action, .. } => {
+            tracing::warn!(%session, participant, fact, %turn, %action, code, fault = id, "audit: an answer was refused");
+        }
         Fact::TurnEnded {
             turn, end, took_ms, ..
         } => {

@@ -12,16 +12,25 @@ use keel_agent::{
     Budgets, Ending, OutputStream, Provider, Running, Told, limits::OUTPUT_COST_BYTES,
 };
 use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
-use keel_wire::{ActionId, Code};
+use keel_wire::{ActionId, Code, Seq, SessionId, TurnId};
 use serde_json::{Map, Value};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::task::TaskTracker;
 
-use super::until;
+use super::{
+    history::{Histories, History},
+    until,
+};
 use crate::{clock, random};
 
 /// What serves sessions, by name.
 pub(crate) type Backends = BTreeMap<String, (Arc<dyn Provider>, Budgets)>;
+
+/// How long what a backend keeps may take to be gone, once it is killed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the Node wants of a run.
 enum Order {
@@ -29,11 +38,13 @@ enum Order {
     Cancel,
     Stall(Duration),
     Answer(keel_agent::Answer),
+    Steer(String),
 }
 
 pub(super) struct Runs {
     backends: Backends,
     tracker: TaskTracker,
+    histories: Histories,
     orders: HashMap<RunId, mpsc::UnboundedSender<Order>>,
     told: Option<mpsc::UnboundedSender<Input>>,
 }
@@ -44,12 +55,14 @@ impl Runs {
     pub(super) fn new(
         backends: Backends,
         tracker: TaskTracker,
+        histories: Histories,
     ) -> (Self, mpsc::UnboundedReceiver<Input>) {
         let (told, receiver) = mpsc::unbounded_channel();
         (
             Self {
                 backends,
                 tracker,
+                histories,
                 orders: HashMap::new(),
                 told: Some(told),
             },
@@ -73,6 +86,7 @@ impl Runs {
         };
         let (orders, taken) = mpsc::unbounded_channel();
         self.orders.insert(run, orders);
+        let (history_to, forget) = (request.history_to, request.forget);
         let bound = request.bound;
         let bound = bound.filter(|bound| bound.provider == provider.name());
         let request = keel_agent::Request {
@@ -86,10 +100,14 @@ impl Runs {
             params: request.params,
             history: Vec::new(),
         };
-        let name = provider.name().to_owned();
-        let (running, outputs) = keel_agent::spawn(Arc::clone(provider), request, *budgets);
-        self.tracker
-            .spawn(attend(running, outputs, taken, name, mouth));
+        let wanted = provider.wants_history().then(|| self.histories.clone());
+        let start = Start {
+            provider: Arc::clone(provider),
+            request,
+            budgets: *budgets,
+        };
+        let begun = begin(start, wanted, history_to, forget, taken, mouth);
+        self.tracker.spawn(begun);
     }
 
     fn order(&self, run: RunId, order: Order) {
@@ -113,6 +131,27 @@ impl Runs {
 
     pub(super) fn answer(&self, run: RunId, action: ActionId, answer: Value) {
         self.order(run, Order::Answer(keel_agent::Answer { action, answer }));
+    }
+
+    pub(super) fn steer(&self, run: RunId, text: String) {
+        self.order(run, Order::Steer(text));
+    }
+
+    /// Nothing that a backend keeps for a session is needed any more.
+    pub(super) fn release(&self, session: &SessionId, backend: &str) {
+        if let Some((provider, _)) = self.backends.get(backend) {
+            provider.release(session);
+        }
+    }
+
+    /// Kills what backends keep beyond their runs, all of which are over, and waits until it is gone.
+    pub(super) async fn close(&self) {
+        let all = self.backends.iter().map(async |(name, (provider, _))| {
+            if timeout(CLOSED_WITHIN, provider.close()).await.is_err() {
+                tracing::error!(backend = name, "what a backend keeps did not end in time");
+            }
+        });
+        futures_util::future::join_all(all).await;
     }
 
     /// A run that nobody gives orders any more kills itself.
@@ -183,13 +222,67 @@ impl Owed {
     }
 }
 
+/// What it takes to start an attempt.
+struct Start {
+    provider: Arc<dyn Provider>,
+    request: keel_agent::Request,
+    budgets: Budgets,
+}
+
+/// Starts the attempt, with what was said before where its provider wants that.
+async fn begin(
+    mut start: Start,
+    histories: Option<Histories>,
+    history_to: Seq,
+    forget: Vec<TurnId>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    mouth: Mouth,
+) {
+    let mut notice = None;
+    if let Some(histories) = histories {
+        let session = start.request.session.clone();
+        let read = tokio::select! {
+            read = histories.read(&session, history_to, &forget) => read,
+            () = given_up(&mut orders) => {
+                return mouth.end(RunEnd::Cancelled { forced: false });
+            }
+        };
+        match read {
+            Ok(History {
+                exchanges,
+                notice: left_out,
+            }) => {
+                start.request.history = exchanges;
+                notice = left_out;
+            }
+            Err(error) => {
+                let message = format!("what was said before cannot be read: {error}");
+                return mouth.end(RunEnd::Failed(failure(Code::StoreFailed, message)));
+            }
+        }
+    }
+    let name = start.provider.name().to_owned();
+    let (running, outputs) = keel_agent::spawn(start.provider, start.request, start.budgets);
+    attend(running, outputs, orders, name, notice, mouth).await;
+}
+
+/// Resolves when nobody wants a run any more that has not begun.
+async fn given_up(orders: &mut mpsc::UnboundedReceiver<Order>) {
+    while !matches!(orders.recv().await, Some(Order::Cancel) | None) {}
+}
+
 async fn attend(
     running: Running,
     mut outputs: OutputStream,
     mut orders: mpsc::UnboundedReceiver<Order>,
     provider: String,
+    mut notice: Option<Value>,
     mouth: Mouth,
 ) {
+    let mut words = Taken {
+        taken: running.words_taken(),
+        told: 0,
+    };
     let mut running = Some(running);
     let mut owed = Owed::default();
     let (mut stalled, mut cancelled) = (None, false);
@@ -197,6 +290,14 @@ async fn attend(
         tokio::select! {
             told = outputs.next(), if stalled.is_none() => match told {
                 Some(Told::Output(output)) => {
+                    let answers = matches!(
+                        output,
+                        keel_agent::Output::Text(_) | keel_agent::Output::Item(_)
+                    );
+                    if let Some(notice) = notice.take_if(|_| answers) {
+                        owed.outputs.push_back((keel_wire::json_len(&notice), 0));
+                        mouth.say(RunOutput::Item(notice));
+                    }
                     let cost = output.cost();
                     let (output, counted) = translate(&provider, output);
                     let counted = counted.then(|| {
@@ -208,9 +309,14 @@ async fn attend(
                     }
                     mouth.say(output);
                 }
-                Some(Told::Outcome(outcome)) => return mouth.end(end_of(&outcome, cancelled)),
+                Some(Told::Outcome(outcome)) => {
+                    // What was taken is told before the end: the rest was not.
+                    words.tell(&mouth);
+                    return mouth.end(end_of(&outcome, cancelled));
+                }
                 None => return,
             },
+            () = words.more() => words.tell(&mouth),
             () = until(stalled), if stalled.is_some() => stalled = None,
             order = orders.recv(), if running.is_some() => match (order, &running) {
                 (Some(Order::Credit(bytes)), Some(running)) => running.refill(owed.credit(bytes)),
@@ -224,6 +330,12 @@ async fn attend(
                         tracing::warn!(run = mouth.run.0, "an answer was not taken");
                     }
                 }
+                (Some(Order::Steer(text)), Some(running)) => {
+                    if !running.steer(text) {
+                        // It is over, or its end is near: the Node hears that they were not taken.
+                        tracing::debug!(run = mouth.run.0, "words were not taken");
+                    }
+                }
                 (Some(_), None) => {}
                 // Killed: dropping the handle stops everything that the attempt started.
                 (None, _) => {
@@ -232,6 +344,29 @@ async fn attend(
                 }
             },
         }
+    }
+}
+
+/// Words that an attempt has taken, and how many of them the Node knows of.
+struct Taken {
+    taken: watch::Receiver<u64>,
+    told: u64,
+}
+
+impl Taken {
+    /// Returns when there may be more; never once there can be none.
+    async fn more(&mut self) {
+        if self.taken.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn tell(&mut self, mouth: &Mouth) {
+        let taken = *self.taken.borrow_and_update();
+        for _ in self.told..taken {
+            mouth.say(RunOutput::WordsTaken);
+        }
+        self.told = taken;
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{config::BackendKind, shared::Shared};
 pub(crate) struct Offered {
     pub(crate) name: String,
     pub(crate) kind: BackendKind,
+    /// The models among which a session may choose by its param `model`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) models: Vec<String>,
 }
 
 /// What `GET /v1/backends` answers.

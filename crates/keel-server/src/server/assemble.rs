@@ -2,13 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use keel_agent::{echo::Echo, process};
+use keel_agent::{
+    Provider,
+    anthropic::Anthropic,
+    echo::Echo,
+    fallback::{Fallback, Link},
+    openai::{self, OpenAi},
+    process,
+};
 use keel_core::node;
 use keel_store::Store;
 use keel_wire::{Epoch, Seq};
 
 use crate::{
-    config::{Backend, BackendKind, Config, Framing, StoreKind},
+    config::{Api, Backend, BackendKind, Config, Framing, StoreKind},
     driver::Backends,
     http::Offered,
 };
@@ -18,6 +25,7 @@ pub(super) fn node_config(
     store: &dyn Store,
     secret: [u8; 32],
     ice: Option<Arc<dyn node::HandOut>>,
+    serving: &Backends,
 ) -> node::Config {
     let fence = store.fence();
     // A memory store begins anew with each process, so its logs must not pass for older ones.
@@ -31,7 +39,12 @@ pub(super) fn node_config(
         epoch: Epoch(Seq::new(epoch).unwrap_or(Seq::ZERO)),
         secret,
         backends: backends
-            .map(|(name, backend)| (name.clone(), backend.for_node()))
+            .map(|(name, backend)| {
+                let mut backend = backend.for_node();
+                let provider = serving.get(name);
+                backend.steers = provider.is_some_and(|(provider, _)| provider.steers());
+                (name.clone(), backend)
+            })
             .collect(),
         default_backend: config.default_backend(),
         resume_window: Duration::from_secs(config.session.resume_window_s),
@@ -43,18 +56,63 @@ pub(super) fn node_config(
     }
 }
 
-pub(super) fn providers(backends: &BTreeMap<String, Backend>, owner: &str) -> Backends {
-    let provider = |backend: &Backend| -> Option<Arc<dyn keel_agent::Provider>> {
-        match backend.kind {
-            BackendKind::Echo => Some(Arc::new(Echo)),
-            BackendKind::Process => Some(Arc::new(process::Process::new(command(backend, owner)))),
-            BackendKind::Passthrough | BackendKind::Room => None,
+/// What serves sessions, by name.
+///
+/// # Errors
+/// When a backend cannot be made; it says which, and why.
+pub(super) fn providers(
+    backends: &BTreeMap<String, Backend>,
+    owner: &str,
+) -> Result<Backends, (String, String)> {
+    let mut made: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
+    for (name, backend) in backends {
+        let provider = provider(backend, owner).map_err(|why| (name.clone(), why))?;
+        made.extend(provider.map(|provider| (name.clone(), provider)));
+    }
+    for (name, backend) in backends {
+        if backend.kind == BackendKind::Fallback {
+            let link = |name: &String| {
+                let provider = Arc::clone(made.get(name)?);
+                let name = name.clone();
+                Some(Link { name, provider })
+            };
+            let chain = backend.chain.iter().filter_map(link).collect();
+            made.insert(name.clone(), Arc::new(Fallback::new(chain)));
         }
+    }
+    let with_budgets = |(name, provider): (String, Arc<dyn Provider>)| {
+        let budgets = backends.get(&name)?.budgets();
+        Some((name, (provider, budgets)))
     };
-    let named = backends.iter();
-    named
-        .filter_map(|(name, backend)| Some((name.clone(), (provider(backend)?, backend.budgets()))))
-        .collect()
+    Ok(made.into_iter().filter_map(with_budgets).collect())
+}
+
+/// What serves `backend`, where something does by itself.
+fn provider(backend: &Backend, owner: &str) -> Result<Option<Arc<dyn Provider>>, String> {
+    let endpoint = || {
+        let endpoint = backend
+            .endpoint()
+            .map_err(|(option, why)| format!("{option}: {why}"))?;
+        endpoint.ok_or_else(|| "it is no model's server".to_owned())
+    };
+    let provider: Arc<dyn Provider> = match backend.kind {
+        BackendKind::Echo => Arc::new(Echo),
+        BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
+        BackendKind::OpenAi => {
+            let api = match backend.api {
+                Api::Chat => openai::Api::Chat,
+                Api::Responses => openai::Api::Responses,
+            };
+            let made = OpenAi::new(endpoint()?, api);
+            Arc::new(made.map_err(|bad| bad.to_string())?)
+        }
+        BackendKind::Anthropic => {
+            let made = Anthropic::new(endpoint()?);
+            Arc::new(made.map_err(|bad| bad.to_string())?)
+        }
+        BackendKind::Fallback | BackendKind::Passthrough | BackendKind::Room => return Ok(None),
+    };
+    Ok(Some(provider))
 }
 
 fn command(backend: &Backend, owner: &str) -> process::Config {
@@ -81,6 +139,7 @@ pub(super) fn offered(config: &Config) -> Vec<Offered> {
         .map(|(name, backend)| Offered {
             name: name.clone(),
             kind: backend.kind,
+            models: backend.offers(),
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use keel_agent::endpoint::Key;
 use keel_server::{
     Config, ConfigError,
     config::{BackendKind, Source, StoreKind},
@@ -61,6 +62,33 @@ fn the_whole_of_it_is_read() {
 }
 
 #[test]
+fn a_preset_says_where_its_key_is_and_a_key_goes_nowhere_else_a66() {
+    let endpoint = |options: &str| {
+        let text = format!("[backends.a]\nmodel = \"m\"\n{options}");
+        let config = load(&text, &[]).expect("a configuration");
+        let endpoint = config.backends["a"].endpoint().expect("it makes sense");
+        endpoint.expect("a model's server")
+    };
+    let missing = |name: &str| Key::Missing(name.to_owned());
+    // None of these is set where tests run.
+    let openai = endpoint("kind = \"openai\"");
+    assert_eq!(openai.base_url.to_string(), "https://api.openai.com/v1");
+    assert_eq!(openai.key, missing("OPENAI_API_KEY"));
+    let openrouter = endpoint("kind = \"openai\"\npreset = \"openrouter\"");
+    assert_eq!(openrouter.key, missing("OPENROUTER_API_KEY"));
+    assert_eq!(
+        openrouter.base_url.to_string(),
+        "https://openrouter.ai/api/v1"
+    );
+    let local = endpoint("kind = \"openai\"\npreset = \"local\"");
+    assert_eq!((local.key, local.local), (Key::None, true));
+    let anthropic = endpoint("kind = \"anthropic\"");
+    assert_eq!(anthropic.key, missing("ANTHROPIC_API_KEY"));
+    let elsewhere = endpoint("kind = \"openai\"\nbase_url = \"https://models.example/v1\"");
+    assert_eq!(elsewhere.key, Key::None, "the usual key is not for others");
+}
+
+#[test]
 fn without_a_file_there_is_a_backend_that_echoes() {
     let nowhere = Source::FileIfThere(PathBuf::from("/nowhere/evenkeel.toml"));
     let config = Config::load(&nowhere, []).expect("the defaults");
@@ -105,6 +133,36 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
             "session.default_backend",
         ),
         ("[log]\nlevel = \"=,=\"\n", ":2:", "log.level"),
+        (
+            "[backends.a]\nkind = \"openai\"\n",
+            ":1:",
+            "backends.a.model",
+        ),
+        (
+            "[backends.a]\nkind = \"openai\"\nmodel = \"m\"\nbase_url = \"http://169.254.169.254/v1\"\n",
+            ":4:",
+            "backends.a.base_url",
+        ),
+        (
+            "[backends.a]\nkind = \"anthropic\"\nmodel = \"m\"\npreset = \"openrouter\"\n",
+            ":4:",
+            "backends.a.preset",
+        ),
+        (
+            "[backends.a]\nkind = \"openai\"\nmodel = \"m\"\ntries = 0\n",
+            ":4:",
+            "backends.a.tries",
+        ),
+        (
+            "[backends.a]\nkind = \"fallback\"\nchain = [\"b\"]\n",
+            ":3:",
+            "backends.a.chain",
+        ),
+        (
+            "[backends.a]\nkind = \"fallback\"\nchain = [\"a\"]\n",
+            ":3:",
+            "backends.a.chain",
+        ),
         ("[server\n", ":1:", ""),
     ];
     for (text, line, option) in cases {

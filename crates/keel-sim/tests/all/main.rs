@@ -28,6 +28,26 @@ fn two_thousand_seeds_break_no_law() {
 }
 
 #[test]
+fn every_mutant_of_turns_is_found_soon() {
+    for (mutant, law) in [
+        (Mutant::WordsDoubled, "words are said once"),
+        (
+            Mutant::ReplacedRemembered,
+            "what was replaced is not told again",
+        ),
+        (
+            Mutant::ItemUnheard,
+            "what has surfaced is not tried again by itself",
+        ),
+        (Mutant::MovedElsewhere, "what is told is the log"),
+    ] {
+        let found = mutant.found_within(0..400);
+        let by = found.map(|violation| violation.law);
+        assert_eq!(by.as_deref(), Some(law), "{mutant:?}");
+    }
+}
+
+#[test]
 fn every_mutant_of_media_is_found_soon() {
     for mutant in [
         Mutant::MediaLossHidden,

@@ -220,5 +220,6 @@ pub(super) fn snapshot(events: &[StoredEvent]) -> StoredSnapshot {
         prompts: Vec::new(),
         begin_by: Vec::new(),
         crashed: Vec::new(),
+        memory: keel_wire::record::TurnMemory::default(),
     }
 }

@@ -198,6 +198,7 @@ export function suspect(client, cx, slept) {
   path.trust = 'suspected';
 }
 
-/** Whether a fault is about a connection and what stands on it, and not about one request. @param {Fault} fault */
-export const mayEndConnection = ({ code, scope }) =>
-  scope !== 'command' && scope !== 'turn' && code !== 'session_busy' && code !== 'duplicate';
+/** Whether a fault is about a connection and what stands on it, and not about one request, or about media,
+ *  which has a leg of its own. @param {Fault} fault */
+export const mayEndConnection = ({ code, scope, leg }) => leg !== 'media'
+  && scope !== 'command' && scope !== 'turn' && code !== 'session_busy' && code !== 'duplicate';

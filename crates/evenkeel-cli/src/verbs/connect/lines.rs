@@ -2,12 +2,17 @@
 
 use std::io::stdin;
 
+use evenkeel::wire::TurnId;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 pub(super) const HELP: &str = "Each line that is typed is said. Lines that begin with a slash are \
 commands:
   /cancel      stops the running turn
+  /retry [TURN]     tries a turn that is over again, by default the last
+  /continue [TURN]  goes on with one that did not come to its end
+  /promote TURN     makes a turn that waits the next one
+  /answer TEXT      answers what is asked
   /set JSON    patches the params
   /send JSON   tells every participant something
   /status      prints how the session is
@@ -24,6 +29,10 @@ pub(super) type Lines = mpsc::Receiver<Line>;
 pub(super) enum Line {
     Say(String),
     Cancel,
+    Retry(Option<TurnId>),
+    Continue(Option<TurnId>),
+    Promote(TurnId),
+    Answer(String),
     Set(Value),
     Send(Value),
     Status,
@@ -57,8 +66,20 @@ fn parse(line: &str) -> Line {
         serde_json::from_str(rest)
             .map_err(|error| Line::Wrong(format!("/{name} wants JSON: {error}")))
     };
+    let turn = || {
+        let turn = rest.trim().parse::<TurnId>();
+        turn.map_err(|error| Line::Wrong(format!("/{name} wants a turn: {error}")))
+    };
+    let perhaps = |line: fn(Option<TurnId>) -> Line| match rest.trim() {
+        "" => line(None),
+        _ => turn().map_or_else(|wrong| wrong, |turn| line(Some(turn))),
+    };
     match name {
         "cancel" => Line::Cancel,
+        "retry" => perhaps(Line::Retry),
+        "continue" => perhaps(Line::Continue),
+        "promote" => turn().map_or_else(|wrong| wrong, Line::Promote),
+        "answer" => Line::Answer(rest.to_owned()),
         "set" => value().map_or_else(|wrong| wrong, Line::Set),
         "send" => value().map_or_else(|wrong| wrong, Line::Send),
         "status" => Line::Status,
@@ -84,5 +105,13 @@ mod tests {
         );
         assert!(matches!(parse("/set {"), Line::Wrong(_)));
         assert!(matches!(parse("/nope"), Line::Wrong(_)));
+        assert_eq!(parse("/retry"), Line::Retry(None));
+        assert!(matches!(parse("/promote"), Line::Wrong(_)));
+        let turn = TurnId::from_bits(7);
+        assert_eq!(
+            parse(&format!("/continue {turn}")),
+            Line::Continue(Some(turn))
+        );
+        assert_eq!(parse("/answer yes"), Line::Answer("yes".into()));
     }
 }

@@ -140,7 +140,11 @@ impl Show {
             }
             wire::Event::TurnEnded(ended) => self.turn_ended(ended),
             wire::Event::TurnWaiting(waiting) => {
-                self.note(Tone::Quiet, &format!("it asks: {}", waiting.action.prompt));
+                let action = &waiting.action;
+                let options = action.options.join(", ");
+                let options = Some(options).filter(|options| !options.is_empty());
+                let options = options.map_or(String::new(), |options| format!(" ({options})"));
+                self.note(Tone::Quiet, &format!("it asks: {}{options}", action.prompt));
             }
             wire::Event::Message(message) => {
                 self.note(Tone::Quiet, &format!("{}: {}", message.by, message.data));
@@ -167,8 +171,10 @@ impl Show {
                     &format!("{} adds: {}", steered.by, steered.text),
                 );
             }
+            wire::Event::TurnMoved(moved) => {
+                self.note(Tone::Quiet, &format!("{} is next", moved.turn));
+            }
             wire::Event::SessionCreated(_)
-            | wire::Event::TurnMoved(_)
             | wire::Event::AgentBound(_)
             | wire::Event::SessionDescribed(_)
             | wire::Event::TrackMuted(_)

@@ -7,8 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use keel_agent::{Attempt, Control, Ending, Provider, Request, Sink};
+use keel_agent::{Attempt, Closing, Control, Ending, Provider, Request, Sink};
 use keel_drill::Mutant;
+use keel_wire::SessionId;
 
 /// What is wrong with it.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +90,18 @@ impl Provider for Saboteur {
             }
             outcome
         })
+    }
+
+    fn steers(&self) -> bool {
+        self.inner.steers()
+    }
+
+    fn release(&self, session: &SessionId) {
+        self.inner.release(session);
+    }
+
+    fn close(&self) -> Closing<'_> {
+        self.inner.close()
     }
 }
 

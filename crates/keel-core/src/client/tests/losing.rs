@@ -21,6 +21,20 @@ fn waiting_for(rig: &Rig) -> Option<WaitingFor> {
         })
 }
 
+/// Found by `keel-sim` (seed 323, failures have a cause).
+#[test]
+pub(super) fn what_is_said_of_media_is_not_why_a_connection_ends() {
+    let mut rig = Rig::live();
+    let mut of_media = fault(Code::AtCapacity);
+    of_media.leg = Some(keel_wire::Leg::Media);
+    of_media.detail.insert("peer".into(), 3.into());
+    rig.frame(ConnId(1), FaultFrame { fault: of_media });
+    rig.frame(ConnId(1), fault_frame(Code::ServerShutdown));
+    rig.closed(ConnId(1), close(4010));
+    assert_eq!(rig.lost(), ["server_shutdown"]);
+    assert_eq!(rig.state(), &State::Recovering);
+}
+
 #[test]
 pub(super) fn a_loss_is_told_once_and_recovered_at_once_m10() {
     for (end, code) in [

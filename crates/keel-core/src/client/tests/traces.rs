@@ -197,6 +197,7 @@ traces! {
         known_addresses_take_turns_while_nobody_answers
         a_wait_of_five_seconds_is_told
         connections_that_die_in_their_replay_are_not_come_back_to_at_once_n21
+        what_is_said_of_media_is_not_why_a_connection_ends
     }
     migrating_is_as_recorded: migrating {
         a_move_keeps_the_old_path_until_the_new_welcome_m17

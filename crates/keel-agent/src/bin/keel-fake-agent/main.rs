@@ -7,6 +7,8 @@
 //! each line *before* it is said, and begins the line that `FILE` gets at the end:
 //! `KEY BYTES FNV1A64`. What was said is thus always a prefix of the copy, whenever it is killed.
 //!
+//! `keel-fake-agent acp …` speaks the Agent Client Protocol; see `acp.rs`.
+//!
 //! `keel-fake-agent OP…` does one thing after the other; `KEY=VALUE` where a value is wanted:
 //!
 //! | op | does |
@@ -23,6 +25,8 @@
 //! | `ignore-term`, `close-stdout` | does so |
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N`, `hog=N` | does so; takes N MiB of memory |
 
+mod acp;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, Read, Write},
@@ -37,6 +41,9 @@ fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|mode| mode == "stream") {
         return Stream::from_args(&args[1..]).run();
+    }
+    if args.first().is_some_and(|mode| mode == "acp") {
+        return acp::run(&args[1..]);
     }
     let mut out = io::stdout().lock();
     for op in &args {
