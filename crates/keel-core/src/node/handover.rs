@@ -250,10 +250,10 @@ impl Node {
         }
     }
 
-    pub(super) fn not_read_to_leave(&mut self, id: &SessionId, has_moved: bool) {
+    pub(super) fn not_read_to_leave(&mut self, id: &SessionId, is_gone: bool) {
         if let Some(exodus) = &mut self.exodus {
             let waited = exodus.reading.remove(id) | exodus.going.remove(id);
-            exodus.stayed += u64::from(waited && !has_moved);
+            exodus.stayed += u64::from(waited && !is_gone);
         }
     }
 
@@ -312,11 +312,13 @@ impl Node {
 
     fn read_more(&mut self, now: Now, out: &mut Outputs) {
         let ready = self.start.ready;
+        if let Some(exodus) = &mut self.exodus {
+            exodus.list_again_at.take_if(|at| *at <= now.mono);
+        }
         while let Some(exodus) = &mut self.exodus {
-            let listing_is_due = exodus.list_again_at.is_none_or(|at| at <= now.mono);
+            let listing_is_due = exodus.list_again_at.is_none();
             if exodus.queue.is_empty() && exodus.more && !exodus.asked && listing_is_due && ready {
                 exodus.asked = true;
-                exodus.list_again_at = None;
                 out.push(Output::Held {
                     after: exodus.after.clone(),
                     limit: limits::HANDOVER_PAGE,
@@ -456,6 +458,9 @@ impl Node {
             .collect();
         for id in over {
             self.forget_moved(now, &id, out);
+        }
+        if let Some(exodus) = &mut self.exodus {
+            exodus.lingering.retain(|(until, _)| *until > now.mono);
         }
     }
 

@@ -515,7 +515,10 @@ impl Node {
         out: &mut Outputs,
     ) {
         match waiter {
-            Waiter::Leave => self.not_read_to_leave(id, false),
+            Waiter::Leave => {
+                let is_gone = fault.code == Code::SessionNotFound;
+                self.not_read_to_leave(id, is_gone);
+            }
             Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {
                 let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));

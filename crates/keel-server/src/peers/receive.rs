@@ -21,15 +21,27 @@ use tokio::time::timeout;
 use super::{Greeting, HELLO, Hello, PEER_BODY_BYTES_MAX, give::Asked, seal};
 use crate::{clock, driver::Event, edge, http::reply, shared::Shared};
 
+/// Revocations that are written together.
+const REVOKED_AT_ONCE: usize = 1_024;
+
 /// `POST /v1/peer/hello`.
 pub(crate) async fn hello(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let hello: Hello = match read(&shared, HELLO, request).await {
         Ok(hello) => hello,
         Err(response) => return response,
     };
-    for (token, until) in &hello.revoked {
-        if let Err(error) = shared.store.revoke(token, *until).await {
-            return reply::internal(Code::StoreFailed, &error);
+    let known = shared.tokens.revoked();
+    let fresh = hello.revoked.iter().filter(|(token, _)| !known.has(token));
+    let fresh: Vec<_> = fresh.collect();
+    for some in fresh.chunks(REVOKED_AT_ONCE) {
+        // Queued together, so they are written together.
+        let answers = some
+            .iter()
+            .map(|(token, until)| shared.store.revoke(token, *until));
+        for answer in answers.collect::<Vec<_>>() {
+            if let Err(error) = answer.await {
+                return reply::internal(Code::StoreFailed, &error);
+            }
         }
     }
     shared.tokens.revoked().add(hello.revoked);
