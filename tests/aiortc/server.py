@@ -77,13 +77,15 @@ kind = "room"
         self.log.close()
         self.folder.cleanup()
 
-    def token(self, subject="ann", role="owner", session=None):
+    def token(self, subject="ann", role="owner", session=None, admin=False):
         def text(value):
             return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
         claims = {"sub": subject, "aud": "evenkeel", "role": role, "exp": int(time.time()) + 3600}
         if session:
             claims["session"] = session
+        if admin:
+            claims["admin"] = True
         head = text({"alg": "HS256", "typ": "JWT", "kid": "test"}) + b"." + text(claims)
         mac = hmac.new(self.secret, head, hashlib.sha256).digest()
         return (head + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()

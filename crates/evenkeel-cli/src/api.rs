@@ -1,12 +1,12 @@
 //! A server's HTTP API, one request a connection.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use evenkeel::wire::Fault;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
-    body::Bytes,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
@@ -39,13 +39,42 @@ impl Api {
         self.request(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.request(Method::PATCH, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::DELETE, path, None).await
+    }
+
+    /// Writes an answer of any length as it comes. Each piece has as long as an answer may take.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        sink: &mut (dyn Write + Send),
+    ) -> Result<(), Failure> {
+        let exchange = Box::pin(self.exchange(Method::GET, path, None, Some(sink)));
+        let (status, bytes) = exchange.await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(self.refusal(status, &bytes))
+    }
+
+    fn refusal(&self, status: StatusCode, bytes: &[u8]) -> Failure {
+        match serde_json::from_slice::<Fault>(bytes) {
+            Ok(fault) => Failure::from(&fault),
+            Err(_) => Failure::unavailable(format!("{} answered {status}", self.0.url)),
+        }
+    }
+
     async fn request(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let exchange = Box::pin(self.exchange(method, path, body));
+        let exchange = Box::pin(self.exchange(method, path, body, None));
         let (status, bytes) = timeout(WITHIN, exchange)
             .await
             .map_err(|_| Failure::temporary(format!("{} did not answer in time", self.0.url)))??;
@@ -54,10 +83,7 @@ impl Api {
                 Failure::temporary(format!("an answer that is no JSON: {error}"))
             });
         }
-        Err(match serde_json::from_slice::<Fault>(&bytes) {
-            Ok(fault) => Failure::from(&fault),
-            Err(_) => Failure::unavailable(format!("{} answered {status}", self.0.url)),
-        })
+        Err(self.refusal(status, &bytes))
     }
 
     async fn exchange(
@@ -65,6 +91,7 @@ impl Api {
         method: Method,
         path: &str,
         body: Option<&Value>,
+        sink: Option<&mut (dyn Write + Send)>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let url = &self.0.url;
         let scheme = url.split_once("://").map_or("http", |(scheme, _)| scheme);
@@ -86,9 +113,9 @@ impl Api {
         if secure {
             let stream = tls::over(stream, &address, self.0.ca.as_deref()).await;
             let stream = stream.map_err(|error| self.gone(&error))?;
-            self.converse(TokioIo::new(stream), request).await
+            self.converse(TokioIo::new(stream), request, sink).await
         } else {
-            self.converse(TokioIo::new(stream), request).await
+            self.converse(TokioIo::new(stream), request, sink).await
         }
     }
 
@@ -118,10 +145,23 @@ impl Api {
             .map_err(|error| Failure::usage(format!("not a request: {error}")))
     }
 
+    async fn pour(&self, mut body: Incoming, sink: &mut (dyn Write + Send)) -> Result<(), Failure> {
+        let late = |_| Failure::temporary(format!("{} stopped in the midst", self.0.url));
+        while let Some(frame) = timeout(WITHIN, body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| self.gone(&error))?;
+            if let Some(bytes) = frame.data_ref() {
+                sink.write_all(bytes)
+                    .map_err(|error| Failure::temporary(format!("cannot be written: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
     async fn converse<I>(
         &self,
         io: I,
         request: Request<Full<Bytes>>,
+        sink: Option<&mut (dyn Write + Send)>,
     ) -> Result<(StatusCode, Bytes), Failure>
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin,
@@ -133,6 +173,10 @@ impl Api {
             let response = sender.send_request(request).await;
             let response = response.map_err(|error| self.gone(&error))?;
             let status = response.status();
+            if let Some(sink) = sink.filter(|_| status.is_success()) {
+                self.pour(response.into_body(), sink).await?;
+                return Ok((status, Bytes::new()));
+            }
             let body = Limited::new(response.into_body(), BYTES_MAX)
                 .collect()
                 .await;

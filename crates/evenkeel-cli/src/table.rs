@@ -28,6 +28,15 @@ pub(crate) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A text on one line that does not steer a terminal.
+pub(crate) fn plain_line(text: &str) -> String {
+    let spaced: String = text
+        .chars()
+        .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
+        .collect();
+    plain(&spaced)
+}
+
 /// How long ago that was, or `now` for what a clock that differs has in its future.
 pub(crate) fn ago(now_ms: u64, at_ms: u64) -> String {
     match now_ms.saturating_sub(at_ms) / 1_000 {

@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 mod bench;
+mod completions;
 mod connect;
 mod demo_agent;
 mod dev;
@@ -31,7 +32,7 @@ pub(crate) enum Verb {
     /// Makes and revokes tokens
     #[command(subcommand)]
     Token(token::Verb),
-    /// Lists, shows, explains and ends sessions
+    /// Finds, shows, explains, describes, exports, ends and deletes sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
     /// Hands every session of a server over to another one, and waits until they are there
@@ -42,6 +43,8 @@ pub(crate) enum Verb {
     Sim(sim::Args),
     /// Measures what sessions cost, beside the bare thing
     Bench(bench::Args),
+    /// Prints what makes a shell complete this program's verbs and options
+    Completions(completions::Args),
     /// A client process of a drill
     #[command(hide = true)]
     DrillClient(drill::Client),
@@ -75,6 +78,7 @@ impl Verb {
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
             Self::Drain(args) => drain::run(&args).await,
+            Self::Completions(args) => completions::run(&args),
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
             Self::Bench(args) => Box::pin(bench::run(args)).await,

@@ -57,7 +57,12 @@ impl Provider for Process {
     }
 
     fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt {
-        let config = Arc::clone(&self.config);
+        let mut config = Arc::clone(&self.config);
+        if let Some(cwd) = &request.cwd {
+            let config = Arc::make_mut(&mut config);
+            config.cwd = Some(cwd.clone());
+            config.exact_cwd = true;
+        }
         Box::pin(async move {
             let run = run_marker(&request);
             match spawn::spawn(&config, run).await {

@@ -45,6 +45,7 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
             streams_dropped: Vec::new(),
             snapshot: None,
             compact: None,
+            search: Vec::new(),
         };
         let begun = Instant::now();
         store.commit(batch).await?;
@@ -79,8 +80,10 @@ fn row() -> SessionRow {
         head: Seq::ZERO,
         trimmed: Seq::ZERO,
         open_turn: false,
+        waiting: false,
         ended: false,
         slot: None,
+        about: keel_wire::record::About::default(),
     }
 }
 

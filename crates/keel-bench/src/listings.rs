@@ -41,6 +41,7 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
             let listing = Listing {
                 scope: scope(kind, n),
                 subject: None,
+                filter: keel_store::Filter::default(),
                 before: None,
                 limit: ROWS,
             };

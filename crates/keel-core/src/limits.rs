@@ -222,7 +222,9 @@ pub const CANCEL_ASKED_WITHIN: Duration = s(5);
 pub const CANCEL_TERMINATED_WITHIN: Duration = s(3);
 /// From asking a provider to stop to its end. The shell's own ladder is over by then; this is for a
 /// shell whose is not.
-pub const CANCEL_WITHIN: Duration = s(10);
+pub const CANCEL_WITHIN: Duration = CANCEL_ASKED_WITHIN
+    .saturating_add(CANCEL_TERMINATED_WITHIN)
+    .saturating_add(s(2));
 /// Silence after which a turn is told as stalled, ephemerally.
 pub const TURN_STALLED_AFTER: Duration = s(5);
 /// How long a turn waits for an answer; then it is refused.
@@ -329,6 +331,10 @@ pub const HANDOVER_LOOK_EVERY: Duration = s(1);
 pub const MOVED_LINGER_MAX: Duration = s(20);
 /// Sessions with open turns that are settled at once after a start.
 pub const SETTLING_AT_ONCE: usize = 64;
+/// Bytes of a prompt that searches look through.
+pub const SEARCH_PROMPT_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a turn's answer that searches look through.
+pub const SEARCH_ANSWER_BYTES_MAX: usize = 8 * 1024;
 
 /// Whether a session may be described so.
 pub(crate) fn may_describe(title: Option<&str>, cwd: Option<&str>, tags: &[String]) -> bool {

@@ -15,20 +15,21 @@ mod ice;
 mod injection;
 mod io;
 pub mod media;
+mod opening;
 mod pressure;
-mod question;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use asks::{Answer, Ask, Census, Presence, Strike};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use handover::{Delivered, Giving, Progress};
 pub use io::{
     AskId, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output, Outputs, RunEnd, RunFailure,
     RunId, RunOutput, RunRequest,
 };
+pub use opening::{Misplaced, Opening};
 pub use pressure::Load;
-pub use question::{Answer, Ask, Census, Presence, Strike};
 
 pub use ice::{HandOut, IceClient, IceServers};
 pub use media::{MediaFact, MediaOrder};
@@ -152,6 +153,7 @@ impl Node {
             Input::NotText { conn } => self.not_text(now, conn, out),
             Input::Flushed { conn, bytes } => self.flushed(now, conn, bytes, out),
             Input::Lost { conn, end } => self.lost(now, conn, &end, out),
+            Input::Placed { conn, place } => self.placed(now, conn, place, out),
             Input::Verified { conn, verdict } => self.verified(now, conn, verdict, out),
             Input::Loaded { session, loaded } => self.loaded(now, &session, loaded, out),
             Input::Committed { session, n } => {

@@ -9,10 +9,14 @@
 mod actions;
 #[path = "all/admission.rs"]
 mod admission;
+#[path = "all/clocks.rs"]
+mod clocks;
 #[path = "all/commands.rs"]
 mod commands;
 #[path = "all/crowd.rs"]
 mod crowd;
+#[path = "all/described.rs"]
+mod described;
 #[path = "all/frames.rs"]
 mod frames;
 #[path = "all/fuzz.rs"]

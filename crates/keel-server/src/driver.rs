@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auth::Tokens, clock::Clock, health::Health, meter::Meter, peers::Peers, tails::Tails};
+use crate::{
+    auth::Tokens, clock::Clock, health::Health, meter::Meter, peers::Peers, tails::Tails,
+    workplace::Workplaces,
+};
 
 pub(crate) use event::Event;
 use event::{Asker, Conn, Conns};
@@ -55,6 +58,7 @@ pub(crate) struct Driver {
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) workplaces: Workplaces,
     pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
@@ -73,6 +77,7 @@ struct Work {
     asks: HashMap<AskId, Asker>,
     asked: u64,
     runs: Runs,
+    workplaces: Workplaces,
     /// The media plane, where there is one.
     plane: Option<crate::media::Orders>,
     ops: FuturesUnordered<store_io::Op>,
@@ -102,8 +107,10 @@ impl Driver {
             ..
         } = self;
         let probes = self.probes;
+        let workplaces = self.workplaces;
         let (runs, mut told) = Runs::new(
             self.backends,
+            workplaces.clone(),
             self.tracker,
             history::Histories::new(Arc::clone(&store)),
         );
@@ -120,6 +127,7 @@ impl Driver {
             asks: HashMap::new(),
             asked: 0,
             runs,
+            workplaces,
             plane,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
@@ -267,6 +275,7 @@ impl Work {
             Input::Start
             | Input::Opened { .. }
             | Input::Verified { .. }
+            | Input::Placed { .. }
             | Input::Recovered { .. }
             | Input::Loaded { .. }
             | Input::Committed { .. }

@@ -9,14 +9,18 @@ mod backends;
 mod commands;
 mod drain;
 mod events;
+mod export;
 mod faults;
 mod idempotency;
 mod node;
+mod openapi;
 mod page;
 mod problem;
 pub(crate) mod reply;
+mod routes;
 mod sessions;
 mod tokens;
+mod transcript;
 mod whip;
 
 use std::{
@@ -34,7 +38,7 @@ use axum::{
 };
 use keel_wire::Code;
 
-use crate::{edge::Refusal, peers, shared::Shared, socket, tickets::Ticket};
+use crate::{edge::Refusal, peers, shared::Shared, tickets::Ticket};
 
 pub(crate) use backends::Offered;
 pub(crate) use idempotency::Idempotency;
@@ -50,32 +54,9 @@ pub(crate) struct Peer {
 }
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new()
-        .route("/v1/connect", any(socket::connect))
-        .route("/v1/sessions", get(sessions::list))
-        .route(
-            "/v1/sessions/{session}",
-            get(sessions::read).delete(sessions::delete),
-        )
-        .route("/v1/sessions/{session}/events", get(events::read))
-        .route("/v1/sessions/{session}/journal", get(sessions::journal))
-        .route("/v1/sessions/{session}/commands", post(commands::command))
-        .route("/v1/sessions/{session}/end", post(commands::end))
-        .route("/v1/tokens", post(tokens::mint))
-        .route("/v1/tokens/revoke", post(tokens::revoke))
-        .route("/v1/backends", get(backends::list))
-        .route("/v1/node", get(node::node))
-        .route("/v1/node/drain", post(drain::begin))
-        .route("/healthz", get(node::healthz))
-        .route("/readyz", get(node::readyz))
-        .route("/metrics", get(node::metrics));
-    if shared.media_backend.is_some() {
-        router = router
-            .route("/whip", any(whip::anew))
-            .route("/whip/{session}", any(whip::publish))
-            .route("/whip/{session}/{resource}", any(whip::published))
-            .route("/whep/{session}", any(whip::play))
-            .route("/whep/{session}/{resource}", any(whip::played));
+    let mut router = Router::new();
+    for route in routes::table(&shared) {
+        router = router.route(route.path, route.serves);
     }
     if !shared.peers.is_empty() {
         router = router

@@ -28,8 +28,10 @@ mod socket;
 mod tails;
 mod tickets;
 mod tls;
+mod transcript;
 mod watchdog;
 mod whip;
+mod workplace;
 
 pub use auth::{AUDIENCE, Claims, KeyError, Tokens};
 pub use config::{Config, ConfigError};

@@ -44,6 +44,7 @@ use crate::{
     tickets::Tickets,
     tls::{Reload, Tls, TlsError},
     watchdog::Watchdog,
+    workplace::Workplaces,
 };
 
 use assemble::{node_config, offered, providers};
@@ -260,6 +261,9 @@ impl Server {
         let (tracker, closing) = (TaskTracker::new(), CancellationToken::new());
         let listen_config = &self.config.server;
         let store = self.store.0;
+        let roots = self.config.backends.iter();
+        let roots = roots.map(|(name, backend)| (name.clone(), backend.cwd_roots.clone()));
+        let workplaces = Workplaces::new(roots);
         let shared = Arc::new(Shared {
             events: events.clone(),
             store: Arc::clone(&store),
@@ -286,6 +290,7 @@ impl Server {
             backends: offered(&self.config),
             default_backend: self.config.default_backend(),
             takes_media: self.media.is_some(),
+            workplaces: workplaces.clone(),
             fence: store.fence(),
             drain_target: self.config.drain.target.clone(),
             drain_within: Duration::from_secs(self.config.server.drain_within_s),
@@ -318,6 +323,7 @@ impl Server {
             tails: Arc::clone(&shared.tails),
             backends: self.backends,
             peers: self.peers,
+            workplaces,
             tracker: tracker.clone(),
             closing: closing.clone(),
         };

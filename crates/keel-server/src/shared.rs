@@ -20,6 +20,7 @@ use crate::{
     tickets::Tickets,
     tls::Tls,
     whip::Resources,
+    workplace::Workplaces,
 };
 
 pub(crate) struct Shared {
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) backends: Vec<Offered>,
     pub(crate) default_backend: String,
     pub(crate) takes_media: bool,
+    /// Where sessions' programs may work.
+    pub(crate) workplaces: Workplaces,
     pub(crate) fence: Fence,
     /// The peer that sessions go to, where nobody says otherwise, and how long turns may take to end.
     pub(crate) drain_target: Option<String>,

@@ -11,20 +11,28 @@ mod attacks_text;
 mod attacks_websocket;
 #[path = "all/configuration.rs"]
 mod configuration;
+#[path = "all/described.rs"]
+mod described;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/files.rs"]
 mod files;
+#[path = "all/finding.rs"]
+mod finding;
 #[path = "all/http_api.rs"]
 mod http_api;
 #[path = "all/memory.rs"]
 mod memory;
 #[path = "all/models.rs"]
 mod models;
+#[path = "all/openapi.rs"]
+mod openapi;
 #[path = "all/peer.rs"]
 mod peer;
 #[path = "all/peers.rs"]
 mod peers;
+#[path = "all/policies.rs"]
+mod policies;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]

@@ -115,6 +115,17 @@ impl World {
                 self.links[link].up.kill(now);
                 self.links[link].down.kill(now);
             }
+            Output::Place { conn, cwd, .. } => {
+                let after = self.chance.between(10, 5 * MS);
+                self.answer_after(
+                    server,
+                    after,
+                    Input::Placed {
+                        conn,
+                        place: Ok(cwd),
+                    },
+                );
+            }
             Output::Verify { conn, token } => {
                 let verdict = self.verify(&token);
                 let after = self.chance.between(10, 5 * MS);

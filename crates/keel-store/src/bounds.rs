@@ -8,10 +8,28 @@ pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const JOURNAL_ENTRIES_MAX: usize = 512;
 /// Most projects that one listing may name.
 pub const PROJECTS_MAX: usize = 256;
+/// Words of one search that are looked for; the rest are ignored.
+pub const SEARCH_WORDS_MAX: usize = 8;
+/// Sessions that one search finds at most.
+pub const SEARCH_SESSIONS_MAX: usize = 200;
+/// Sessions that are counted; when there are more, the count says so.
+pub const COUNT_MAX: usize = 100_000;
 
 /// Bytes of a session's parts that are kept before it is accepted; a larger one is not received.
 pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Rows that one page of a filtered listing looks at: it may be short, and still have a next one.
+pub(crate) const LIST_ROWS_READ_MAX: usize = 4096;
+/// Letters of a word from which the last one of a search may go on.
+pub(crate) const SEARCH_PREFIX_MIN: usize = 3;
+/// Turns of a session that a search finds; the oldest go first.
+pub(crate) const SEARCH_TURNS_MAX: u16 = 4096;
+/// Bytes of a turn, or of a title, that a search looks through.
+pub(crate) const SEARCH_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Places, newest first, that one search looks at.
+pub(crate) const SEARCH_HITS_MAX: usize = 2000;
+/// Words of an excerpt.
+pub(crate) const EXCERPT_WORDS: usize = 24;
 /// Writes that may wait for the writer thread.
 pub(crate) const WRITES_WAITING_MAX: usize = 4096;
 /// Bytes of batches that may wait for the writer thread.

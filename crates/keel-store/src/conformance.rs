@@ -5,6 +5,7 @@
 //! knows nothing about how a store keeps what it keeps.
 
 mod commits;
+mod finding;
 mod handovers;
 mod listings;
 mod logs;
@@ -36,7 +37,7 @@ type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [Check; 24] = [
+    let checks: [Check; 29] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),
@@ -51,6 +52,11 @@ pub async fn run<F: Factory>(factory: &F) {
         |store| Box::pin(listings::pages_follow_one_another(store)),
         |store| Box::pin(listings::paging_under_updates_sees_nothing_twice(store)),
         |store| Box::pin(listings::unsettled_is_what_start_up_must_settle(store)),
+        |store| Box::pin(finding::filters_take_what_they_say(store)),
+        |store| Box::pin(finding::each_session_is_counted_once(store)),
+        |store| Box::pin(finding::searches_find_titles_prompts_and_answers(store)),
+        |store| Box::pin(finding::what_is_searched_for_is_no_syntax_a68(store)),
+        |store| Box::pin(finding::pages_and_searches_are_bounded(store)),
         |store| Box::pin(sundry::text_is_kept_as_it_is_a68(store)),
         |store| Box::pin(sundry::a_row_is_read_alone(store)),
         |store| Box::pin(sundry::journals_are_bounded(store)),

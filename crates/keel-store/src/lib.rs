@@ -14,12 +14,17 @@ pub mod conformance;
 mod error;
 mod listing;
 pub mod memory;
+mod search;
 pub mod sqlite;
 mod store;
 
-pub use bounds::{BATCH_BYTES_MAX, JOURNAL_ENTRIES_MAX, PROJECTS_MAX, STAGED_BYTES_MAX};
+pub use bounds::{
+    BATCH_BYTES_MAX, COUNT_MAX, JOURNAL_ENTRIES_MAX, PROJECTS_MAX, SEARCH_SESSIONS_MAX,
+    SEARCH_WORDS_MAX, STAGED_BYTES_MAX,
+};
 pub use error::{CommitError, OpenError, StoreError, StoreErrorKind};
-pub use listing::{Listing, Page, PageKey, Scope};
+pub use listing::{Counts, Filter, Listing, Page, PageKey, Scope, Standing};
 pub use memory::Memory;
+pub use search::{Found, Hit, Search, Words};
 pub use sqlite::Sqlite;
 pub use store::{BoxFuture, Head, Health, PageLimit, Store};

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 pub use faults::{CommitFault, Faults, Held};
 
 use crate::{
-    BoxFuture, CommitError, Head, Health, Listing, Page, PageLimit, Store, StoreError,
-    StoreErrorKind, check,
+    BoxFuture, CommitError, Counts, Found, Head, Health, Listing, Page, PageLimit, Scope, Search,
+    Store, StoreError, StoreErrorKind, check,
 };
 use state::State;
 
@@ -204,8 +204,26 @@ impl Store for Memory {
 
     fn list(&self, listing: Listing) -> BoxFuture<Result<Page, StoreError>> {
         self.read(|state| {
-            listing.check()?;
-            Ok(state.list(&listing))
+            listing.scope.check()?;
+            state.list(&listing)
+        })
+    }
+
+    fn counts(
+        &self,
+        scope: Scope,
+        subject: Option<String>,
+    ) -> BoxFuture<Result<Counts, StoreError>> {
+        self.read(|state| {
+            scope.check()?;
+            Ok(state.counts(&scope, subject.as_deref()))
+        })
+    }
+
+    fn search(&self, search: Search) -> BoxFuture<Result<Found, StoreError>> {
+        self.read(|state| {
+            search.scope.check()?;
+            state.search(&search)
         })
     }
 

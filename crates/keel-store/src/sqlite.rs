@@ -18,6 +18,7 @@ mod read;
 mod reader;
 mod rows;
 mod schema;
+mod search;
 mod shrink;
 mod wal;
 mod writer;
@@ -37,8 +38,8 @@ use keel_wire::{
 use tokio::sync::watch;
 
 use crate::{
-    BoxFuture, CommitError, Head, Health, Listing, OpenError, Page, PageLimit, Store, StoreError,
-    StoreErrorKind,
+    BoxFuture, CommitError, Counts, Found, Head, Health, Listing, OpenError, Page, PageLimit,
+    Scope, Search, Store, StoreError, StoreErrorKind,
 };
 use job::{Answer, Ask, Queue};
 use reader::Readers;
@@ -157,6 +158,19 @@ impl Store for Sqlite {
 
     fn list(&self, listing: Listing) -> BoxFuture<Result<Page, StoreError>> {
         self.readers.read(move |conn| list::list(conn, &listing))
+    }
+
+    fn counts(
+        &self,
+        scope: Scope,
+        subject: Option<String>,
+    ) -> BoxFuture<Result<Counts, StoreError>> {
+        self.readers
+            .read(move |conn| list::counts(conn, &scope, subject.as_deref()))
+    }
+
+    fn search(&self, search: Search) -> BoxFuture<Result<Found, StoreError>> {
+        self.readers.read(move |conn| search::find(conn, &search))
     }
 
     fn append_journal(

@@ -12,7 +12,7 @@ use keel_wire::{
     record::{Batch, Fence, Loaded, SessionRow, StoredEvent},
 };
 
-use crate::{CommitError, Listing, Page, StoreError};
+use crate::{CommitError, Counts, Found, Listing, Page, Scope, Search, StoreError};
 
 /// What every call of a [`Store`] gives back. It borrows nothing, so it can be spawned or dropped.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -133,6 +133,23 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be read, or names more than [`crate::PROJECTS_MAX`] projects.
     fn list(&self, listing: Listing) -> BoxFuture<Result<Page, StoreError>>;
+
+    /// How many sessions of a scope there are, of one subject or of all; see [`Counts`].
+    ///
+    /// # Errors
+    /// When it cannot be read, or names more than [`crate::PROJECTS_MAX`] projects.
+    fn counts(
+        &self,
+        scope: Scope,
+        subject: Option<String>,
+    ) -> BoxFuture<Result<Counts, StoreError>>;
+
+    /// Sessions by their titles and by what was said in them: the beginnings of the last turns'
+    /// prompts and answers. What was written before there was a search is not found.
+    ///
+    /// # Errors
+    /// When it cannot be read, there is no word to look for, or too many projects are named.
+    fn search(&self, search: Search) -> BoxFuture<Result<Found, StoreError>>;
 
     /// Adds to journals, [`crate::JOURNAL_ENTRIES_MAX`] entries a session, the oldest going first.
     ///

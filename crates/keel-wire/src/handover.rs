@@ -9,10 +9,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HandoverId, Seq, SessionId,
+    Event, HandoverId, Seq, SessionId,
     journal::Entry,
-    record::{LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
+    record::{LoadedStream, SearchText, SessionRow, StoredEvent, StoredSnapshot},
 };
+
+/// Bytes of a prompt, and of an answer, that a turn is found by.
+const FOUND_BYTES_MAX: usize = 8 * 1024;
 
 /// What resume keys of a session are made with: it moves with the session, so that they go on being good.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +219,45 @@ impl Whole {
         let whole = whole.ok_or("it has no parts")?;
         whole.check()?;
         Ok(whole)
+    }
+
+    /// What its turns are found by, as far as their beginnings are kept.
+    #[must_use]
+    pub fn searchable(&self) -> Vec<SearchText> {
+        let mut open: Vec<(SearchText, u32)> = Vec::new();
+        let mut ended = Vec::new();
+        let cut = |text: &str| text[..text.floor_char_boundary(FOUND_BYTES_MAX)].to_owned();
+        for stored in &self.events {
+            match Event::decode(&stored.kind, stored.data.get()) {
+                Ok(Some(Event::TurnAccepted(accepted))) => {
+                    let text = SearchText {
+                        turn: accepted.turn,
+                        prompt: cut(&accepted.text),
+                        answer: String::new(),
+                    };
+                    open.push((text, 0));
+                }
+                Ok(Some(Event::Text(text))) => {
+                    let turn = open.iter_mut().find(|(turn, _)| turn.turn == text.turn);
+                    let Some((turn, attempt)) = turn else {
+                        continue;
+                    };
+                    if std::mem::replace(attempt, text.attempt) != text.attempt {
+                        turn.answer.clear();
+                    }
+                    let room = FOUND_BYTES_MAX.saturating_sub(turn.answer.len());
+                    let end = text.data.floor_char_boundary(room);
+                    turn.answer.push_str(&text.data[..end]);
+                }
+                Ok(Some(Event::TurnEnded(over))) => {
+                    if let Some(at) = open.iter().position(|(turn, _)| turn.turn == over.turn) {
+                        ended.push(open.remove(at).0);
+                    }
+                }
+                Ok(Some(_) | None) | Err(_) => {}
+            }
+        }
+        ended
     }
 
     fn take_stream(&mut self, more: LoadedStream) -> Result<(), String> {

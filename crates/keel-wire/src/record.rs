@@ -80,6 +80,32 @@ pub enum SlotRow {
     },
 }
 
+/// What people say about a session, to find it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// What a person calls it.
+    pub title: Option<String>,
+    /// Where its programs work.
+    pub cwd: Option<String>,
+    /// It is marked to be found soon.
+    pub starred: bool,
+    /// It is put away.
+    pub archived: bool,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+}
+
+/// What was said in a turn, cut to a bound: what a search finds it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchText {
+    /// The turn, which has ended.
+    pub turn: TurnId,
+    /// The beginning of what was asked.
+    pub prompt: String,
+    /// A part of what was answered.
+    pub answer: String,
+}
+
 /// What is listed about a session, and needed to bring it back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRow {
@@ -105,10 +131,14 @@ pub struct SessionRow {
     pub trimmed: Seq,
     /// A turn is open: without an owner it must be ended at start.
     pub open_turn: bool,
+    /// It waits for somebody: a turn for an answer, or the session for a slot.
+    pub waiting: bool,
     /// The session is over.
     pub ended: bool,
     /// Where it stands with its backend's capacity.
     pub slot: Option<SlotRow>,
+    /// What people say about it.
+    pub about: About,
 }
 
 /// A fold of the log, kept so that what lies before it may be trimmed and need not be read.
@@ -178,13 +208,20 @@ pub struct Batch {
     pub snapshot: Option<Box<StoredSnapshot>>,
     /// Text events of this turn, which has ended, may be put together.
     pub compact: Option<(Seq, Seq)>,
+    /// What turns that end with this batch are found by.
+    pub search: Vec<SearchText>,
 }
 
 impl Batch {
     /// Bytes that it takes, near enough for fairness between sessions.
     #[must_use]
     pub fn cost(&self) -> usize {
-        256 + self.events.iter().map(StoredEvent::cost).sum::<usize>() + self.receipts.len() * 128
+        let searched = self.search.iter();
+        256 + self.events.iter().map(StoredEvent::cost).sum::<usize>()
+            + self.receipts.len() * 128
+            + searched
+                .map(|text| text.prompt.len() + text.answer.len())
+                .sum::<usize>()
     }
 }
 

@@ -1,6 +1,8 @@
 //! `sessions`: what a server keeps, read over HTTP.
 
+mod change;
 mod list;
+mod read;
 mod why;
 
 use std::process::ExitCode;
@@ -14,15 +16,32 @@ use crate::{api::Api, exit::Failure, table, target::Access, terminal};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Lists sessions, the last active first
-    Ls(list::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Finds sessions by their titles and by what was said in them
+    Search(list::SearchArgs),
     /// Shows how a session is
     Show(One),
     /// Says in one sentence what went wrong last, and what became of it
     Why(One),
     /// Prints the log of a session
     Events(Events),
+    /// Prints what was asked and answered in a session
+    Transcript(read::TranscriptArgs),
+    /// Writes a session to a file or to stdout
+    Export(read::ExportArgs),
+    /// Calls a session something else
+    Rename(change::RenameArgs),
+    /// Marks a session to be found soon
+    Star(change::MarkArgs),
+    /// Puts a session away
+    Archive(change::MarkArgs),
+    /// Sets the words to find a session by
+    Tag(change::TagArgs),
     /// Ends a session for everybody
     End(One),
+    /// Forgets a session with everything that was said in it
+    Delete(change::DeleteArgs),
 }
 
 /// Where the server is.
@@ -63,10 +82,18 @@ pub(crate) struct Events {
 
 pub(crate) async fn run(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Ls(args) => list::run(&args).await?,
+        Verb::List(args) => list::run(&args).await?,
+        Verb::Search(args) => list::search(&args).await?,
         Verb::Show(one) => show(&one).await?,
         Verb::Why(one) => why::run(&one).await?,
         Verb::Events(args) => events(&args).await?,
+        Verb::Transcript(args) => read::transcript(&args).await?,
+        Verb::Export(args) => read::export(&args).await?,
+        Verb::Rename(args) => change::rename(&args).await?,
+        Verb::Star(args) => change::mark(&args, "starred").await?,
+        Verb::Archive(args) => change::mark(&args, "archived").await?,
+        Verb::Tag(args) => change::tag(&args).await?,
+        Verb::Delete(args) => change::delete(&args).await?,
         Verb::End(one) => {
             let path = format!("/v1/sessions/{}/end", one.session);
             let receipt = one.server.api()?.post(&path, &json!({})).await?;
@@ -92,10 +119,12 @@ async fn show(one: &One) -> Result<(), Failure> {
     let state = session["status"]["state"].as_str().unwrap_or("asleep");
     let mut rows = vec![
         ("session", text(&session["session"])),
+        ("title", text(&session["title"])),
         ("state", state.to_owned()),
         ("subject", text(&session["subject"])),
         ("backend", text(&session["backend"])),
         ("project", text(&session["project"])),
+        ("cwd", text(&session["cwd"])),
         ("opened", at("created_at")),
         ("active", at("last_activity")),
         (
@@ -103,6 +132,14 @@ async fn show(one: &One) -> Result<(), Failure> {
             format!("{} events kept of {}", kept(&session), session["head"]),
         ),
     ];
+    let tags = session["tags"].as_array().into_iter().flatten();
+    rows.extend(tags.map(|tag| ("tag", text(tag))));
+    let marks = ["starred", "archived"].into_iter();
+    rows.extend(
+        marks
+            .filter(|mark| session[mark] == true)
+            .map(|mark| ("is", mark.to_owned())),
+    );
     if let Some(fault) = session["status"]["fault"].as_object() {
         rows.push((
             "fault",

@@ -11,6 +11,8 @@ pub struct Config {
     pub args: Vec<String>,
     /// Where it runs; the server's own place if absent.
     pub cwd: Option<PathBuf>,
+    /// The program is not started where that path has come to mean another directory.
+    pub exact_cwd: bool,
     /// What it finds in its environment.
     pub env: Environment,
     /// How it gets the prompt.
@@ -42,6 +44,7 @@ impl Config {
             program: program.into(),
             args: Vec::new(),
             cwd: None,
+            exact_cwd: false,
             env: Environment::default(),
             stdin: Stdin::Prompt,
             stdout: Stdout::Lines,

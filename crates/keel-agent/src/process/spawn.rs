@@ -8,7 +8,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::{ffi::OsStrExt, process::CommandExt},
     },
     process::{Command, Stdio},
     sync::{OnceLock, mpsc},
@@ -134,6 +134,11 @@ fn command(
     }
     let birth = Birth {
         parent: getpid(),
+        place: config
+            .cwd
+            .as_ref()
+            .filter(|_| config.exact_cwd)
+            .map(|cwd| cwd.as_os_str().as_bytes().to_vec()),
         doors: cgroup.map_or_else(|| Ok(Vec::new()), Cgroup::doors)?,
         // Limits that no cgroup keeps.
         processes_max: config
@@ -154,6 +159,8 @@ fn command(
 /// What a child does to itself before it becomes the program.
 struct Birth {
     parent: Pid,
+    /// Where it must be, whatever became of the path on the way.
+    place: Option<Vec<u8>>,
     doors: Vec<File>,
     processes_max: Option<u64>,
     memory_bytes_max: Option<u64>,
@@ -166,6 +173,9 @@ impl Birth {
             // The server died before it was asked to tell of its death.
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        if self.place.as_ref().is_some_and(|place| !is_here(place)) {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         for door in &self.doors {
             rustix::io::write(door.as_fd(), b"0")?;
         }
@@ -175,6 +185,20 @@ impl Birth {
         close_on_exec();
         Ok(())
     }
+}
+
+/// Whether the working directory is the one of that path, as the kernel names it.
+fn is_here(place: &[u8]) -> bool {
+    let mut path = [0_u8; 4096];
+    // SAFETY: it writes no more than so many bytes into the array, and reads a text that ends in NUL.
+    let length = unsafe {
+        libc::readlink(
+            c"/proc/self/cwd".as_ptr(),
+            path.as_mut_ptr().cast(),
+            path.len(),
+        )
+    };
+    usize::try_from(length).is_ok_and(|length| path.get(..length) == Some(place))
 }
 
 fn limit(resource: Resource, max: Option<u64>) -> io::Result<()> {

@@ -15,7 +15,7 @@ use keel_wire::{
     ServerFrame, SessionId, StreamId, limits::FRAME_OUT_BYTES_MAX,
 };
 
-use super::{ConnId, Output, Outputs};
+use super::{ConnId, Misplaced, Output, Outputs};
 use crate::{Instant, Mint, Now, limits, ring::Frame};
 
 /// How far a connection is.
@@ -36,6 +36,20 @@ pub(crate) enum Phase {
         participant: ParticipantId,
         welcomed: bool,
     },
+}
+
+/// What is known of the directory that a hello names.
+#[derive(Debug, Default)]
+pub(crate) enum Place {
+    /// Nothing was asked.
+    #[default]
+    Unasked,
+    /// It is being looked at.
+    Asked,
+    /// It may be used, as this path.
+    Found(String),
+    /// It may not.
+    Refused(Misplaced),
 }
 
 /// What a welcomed connection has been sent of the log.
@@ -63,6 +77,8 @@ pub(crate) struct Conn {
     pub(crate) phase: Phase,
     /// What its token allows.
     pub(crate) grant: Option<Box<Grant>>,
+    /// Where the programs of the session that it opens are to work.
+    pub(crate) place: Place,
     /// Its hello, until it is welcomed.
     hello: Option<Box<Hello>>,
     /// When its token expires, and when it is told that it will.
@@ -190,6 +206,7 @@ impl Conns {
         let conn = Conn {
             phase: Phase::AwaitHello,
             grant: None,
+            place: Place::Unasked,
             hello: None,
             expires: None,
             tell_expiry_at: None,

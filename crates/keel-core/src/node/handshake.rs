@@ -1,7 +1,8 @@
 //! From a WebSocket that is open to a participant of a session, or to one refusal.
 
 use keel_wire::{
-    Admission as Wanted, ClientFrame, Code, Grant, Hello, Origin, Role, SessionId,
+    Admission as Wanted, ClientFrame, Code, Fault, Grant, Hello, Origin, ReceiptBody, Role,
+    SessionId,
     codec::{DecodeError, Decoded, depth_of},
     json_len,
     limits::{FRAME_IN_BYTES_MAX, PROJECT_BYTES_MAX},
@@ -9,9 +10,9 @@ use keel_wire::{
 };
 
 use super::{
-    ConnId, Ctx, Node, Output, Outputs,
+    Answer, AskId, ConnId, Ctx, Misplaced, Node, Opening, Output, Outputs,
     config::SlotKind,
-    conn::Phase,
+    conn::{Phase, Place},
     registry::{Entry, Waiter, may_enter},
 };
 use crate::{Now, admission::Verdict, limits, session::Session};
@@ -177,7 +178,21 @@ impl Node {
                 .conns
                 .refuse_as(id, Code::PermissionDenied, now, &mut self.mint, out);
         }
-        match session.clone() {
+        let session = session.clone();
+        let opens = match &session {
+            Some(session) => self.may_open(id, session),
+            None => hello.resume.is_none(),
+        };
+        if opens && self.ask_for_place(id, out) {
+            return;
+        }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let (Phase::AwaitSession { hello, .. }, Some(grant)) = (&conn.phase, &conn.grant) else {
+            return;
+        };
+        match session {
             Some(session) => self.when_active(now, &session, Waiter::Conn(id), out),
             None if hello.resume.is_some() => {
                 let fault = self.mint.fault(now, Code::InvalidRequest, Origin::Client);
@@ -188,6 +203,50 @@ impl Node {
                 let (hello, grant) = (hello.clone(), grant.clone());
                 self.open_session(now, id, &hello, &grant, out);
             }
+        }
+    }
+
+    /// Has the directory looked at that a connection names for a session that it may open. Whether it
+    /// is to wait for that.
+    fn ask_for_place(&mut self, id: ConnId, out: &mut Outputs) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return false;
+        };
+        let Phase::AwaitSession { hello, .. } = &conn.phase else {
+            return false;
+        };
+        let (Some(cwd), Place::Unasked | Place::Asked) = (&hello.cwd, &conn.place) else {
+            return false;
+        };
+        if matches!(conn.place, Place::Unasked) {
+            let default = &self.config.default_backend;
+            out.push(Output::Place {
+                conn: id,
+                backend: hello.backend.as_ref().unwrap_or(default).clone(),
+                cwd: cwd.clone(),
+            });
+            conn.place = Place::Asked;
+        }
+        true
+    }
+
+    /// The directory that a connection names was looked at.
+    pub(super) fn placed(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        place: Result<String, Misplaced>,
+        out: &mut Outputs,
+    ) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if matches!(conn.place, Place::Asked) {
+            conn.place = match place {
+                Ok(path) => Place::Found(path),
+                Err(misplaced) => Place::Refused(misplaced),
+            };
+            self.enter(now, id, out);
         }
     }
 
@@ -287,45 +346,18 @@ impl Node {
             let code = Code::ServerShutdown;
             return self.conns.refuse_as(id, code, now, &mut self.mint, out);
         }
-        if self.drain.is_some() || self.sessions.len() >= limits::SESSIONS_MAX {
-            let code = if self.drain.is_some() {
-                Code::ServerShutdown
-            } else {
-                Code::SessionLimit
-            };
-            return self.conns.refuse_as(id, code, now, &mut self.mint, out);
-        }
-        if let Some(fault) = self.too_pressed(now) {
-            return self.conns.refuse(id, fault, out);
-        }
-        let name = hello
-            .backend
-            .as_ref()
-            .unwrap_or(&self.config.default_backend);
-        let allowed = grant
-            .backends
-            .as_ref()
-            .is_none_or(|list| list.contains(name));
-        let Some(backend) = self.config.backends.get(name).filter(|_| allowed) else {
-            return self
-                .conns
-                .refuse_as(id, Code::BackendNotFound, now, &mut self.mint, out);
+        let opening = match self.opening(now, id, hello) {
+            Ok(opening) => opening,
+            Err(fault) => return self.conns.refuse(id, *fault, out),
         };
-        let project = grant.project.as_ref().or(hello.project.as_ref());
-        let fits = hello.params.as_ref().is_none_or(|params| {
-            json_len(params) <= limits::PARAMS_BYTES_MAX
-                && depth_of(params) <= limits::VALUE_DEPTH_MAX
-        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX)
-            && limits::may_describe(hello.title.as_deref(), hello.cwd.as_deref(), &hello.tags);
-        if !fits {
-            return self
-                .conns
-                .refuse_as(id, Code::InvalidRequest, now, &mut self.mint, out);
-        }
+        let name = match self.may_begin(now, &opening, grant) {
+            Ok(name) => name,
+            Err(fault) => return self.conns.refuse(id, *fault, out),
+        };
+        let backend = self.config.backends.get(&name);
         let by_session = backend
-            .capacity
+            .and_then(|backend| backend.capacity)
             .is_some_and(|capacity| capacity.kind == SlotKind::Session);
-        let name = name.clone();
         let slot = if by_session {
             match self.ask_for_slot(now, id, &name, &session_id, hello, out) {
                 Some(slot) => Some(slot),
@@ -334,6 +366,85 @@ impl Node {
         } else {
             None
         };
+        self.begin_session(now, &session_id, opening, grant, slot, out);
+        self.join(now, &session_id, id, out);
+    }
+
+    /// What a hello says about a session that it opens, with the directory that was found to be allowed.
+    fn opening(&mut self, now: Now, id: ConnId, hello: &Hello) -> Result<Opening, Box<Fault>> {
+        let mut opening = Opening::of(hello);
+        let place = self.conns.get_mut(id).map(|conn| &mut conn.place);
+        let place = place.map(std::mem::take).unwrap_or_default();
+        match (&hello.cwd, place) {
+            (None, _) => {}
+            (Some(_), Place::Found(path)) => opening.cwd = Some(path),
+            (Some(_), Place::Refused(Misplaced { code, message })) => {
+                let fault = self.mint.fault(now, code, Origin::Client);
+                return Err(Box::new(fault.message(message)));
+            }
+            (Some(_), Place::Unasked | Place::Asked) => {
+                let fault = self.mint.fault(now, Code::Internal, Origin::Server);
+                return Err(Box::new(fault));
+            }
+        }
+        Ok(opening)
+    }
+
+    /// Whether a session may be opened so, and by what it is served then.
+    fn may_begin(
+        &mut self,
+        now: Now,
+        opening: &Opening,
+        grant: &Grant,
+    ) -> Result<String, Box<Fault>> {
+        let refused = |node: &mut Self, code| Box::new(node.mint.fault(now, code, Origin::Server));
+        if let Some(address) = self.goes_elsewhere().map(str::to_owned) {
+            let fault = refused(self, Code::ServerShutdown);
+            return Err(Box::new(fault.detail("target", address)));
+        }
+        if self.drain.is_some() {
+            return Err(refused(self, Code::ServerShutdown));
+        }
+        if self.sessions.len() >= limits::SESSIONS_MAX {
+            return Err(refused(self, Code::SessionLimit));
+        }
+        if let Some(fault) = self.too_pressed(now) {
+            return Err(Box::new(fault));
+        }
+        let named = opening.backend.as_ref();
+        let name = named.unwrap_or(&self.config.default_backend).clone();
+        let granted = grant.backends.as_ref();
+        let allowed = granted.is_none_or(|list| list.contains(&name));
+        if !allowed || !self.config.backends.contains_key(&name) {
+            return Err(refused(self, Code::BackendNotFound));
+        }
+        let project = grant.project.as_ref().or(opening.project.as_ref());
+        let params = opening.params.as_ref();
+        let fits = params.is_none_or(|params| {
+            json_len(params) <= limits::PARAMS_BYTES_MAX
+                && depth_of(params) <= limits::VALUE_DEPTH_MAX
+        }) && project.is_none_or(|project| project.len() <= PROJECT_BYTES_MAX)
+            && limits::may_describe(
+                opening.title.as_deref(),
+                opening.cwd.as_deref(),
+                &opening.tags,
+            );
+        if fits {
+            Ok(name)
+        } else {
+            Err(refused(self, Code::InvalidRequest))
+        }
+    }
+
+    fn begin_session(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        opening: Opening,
+        grant: &Grant,
+        slot: Option<SlotRow>,
+        out: &mut Outputs,
+    ) {
         let ctx = Ctx {
             now,
             stopping: self.is_stopping(),
@@ -345,14 +456,40 @@ impl Node {
             peers: &mut self.peers,
             out,
         };
-        let session = Session::open(session_id.clone(), hello, grant, slot, &ctx);
+        let session = Session::open(id.clone(), opening, grant, slot, &ctx);
         let entry = Entry::Active {
             session: Box::new(session),
             armed: None,
             panics: super::registry::Panics::default(),
         };
-        self.sessions.insert(session_id.clone(), entry);
-        self.join(now, &session_id, id, out);
+        self.sessions.insert(id.clone(), entry);
+    }
+
+    /// Opens a session over HTTP. It has no slot: who comes to it first asks for one.
+    pub(super) fn ask_open(
+        &mut self,
+        now: Now,
+        ask: AskId,
+        id: &SessionId,
+        grant: &Grant,
+        opening: Opening,
+        out: &mut Outputs,
+    ) {
+        let known = self.sessions.contains_key(id);
+        let refused = match self.may_begin(now, &opening, grant) {
+            Ok(_) if known => {
+                let fault = self.mint.fault(now, Code::Duplicate, Origin::Server);
+                Some(Box::new(fault.session(id)))
+            }
+            Ok(_) => None,
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = refused {
+            let answer = Answer::Receipt(ReceiptBody::Fault(fault));
+            return out.push(Output::Reply { ask, answer });
+        }
+        self.begin_session(now, id, opening, grant, None, out);
+        self.with(now, id, out, |session, _| session.tell_opened(ask));
     }
 
     /// A slot for a new session, a place in line, or a refusal that says how full it is.

@@ -15,9 +15,7 @@ use keel_wire::{
 };
 use serde_json::{Map, Value};
 
-use super::Load;
-
-use super::{Answer, Ask, Delivered, Giving, MediaFact, MediaOrder, Progress};
+use super::{Answer, Ask, Delivered, Giving, Load, MediaFact, MediaOrder, Misplaced, Progress};
 
 /// One transport, as the shell numbers them. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -239,6 +237,13 @@ pub enum Input {
         /// How.
         end: ConnEnd,
     },
+    /// Answers [`Output::Place`]: the directory as it is to be used, or why it is not.
+    Placed {
+        /// The transport.
+        conn: ConnId,
+        /// The verdict.
+        place: Result<String, Misplaced>,
+    },
     /// Answers [`Output::Verify`].
     Verified {
         /// The transport.
@@ -397,6 +402,15 @@ pub enum Output {
         conn: ConnId,
         /// How long at most; then it is broken.
         span: Duration,
+    },
+    /// See whether a session that a connection opens may work in that directory.
+    Place {
+        /// The transport.
+        conn: ConnId,
+        /// What is to serve the session.
+        backend: String,
+        /// The directory, as it was said.
+        cwd: String,
     },
     /// Check a token.
     Verify {

@@ -195,6 +195,8 @@ impl Session {
     ) -> Outcome {
         match self.life {
             Life::Open => {}
+            Life::Queued | Life::Ended { .. } if matches!(command, Command::DescribeSession(_)) => {
+            }
             Life::Queued => return Err(Box::new(self.at_capacity(ctx))),
             Life::Ended { .. } => {
                 return Err(self.no(Code::SessionNotFound, "the session is over", ctx));
@@ -291,10 +293,25 @@ impl Session {
         })
     }
 
+    /// Changes what people say about it: also while it stands in line, and when it is over.
     fn describe(&mut self, asker: &Asker, about: DescribeSession, ctx: &mut Ctx<'_>) -> Outcome {
         let tags = about.tags.as_deref().unwrap_or_default();
         if !limits::may_describe(about.title.as_deref(), None, tags) {
             return Err(self.no(Code::InvalidRequest, "the description is too long", ctx));
+        }
+        let row = &mut self.row.about;
+        if let Some(title) = &about.title {
+            row.title = Some(title.clone()).filter(|title| !title.is_empty());
+        }
+        row.starred = about.starred.unwrap_or(row.starred);
+        row.archived = about.archived.unwrap_or(row.archived);
+        if let Some(tags) = &about.tags {
+            row.tags.clone_from(tags);
+        }
+        if matches!(self.life, Life::Ended { .. }) {
+            // Nothing follows a log's end: what is listed changes, and what was told does not.
+            self.stage_row();
+            return Ok(ReceiptBody::ok());
         }
         self.stage_event(SessionDescribed {
             by: Some(asker.participant.clone()),

@@ -10,7 +10,7 @@ use keel_wire::{
     CommandId, Event, ReceiptBody, Seq, StreamId, Text,
     journal::Fact,
     limits::TEXT_BYTES_MAX,
-    record::{Batch, StoredEvent, StoredReceipt, StoredSnapshot},
+    record::{Batch, SearchText, SlotRow, StoredEvent, StoredReceipt, StoredSnapshot},
 };
 
 use super::{Session, health::StoreLeg};
@@ -39,8 +39,8 @@ pub(crate) enum Effect {
     TellEndTo { conn: ConnId },
     /// A command that came over HTTP may be answered.
     Reply { ask: AskId, command: CommandId },
-    /// Who asked for the end over HTTP may be answered.
-    ReplyEnd { ask: AskId },
+    /// Who asked over HTTP for the session to begin or to end may be answered.
+    ReplyDone { ask: AskId },
     /// The machine panics, because this command asked for that.
     Panic { command: CommandId },
 }
@@ -54,6 +54,8 @@ pub(crate) struct Stage {
     streams_dropped: Vec<StreamId>,
     effects: Vec<Effect>,
     row: bool,
+    /// What turns that ended are found by.
+    search: Vec<SearchText>,
 }
 
 impl Stage {
@@ -128,6 +130,11 @@ impl Session {
         self.stage.streams_dropped.push(stream);
     }
 
+    /// Stages what a turn that ends with this batch is found by.
+    pub(super) fn stage_search(&mut self, text: SearchText) {
+        self.stage.search.push(text);
+    }
+
     /// Stages the row alone: its slot or its end changed.
     pub(super) const fn stage_row(&mut self) {
         self.stage.row = true;
@@ -172,7 +179,7 @@ impl Session {
     pub(crate) fn asks(&self) -> Vec<AskId> {
         let inflight = self.inflight.iter().flat_map(|batch| &batch.effects);
         let asks = inflight.chain(&self.stage.effects).filter_map(|effect| {
-            if let Effect::Reply { ask, .. } | Effect::ReplyEnd { ask } = effect {
+            if let Effect::Reply { ask, .. } | Effect::ReplyDone { ask } = effect {
                 Some(*ask)
             } else {
                 None
@@ -196,6 +203,8 @@ impl Session {
         self.row.last_activity = ctx.now.wall;
         self.row.head = self.staged;
         self.row.open_turn = !self.turns.is_empty();
+        let asks = self.run.as_ref().is_some_and(|run| run.waiting.is_some());
+        self.row.waiting = asks || matches!(self.row.slot, Some(SlotRow::Waiting { .. }));
         let batch = Batch {
             fence: ctx.config.fence,
             expected: (!fresh).then_some(self.committed),
@@ -218,6 +227,7 @@ impl Session {
             } else {
                 self.compactable.pop_front()
             },
+            search: stage.search,
         };
         let inflight = InFlight {
             n: ctx.mint.number(),
@@ -280,7 +290,7 @@ impl Session {
                 );
             }
             self.fold.apply(event);
-            self.memory.apply(event);
+            self.memory.apply(event, &self.fold);
             self.ring.push(Frame::from(stored), ring_max);
         }
         self.committed = batch.row.head;
@@ -313,7 +323,7 @@ impl Session {
             Effect::TellEnd => self.end_is_committed(ctx),
             Effect::TellEndTo { conn } => self.tell_end_to_stranger(conn, ctx),
             Effect::Reply { ask, command } => self.reply_committed(ask, &command, ctx),
-            Effect::ReplyEnd { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
+            Effect::ReplyDone { ask } => ctx.reply(ask, Answer::Receipt(ReceiptBody::ok())),
             Effect::Panic { command } => {
                 self.doing = Some(command);
                 panic!("injected");

@@ -6,11 +6,11 @@ use std::{
 };
 
 use keel_wire::{
-    BusyPolicy, CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, Hello,
-    ParamsChanged, ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd,
-    TurnId, TurnState, UnixMillis,
+    BusyPolicy, CloseCode, Code, EndReason, Ended, Event, Fault, FaultFrame, Grant, ParamsChanged,
+    ReceiptBody, Seq, SessionCreated, SessionEnded, SessionId, Snapshot, TurnEnd, TurnId,
+    TurnState, UnixMillis,
     journal::Fact,
-    record::{Loaded, SessionRow, SlotRow},
+    record::{About, Loaded, SessionRow, SlotRow},
 };
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Deadline, Instant, Now,
-    node::{Answer, AskId, ConnId, Ctx, Output},
+    node::{Answer, AskId, ConnId, Ctx, Opening, Output},
     resume_key,
     ring::Ring,
     small_map::SmallMap,
@@ -85,19 +85,18 @@ impl Session {
         }
     }
 
-    /// A session that a hello opens. `slot` is what admission decided.
+    /// A session that begins. `slot` is what admission decided.
     pub(crate) fn open(
         id: SessionId,
-        hello: &Hello,
+        opening: Opening,
         grant: &Grant,
         slot: Option<SlotRow>,
         ctx: &Ctx<'_>,
     ) -> Self {
-        let backend = hello
+        let backend = opening
             .backend
-            .clone()
             .unwrap_or_else(|| ctx.config.default_backend.clone());
-        let project = grant.project.clone().or_else(|| hello.project.clone());
+        let project = grant.project.clone().or(opening.project);
         let default_busy = ctx
             .config
             .backends
@@ -115,8 +114,15 @@ impl Session {
             head: Seq::ZERO,
             trimmed: Seq::ZERO,
             open_turn: false,
+            waiting: false,
             ended: false,
             slot,
+            about: About {
+                title: opening.title.filter(|title| !title.is_empty()),
+                cwd: opening.cwd,
+                tags: opening.tags,
+                ..About::default()
+            },
         };
         let mut session = Self::empty(row, ctx.now.mono);
         session.key = resume_key::of_session(&ctx.config.secret, &session.id);
@@ -127,18 +133,18 @@ impl Session {
             session.life = Life::Queued;
             session.queued_at = Some(ctx.now.mono);
         }
-        let busy = hello.busy.or(default_busy).unwrap_or_default();
+        let busy = opening.busy.or(default_busy).unwrap_or_default();
         // Decided on before it is committed: nothing else can change it.
         session.fold.busy = busy;
         session.stage_event(SessionCreated {
             backend,
             project,
             busy,
-            title: hello.title.clone().filter(|title| !title.is_empty()),
-            cwd: hello.cwd.clone(),
-            tags: hello.tags.clone(),
+            title: session.row.about.title.clone(),
+            cwd: session.row.about.cwd.clone(),
+            tags: session.row.about.tags.clone(),
         });
-        if let Some(params) = hello.params.clone().filter(Value::is_object) {
+        if let Some(params) = opening.params.filter(Value::is_object) {
             session.params = params.clone();
             session.params_version = session.params_version.next();
             let version = session.params_version;
@@ -181,7 +187,7 @@ impl Session {
                 asked.get(turn).map(|asked| asked.prompt.as_str())
             });
             session.fold.apply(&event);
-            session.memory.apply(&event);
+            session.memory.apply(&event, &session.fold);
         }
         session.committed = session.row.head;
         session.staged = session.row.head;
@@ -460,8 +466,13 @@ impl Session {
         if told {
             ctx.reply(ask, Answer::Receipt(ReceiptBody::ok()));
         } else {
-            self.after_commit(Effect::ReplyEnd { ask });
+            self.after_commit(Effect::ReplyDone { ask });
         }
+    }
+
+    /// Tells whoever opened it over HTTP that it is there, once it is.
+    pub(crate) fn tell_opened(&mut self, ask: AskId) {
+        self.after_commit(Effect::ReplyDone { ask });
     }
 
     /// The end is committed: whoever has the whole log is told now, the others when they have.

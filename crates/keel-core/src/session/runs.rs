@@ -33,6 +33,8 @@ pub(crate) struct Run {
     pub(super) spoke_at: Option<Instant>,
     /// Bytes of text that it has said.
     pub(super) at_byte: u64,
+    /// The beginning of it, as far as searches look.
+    pub(super) said: String,
     /// Bytes of its output that are not committed.
     pub(super) held: usize,
     /// What it waits for, and since when; then what it asks besides, which is told after that.
@@ -58,6 +60,7 @@ impl Run {
             signed_at: None,
             spoke_at: None,
             at_byte: 0,
+            said: String::new(),
             held: 0,
             waiting: None,
             asks_next: VecDeque::new(),
@@ -220,6 +223,8 @@ impl Session {
             let (turn, attempt, at_byte) = (run.turn.clone(), run.attempt, run.at_byte);
             run.at_byte += piece.len() as u64;
             run.held += piece.len();
+            let room = limits::SEARCH_ANSWER_BYTES_MAX.saturating_sub(run.said.len());
+            run.said.push_str(&piece[..piece.floor_char_boundary(room)]);
             self.stage_text(Text {
                 turn,
                 attempt,
@@ -267,6 +272,7 @@ impl Session {
         turn.attempts += 1;
         run.attempt = turn.attempts;
         run.at_byte = 0;
+        run.said.clear();
         // What it asked is superseded, too.
         run.waiting = None;
         run.asks_next.clear();

@@ -5,7 +5,7 @@
 
 use keel_wire::{
     Code, Fault, ParticipantId, ReceiptBody, Retry, Scope, Seq, TurnEnd, TurnEnded, TurnId,
-    TurnStarted, UnixMillis, journal::Fact,
+    TurnStarted, UnixMillis, journal::Fact, record::SearchText,
 };
 
 use super::{Life, Session, commands::Outcome, commit::Effect, runs::Run};
@@ -242,6 +242,15 @@ impl Session {
             fault: fault.clone(),
         };
         self.stage_event(ended);
+        let mut prompt = turn.prompt;
+        prompt.truncate(prompt.floor_char_boundary(limits::SEARCH_PROMPT_BYTES_MAX));
+        self.stage_search(SearchText {
+            turn: turn.id.clone(),
+            prompt,
+            answer: run
+                .as_ref()
+                .map_or_else(String::new, |run| run.said.clone()),
+        });
         if let Some(from) = turn.text_from {
             self.compactable.push_back((from, self.staged));
         }
@@ -282,6 +291,8 @@ impl Session {
             // The run is gone with the server, but what it said stands.
             let mut run = Run::new(crate::node::RunId(0), id.clone(), turn.attempts);
             run.at_byte = bytes;
+            let view = self.fold.turn(id);
+            run.said = view.map_or_else(String::new, |view| view.tail.clone());
             self.run = Some(run);
         }
         self.end_turn(id, TurnEnd::Interrupted, stop_reason, Some(fault), ctx);

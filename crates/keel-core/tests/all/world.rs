@@ -289,6 +289,17 @@ impl World {
                 };
                 inputs.push_back(Input::Lost { conn, end });
             }
+            Output::Place { conn, cwd, .. } => {
+                // What the shell makes of a path; one outside is refused.
+                let place = match cwd.strip_prefix("/link/") {
+                    Some(rest) => Ok(format!("/real/{rest}")),
+                    None => Err(keel_core::node::Misplaced {
+                        code: Code::PermissionDenied,
+                        message: "outside".into(),
+                    }),
+                };
+                inputs.push_back(Input::Placed { conn, place });
+            }
             Output::Verify { conn, token } => {
                 let verdict = if token == "bad" {
                     Err(Code::Unauthenticated)

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use keel_agent::{Budgets, endpoint::Secret};
 use keel_core::node;
 use keel_wire::BusyPolicy;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What kind of program it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendKind {
     /// Says back what it is told; for trying things.
@@ -124,6 +125,10 @@ pub struct Backend {
     /// Where it runs. Absent means where this server runs.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
+    /// Where a session may say that its programs work: beneath one of these directories. Absent means
+    /// nowhere but `cwd`.
+    #[serde(default)]
+    pub cwd_roots: Vec<PathBuf>,
     /// How its output is read: `lines` or `json_lines`.
     #[serde(default)]
     pub output: Framing,
@@ -215,6 +220,7 @@ impl Backend {
             env_pass: Vec::new(),
             env: BTreeMap::new(),
             cwd: None,
+            cwd_roots: Vec::new(),
             output: Framing::default(),
             capacity: None,
             busy: BusyPolicy::default(),

@@ -86,6 +86,10 @@ impl Config {
                     return refuse(&format!("backends.{name}.chain"), &message);
                 }
             }
+            if let Some(root) = backend.cwd_roots.iter().find(|root| !root.is_absolute()) {
+                let message = format!("{} is no absolute path", root.display());
+                return refuse(&format!("backends.{name}.cwd_roots"), &message);
+            }
             let takes_media = backend.for_node().media.is_some();
             if takes_media && self.media.listen.is_none() {
                 let message = "this kind wants `media.listen`";

@@ -6,7 +6,7 @@ use keel_core::node::{Answer, AskId, ConnId, Input, MediaOrder, Output};
 use tokio::time::Instant;
 
 use super::{Asker, Work, store_io::Done};
-use crate::{meter::close_label, socket::Out};
+use crate::{meter::close_label, socket::Out, workplace::Purpose};
 
 impl Work {
     pub(super) fn perform(&mut self, output: Output) {
@@ -28,6 +28,7 @@ impl Work {
             Output::Abort { conn } => self.out(conn, Out::Abort),
             Output::Freeze { conn, span } => self.out(conn, Out::Freeze { span }),
             Output::Verify { conn, token } => self.verify(conn, token),
+            Output::Place { conn, backend, cwd } => self.place(conn, backend, cwd),
             Output::Recover { after, limit } => self.recover(after, limit),
             Output::Load { session } => self.load(session),
             Output::Commit { session, n, batch } => self.commit(session, n, batch),
@@ -119,6 +120,15 @@ impl Work {
         self.ops.push(Box::pin(async move {
             let verdict = verdict.await.unwrap_or(Err(keel_wire::Code::Internal));
             Done::input(Input::Verified { conn, verdict })
+        }));
+    }
+
+    /// Looks at a directory on another thread.
+    fn place(&self, conn: ConnId, backend: String, cwd: String) {
+        let workplaces = self.workplaces.clone();
+        self.ops.push(Box::pin(async move {
+            let place = workplaces.find(backend, cwd, Purpose::Open).await;
+            Done::input(Input::Placed { conn, place })
         }));
     }
 

@@ -11,7 +11,7 @@ use std::{
 use keel_agent::{
     Budgets, Ending, OutputStream, Provider, Running, Told, limits::OUTPUT_COST_BYTES,
 };
-use keel_core::node::{Input, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
+use keel_core::node::{Input, Misplaced, RunEnd, RunFailure, RunId, RunOutput, RunRequest};
 use keel_wire::{ActionId, Code, Seq, SessionId, TurnId};
 use serde_json::{Map, Value};
 use tokio::{
@@ -24,7 +24,10 @@ use super::{
     history::{Histories, History},
     until,
 };
-use crate::{clock, random};
+use crate::{
+    clock, random,
+    workplace::{Purpose, Workplaces},
+};
 
 /// What serves sessions, by name.
 pub(crate) type Backends = BTreeMap<String, (Arc<dyn Provider>, Budgets)>;
@@ -43,6 +46,7 @@ enum Order {
 
 pub(super) struct Runs {
     backends: Backends,
+    workplaces: Workplaces,
     tracker: TaskTracker,
     histories: Histories,
     orders: HashMap<RunId, mpsc::UnboundedSender<Order>>,
@@ -54,6 +58,7 @@ impl Runs {
     /// credit that each run has.
     pub(super) fn new(
         backends: Backends,
+        workplaces: Workplaces,
         tracker: TaskTracker,
         histories: Histories,
     ) -> (Self, mpsc::UnboundedReceiver<Input>) {
@@ -61,6 +66,7 @@ impl Runs {
         (
             Self {
                 backends,
+                workplaces,
                 tracker,
                 histories,
                 orders: HashMap::new(),
@@ -105,6 +111,7 @@ impl Runs {
             provider: Arc::clone(provider),
             request,
             budgets: *budgets,
+            workplaces: self.workplaces.clone(),
         };
         let begun = begin(start, wanted, history_to, forget, taken, mouth);
         self.tracker.spawn(begun);
@@ -170,6 +177,16 @@ impl Runs {
     }
 }
 
+/// Whether the session's directory is still where it was found, if it has one.
+async fn stands(workplaces: &Workplaces, request: &keel_agent::Request) -> Result<(), Misplaced> {
+    let Some(cwd) = request.cwd.as_ref().and_then(|cwd| cwd.to_str()) else {
+        return Ok(());
+    };
+    let (backend, cwd) = (request.backend.clone(), cwd.to_owned());
+    let found = workplaces.find(backend, cwd, Purpose::Spawn).await;
+    found.map(drop)
+}
+
 /// Tells the Node what a run says, and its end when it is dropped.
 struct Mouth {
     run: RunId,
@@ -227,6 +244,7 @@ struct Start {
     provider: Arc<dyn Provider>,
     request: keel_agent::Request,
     budgets: Budgets,
+    workplaces: Workplaces,
 }
 
 /// Starts the attempt, with what was said before where its provider wants that.
@@ -238,6 +256,9 @@ async fn begin(
     mut orders: mpsc::UnboundedReceiver<Order>,
     mouth: Mouth,
 ) {
+    if let Err(misplaced) = stands(&start.workplaces, &start.request).await {
+        return mouth.end(RunEnd::Failed(failure(misplaced.code, misplaced.message)));
+    }
     let mut notice = None;
     if let Some(histories) = histories {
         let session = start.request.session.clone();

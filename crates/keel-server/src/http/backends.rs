@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use keel_wire::Role;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{access::Bearer, reply};
 use crate::{config::BackendKind, shared::Shared};
 
 /// A backend by its name.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Offered {
     pub(crate) name: String,
     pub(crate) kind: BackendKind,
@@ -20,8 +21,8 @@ pub(crate) struct Offered {
 }
 
 /// What `GET /v1/backends` answers.
-#[derive(Serialize)]
-struct Offer<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Offer<'a> {
     /// The backend of sessions whose opener names none.
     default: &'a str,
     /// Those that the token may open.

@@ -9,6 +9,7 @@ use axum::{
 };
 use keel_core::node::{Answer, Ask};
 use keel_wire::{Code, Command, RawData, ReceiptBody};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -35,11 +36,10 @@ pub(super) async fn command(
     headers: HeaderMap,
     Body(body): Body<CommandBody>,
 ) -> Response {
-    let key = match edge::one(&headers, "idempotency-key") {
-        Ok(Some(key)) if is_key(key) => key.to_owned(),
-        Ok(_) | Err(()) => {
-            return reply::invalid("want one Idempotency-Key of 1 to 128 visible characters");
-        }
+    let key = match key_of(&headers) {
+        Ok(Some(key)) => key,
+        Ok(None) => return no_key(),
+        Err(response) => return response,
     };
     if let Err(response) = access::row(&shared, &grant, &session).await {
         return response;
@@ -72,12 +72,25 @@ pub(super) async fn command(
     )
 }
 
+/// The request's idempotency key, where it has one.
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<String>, Response> {
+    match edge::one(headers, "idempotency-key") {
+        Ok(None) => Ok(None),
+        Ok(Some(key)) if is_key(key) => Ok(Some(key.to_owned())),
+        Ok(Some(_)) | Err(()) => Err(no_key()),
+    }
+}
+
+fn no_key() -> Response {
+    reply::invalid("want one Idempotency-Key of 1 to 128 visible characters")
+}
+
 fn is_key(key: &str) -> bool {
     (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Nothing: an end has no settings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndBody {}
 

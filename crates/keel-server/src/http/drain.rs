@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use keel_wire::Code;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     access::{Admin, Body},
@@ -18,13 +19,19 @@ use crate::{
 /// Longest that turns may be given to end.
 const WITHIN_MAX: Duration = Duration::from_secs(3_600);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DrainBody {
     /// A peer: its name, or where it is. Absent means `drain.target`.
     target: Option<String>,
     /// How long turns that run may take to end; then they are interrupted.
     within_ms: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Begun {
+    draining: bool,
+    target: String,
 }
 
 /// `POST /v1/node/drain`: begins, and answers; `GET /v1/node` says how far it is.
@@ -45,7 +52,10 @@ pub(super) async fn begin(
     match peers::hand_over(&shared, &target, within).await {
         // Nobody waits for the end here: whoever asked looks how far it is.
         Ok(_) => {
-            let begun = serde_json::json!({ "draining": true, "target": target });
+            let begun = Begun {
+                draining: true,
+                target,
+            };
             reply::json(StatusCode::ACCEPTED, &begun)
         }
         Err(error) => refused(&error),

@@ -18,6 +18,7 @@ use keel_wire::{
     Code, Cursor, Epoch, EventFrame, Fault, Grant, Range, Seq, SessionId,
     record::{SessionRow, StoredEvent},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -30,6 +31,8 @@ use super::{
 };
 use crate::{clock, edge, shared::Shared, tails::Tail};
 
+/// A position in a log, with or without its epoch.
+pub(super) const POSITION: &str = r"^[0-9]{1,15}(\.[0-9]{1,15})?$";
 /// Events of a page, where the caller does not say.
 const EVENTS: usize = 256;
 /// Events of a page at most.
@@ -39,19 +42,23 @@ const PAGE_BYTES: usize = 256 * 1024;
 /// How often a stream shows that it lives.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
     /// `seq` or `epoch.seq`.
+    #[schemars(regex(pattern = r"^[0-9]{1,15}(\.[0-9]{1,15})?$"))]
     after: Option<String>,
+    /// Events at most.
+    #[schemars(range(min = 1, max = 2048))]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventPage")]
+pub(super) struct Page {
     epoch: Epoch,
     /// Positions that are not here and will not come.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     gap: Option<Missing>,
     events: Vec<EventFrame>,
     /// The next page's `after`.
@@ -59,10 +66,11 @@ struct Page {
     head: Seq,
 }
 
-#[derive(Serialize)]
-struct Missing {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Missing {
     #[serde(flatten)]
     range: Range,
+    #[schemars(with = "String")]
     code: Code1,
 }
 
@@ -137,7 +145,7 @@ pub(super) async fn read(
     }
 }
 
-fn frame(event: StoredEvent) -> EventFrame {
+pub(super) fn frame(event: StoredEvent) -> EventFrame {
     let kind = event.kind.into_string();
     EventFrame {
         from: event.from,
@@ -386,8 +394,10 @@ mod tests {
             head: seq(9),
             trimmed: seq(trimmed),
             open_turn: false,
+            waiting: false,
             ended: false,
             slot: None,
+            about: keel_wire::record::About::default(),
         };
         let after = Cursor {
             epoch: Epoch(seq(epoch)),

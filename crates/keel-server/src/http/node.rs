@@ -11,6 +11,7 @@ use axum::{
 use keel_core::node::{Answer, Ask, Census};
 use keel_store::Health;
 use keel_wire::{Code, UnixMillis};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -19,24 +20,26 @@ use super::{
 };
 use crate::{shared::Shared, tls};
 
-#[derive(Serialize)]
-struct Node {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Node {
     version: &'static str,
     uptime_ms: u64,
     fence: u64,
     stalled: bool,
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     census: Census,
     store: Store,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     tls: Option<tls::Shown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Store {
     writes: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<UnixMillis>,
 }
 
@@ -76,12 +79,24 @@ pub(super) async fn node(State(shared): State<Arc<Shared>>, Admin(_): Admin) -> 
     })
 }
 
+/// It lives.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Alive {
+    ok: bool,
+}
+
+/// New work may come.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ready {
+    ready: bool,
+}
+
 /// `GET /healthz`: whether this process should go on living. Asks nobody.
 pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     if shared.health.is_stalled() {
         reply::refuse(StatusCode::SERVICE_UNAVAILABLE, Code::Internal, "stalled")
     } else {
-        reply::ok(&serde_json::json!({ "ok": true }))
+        reply::ok(&Alive { ok: true })
     }
 }
 
@@ -89,7 +104,7 @@ pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>, Bearer(_): Bearer) -> Response {
     let store: Store = shared.store.health().into();
     if shared.health.is_ready() && store.writes {
-        reply::ok(&serde_json::json!({ "ready": true }))
+        reply::ok(&Ready { ready: true })
     } else {
         let code = if store.writes {
             Code::ServerShutdown

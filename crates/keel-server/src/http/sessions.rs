@@ -1,156 +1,64 @@
-//! Sessions: listed, read, deleted.
+//! Sessions: listed and found, read, deleted.
+
+mod describe;
+mod list;
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use keel_core::node::{Answer, Ask, Presence};
-use keel_store::{Listing, PageKey, PageLimit, Scope};
+use keel_store::PageLimit;
 use keel_wire::{
-    Code, EndReason, Event, Fault, ReceiptBody, Role, Seq, SessionId, Status, UnixMillis,
-    journal::Entry,
-    record::{SessionRow, SlotRow},
+    Code, EndReason, Event, Fault, ParticipantId, ReceiptBody, Role, Seq, SessionId, Status,
+    journal::Entry, record::SessionRow,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     access::{self, Asked, Bearer, Target},
     reply,
 };
-use crate::{meter::fault_of, random, shared::Shared};
+use crate::{meter::fault_of, shared::Shared};
 
-/// Rows of a page, where the caller does not say.
-const ROWS: usize = 50;
-/// Rows of a page at most.
-const ROWS_MAX: usize = 200;
+pub(super) use describe::{CreateBody, DescribeBody, create, describe};
+pub(super) use list::{CountQuery, Counted, ListQuery, Page, Row, counts, list};
+
 /// Journal entries at most.
 const ENTRIES_MAX: usize = 512;
 /// Last faults that are told with a session.
 const FAULTS: usize = 8;
 
-#[derive(Serialize)]
-struct Row {
-    session: SessionId,
-    subject: String,
-    backend: String,
-    project: Option<String>,
-    created_at: UnixMillis,
-    last_activity: UnixMillis,
-    ends_by: Option<UnixMillis>,
-    epoch: keel_wire::Epoch,
-    head: Seq,
-    trimmed: Seq,
-    open_turn: bool,
-    ended: bool,
-    slot: Option<SlotRow>,
+/// A member of a session in memory.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Member {
+    /// Who.
+    participant: ParticipantId,
+    /// As what.
+    role: Role,
+    /// Whether a connection is there.
+    connected: bool,
 }
 
-impl From<SessionRow> for Row {
-    fn from(row: SessionRow) -> Self {
+impl From<Presence> for Member {
+    fn from(presence: Presence) -> Self {
         Self {
-            session: row.session,
-            subject: row.subject,
-            backend: row.backend,
-            project: row.project,
-            created_at: row.created_at,
-            last_activity: row.last_activity,
-            ends_by: row.ends_by,
-            epoch: row.epoch,
-            head: row.head,
-            trimmed: row.trimmed,
-            open_turn: row.open_turn,
-            ended: row.ended,
-            slot: row.slot,
+            participant: presence.participant,
+            role: presence.role,
+            connected: presence.connected,
         }
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    project: Option<String>,
-    projects: Option<String>,
-    limit: Option<usize>,
-    before: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Page {
-    sessions: Vec<Row>,
-    /// Opaque: the next page's `before`; absent at the end.
-    next: Option<String>,
-}
-
-/// `GET /v1/sessions`: newest first by last activity.
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Bearer(grant): Bearer,
-    Asked(query): Asked<ListQuery>,
-) -> Response {
-    if let Some(only) = &grant.session {
-        let rows = access::row(&shared, &grant, only).await;
-        let sessions = rows.into_iter().map(Row::from).collect();
-        return reply::ok(&Page {
-            sessions,
-            next: None,
-        });
-    }
-    let scope = match (query.project, query.projects) {
-        (Some(_), Some(_)) => return reply::invalid("want `project` or `projects`, not both"),
-        (Some(project), None) => Scope::Project(project),
-        (None, Some(projects)) => Scope::Projects(projects.split(',').map(str::to_owned).collect()),
-        (None, None) => Scope::All,
-    };
-    let before = match query.before.as_deref().map(parse_cursor) {
-        None => None,
-        Some(Some(key)) => Some(key),
-        Some(None) => return reply::invalid("`before` is no cursor of ours"),
-    };
-    let limit = match query.limit {
-        Some(limit) if limit == 0 || limit > ROWS_MAX => {
-            return reply::invalid("want a `limit` of 1 to 200");
-        }
-        limit => limit.unwrap_or(ROWS),
-    };
-    let subject = (!grant.admin).then_some(grant.subject);
-    match shared
-        .store
-        .list(Listing {
-            scope,
-            subject,
-            before,
-            limit,
-        })
-        .await
-    {
-        Ok(page) => reply::ok(&Page {
-            sessions: page.rows.into_iter().map(Row::from).collect(),
-            next: page.next.as_ref().map(cursor),
-        }),
-        Err(error) => access::store(&error),
-    }
-}
-
-fn cursor(key: &PageKey) -> String {
-    random::hex(format!("{}.{}", key.last_activity, key.session).as_bytes())
-}
-
-/// A cursor only says where to go on: what may be seen is decided anew by each listing.
-fn parse_cursor(text: &str) -> Option<PageKey> {
-    let text = String::from_utf8(random::from_hex(text)?).ok()?;
-    let (last_activity, session) = text.split_once('.')?;
-    Some(PageKey {
-        last_activity: last_activity.parse().ok()?,
-        session: session.parse().ok()?,
-    })
-}
-
-#[derive(Serialize)]
-struct Read {
+/// How a session is.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Read {
     #[serde(flatten)]
     row: Row,
-    /// Absent when the session is not in memory: nobody is there and nothing runs.
+    /// Null when the session is not in memory: nobody is there and nothing runs.
     status: Option<Status>,
-    participants: Vec<Presence>,
+    /// Its members; empty when it is not in memory.
+    participants: Vec<Member>,
     /// The last ones, oldest first.
     faults: Vec<Fault>,
 }
@@ -189,7 +97,7 @@ pub(super) async fn read(
     reply::ok(&Read {
         row: row.into(),
         status,
-        participants,
+        participants: participants.into_iter().map(Member::from).collect(),
         faults,
     })
 }
@@ -234,14 +142,18 @@ fn last_faults(entries: &[Entry]) -> Vec<Fault> {
         .collect()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JournalQuery {
+    /// Entries at most.
+    #[schemars(range(min = 1, max = 512))]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Entries {
+/// Entries of a journal.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Entries {
+    /// The last ones, oldest first.
     entries: Vec<Entry>,
 }
 
@@ -265,11 +177,29 @@ pub(super) async fn journal(
     }
 }
 
-/// `DELETE /v1/sessions/{session}`: ends it, then forgets it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    /// Whether a session that is in use is ended first; else it is refused.
+    #[serde(default)]
+    force: bool,
+}
+
+/// What was deleted.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Deleted {
+    /// The session.
+    deleted: SessionId,
+}
+
+/// `DELETE /v1/sessions/{session}`: ends it, then forgets it with everything that belongs to it.
+///
+/// One in use, by whoever is connected to it or by a turn, is not deleted by the way: that takes `force`.
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     Bearer(grant): Bearer,
     Target(session): Target,
+    Asked(query): Asked<DeleteQuery>,
 ) -> Response {
     let row = match access::row(&shared, &grant, &session).await {
         Ok(row) => row,
@@ -279,6 +209,13 @@ pub(super) async fn delete(
         return reply::code(Code::PermissionDenied);
     }
     if !row.ended {
+        if !query.force && (row.open_turn || is_attended(&shared, &session).await) {
+            return reply::refuse(
+                StatusCode::CONFLICT,
+                Code::SessionBusy,
+                "somebody is connected or a turn is open: `force=true` ends the session first",
+            );
+        }
         match shared
             .ask(Ask::End {
                 session: session.clone(),
@@ -301,8 +238,20 @@ pub(super) async fn delete(
         Ok(()) => {
             // Who reads its log is to see that there is none.
             shared.tails.grown(&session);
-            reply::ok(&serde_json::json!({ "deleted": session }))
+            reply::ok(&Deleted { deleted: session })
         }
         Err(error) => access::store(&error),
+    }
+}
+
+/// Whether anybody is connected to it.
+async fn is_attended(shared: &Shared, session: &SessionId) -> bool {
+    let session = session.clone();
+    match shared.ask(Ask::Status { session }).await {
+        Some(Answer::Status(Some((_, members)))) => members.iter().any(|member| member.connected),
+        Some(
+            Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck { .. },
+        )
+        | None => false,
     }
 }

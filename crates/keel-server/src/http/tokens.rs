@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 use keel_core::node::Input;
 use keel_wire::{Code, Role, SessionId, UnixMillis};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
 /// How long a token lasts, where the caller does not say, in seconds.
 const TTL_S: u64 = 3_600;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MintBody {
     subject: String,
@@ -38,8 +39,8 @@ pub(super) struct MintBody {
     admin: bool,
 }
 
-#[derive(Serialize)]
-struct Minted {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Minted {
     token: String,
     token_id: Option<String>,
     /// In milliseconds since the Unix epoch.
@@ -79,12 +80,19 @@ pub(super) async fn mint(
     reply::json(StatusCode::CREATED, &minted)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeBody {
     token_id: String,
     /// When it expires by itself, in milliseconds since the Unix epoch, where that is known.
     until: Option<UnixMillis>,
+}
+
+/// What was revoked.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revoked {
+    /// The token, by its id.
+    revoked: String,
 }
 
 /// `POST /v1/tokens/revoke`: kept first, then told; connections that came with it are closed.
@@ -111,5 +119,7 @@ pub(super) async fn revoke(
     if shared.events.send(Event::Input(revoked)).await.is_err() {
         return reply::stopping();
     }
-    reply::ok(&serde_json::json!({ "revoked": body.token_id }))
+    reply::ok(&Revoked {
+        revoked: body.token_id,
+    })
 }

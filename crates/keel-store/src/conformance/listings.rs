@@ -8,7 +8,7 @@ use keel_wire::{
 };
 
 use super::script::{Scribe, created};
-use crate::{Listing, PROJECTS_MAX, PageKey, Scope, Store, StoreErrorKind};
+use crate::{Filter, Listing, PROJECTS_MAX, PageKey, Scope, Store, StoreErrorKind};
 
 /// Sixty sessions: three projects and none, three subjects, ten rows a millisecond.
 async fn sixty(store: &Arc<dyn Store>) -> Vec<Scribe> {
@@ -78,6 +78,7 @@ pub(super) async fn pages_follow_one_another(store: Arc<dyn Store>) {
                 let listing = Listing {
                     scope,
                     subject: subject.clone(),
+                    filter: Filter::default(),
                     before: None,
                     limit,
                 };
@@ -90,6 +91,7 @@ pub(super) async fn pages_follow_one_another(store: Arc<dyn Store>) {
         .list(Listing {
             scope,
             subject: None,
+            filter: Filter::default(),
             before: None,
             limit: 1,
         })
@@ -105,6 +107,7 @@ pub(super) async fn paging_under_updates_sees_nothing_twice(store: Arc<dyn Store
     let mut listing = Listing {
         scope: Scope::All,
         subject: None,
+        filter: Filter::default(),
         before: None,
         limit: 7,
     };

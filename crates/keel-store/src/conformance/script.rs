@@ -6,7 +6,7 @@ use keel_wire::{
     Action, ActionId, BusyPolicy, CommandId, Epoch, Event, ParticipantId, ParticipantJoined, Role,
     Seq, SessionCreated, SessionId, Snapshot, StreamId, Text, TurnAccepted, TurnEnd, TurnEnded,
     TurnId, TurnStarted, TurnWaiting,
-    record::{Batch, SessionRow, StoredEvent, StoredSnapshot},
+    record::{About, Batch, SessionRow, StoredEvent, StoredSnapshot},
 };
 
 use crate::{CommitError, Store};
@@ -35,12 +35,24 @@ impl Scribe {
             head: Seq::ZERO,
             trimmed: Seq::ZERO,
             open_turn: false,
+            waiting: false,
             ended: false,
             slot: None,
+            about: About::default(),
         };
         Self {
             store: store.clone(),
             known: false,
+            row,
+        }
+    }
+
+    /// For a session that the store has, as its row says.
+    #[must_use]
+    pub fn of(store: &Arc<dyn Store>, row: SessionRow) -> Self {
+        Self {
+            store: store.clone(),
+            known: true,
             row,
         }
     }
@@ -72,6 +84,7 @@ impl Scribe {
             streams_dropped: Vec::new(),
             snapshot: None,
             compact: None,
+            search: Vec::new(),
         }
     }
 

@@ -14,7 +14,8 @@ use super::{
     script::{Scribe, created, joined, snapshot, text, whole_turn},
 };
 use crate::{
-    CommitError, Health, JOURNAL_ENTRIES_MAX, Listing, PageLimit, Scope, Store, StoreErrorKind,
+    CommitError, Filter, Health, JOURNAL_ENTRIES_MAX, Listing, PageLimit, Scope, Store,
+    StoreErrorKind,
 };
 
 /// Far enough ahead that no store forgets it while a check runs.
@@ -93,6 +94,7 @@ pub(super) async fn text_is_kept_as_it_is_a68(store: Arc<dyn Store>) {
             let listing = Listing {
                 scope,
                 subject: subject.clone(),
+                filter: Filter::default(),
                 before: None,
                 limit: 50,
             };

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use keel_wire::{
     SessionId,
     handover::{Handover, Mark, Offer, Part, Whole},
+    record::{Batch, Fence, StoredReceipt},
 };
 
 use super::state::{Session, State};
@@ -125,21 +126,28 @@ impl State {
 impl Session {
     fn received(whole: Whole) -> Self {
         let mut session = Self::new(whole.row.clone());
-        session.row = whole.row;
-        session.snapshot = whole.snapshot.map(|snapshot| *snapshot);
-        session.events = whole
-            .events
-            .into_iter()
-            .map(|event| (event.to, event))
-            .collect();
-        for stream in whole.streams {
-            let id = stream.row.stream.clone();
-            let receipts = stream.receipts.into_iter();
-            session
-                .receipts
-                .extend(receipts.map(|(n, body)| ((id.clone(), n), body)));
-            session.streams.insert(id, stream.row);
-        }
+        let trimmed = whole.row.trimmed;
+        let receipts = whole.streams.iter().flat_map(|stream| {
+            let id = &stream.row.stream;
+            stream.receipts.iter().map(|(n, body)| StoredReceipt {
+                stream: id.clone(),
+                n: *n,
+                body: body.clone(),
+            })
+        });
+        session.take(Batch {
+            fence: Fence::default(),
+            expected: None,
+            receipts: receipts.collect(),
+            streams: whole.streams.iter().map(|one| one.row.clone()).collect(),
+            search: whole.searchable(),
+            row: whole.row,
+            events: whole.events,
+            streams_dropped: Vec::new(),
+            snapshot: whole.snapshot,
+            compact: None,
+        });
+        session.row.trimmed = trimmed;
         session.journal = VecDeque::from(whole.entries);
         session
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use keel_wire::{
-    HandoverId, ReceiptBody, Seq, SessionId, StreamId, UnixMillis,
+    HandoverId, ReceiptBody, Seq, SessionId, StreamId, TurnId, UnixMillis,
     handover::{Handover, Part},
     journal::Entry,
     limits::TEXT_BYTES_MAX,
@@ -14,9 +14,17 @@ use keel_wire::{
 };
 
 use crate::{
-    CommitError, Head, JOURNAL_ENTRIES_MAX, Listing, Page, PageKey, PageLimit, Scope, StoreError,
+    COUNT_MAX, CommitError, Counts, Found, Head, Hit, JOURNAL_ENTRIES_MAX, Listing, Page, PageKey,
+    PageLimit, Scope, Search, StoreError,
+    bounds::SEARCH_TURNS_MAX,
     check,
+    search::{Words, said},
 };
+
+/// Bytes of an excerpt.
+const EXCERPT_BYTES: usize = 160;
+/// Turns of a session that are found.
+const TURNS_MAX: usize = SEARCH_TURNS_MAX as usize;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -37,6 +45,8 @@ pub(super) struct Session {
     pub(super) streams: BTreeMap<StreamId, StreamRow>,
     pub(super) receipts: BTreeMap<(StreamId, Seq), ReceiptBody>,
     pub(super) journal: VecDeque<Entry>,
+    /// What turns are found by, the oldest first.
+    said: VecDeque<(TurnId, String)>,
 }
 
 impl State {
@@ -119,31 +129,60 @@ impl State {
             .collect()
     }
 
-    pub(super) fn list(&self, listing: &Listing) -> Page {
-        let rows = self.sessions.values().map(|session| &session.row);
-        let mut rows: Vec<_> = rows
-            .filter(|row| match (&listing.scope, &row.project) {
-                (Scope::All, _) => true,
-                (Scope::Project(one), Some(project)) => one == project,
-                (Scope::Projects(set), Some(project)) => set.contains(project),
-                (Scope::Project(_) | Scope::Projects(_), None) => false,
-            })
-            .filter(|row| {
-                listing
-                    .subject
-                    .as_ref()
-                    .is_none_or(|subject| *subject == row.subject)
-            })
-            .filter(|row| {
-                listing
-                    .before
-                    .as_ref()
-                    .is_none_or(|before| PageKey::of(row) < *before)
-            })
+    pub(super) fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        let below = |row: &&SessionRow| {
+            let before = listing.before.as_ref();
+            before.is_none_or(|before| PageKey::of(row) < *before)
+        };
+        let mut rows: Vec<_> = self
+            .of(&listing.scope, listing.subject.as_deref())
+            .map(|session| &session.row)
+            .filter(below)
             .cloned()
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(PageKey::of(row)));
-        listing.page(rows)
+        listing.page(rows.into_iter().map(Ok))
+    }
+
+    /// The sessions of a scope, of one subject or of all.
+    fn of<'s>(
+        &'s self,
+        scope: &'s Scope,
+        subject: Option<&'s str>,
+    ) -> impl Iterator<Item = &'s Session> {
+        self.sessions
+            .values()
+            .filter(move |session| scope.takes(&session.row))
+            .filter(move |session| subject.is_none_or(|who| who == session.row.subject))
+    }
+
+    pub(super) fn counts(&self, scope: &Scope, subject: Option<&str>) -> Counts {
+        let mut rows: Vec<_> = self
+            .of(scope, subject)
+            .map(|session| &session.row)
+            .collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(PageKey::of(row)));
+        let mut counts = Counts {
+            more: rows.len() > COUNT_MAX,
+            ..Counts::default()
+        };
+        for row in rows.into_iter().take(COUNT_MAX) {
+            counts.count(row);
+        }
+        counts
+    }
+
+    pub(super) fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        let words = search.words()?;
+        let mut hits: Vec<Hit> = self
+            .of(&search.scope, search.subject.as_deref())
+            .filter(|session| search.takes(&session.row))
+            .filter_map(|session| session.find(&words))
+            .collect();
+        hits.sort_by_key(|hit| std::cmp::Reverse(PageKey::of(&hit.row)));
+        let more = hits.len() > search.sessions_max();
+        hits.truncate(search.sessions_max());
+        Ok(Found { hits, more })
     }
 
     pub(super) fn append_journal(&mut self, entries: Vec<(SessionId, Entry)>) {
@@ -211,10 +250,11 @@ impl Session {
             streams: BTreeMap::new(),
             receipts: BTreeMap::new(),
             journal: VecDeque::new(),
+            said: VecDeque::new(),
         }
     }
 
-    fn take(&mut self, batch: Batch) {
+    pub(super) fn take(&mut self, batch: Batch) {
         self.row = SessionRow {
             trimmed: self.row.trimmed,
             ..batch.row
@@ -241,6 +281,37 @@ impl Session {
         if let Some((from, to)) = batch.compact {
             self.compact(from, to);
         }
+        let said = batch
+            .search
+            .iter()
+            .map(|text| (text.turn.clone(), said(text)));
+        self.said.extend(said);
+        let surplus = self.said.len().saturating_sub(TURNS_MAX);
+        self.said.drain(..surplus);
+    }
+
+    /// Where the words are: in the newest turn that has all of them, else in the title.
+    fn find(&self, words: &Words) -> Option<Hit> {
+        let turns = self.said.iter().rev();
+        let mut places = turns.map(|(turn, text)| (Some(turn), text.as_str()));
+        let found = places.find_map(|(turn, text)| Some((turn, text, words.find(text)?)));
+        let (turn, text, at) = found.or_else(|| {
+            let title = self.row.about.title.as_deref()?;
+            Some((None, title, words.find(title)?))
+        })?;
+        let from = text.floor_char_boundary(at.saturating_sub(EXCERPT_BYTES / 2));
+        let to = text.floor_char_boundary(from + EXCERPT_BYTES);
+        let ellipsis = |cut: bool| if cut { "…" } else { "" };
+        Some(Hit {
+            row: self.row.clone(),
+            turn: turn.cloned(),
+            excerpt: format!(
+                "{}{}{}",
+                ellipsis(from > 0),
+                &text[from..to],
+                ellipsis(to < text.len())
+            ),
+        })
     }
 
     fn compact(&mut self, from: Seq, to: Seq) {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, named_params, params};
 use super::{
     failure::error_of,
     rows::{self, json, millis, number},
-    shrink,
+    search, shrink,
 };
 use crate::{
     CommitError, Head, JOURNAL_ENTRIES_MAX, StoreError, bounds::PROBE_BYTES,
@@ -25,10 +25,14 @@ type Sql<T> = rusqlite::Result<T>;
 pub(super) struct Known {
     pub(super) id: i64,
     pub(super) head: Seq,
+    title: Option<String>,
 }
 
 pub(super) fn known(conn: &Connection, session: &SessionId) -> Result<Option<Known>, StoreError> {
-    let mut find = cached(conn, "SELECT id, head FROM session WHERE session = ?1")?;
+    let mut find = cached(
+        conn,
+        "SELECT id, head, title FROM session WHERE session = ?1",
+    )?;
     let mut found = find
         .query([session.as_str()])
         .map_err(|error| error_of(&error))?;
@@ -37,6 +41,7 @@ pub(super) fn known(conn: &Connection, session: &SessionId) -> Result<Option<Kno
         Ok(Known {
             id: rows::get(row, 0)?,
             head: rows::seq(row, 1)?,
+            title: rows::get(row, 2)?,
         })
     })
     .transpose()
@@ -79,8 +84,9 @@ pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError
     if head != batch.expected {
         return Err(CommitError::Conflict { head });
     }
+    let (id, title) = known.map_or((None, None), |known| (Some(known.id), known.title));
     let write = || {
-        let id = upsert(conn, known.map(|known| known.id), &batch.row)?;
+        let id = upsert(conn, id, &batch.row)?;
         append(conn, id, &batch.events)?;
         receipts(conn, id, batch)?;
         if let Some(snapshot) = &batch.snapshot {
@@ -91,6 +97,9 @@ pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError
         Ok(id)
     };
     let id = write().map_err(|error| CommitError::NotWritten(error_of(&error)))?;
+    let retitled = (title != batch.row.about.title).then_some(&batch.row.about.title);
+    search::write(conn, id, &batch.row, retitled, &batch.search)
+        .map_err(CommitError::NotWritten)?;
     match batch.compact {
         Some((from, to)) => {
             shrink::compact_between(conn, id, from, to).map_err(CommitError::NotWritten)
@@ -104,14 +113,18 @@ fn upsert(conn: &Connection, id: Option<i64>, row: &SessionRow) -> Sql<i64> {
     let sql = match id {
         None => {
             "INSERT INTO session (session, subject, backend, project, created_at, last_activity,
-               ends_by, epoch, head, trimmed, open_turn, ended, slot)
+               ends_by, epoch, head, trimmed, open_turn, ended, slot, waiting, title, cwd, starred,
+               archived, tags)
              VALUES (:session, :subject, :backend, :project, :created_at, :last_activity,
-               :ends_by, :epoch, :head, 0, :open_turn, :ended, :slot)"
+               :ends_by, :epoch, :head, 0, :open_turn, :ended, :slot, :waiting, :title, :cwd,
+               :starred, :archived, :tags)"
         }
         Some(_) => {
             "UPDATE session SET subject = :subject, backend = :backend, project = :project,
                created_at = :created_at, last_activity = :last_activity, ends_by = :ends_by,
-               epoch = :epoch, head = :head, open_turn = :open_turn, ended = :ended, slot = :slot
+               epoch = :epoch, head = :head, open_turn = :open_turn, ended = :ended, slot = :slot,
+               waiting = :waiting, title = :title, cwd = :cwd, starred = :starred,
+               archived = :archived, tags = :tags
              WHERE session = :session"
         }
     };
@@ -128,6 +141,12 @@ fn upsert(conn: &Connection, id: Option<i64>, row: &SessionRow) -> Sql<i64> {
         ":open_turn": row.open_turn,
         ":ended": row.ended,
         ":slot": row.slot.as_ref().map(json),
+        ":waiting": row.waiting,
+        ":title": row.about.title,
+        ":cwd": row.about.cwd,
+        ":starred": row.about.starred,
+        ":archived": row.about.archived,
+        ":tags": json(&row.about.tags),
     })?;
     Ok(id.unwrap_or_else(|| conn.last_insert_rowid()))
 }
@@ -197,6 +216,7 @@ pub(super) fn delete(conn: &Connection, session: &SessionId) -> Result<(), Store
         let mut forget = cached(conn, &format!("DELETE FROM {table} WHERE session = ?1"))?;
         forget.execute([id]).map_err(|error| error_of(&error))?;
     }
+    search::forget(conn, id)?;
     let mut forget = cached(conn, "DELETE FROM session WHERE id = ?1")?;
     forget
         .execute([id])

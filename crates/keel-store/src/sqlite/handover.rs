@@ -173,7 +173,9 @@ fn put(conn: &Connection, fence: Fence, whole: Whole) -> Result<(), CommitError>
             body: body.clone(),
         })
     });
+    let search = whole.searchable();
     let batch = Batch {
+        search,
         fence,
         expected: None,
         receipts: receipts.collect(),

@@ -14,7 +14,7 @@ use super::{
     failure::error_of,
     rows::{self, millis},
 };
-use crate::{Listing, Page, PageKey, Scope, StoreError};
+use crate::{COUNT_MAX, Counts, Listing, Page, PageKey, Scope, StoreError};
 
 /// One listing's walk: by one project or none, by subject or not, from the top or from a key.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn query(self) -> String {
+    fn condition(self) -> String {
         let terms = [
             (self.subject, "subject = :subject"),
             (self.project, "project = :project"),
@@ -39,15 +39,33 @@ impl Walk {
             .filter(|(on, _)| *on)
             .map(|(_, term)| *term)
             .collect();
-        let condition = if terms.is_empty() {
+        if terms.is_empty() {
             "1".to_owned()
         } else {
             terms.join(" AND ")
-        };
+        }
+    }
+
+    fn query(self) -> String {
         format!(
-            "SELECT {} FROM session WHERE {condition}
+            "SELECT {} FROM session WHERE {}
              ORDER BY last_activity DESC, session DESC",
-            rows::SESSION
+            rows::SESSION,
+            self.condition()
+        )
+    }
+
+    /// All, put away, over, waiting, running and idle ones, among the last active.
+    fn count_query(self) -> String {
+        format!(
+            "SELECT count(*), count(*) FILTER (WHERE archived),
+               count(*) FILTER (WHERE NOT archived AND ended),
+               count(*) FILTER (WHERE NOT archived AND NOT ended AND waiting),
+               count(*) FILTER (WHERE NOT archived AND NOT ended AND NOT waiting AND open_turn),
+               count(*) FILTER (WHERE NOT (archived OR ended OR waiting OR open_turn))
+             FROM (SELECT ended, waiting, open_turn, archived FROM session WHERE {}
+                   ORDER BY last_activity DESC, session DESC LIMIT :most)",
+            self.condition()
         )
     }
 
@@ -63,18 +81,8 @@ impl Walk {
 }
 
 pub(super) fn list(conn: &Connection, listing: &Listing) -> Result<Page, StoreError> {
-    listing.check()?;
-    let projects: Vec<Option<&str>> = match &listing.scope {
-        Scope::All => vec![None],
-        Scope::Project(project) => vec![Some(project)],
-        Scope::Projects(set) => set
-            .iter()
-            .map(String::as_str)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(Some)
-            .collect(),
-    };
+    listing.scope.check()?;
+    let projects = projects(&listing.scope);
     // One view for all walks, else a session that moves between two is seen in both.
     let view = conn
         .unchecked_transaction()
@@ -98,8 +106,70 @@ pub(super) fn list(conn: &Connection, listing: &Listing) -> Result<Page, StoreEr
         bind(statement, listing, *project).map_err(|error| error_of(&error))?;
         walks.push(statement.raw_query());
     }
-    // One more than fits, to know whether another page follows.
-    Ok(listing.page(merge(walks, listing.rows_max().saturating_add(1))?))
+    listing.page(Merge::begin(walks)?)
+}
+
+/// The projects to walk, each once; one `None` for everybody's.
+fn projects(scope: &Scope) -> Vec<Option<&str>> {
+    match scope {
+        Scope::All => vec![None],
+        Scope::Project(project) => vec![Some(project)],
+        Scope::Projects(set) => {
+            let distinct: BTreeSet<_> = set.iter().map(String::as_str).collect();
+            distinct.into_iter().map(Some).collect()
+        }
+    }
+}
+
+/// How many sessions there are, from the listings' indexes alone.
+pub(super) fn counts(
+    conn: &Connection,
+    scope: &Scope,
+    subject: Option<&str>,
+) -> Result<Counts, StoreError> {
+    scope.check()?;
+    let walk = Walk {
+        project: !matches!(scope, Scope::All),
+        subject: subject.is_some(),
+        keyed: false,
+    };
+    let view = conn
+        .unchecked_transaction()
+        .map_err(|error| error_of(&error))?;
+    let mut select = view
+        .prepare_cached(&walk.count_query())
+        .map_err(|error| error_of(&error))?;
+    let mut sum = Counts::default();
+    let mut left = COUNT_MAX;
+    for project in projects(scope) {
+        let mut bind = || {
+            if let Some(project) = project {
+                select.raw_bind_parameter(":project", project)?;
+            }
+            if let Some(subject) = subject {
+                select.raw_bind_parameter(":subject", subject)?;
+            }
+            let most = i64::try_from(left + 1).unwrap_or(i64::MAX);
+            select.raw_bind_parameter(":most", most)
+        };
+        bind().map_err(|error| error_of(&error))?;
+        let mut rows = select.raw_query();
+        let Some(row) = rows.next().map_err(|error| error_of(&error))? else {
+            continue;
+        };
+        let all: usize = rows::get(row, 0)?;
+        sum.archived += rows::get::<usize>(row, 1)?;
+        sum.ended += rows::get::<usize>(row, 2)?;
+        sum.waiting += rows::get::<usize>(row, 3)?;
+        sum.running += rows::get::<usize>(row, 4)?;
+        sum.idle += rows::get::<usize>(row, 5)?;
+        if all > left {
+            sum.more = true;
+            break;
+        }
+        left -= all;
+    }
+    Ok(sum)
 }
 
 fn bind(
@@ -120,21 +190,36 @@ fn bind(
     Ok(())
 }
 
-/// The newest rows of walks that are each newest first. Reads one row a walk more than it gives.
-fn merge(mut walks: Vec<Rows<'_>>, most: usize) -> Result<Vec<SessionRow>, StoreError> {
-    let mut heads = BinaryHeap::new();
-    for (index, walk) in walks.iter_mut().enumerate() {
-        heads.extend(next(walk)?.map(|row| Head::new(row, index)));
+/// The rows of walks that are each newest first, the newest of all first. Reads one row a walk more
+/// than it has given.
+struct Merge<'w> {
+    walks: Vec<Rows<'w>>,
+    heads: BinaryHeap<Head>,
+}
+
+impl<'w> Merge<'w> {
+    fn begin(mut walks: Vec<Rows<'w>>) -> Result<Self, StoreError> {
+        let mut heads = BinaryHeap::new();
+        for (index, walk) in walks.iter_mut().enumerate() {
+            heads.extend(next(walk)?.map(|row| Head::new(row, index)));
+        }
+        Ok(Self { walks, heads })
     }
-    let mut merged = Vec::new();
-    while merged.len() < most {
-        let Some(Head { row, walk, .. }) = heads.pop() else {
-            break;
-        };
-        merged.push(row);
-        heads.extend(next(&mut walks[walk])?.map(|row| Head::new(row, walk)));
+}
+
+impl Iterator for Merge<'_> {
+    type Item = Result<SessionRow, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Head { row, walk, .. } = self.heads.pop()?;
+        match next(&mut self.walks[walk]) {
+            Ok(following) => {
+                self.heads.extend(following.map(|row| Head::new(row, walk)));
+                Some(Ok(row))
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
-    Ok(merged)
 }
 
 /// The next sound row of a walk. One that makes no sense hides itself only (S10).
@@ -230,6 +315,103 @@ mod tests {
             assert_eq!(bounded, walk.keyed, "the key bounds the walk");
         }
         assert_indexed(&conn, &read::unsettled_query(), "session_unsettled");
+    }
+
+    /// The file of a store that the first release made, brought up by this one.
+    fn brought_up(dir: &std::path::Path) -> Connection {
+        let path = dir.join("sessions.sqlite3");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(include_str!("../../fixtures/first_release.sql"))
+            .unwrap();
+        drop(conn);
+        drop(crate::Sqlite::open(&crate::sqlite::Config::new(dir)).expect("it opens"));
+        Connection::open(&path).unwrap()
+    }
+
+    #[test]
+    fn both_listings_use_their_index_also_on_a_database_of_the_first_release_m41() {
+        let mut new = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut new).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let old = brought_up(dir.path());
+        for conn in [&new, &old] {
+            for bits in 0..8 {
+                let walk = Walk {
+                    project: bits & 1 > 0,
+                    subject: bits & 2 > 0,
+                    keyed: bits & 4 > 0,
+                };
+                assert_indexed(conn, &walk.query(), walk.index());
+                if walk.keyed {
+                    continue;
+                }
+                let counting = plan(conn, &walk.count_query());
+                let from = format!("USING COVERING INDEX {}", walk.index());
+                assert!(counting.contains(&from), "no row is read: {counting}");
+                assert!(!counting.contains("TEMP B-TREE"), "{counting}");
+            }
+        }
+        let sql = "SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' ORDER BY name";
+        let schema_of = |conn: &Connection| -> Vec<Option<String>> {
+            let mut read = conn.prepare(sql).unwrap();
+            let rows = read.query_map([], |row| row.get(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        assert_eq!(
+            schema_of(&old),
+            schema_of(&new),
+            "an old file ends as a new one begins"
+        );
+    }
+
+    #[tokio::test]
+    async fn sessions_of_the_first_release_are_listed_counted_found_and_go_on_s21() {
+        use crate::{Counts, conformance::Scribe};
+        let dir = tempfile::tempdir().unwrap();
+        drop(brought_up(dir.path()));
+        let store: std::sync::Arc<dyn crate::Store> = std::sync::Arc::new(
+            crate::Sqlite::open(&crate::sqlite::Config::new(dir.path())).expect("it opens"),
+        );
+        let docks = Scope::Project("docks".to_owned());
+        let listing = Listing {
+            scope: docks.clone(),
+            subject: None,
+            filter: crate::Filter::default(),
+            before: None,
+            limit: 10,
+        };
+        let page = store.list(listing).await.expect("readable");
+        let ends: Vec<_> = page
+            .rows
+            .iter()
+            .map(|row| &row.session.as_str()[32..])
+            .collect();
+        assert_eq!(ends, ["3c", "1a"]);
+        let counts = store.counts(docks, None).await.expect("readable");
+        let want = Counts {
+            running: 1,
+            idle: 1,
+            ..Counts::default()
+        };
+        assert_eq!(counts, want);
+
+        let loaded = store.load(&page.rows[1].session).await.expect("readable");
+        let loaded = loaded.expect("there");
+        assert_eq!((loaded.events.len(), loaded.streams.len()), (2, 1));
+        assert_eq!(loaded.row.about, keel_wire::record::About::default());
+        let mut scribe = Scribe::of(&store, loaded.row);
+        scribe.row.about.title = Some("from before".to_owned());
+        scribe.write(&[]).await;
+        let search = crate::Search {
+            text: "before".to_owned(),
+            scope: Scope::All,
+            subject: Some("ann".to_owned()),
+            filter: crate::Filter::default(),
+            limit: 5,
+        };
+        let found = store.search(search).await.expect("readable");
+        assert_eq!(found.hits.len(), 1);
+        store.close().await.expect("closed");
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub(super) fn load(conn: &Connection, session: &SessionId) -> Result<Option<Load
     let mut find = sql(view.prepare_cached(&query))?;
     let found = sql(find.query([session.as_str()]))?;
     let mut found = rows::collect(found, |row| {
-        Ok((rows::session(row)?, rows::get::<i64>(row, 13)?))
+        Ok((
+            rows::session(row)?,
+            rows::get::<i64>(row, rows::SESSION_COLUMNS)?,
+        ))
     })?;
     let Some((row, id)) = found.pop() else {
         return Ok(None);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use keel_wire::{
     Epoch, RawData, Seq, SessionId, UnixMillis,
-    record::{SessionRow, SlotRow, StoredEvent},
+    record::{About, SessionRow, SlotRow, StoredEvent},
 };
 use rusqlite::{Row, types::FromSql};
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,7 +17,10 @@ use crate::StoreError;
 
 /// The columns of a session, in the order that [`session`] reads them.
 pub(super) const SESSION: &str = "session, subject, backend, project, created_at, last_activity, \
-     ends_by, epoch, head, trimmed, open_turn, ended, slot";
+     ends_by, epoch, head, trimmed, open_turn, ended, slot, waiting, title, cwd, starred, archived, \
+     tags";
+/// How many there are.
+pub(super) const SESSION_COLUMNS: usize = 19;
 
 /// The columns of an event, in the order that [`event`] reads them.
 pub(super) const EVENT: &str = "from_seq, to_seq, kind, data";
@@ -75,6 +78,14 @@ pub(super) fn session(row: &Row<'_>) -> Result<SessionRow, StoreError> {
         open_turn: get(row, 10)?,
         ended: get(row, 11)?,
         slot: slot.map_err(|error| StoreError::corrupt(format!("stored slot: {error}")))?,
+        waiting: get(row, 13)?,
+        about: About {
+            title: get(row, 14)?,
+            cwd: get(row, 15)?,
+            starred: get(row, 16)?,
+            archived: get(row, 17)?,
+            tags: parsed(row, 18)?,
+        },
     })
 }
 

@@ -13,8 +13,15 @@ use crate::{OpenError, StoreError};
 const LADDER: &[&str] = &[
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
-    include_str!("schema/v3.sql"),
+    concat!(
+        include_str!("schema/v3.sql"),
+        include_str!("schema/search.sql")
+    ),
+    include_str!("schema/v4.sql"),
 ];
+
+/// The one virtual table that is ours, as the file's schema keeps it.
+const SEARCH: &str = include_str!("schema/search.sql");
 
 /// Brings the database to the newest schema.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
@@ -54,10 +61,13 @@ fn version(conn: &Connection) -> Result<u32, StoreError> {
 /// A file that was made by something else, or had code put into it, is not opened (A69).
 fn refuse_strangers(conn: &Connection, version: u32) -> Result<(), StoreError> {
     let sql = "SELECT name FROM sqlite_schema
-               WHERE type IN ('trigger', 'view') OR (type = 'table' AND rootpage = 0)
+               WHERE type IN ('trigger', 'view')
+                  OR (type = 'table' AND rootpage = 0 AND NOT (name = 'search' AND sql = ?2))
                   OR (?1 = 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')
                LIMIT 1";
-    let stranger = conn.query_row(sql, [version], |row| row.get::<_, String>(0));
+    let stranger = conn.query_row(sql, (version, SEARCH.trim_end()), |row| {
+        row.get::<_, String>(0)
+    });
     match stranger {
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
         Err(error) => Err(error_of(&error)),
@@ -136,6 +146,7 @@ mod tests {
             "PRAGMA user_version = 1; CREATE TABLE t (x);
              CREATE TRIGGER evil AFTER INSERT ON t BEGIN DELETE FROM t; END",
             "PRAGMA user_version = 1; CREATE VIRTUAL TABLE t USING fts5(x)",
+            "PRAGMA user_version = 3; CREATE VIRTUAL TABLE search USING fts5(x)",
         ];
         for sql in rows {
             let mut conn = Connection::open_in_memory().unwrap();

@@ -61,6 +61,7 @@ async fn a_torn_session_is_refused_and_its_neighbour_is_not_s10() {
         let all = Listing {
             scope: Scope::All,
             subject: None,
+            filter: keel_store::Filter::default(),
             before: None,
             limit: 10,
         };
@@ -183,7 +184,7 @@ fn what_is_not_a_store_is_refused_a69() {
         open(),
         Err(OpenError::SchemaTooNew {
             found: 99,
-            known: 2
+            known: 4
         })
     ));
 }

@@ -7,8 +7,8 @@ use std::{
 
 use keel_drill::Mutant;
 use keel_store::{
-    BoxFuture, CommitError, Head, Health, Listing, Page, PageLimit, Store, StoreError,
-    StoreErrorKind,
+    BoxFuture, CommitError, Counts, Found, Head, Health, Listing, Page, PageLimit, Scope, Search,
+    Store, StoreError, StoreErrorKind,
 };
 use keel_wire::{
     Seq, SessionId, UnixMillis,
@@ -149,6 +149,18 @@ impl Store for Saboteur {
 
     fn list(&self, listing: Listing) -> BoxFuture<Result<Page, StoreError>> {
         self.inner.list(listing)
+    }
+
+    fn counts(
+        &self,
+        scope: Scope,
+        subject: Option<String>,
+    ) -> BoxFuture<Result<Counts, StoreError>> {
+        self.inner.counts(scope, subject)
+    }
+
+    fn search(&self, search: Search) -> BoxFuture<Result<Found, StoreError>> {
+        self.inner.search(search)
     }
 
     fn append_journal(
