@@ -3,6 +3,7 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod acp;
 mod advertise;
 mod backend;
 mod endpoint;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use acp::{AlwaysPolicy, Forgotten, PermissionPolicy};
 pub use advertise::Advertise;
 pub use backend::{Api, Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;

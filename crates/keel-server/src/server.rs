@@ -179,7 +179,7 @@ impl Server {
         let runs_programs = config
             .backends
             .values()
-            .any(|backend| backend.kind == BackendKind::Process);
+            .any(|backend| matches!(backend.kind, BackendKind::Process | BackendKind::Acp));
         if runs_programs && config.store.kind == StoreKind::Sqlite {
             // The store's lock says that no other server of this owner is alive.
             let owner = owner.clone();

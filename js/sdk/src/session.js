@@ -40,12 +40,10 @@ import { until } from './until.js';
  */
 export class Session {
   #driver;
-  #duplicated;
 
-  /** @param {import('./driver.js').Driver} driver @param {boolean} duplicated */
-  constructor(driver, duplicated) {
+  /** @param {import('./driver.js').Driver} driver */
+  constructor(driver) {
     this.#driver = driver;
-    this.#duplicated = duplicated;
   }
 
   /** The session's id; undefined before the server gave it a place. */
@@ -60,7 +58,7 @@ export class Session {
 
   /** Whether this tab was duplicated from another, and so is a participant of its own. */
   get duplicated() {
-    return this.#duplicated;
+    return this.#driver.duplicated;
   }
 
   /** How the session is: never live while something is stuck. Listen to `status` for changes. */
@@ -70,9 +68,7 @@ export class Session {
 
   /** Publishes and receives: there is one where `connect` was given `media` (of `@evenkeel/client/media`). @returns {import('./media.js').Media} */
   get media() {
-    const { media } = this.#driver;
-    if (media) return media;
-    throw new FaultError(ownFault('invalid_request', { message: 'this session has no media: connect({ media: media() }), from @evenkeel/client/media' }), 'refused');
+    return given(this.#driver.media, 'media');
   }
 
   /** How far the log is applied. */
@@ -107,7 +103,7 @@ export class Session {
    * @returns {AsyncGenerator<Event, void, void>}
    */
   events({ signal } = {}) {
-    return this.#driver.feed.reader(signal);
+    return given(this.#driver.feed, 'events').reader(signal);
   }
 
   /** Begins a turn. @param {string} text @param {CommandOptions} [options] */
@@ -133,6 +129,26 @@ export class Session {
   /** Answers what a turn waits for. @param {string} turn @param {string} action @param {unknown} answer @param {CommandOptions} [options] */
   answer(turn, action, answer, options) {
     return this.command('turn.answer', { turn, action, answer }, options);
+  }
+
+  /** Asks what a turn that is over asked, once more: a new turn. @param {string} turn @param {CommandOptions} [options] */
+  retry(turn, options) {
+    return this.command('turn.retry', { turn }, options);
+  }
+
+  /** Goes on from what a turn that broke off had said: a new turn. @param {string} turn @param {CommandOptions} [options] */
+  continueTurn(turn, options) {
+    return this.command('turn.continue', { turn }, options);
+  }
+
+  /** Puts a turn that waits before the others. @param {string} turn @param {CommandOptions} [options] */
+  promote(turn, options) {
+    return this.command('turn.promote', { turn }, options);
+  }
+
+  /** Says what the session is called, and how it is found; absent keeps. @param {{ title?: string, starred?: boolean, archived?: boolean, tags?: string[] }} about @param {CommandOptions} [options] */
+  describe(about, options) {
+    return this.command('session.describe', about, options);
   }
 
   /** Ends the session for everybody. @param {CommandOptions} [options] */
@@ -165,22 +181,22 @@ export class Session {
    * @param {'drop_transport' | 'half_open' | Simulate} fault
    */
   simulate(fault) {
-    this.#driver.input({ type: 'simulate', simulate: typeof fault === 'string' ? { kind: fault } : fault });
+    this.#driver.put({ type: 'simulate', simulate: typeof fault === 'string' ? { kind: fault } : fault });
   }
 
   /** Brings a fresh token: of the same subject and session, allowing no more than the last. @param {string} token */
   refreshToken(token) {
-    this.#driver.input({ type: 'token', token });
+    this.#driver.put({ type: 'token', token });
   }
 
   /** Says whether there is a network, where the page cannot know: retries pause without one. @param {boolean} online */
   setOnline(online) {
-    this.#driver.input({ type: 'network', online });
+    this.#driver.put({ type: 'network', online });
   }
 
   /** Has a look at once: the machine woke, the application came to the front. */
   probe() {
-    this.#driver.input({ type: 'probe' });
+    this.#driver.put({ type: 'probe' });
   }
 
   /** What another client needs to go on where this one is (`connect({ resume })`): keep it as one keeps a token. */
@@ -212,7 +228,7 @@ export class Session {
 
   /** Leaves: the server is told, and the session's work goes on. Resolves when nothing of this client is left. */
   async detach() {
-    this.#driver.input({ type: 'detach' });
+    this.#driver.put({ type: 'detach' });
     await this.#driver.over();
     await this.#driver.close();
   }
@@ -221,4 +237,16 @@ export class Session {
   async close() {
     await this.#driver.close();
   }
+}
+
+/**
+ * What `connect` was given.
+ * @template T
+ * @param {T | undefined} part
+ * @param {string} name
+ * @returns {T}
+ */
+function given(part, name) {
+  if (part) return part;
+  throw new FaultError(ownFault('invalid_request', { message: `connect was given no ${name}` }), 'refused');
 }

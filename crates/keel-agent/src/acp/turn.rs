@@ -569,7 +569,8 @@ impl<'a> Turn<'a> {
 
     /// The agent does not know the session that it had.
     fn forgotten(&mut self, why: &str) {
-        let why = self.link.redactor.redact(why);
+        let mut why = self.link.redactor.redact(why);
+        why.truncate(why.floor_char_boundary(REPORTED_BYTES_MAX));
         match self.config.forgotten {
             Forgotten::Fail => self.fail(Failure::Resume { message: why }),
             Forgotten::Retell => {
@@ -648,7 +649,7 @@ impl<'a> Turn<'a> {
             self.stage = Stage::Authenticate(self.link.request("authenticate", &params));
             return;
         }
-        let said = self.link.redactor.redact(&error.message);
+        let said = self.link.redactor.redact(error.words());
         let hint = self.config.login.as_deref();
         let hint = hint.unwrap_or("log in with the agent's own program, as the server's user");
         let message = format!("{said}; {hint}");
@@ -660,7 +661,7 @@ impl<'a> Turn<'a> {
         let told = match result {
             Ok(told) => told,
             Err(error) if error.code == AUTH_REQUIRED => return self.unauthenticated(&error),
-            Err(error) if opening != Opening::New => return self.forgotten(&error.message),
+            Err(error) if opening != Opening::New => return self.forgotten(error.words()),
             Err(error) => return self.fail(self.failure(&error)),
         };
         let session = match opening {
@@ -831,9 +832,12 @@ fn failure_of(error: &RpcError, redactor: &Redactor) -> Failure {
         told.truncate(told.floor_char_boundary(REPORTED_BYTES_MAX));
         told
     });
+    let mut message = redactor.redact(error.words());
+    message.truncate(message.floor_char_boundary(REPORTED_BYTES_MAX));
     Failure::Rpc {
         code: error.code,
-        message: redactor.redact(&error.message),
+        message,
         data,
+        status: error.status(),
     }
 }

@@ -77,6 +77,9 @@ impl Config {
             if backend.kind == BackendKind::Process && backend.command.is_empty() {
                 return refuse(&format!("backends.{name}"), "a process wants a `command`");
             }
+            if let Err((option, message)) = backend.agent("check") {
+                return refuse(&format!("backends.{name}.{option}"), &message);
+            }
             if let Err((option, message)) = backend.endpoint() {
                 return refuse(&format!("backends.{name}.{option}"), &message);
             }
