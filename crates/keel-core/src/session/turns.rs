@@ -97,7 +97,7 @@ impl Session {
     /// Begins the first turn, if nothing keeps it from running.
     pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
         let busy = self.run.is_some() || self.dying.is_some();
-        if busy || ctx.stopping || self.life != Life::Open {
+        if busy || ctx.stopping || self.is_leaving() || self.life != Life::Open {
             return;
         }
         self.expire_turns(ctx);
