@@ -9,6 +9,7 @@ mod config;
 mod conn;
 mod ctx;
 mod drain;
+mod giving;
 mod handover;
 mod handshake;
 mod ice;
@@ -23,7 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use asks::{Answer, Ask, Census, Presence, Strike};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
-pub use handover::{Delivered, Giving, Progress};
+pub use giving::{Delivered, Giving};
+pub use handover::Progress;
 pub use io::{
     AskId, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output, Outputs, RunEnd, RunFailure,
     RunId, RunOutput, RunRequest,

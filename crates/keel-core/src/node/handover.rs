@@ -11,7 +11,6 @@ use std::{
 
 use keel_wire::{
     Code, Fault, Goaway, Grant, Origin, SessionId,
-    handover::{Offer, SessionKey},
     record::{SessionRow, SlotRow},
 };
 
@@ -22,36 +21,6 @@ use super::{
     registry::{Entry, Waiter},
 };
 use crate::{Deadline, Instant, Now, limits, session::Readiness};
-
-/// What another server says of a session that it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivered {
-    /// It has it.
-    Accepted,
-    /// It does not, and this offer never changes that.
-    Declined {
-        /// Why, for people.
-        why: String,
-    },
-    /// Nobody knows: ask again.
-    Unknown {
-        /// Why not.
-        error: String,
-    },
-}
-
-/// A session that is to be given to another server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Giving {
-    /// As this offer.
-    pub offer: Offer,
-    /// To this server, by the shell's name for it.
-    pub peer: String,
-    /// What its resume keys are made with.
-    pub key: SessionKey,
-    /// Only ask whether it was taken, and have it never taken if it was not.
-    pub settle: bool,
-}
 
 /// How far the handing-over of all sessions is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
