@@ -47,6 +47,11 @@ pub(crate) fn run(full: bool) -> Result<()> {
         shell::run(evenkeel, &["sim", "--seeds", seeds, "--mutants"])
     })?;
     steps.step("drill", || drill(evenkeel, full))?;
+    steps.step("the storm", || {
+        // Alone: it takes all of the host that there is.
+        let rows = if full { "storm" } else { "storm/30" };
+        shell::run(evenkeel, &["drill", "--only", rows])
+    })?;
     steps.step("the heart", || {
         let span = if full { "600" } else { "60" };
         shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])
@@ -63,13 +68,16 @@ pub(crate) fn run(full: bool) -> Result<()> {
     steps.step("aiortc", || {
         python(setup::AIORTC, "tests/aiortc/test_aiortc.py", evenkeel)
     })?;
+    if full {
+        steps.step("real agents", || agents(evenkeel))?;
+    }
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
     Ok(())
 }
 
 /// Rows that are run before every change lands; all of them with `--full`.
-const ROWS: [&str; 28] = [
+const ROWS: [&str; 31] = [
     "N01/mid-turn",
     "N02/mid-turn",
     "N03/mid-turn",
@@ -98,11 +106,15 @@ const ROWS: [&str; 28] = [
     "M10/joining/owner/noise",
     "M11/flowing/owner/frozen/native",
     "N01/flowing",
+    // Every provider's rows, of one kind each way: a program, an agent, a model's server.
+    "/json-lines",
+    "/acp",
+    "/chat",
 ];
 
 fn drill(evenkeel: &str, full: bool) -> Result<()> {
-    // The heart is a step of its own; every other row's id begins with one of these.
-    let all = ["N", "P", "S", "C", "M"];
+    // The heart and the storm are steps of their own; every other row's id begins with one of these.
+    let all = ["N", "P", "S", "C", "M", "H", "K"];
     let rows: &[&str] = if full { &all } else { &ROWS };
     let mut args = vec!["drill"];
     for row in rows {
@@ -128,9 +140,14 @@ fn javascript(evenkeel: &str) -> Result<()> {
         }
     }
     args.sort();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
     shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    // The size is that of what is published, which the same tests hold for.
     shell::run("node", &["js/sdk/scripts/size.mjs"])?;
+    if shell::root().join("js/sdk/node_modules/esbuild").is_dir() {
+        args.splice(0..0, ["--import", "./js/sdk/scripts/of-dist.mjs"]);
+        shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    }
     let compiler = "js/sdk/node_modules/typescript/bin/tsc";
     if !shell::root().join(compiler).is_file() {
         return missing("the JavaScript SDK's types", "js/sdk/node_modules");
@@ -159,6 +176,15 @@ fn gstreamer(evenkeel: &str) -> Result<()> {
     shell::run_with(python, &["tests/gstreamer/test_webrtcbin.py"], &env)
 }
 
+/// Real agents, which npm installs into `target/agents`; one that cannot be had is skipped, loudly.
+fn agents(evenkeel: &str) -> Result<()> {
+    if !shell::has("node") || !shell::has("npm") {
+        return missing("real agents", "node, npm");
+    }
+    let env = [("EVENKEEL_BIN", evenkeel)];
+    shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
+}
+
 /// An error in CI, and told elsewhere.
 fn missing(what: &str, needs: &str) -> Result<()> {
     if shell::is_ci() {
@@ -180,6 +206,8 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     for file in [
         "stage",
         "playground",
+        "markdown",
+        "chat",
         "playground-media",
         "firefox",
         "sdk",

@@ -72,6 +72,11 @@ impl Provider for Acp {
         Box::pin(turn::run(config, lease, request, control, sink))
     }
 
+    /// For an agent that has lost a conversation.
+    fn wants_history(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> Closing<'_> {
         Box::pin(self.pool.close())
     }

@@ -251,6 +251,8 @@ pub enum Failure {
         message: String,
         /// What else it tells of it, as JSON, redacted and cut.
         data: Option<String>,
+        /// What its model's server answered, where it tells.
+        status: Option<u16>,
     },
     /// Every provider of a chain failed.
     #[error("all {} providers of the chain failed", .causes.len())]
@@ -311,7 +313,11 @@ impl Failure {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Http { status, .. } => match status {
+            Self::Http { status, .. }
+            | Self::Rpc {
+                status: Some(status),
+                ..
+            } => match status {
                 401 | 403 => Code::ProviderAuth,
                 408 | 425 | 500.. => Code::ProviderUnavailable,
                 429 => Code::ProviderRateLimited,
@@ -480,10 +486,12 @@ impl Failure {
                 code,
                 message,
                 data,
+                status,
             } => vec![
                 ("rpc_code", (*code).into()),
                 ("reported", message.as_str().into()),
                 ("data", data.clone().into()),
+                ("status", (*status).into()),
             ],
             Self::OutOfMemory
             | Self::NoResult

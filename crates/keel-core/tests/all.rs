@@ -9,6 +9,8 @@
 mod actions;
 #[path = "all/admission.rs"]
 mod admission;
+#[path = "all/clocks.rs"]
+mod clocks;
 #[path = "all/commands.rs"]
 mod commands;
 #[path = "all/crowd.rs"]
@@ -21,6 +23,8 @@ mod frames;
 mod fuzz;
 #[path = "all/fuzzed.rs"]
 mod fuzzed;
+#[path = "all/handover.rs"]
+mod handover;
 #[path = "all/hostile.rs"]
 mod hostile;
 #[path = "all/injected.rs"]

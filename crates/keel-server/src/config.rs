@@ -3,6 +3,7 @@
 //! One file (`evenkeel.toml`), then the environment (`EVENKEEL_SECTION__KEY`) over it. What is not
 //! known is refused with its line, never ignored: a misspelt limit is no limit.
 
+mod acp;
 mod advertise;
 mod backend;
 mod endpoint;
@@ -11,6 +12,7 @@ mod ice;
 mod load;
 mod media;
 mod origin;
+mod peers;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use acp::{AlwaysPolicy, Forgotten, PermissionPolicy};
 pub use advertise::Advertise;
 pub use backend::{Api, Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing};
 pub use error::ConfigError;
@@ -26,6 +29,7 @@ pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;
 pub use media::Media;
 pub use origin::{HostName, WebOrigin};
+pub use peers::{Drain, Peer};
 
 use keel_core::limits;
 use serde::Deserialize;
@@ -50,6 +54,10 @@ pub struct Config {
     pub media: Media,
     /// TURN servers with short-lived credentials.
     pub turn: Option<Turn>,
+    /// Other servers that sessions are handed over to, and taken over from, by name.
+    pub peers: BTreeMap<String, Peer>,
+    /// What becomes of sessions when this server is stopped.
+    pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
     /// What serves sessions, by name. With none configured there is one named `echo`.

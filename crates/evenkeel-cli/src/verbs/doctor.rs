@@ -3,8 +3,10 @@
 //! It looks and changes nothing that is kept. Every wait has a deadline; a server that runs on the
 //! same configuration is recognised, not disturbed.
 
+mod agents;
 mod files;
 mod machine;
+mod models;
 mod network;
 mod relays;
 
@@ -124,8 +126,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 async fn examine(config: &Config, report: &mut Report) {
     files::examine(config, report);
     machine::examine(config, report);
+    agents::examine(config, report);
     network::examine(config, report).await;
     relays::examine(config, report).await;
+    models::examine(config, report).await;
 }
 
 fn show(report: &Report, json: bool) {

@@ -45,7 +45,30 @@ pub(crate) struct RpcError {
     pub(crate) data: Option<Value>,
 }
 
+/// How deep an error's data is looked through.
+const DATA_DEPTH_MAX: usize = 6;
+
 impl RpcError {
+    /// Its words: those of its data where it says no more itself than that it is an error.
+    pub(crate) fn words(&self) -> &str {
+        let data = self.data.as_ref();
+        let keys = ["message", "details", "error"];
+        let more = keys.iter().find_map(|key| data?.get(key)?.as_str());
+        let more = more.or_else(|| data?.as_str());
+        let more = more.filter(|more| !more.is_empty() && self.message != *more);
+        match more {
+            Some(more) if self.message == "Internal error" => more,
+            _ => &self.message,
+        }
+    }
+
+    /// What the model's server of the agent answered, where the data has it, or a word for it.
+    pub(crate) fn status(&self) -> Option<u16> {
+        let data = self.data.as_ref()?;
+        let word = data.get("errorKind").and_then(Value::as_str);
+        status_in(data, DATA_DEPTH_MAX).or_else(|| word.and_then(status_of))
+    }
+
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -107,6 +130,36 @@ fn response(id: &Value, mut object: Map<String, Value>) -> Option<Message> {
     Some(Message::Response { id, result })
 }
 
+/// A status of HTTP that tells of a failure, by one of the names that agents have for it.
+fn status_in(data: &Value, depth: usize) -> Option<u16> {
+    let Value::Object(object) = data else {
+        return None;
+    };
+    let names = ["http_status_code", "httpStatusCode", "statusCode", "status"];
+    let own = names.iter().find_map(|name| object.get(*name)?.as_u64());
+    let own = own.and_then(|status| u16::try_from(status).ok());
+    let own = own.filter(|status| (400..600).contains(status));
+    let beneath = || {
+        object
+            .values()
+            .find_map(|value| status_in(value, depth - 1))
+    };
+    own.or_else(|| if depth > 0 { beneath() } else { None })
+}
+
+/// The status that Claude's words for failures stand for.
+fn status_of(word: &str) -> Option<u16> {
+    match word {
+        "authentication_failed" => Some(401),
+        "billing_error" => Some(402),
+        "rate_limit" => Some(429),
+        "invalid_request" => Some(400),
+        "server_error" => Some(500),
+        "overloaded" => Some(529),
+        _ => None,
+    }
+}
+
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REPORTED_BYTES_MAX));
     text
@@ -143,7 +196,7 @@ mod tests {
     fn message(text: &str) -> Message {
         match read(text.as_bytes()) {
             Line::Message(message, _) => message,
-            other => panic!("{text} is {other:?}"),
+            other @ (Line::Noise | Line::Blank) => panic!("{text} is {other:?}"),
         }
     }
 
@@ -205,6 +258,36 @@ mod tests {
             assert_eq!(read(text.as_bytes()), Line::Noise, "{start}");
         }
         assert_eq!(read(b" \r"), Line::Blank);
+    }
+
+    #[test]
+    fn what_the_models_server_answered_is_found_in_an_errors_data() {
+        let error = |data: Value| RpcError {
+            data: Some(data),
+            ..RpcError::new(INTERNAL_ERROR, "Internal error")
+        };
+        let codex = error(
+            json!({"message": "exceeded retry limit", "codex_error_info":
+            {"response_too_many_failed_attempts": {"http_status_code": 429}}}),
+        );
+        assert_eq!(
+            (codex.words(), codex.status()),
+            ("exceeded retry limit", Some(429))
+        );
+        let gemini = error(json!({"details": "Invalid session identifier"}));
+        assert_eq!(
+            (gemini.words(), gemini.status()),
+            ("Invalid session identifier", None)
+        );
+        let claude = error(json!({"errorKind": "rate_limit"}));
+        assert_eq!(
+            (claude.words(), claude.status()),
+            ("Internal error", Some(429))
+        );
+        let none = RpcError::new(7, "no");
+        assert_eq!((none.words(), none.status()), ("no", None));
+        assert_eq!(error(json!({"status": 200})).status(), None);
+        assert_eq!(error(json!([{"status": 500}])).status(), None);
     }
 
     #[test]

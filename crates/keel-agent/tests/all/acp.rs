@@ -1,5 +1,10 @@
 //! The `acp` provider against an agent that does what it is told, well or badly.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each looks for one kind of output, and a new one is no such"
+)]
+
 use std::time::{Duration, Instant};
 
 use keel_agent::{
@@ -617,8 +622,12 @@ async fn a_conversation_goes_on_in_a_new_process_m21_c04() {
     for (args, method) in [
         (&["--resume", "--load"][..], "session/resume"),
         (&["--load", "--replay=3"][..], "session/load"),
+        (
+            &["--load", "--replay=3", "--replay-late"][..],
+            "session/load",
+        ),
     ] {
-        let place = Place::new(&method.replace('/', "-"));
+        let place = Place::new(&format!("again-{}-{}", args.len(), method.len()));
         let agent = Agent::new(remembering(&place, args));
         let one = agent.turn("!session").await;
         let id = bound(&one);

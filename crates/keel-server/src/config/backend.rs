@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::acp::{Forgotten, PermissionPolicy};
+
 /// What kind of program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +19,8 @@ pub enum BackendKind {
     Echo,
     /// A program of its own, one process an attempt.
     Process,
+    /// An agent that speaks the Agent Client Protocol, one process a session.
+    Acp,
     /// A model's server that speaks OpenAI's APIs.
     #[serde(rename = "openai")]
     OpenAi,
@@ -110,7 +114,7 @@ impl Default for Clocks {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
-    /// `echo`, `process`, `openai`, `anthropic`, `fallback`, `passthrough` or `room`.
+    /// `echo`, `process`, `acp`, `openai`, `anthropic`, `fallback`, `passthrough` or `room`.
     pub kind: BackendKind,
     /// The program and its arguments. Never given to a shell.
     #[serde(default)]
@@ -156,7 +160,7 @@ pub struct Backend {
     /// Calls of its model that one attempt may make.
     #[serde(default)]
     pub calls_max: Option<u64>,
-    /// What the rest is preset for: `openrouter` or `local`.
+    /// What the rest is preset for: `openrouter` or `local`; of an agent, which one it is.
     #[serde(default)]
     pub preset: Option<String>,
     /// Where the model's server is: `http` or `https`, up to the API's version.
@@ -198,6 +202,28 @@ pub struct Backend {
     /// The names of the backends of a chain, in order.
     #[serde(default)]
     pub chain: Vec<String>,
+    /// Who decides when an agent asks for permission: `ask`, `deny`, or `{ allow = [kinds] }`.
+    #[serde(default)]
+    pub permissions: PermissionPolicy,
+    /// An agent may read and write text files of its directory through this server.
+    #[serde(default)]
+    pub files: bool,
+    /// An agent may run programs in its directory through this server.
+    #[serde(default)]
+    pub terminals: bool,
+    /// How long an agent is kept for the next turn of its session, in seconds.
+    #[serde(default)]
+    pub idle_s: Option<u64>,
+    /// What happens when an agent does not know the conversation that it had.
+    #[serde(default)]
+    pub forgotten: Forgotten,
+    /// The way to log in that an agent is told to take when it wants a login, by its own id of it.
+    #[serde(default)]
+    pub auth_method: Option<String>,
+    /// A home that is an agent's own: its `HOME`, and where its configuration is. It is made if it is
+    /// not there.
+    #[serde(default)]
+    pub home: Option<PathBuf>,
 }
 
 const fn one() -> u32 {
@@ -244,6 +270,13 @@ impl Backend {
             first_byte_ms: None,
             stream_idle_ms: None,
             chain: Vec::new(),
+            permissions: PermissionPolicy::default(),
+            files: false,
+            terminals: false,
+            idle_s: None,
+            forgotten: Forgotten::default(),
+            auth_method: None,
+            home: None,
         }
     }
 
@@ -273,6 +306,7 @@ impl Backend {
             media: match self.kind {
                 BackendKind::Echo
                 | BackendKind::Process
+                | BackendKind::Acp
                 | BackendKind::OpenAi
                 | BackendKind::Anthropic
                 | BackendKind::Fallback => None,

@@ -69,6 +69,7 @@ impl Backend {
             (
                 BackendKind::Echo
                 | BackendKind::Process
+                | BackendKind::Acp
                 | BackendKind::Fallback
                 | BackendKind::Passthrough
                 | BackendKind::Room,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keel_agent::{
     Provider,
+    acp::Acp,
     anthropic::Anthropic,
     echo::Echo,
     fallback::{Fallback, Link},
@@ -98,6 +99,16 @@ fn provider(backend: &Backend, owner: &str) -> Result<Option<Arc<dyn Provider>>,
     let provider: Arc<dyn Provider> = match backend.kind {
         BackendKind::Echo => Arc::new(Echo),
         BackendKind::Process => Arc::new(process::Process::new(command(backend, owner))),
+        BackendKind::Acp => {
+            let agent = backend
+                .agent(owner)
+                .map_err(|(option, why)| format!("{option}: {why}"))?;
+            let agent = agent.ok_or_else(|| "it is no agent".to_owned())?;
+            backend
+                .make_home()
+                .map_err(|error| format!("home: {error}"))?;
+            Arc::new(Acp::new(agent))
+        }
         BackendKind::OpenAi => {
             let api = match backend.api {
                 Api::Chat => openai::Api::Chat,
@@ -140,6 +151,7 @@ pub(super) fn offered(config: &Config) -> Vec<Offered> {
             name: name.clone(),
             kind: backend.kind,
             models: backend.offers(),
+            cwd: !backend.cwd_roots.is_empty(),
         })
         .collect()
 }
