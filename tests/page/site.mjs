@@ -1,11 +1,12 @@
-// The SDK's modules as they are shipped, and one page, on an origin of their own.
+// The SDK's modules as they are, or as they are published (EVENKEEL_SDK=dist), and one page, on an origin of
+// their own.
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { resolve } from 'node:path';
 
-const source = resolve(import.meta.dirname, '../../js/sdk/src');
+const source = resolve(import.meta.dirname, `../../js/sdk/${process.env.EVENKEEL_SDK ?? 'src'}`);
 
 /** Serves `page` at `/sdk/page.html`, and the modules beside it. */
 export async function serveSdk(page) {

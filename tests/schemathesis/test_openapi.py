@@ -25,10 +25,11 @@ kind = "echo"
         with Server(more) as server:
             base = f"http://127.0.0.1:{server.port}"
             env = dict(os.environ, BASE_URL=base, TOKEN=server.token("root", admin=True))
+            env.update(SCHEMATHESIS_HOOKS="hooks", PYTHONPATH=str(HERE))
             st = Path(sys.executable).parent / "st"
             command = [str(st), "--config-file", str(HERE / "schemathesis.toml"), "run"]
             command += [f"{base}/openapi.json", "--header", f"Authorization: Bearer {env['TOKEN']}"]
-            command += ["--checks", "all", "--max-examples", EXAMPLES, "--workers", "1", "--no-color"]
+            command += ["--max-examples", EXAMPLES, "--workers", "1", "--no-color"]
             began = time.monotonic()
             done = subprocess.run(command, env=env, cwd=server.folder.name, timeout=WITHIN)
             print(f"schemathesis: {time.monotonic() - began:.0f} s")

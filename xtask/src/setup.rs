@@ -1,5 +1,5 @@
 //! Installs what the tests need and a fresh machine has not: a C compiler, Chromium, Firefox, Node,
-//! coturn, GStreamer with its Python bindings, and aiortc in an environment of its own.
+//! coturn, GStreamer with its Python bindings, and aiortc and schemathesis in environments of their own.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -36,9 +36,6 @@ const LIBRARIES: [(&str, &str); 6] = [
         "python3-gi",
     ),
 ];
-
-/// The Python of the environment that has aiortc.
-pub(crate) const AIORTC: &str = "target/aiortc/bin/python";
 
 /// `cargo xtask setup`.
 pub(crate) fn run(yes: bool) -> Result<()> {
@@ -82,27 +79,53 @@ pub(crate) fn run(yes: bool) -> Result<()> {
             )?;
         }
     }
-    if !root().join(AIORTC).is_file() && has("python3") {
-        aiortc()?;
+    for environment in [AIORTC, SCHEMATHESIS] {
+        if !root().join(environment.python).is_file() && has("python3") {
+            environment.make()?;
+        }
     }
     Ok(())
 }
 
-/// An environment of Python's with what `tests/aiortc` needs, at pinned versions.
-fn aiortc() -> Result<()> {
-    shell::run("python3", &["-m", "venv", "target/aiortc"])?;
-    let requirements = "tests/aiortc/requirements.txt";
-    let args = ["-m", "pip", "install", "--quiet", "-r", requirements];
-    let installed = shell::run(AIORTC_FROM_ROOT, &args);
-    if installed.is_err() {
-        // Half an environment would pass for one.
-        std::fs::remove_dir_all(root().join("target/aiortc"))?;
-    }
-    installed
+/// An environment of Python's, with packages at pinned versions.
+#[derive(Clone, Copy)]
+pub(crate) struct Environment {
+    /// Where it is.
+    folder: &'static str,
+    /// Its Python.
+    pub(crate) python: &'static str,
+    /// What is in it.
+    requirements: &'static str,
 }
 
-/// A program's path is resolved before the working directory is changed.
-const AIORTC_FROM_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/aiortc/bin/python");
+/// What `tests/aiortc` needs.
+pub(crate) const AIORTC: Environment = Environment {
+    folder: "target/aiortc",
+    python: "target/aiortc/bin/python",
+    requirements: "tests/aiortc/requirements.txt",
+};
+
+/// What `tests/schemathesis` needs.
+pub(crate) const SCHEMATHESIS: Environment = Environment {
+    folder: "target/schemathesis",
+    python: "target/schemathesis/bin/python",
+    requirements: "tests/schemathesis/requirements.txt",
+};
+
+impl Environment {
+    fn make(self) -> Result<()> {
+        shell::run("python3", &["-m", "venv", self.folder])?;
+        // A program's path is resolved before the working directory is changed.
+        let python = root().join(self.python).to_string_lossy().into_owned();
+        let args = ["-m", "pip", "install", "--quiet", "-r", self.requirements];
+        let installed = shell::run(&python, &args);
+        if installed.is_err() {
+            // Half an environment would pass for one.
+            std::fs::remove_dir_all(root().join(self.folder))?;
+        }
+        installed
+    }
+}
 
 fn has_library(file: &str) -> bool {
     let folders = [

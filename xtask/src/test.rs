@@ -53,10 +53,19 @@ pub(crate) fn run(full: bool) -> Result<()> {
     })?;
     steps.step("the JavaScript SDK", || javascript(evenkeel))?;
     steps.step("the page, in Chromium", || page(evenkeel, full))?;
+    steps.step("the API's document, by schemathesis", || {
+        python(
+            setup::SCHEMATHESIS,
+            "tests/schemathesis/test_openapi.py",
+            evenkeel,
+        )
+    })?;
+    steps.step("aiortc", || {
+        python(setup::AIORTC, "tests/aiortc/test_aiortc.py", evenkeel)
+    })?;
     if full {
         steps.step("real agents", || agents(evenkeel))?;
     }
-    steps.step("aiortc", || aiortc(evenkeel))?;
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
     Ok(())
@@ -122,9 +131,14 @@ fn javascript(evenkeel: &str) -> Result<()> {
         }
     }
     args.sort();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
     shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    // The size is that of what is published, which the same tests hold for.
     shell::run("node", &["js/sdk/scripts/size.mjs"])?;
+    if shell::root().join("js/sdk/node_modules/esbuild").is_dir() {
+        args.splice(0..0, ["--import", "./js/sdk/scripts/of-dist.mjs"]);
+        shell::run_with("node", &args, &[("EVENKEEL_BIN", evenkeel)])?;
+    }
     let compiler = "js/sdk/node_modules/typescript/bin/tsc";
     if !shell::root().join(compiler).is_file() {
         return missing("the JavaScript SDK's types", "js/sdk/node_modules");
@@ -132,15 +146,15 @@ fn javascript(evenkeel: &str) -> Result<()> {
     shell::run("node", &[compiler, "-p", "js/sdk"])
 }
 
-/// Another implementation of WebRTC, through the WebSocket, WHIP and WHEP.
-fn aiortc(evenkeel: &str) -> Result<()> {
-    let python = shell::root().join(setup::AIORTC);
+/// Another program's word on ours, in an environment of Python's: another implementation of WebRTC,
+/// through the WebSocket, WHIP and WHEP; and what tries whatever the API's document allows.
+fn python(environment: setup::Environment, test: &str, evenkeel: &str) -> Result<()> {
+    let python = shell::root().join(environment.python);
     if !python.is_file() {
-        return missing("aiortc's tests", "python3, PyPI");
+        return missing(test, "python3, PyPI");
     }
     let python = python.to_string_lossy().into_owned();
-    let env = [("EVENKEEL_BIN", evenkeel)];
-    shell::run_with(&python, &["tests/aiortc/test_aiortc.py"], &env)
+    shell::run_with(&python, &[test], &[("EVENKEEL_BIN", evenkeel)])
 }
 
 /// A third one, by WHIP and WHEP. It wants the system's own Python, whose bindings it is.

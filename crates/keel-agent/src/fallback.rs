@@ -2,7 +2,8 @@
 //! has said anything.
 //!
 //! Each step is told once, with its cause; when all have failed that is one failure with all their
-//! causes. Budgets, credit and cancels go through: the chain is one attempt, whoever works on it.
+//! causes. Budgets, credit and cancels go through: the chain is one attempt, whoever works on it. It takes
+//! no words while it works: what one provider had taken would be lost to the next.
 
 use std::{
     fmt,
@@ -16,8 +17,8 @@ use keel_wire::{SessionId, limits::AGENT_ID_BYTES_MAX};
 use tokio::sync::mpsc;
 
 use crate::{
-    Ask, Attempt, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink, Stopped,
-    limits::ASKS_MAX, run::panic_message,
+    Ask, Attempt, Closing, Control, Ending, Failure, Outcome, Output, Provider, Request, Sink,
+    Stopped, limits::ASKS_MAX, run::panic_message,
 };
 
 /// The name of this kind.
@@ -72,14 +73,18 @@ impl Provider for Fallback {
     }
 
     /// Only if each of them does: who works on a turn is not known beforehand.
-    fn steers(&self) -> bool {
-        self.chain.iter().all(|link| link.provider.steers())
-    }
-
     fn release(&self, session: &SessionId) {
         for link in self.chain.iter() {
             link.provider.release(session);
         }
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(async {
+            for link in self.chain.iter() {
+                link.provider.close().await;
+            }
+        })
     }
 }
 

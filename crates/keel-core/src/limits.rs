@@ -222,7 +222,9 @@ pub const CANCEL_ASKED_WITHIN: Duration = s(5);
 pub const CANCEL_TERMINATED_WITHIN: Duration = s(3);
 /// From asking a provider to stop to its end. The shell's own ladder is over by then; this is for a
 /// shell whose is not.
-pub const CANCEL_WITHIN: Duration = s(10);
+pub const CANCEL_WITHIN: Duration = CANCEL_ASKED_WITHIN
+    .saturating_add(CANCEL_TERMINATED_WITHIN)
+    .saturating_add(s(2));
 /// Silence after which a turn is told as stalled, ephemerally.
 pub const TURN_STALLED_AFTER: Duration = s(5);
 /// How long a turn waits for an answer; then it is refused.

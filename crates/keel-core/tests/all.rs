@@ -9,6 +9,8 @@
 mod actions;
 #[path = "all/admission.rs"]
 mod admission;
+#[path = "all/clocks.rs"]
+mod clocks;
 #[path = "all/commands.rs"]
 mod commands;
 #[path = "all/crowd.rs"]

@@ -4,12 +4,13 @@
 import { connect } from '/sdk/index.js';
 import { media } from '/sdk/media.js';
 import { drawChaos, setUpChaos } from './chaos.js';
-import { drawChat } from './chat.js';
+import { Chat } from './chat.js';
 import { $, keyed, make, put } from './dom.js';
 import { drawCountdown, drawHealth, drawOutage } from './health.js';
 import { arrive, ask, claims, keep, viewerLink } from './link.js';
 import { drawLog } from './log.js';
 import { Model } from './model.js';
+import { Sessions } from './sessions.js';
 import { Stage } from './stage.js';
 import { setUpTheme } from './theme.js';
 import * as timeline from './timeline.js';
@@ -37,6 +38,17 @@ const page = Object.assign(window.playground = {}, {
   open, leave, retry,
 });
 
+const chat = page.chat = new Chat({
+  session: () => page.session, reading: () => page.reading, model: () => page.model, token: () => page.wish.token, changed: () => changed(),
+  backend: () => page.offer?.backends.find(({ name }) => name === backend()),
+  note: (what, text) => page.model.note(what, text, 'warn'),
+});
+
+const sessions = page.sessions = new Sessions({
+  token: () => (claims(page.wish.token ?? '').session ? undefined : page.wish.token), current: () => page.session?.id ?? page.reading?.session,
+  open: (row) => go(row), fresh: () => fresh(), leave: (session) => (session === (page.session?.id ?? page.reading?.session) ? fresh() : undefined),
+});
+
 // Connecting and leaving.
 
 /** The one place that remembers which transport the chaos panel may break. */
@@ -55,6 +67,8 @@ class Peer extends RTCPeerConnection {
  */
 async function open(wish, began = performance.now(), looked = undefined) {
   if (page.session) return;
+  const opening = page.opening = {};
+  page.reading = undefined;
   page.wish = wish;
   page.model = new Model();
   page.model.addEventListener('change', changed);
@@ -75,9 +89,16 @@ async function open(wish, began = performance.now(), looked = undefined) {
       admission: wish.wait ? 'wait' : 'fail',
       keep: KEPT,
       sdk: 'evenkeel-playground/0.1.0',
-      busy: { policy: 'queue', max: 8 },
+      busy: wish.busy === 'queue' || !wish.busy ? { policy: 'queue', max: 8 } : { policy: wish.busy },
+      history: wish.session ? 'snapshot' : 'all',
+      project: wish.project,
+      title: wish.title,
+      cwd: wish.cwd,
+      params: wish.model ? { model: wish.model } : undefined,
       media: media({ peerConnection: Peer }),
     });
+    // Somebody has chosen another one meanwhile.
+    if (page.opening !== opening) return void await session.detach();
     page.session = session;
     page.model.follow(session);
     if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
@@ -85,7 +106,7 @@ async function open(wish, began = performance.now(), looked = undefined) {
     await Promise.all([whenIn(session, wish), looked]);
     await begin(session, wish, began);
   } catch (error) {
-    failed(error);
+    if (page.opening === opening) failed(error);
   }
 }
 
@@ -160,6 +181,48 @@ async function leave() {
   if (page.session === session) over();
 }
 
+/** Leaves what is open, and opens another session of the list. @param {import('./sessions.js').Row} row */
+async function go(row) {
+  if (row.session === (page.session?.id ?? page.reading?.session)) return;
+  await quit();
+  const wish = { ...page.wish, session: row.session, backend: undefined, source: 'none' };
+  if (row.ended) return peruse(row, wish);
+  await open(wish);
+}
+
+/** Leaves what is open, and asks what to open. */
+async function fresh() {
+  await quit();
+  page.wish = { ...page.wish, session: undefined, on: false };
+  $('session').value = '';
+  page.model = new Model();
+  view('join');
+  changed();
+}
+
+/** Lets go of a session; its work goes on. */
+async function quit() {
+  const { session } = page;
+  page.stage?.close();
+  page.stage = page.session = page.reading = page.opening = undefined;
+  sessionStorage.removeItem(`evenkeel.${KEPT}`);
+  page.model.removeEventListener('change', changed);
+  if (session) await session.detach();
+}
+
+/** A session that is over is only read. */
+function peruse(row, wish) {
+  page.wish = wish;
+  page.reading = row;
+  page.model = new Model();
+  page.model.addEventListener('change', changed);
+  page.model.status = { state: 'ended', reason: 'ended', legs: [] };
+  page.model.isCut = true;
+  page.model.chat.first = row.head + 1;
+  view('session');
+  changed();
+}
+
 /** After it has failed: the same session again, else as asked for first. */
 async function retry() {
   const { session, wish } = page;
@@ -226,8 +289,15 @@ function view(name, keepsLog = false) {
   if (!keepsLog) $('shared').textContent = '';
 }
 
-let due = false;
+let due = false, told = '';
 function changed() {
+  // What the list of sessions tells of this one.
+  const tells = `${page.session?.id} ${page.model.status.state} ${page.session?.snapshot.title} ${[...page.model.turns.values()].at(-1)?.state}`;
+  if (tells !== told) {
+    told = tells;
+    sessions.draw();
+    sessions.soon();
+  }
   if (due) return;
   due = true;
   if (document.hidden) setTimeout(draw);
@@ -242,16 +312,11 @@ function draw() {
   drawLog(model);
   put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
   drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
-  drawChat(model, {
-    participant: session?.participant,
-    answer: (turn, action, answer) => tried(session.answer(turn, action, answer)),
-    cancel: (turn) => tried(session.cancel(turn)),
-  });
+  const isText = !isMedia() && Boolean(session);
+  chat.draw(isText);
   drawPeople();
   drawStage();
-  const isText = !isMedia() && Boolean(session);
-  $('chat').hidden = !isText && model.turns.size === 0;
-  for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || model.role === 'viewer';
+  $('sessions').hidden = !offer || Boolean(claims(page.wish.token).session) || Boolean(stage);
   $('share').disabled = !stands || !offer?.mints;
   $('share').title = offer && !offer.mints ? 'This token makes no others' : 'Whoever has the link can watch for an hour';
   $('end').disabled = !stands || model.role !== 'owner';
@@ -287,6 +352,7 @@ function tried(promise) {
 async function look(token) {
   const offer = await ask(token, '/v1/backends');
   page.offer = offer;
+  sessions.read();
   const wanted = page.wish.backend ?? preferred(offer);
   const options = offer.backends.map(({ name, kind }) => {
     const input = make('input', { type: 'radio', name: 'backend', value: name, checked: name === wanted });
@@ -305,7 +371,12 @@ const chosen = () => $('connect').querySelector('input[name="backend"]:checked')
 
 /** Only what the choice needs. */
 function shape() {
-  $('sources').hidden = page.offer !== undefined && !MEDIA_KINDS.includes(kindOf(chosen()));
+  const one = page.offer?.backends.find(({ name }) => name === chosen()), isText = Boolean(one) && !MEDIA_KINDS.includes(one.kind);
+  $('sources').hidden = isText;
+  $('choices').hidden = !isText;
+  $('cwd-box').hidden = !one?.cwd;
+  $('model-box').hidden = !one?.models?.length;
+  keyed($('model'), one?.models ?? [], String, (name) => make('option', { value: name, text: name }), () => {});
 }
 
 function setUpForm() {
@@ -323,6 +394,7 @@ function setUpForm() {
     const wish = {
       token, session: $('session').value.trim() || undefined, backend: chosen(), role: $('role').value,
       source: $('connect').querySelector('input[name="source"]:checked').value, wait: $('wait').checked,
+      project: $('project').value.trim() || undefined, title: $('title').value.trim() || undefined, cwd: $('cwd').value.trim() || undefined, model: $('model').value || undefined, busy: $('busy').value,
     };
     const began = performance.now();
     if (!page.offer) await look(token).catch(() => {}); // What is wrong with it, connecting will say.
@@ -352,36 +424,12 @@ function setUpButtons() {
     page.stage?.hear(!page.stage.isHeard);
     changed();
   });
-  $('say').addEventListener('submit', (event) => {
-    event.preventDefault();
-    const text = $('text').value;
-    if (text.trim()) say(text);
-    $('text').value = '';
-  });
-  $('text').addEventListener('keydown', (event) => {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) { event.preventDefault(); $('say').requestSubmit(); }
-  });
-  $('longer').addEventListener('click', () => say(LONG));
-  $('cancel').addEventListener('click', () => tried(page.session.cancel()));
+  $('longer').addEventListener('click', () => chat.say(LONG));
   setUpChaos({ session: () => page.session, model: () => page.model, media: [
     ['Close the transport', () => page.peers.at(-1)?.close(), 'The WebRTC transport is closed under the session'],
     ['Freeze the source', () => freeze(), 'Your picture stands still: connected, and nothing flows'],
     ['Stop the encoder', () => stopEncoder(), 'Your picture is no longer encoded'],
   ] });
-}
-
-let said = 0;
-function say(text) {
-  const { model, session } = page;
-  const n = (said += 1);
-  model.asked.set(n, text);
-  const waiting = [...model.turns.values()].find(({ state }) => state === 'waiting');
-  const asked = waiting && !waiting.action.options ? session.answer(waiting.turn, waiting.action.id, text.trim()) : session.say(text);
-  asked.catch((error) => model.note('refused', error.fault?.message ?? String(error), 'warn')).finally(() => {
-    model.asked.delete(n);
-    changed();
-  });
-  changed();
 }
 
 function freeze() {

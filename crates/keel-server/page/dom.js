@@ -1,16 +1,20 @@
-// The few things that are done to the document. Text goes in as text: nothing here makes markup of it.
+// The few things that are done to the document. Text goes in as text: nothing here makes markup of it, and
+// what cannot be seen in it is called by its name.
+
+import { visible } from './text/visible.js';
 
 export const $ = (id) => document.getElementById(id);
 
 /** Sets a node's text, if it is another. */
 export function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = visible(text);
+  if (node.textContent !== shown) node.textContent = shown;
 }
 
 /** A new element with a text, a class and children. */
 export function make(name, { text, kind, children = [], ...members } = {}) {
   const node = document.createElement(name);
-  if (text !== undefined) node.textContent = text;
+  if (text !== undefined) node.textContent = visible(text);
   if (kind) node.className = kind;
   node.append(...children);
   return Object.assign(node, members);

@@ -48,9 +48,9 @@ export function claims(token) {
 }
 
 /** Asks the server something. Rejects with the fault that it answers. */
-export async function ask(token, path, { body, signal = AbortSignal.timeout(10_000) } = {}) {
+export async function ask(token, path, { body, method = body ? 'POST' : 'GET', signal = AbortSignal.timeout(10_000) } = {}) {
   const headers = { authorization: `Bearer ${token}`, ...(body && { 'content-type': 'application/json' }) };
-  const answer = await fetch(path, { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body), signal });
+  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
   throw Object.assign(new Error(said.message ?? `The server answers ${answer.status}.`), { code: said.code, status: answer.status });

@@ -1,9 +1,9 @@
 // What the page knows of one session: what was told, in order, and what came of it. It draws nothing;
 // it says `change` when something has changed, and `note` when something happened.
 
+import { Turns } from './turns.js';
+
 const LOG_MAX = 500;
-/** Turns that are shown. */
-const TURNS_MAX = 200;
 /** How long after a button a loss still counts as its doing. */
 const BLAME_MS = 20_000;
 
@@ -15,18 +15,12 @@ const FLOWS_MS = 300;
 /** How long after an outage lost frames are still its own. */
 const SETTLES_MS = 1_000;
 
-const encoder = new TextEncoder(), decoder = new TextDecoder();
-const bytesOf = (text) => encoder.encode(text).length;
-const fromByte = (text, byte) => decoder.decode(encoder.encode(text).subarray(byte));
-
 export class Model extends EventTarget {
   /** What happened, oldest first. @type {{ at: number, kind: string, text: string, tone: string }[]} */
   log = [];
-  /** @type {Map<string, any>} */
-  turns = new Map();
-  /** Commands that have no receipt yet, and what became of the last. @type {Map<number, string>} */
-  asked = new Map();
-  lastReceipt = '';
+  chat = new Turns();
+  /** Where a snapshot stood in for the log before it, as it was asked to. */
+  isCut = false;
   /** Outages, the last one last. @type {Outage[]} */
   outages = [];
   counters = { lost: 0, recovered: 0, attemptsFailed: 0, holes: 0, gaps: 0, notices: 0 };
@@ -44,6 +38,10 @@ export class Model extends EventTarget {
   /** The figures of the picture, where there is one: `{ at, lost }`. @type {() => { at: number, lost: number } | undefined} */
   picture = () => undefined;
   #told = 0;
+
+  get turns() {
+    return this.chat.all;
+  }
 
   /** @param {string} kind @param {string} [text] @param {'plain' | 'good' | 'warn' | 'bad'} [tone] */
   note(kind, text = '', tone = 'plain') {
@@ -132,7 +130,6 @@ export class Model extends EventTarget {
 
   #receipt(name, outcome) {
     const fault = outcome.answered?.fault ?? outcome.refused ?? outcome.unknown;
-    if (name !== 'debug.fault') this.lastReceipt = fault ? `${name}: ${fault.code}. ${fault.message}` : `${name}: done`;
     this.note(`receipt of ${name}`, fault ? `${fault.code}: ${fault.message}` : 'ok', fault ? 'warn' : 'plain');
   }
 
@@ -143,13 +140,19 @@ export class Model extends EventTarget {
         this.how = how;
         this.role = role;
         // From the beginning again, or on from where it was.
-        if (how === 'created' || how === 'joined') this.turns.clear();
+        if (how === 'created' || how === 'joined') this.chat.clear();
         return this.note('joined', `${how} as ${role}`, 'good');
       }
-      case 'log': return event.known ? this.#log(event.kind, event.data) : this.note(event.kind, JSON.stringify(event.data));
+      case 'log': {
+        this.chat.apply(event.kind, event.data, event.from);
+        this.counters.holes = this.chat.holes;
+        return this.#log(event.kind, event.data, event.known);
+      }
       case 'gap': {
+        const isAsked = event.from === 1 && this.turns.size === 0 && !event.fault;
+        this.chat.gap(event.snapshot, event.to);
+        if (isAsked) return void (this.isCut = true);
         this.counters.gaps += 1;
-        this.turns = ofSnapshot(event.snapshot.turns, this.turns);
         return this.note('gap', `${event.from} to ${event.to}${event.fault ? `: ${event.fault.message}` : ''}`, event.fault ? 'warn' : 'plain');
       }
       case 'ephemeral': return this.#ephemeral(event.kind, event.data);
@@ -187,47 +190,17 @@ export class Model extends EventTarget {
     } else this.note(kind, typeof data === 'object' ? JSON.stringify(data).slice(0, 200) : String(data));
   }
 
-  #log(kind, data) {
-    const turn = this.turns.get(data.turn) ?? {};
+  #log(kind, data, known) {
     switch (kind) {
-      case 'turn.accepted': {
-        this.turns.set(data.turn, { turn: data.turn, by: data.by, prompt: data.text, attempt: 0, bytes: 0, text: '', state: 'queued', position: data.position });
-        if (this.turns.size > TURNS_MAX) this.turns.delete(this.turns.keys().next().value);
-        return;
-      }
-      case 'turn.started': return void Object.assign(turn, { attempt: data.attempt, bytes: 0, text: '', state: 'running', tried: data.fault });
-      case 'text': {
-        if (data.attempt !== turn.attempt) return;
-        if (data.at_byte > turn.bytes) this.counters.holes += 1;
-        turn.text += data.at_byte < turn.bytes ? fromByte(data.data, turn.bytes - data.at_byte) : data.data;
-        turn.bytes = Math.max(turn.bytes, data.at_byte + bytesOf(data.data));
-        return;
-      }
-      case 'turn.waiting': return void Object.assign(turn, { action: data.action, state: 'waiting' });
-      case 'turn.answered': return void Object.assign(turn, { action: undefined, state: 'running' });
-      case 'turn.ended': {
-        if (data.attempt === turn.attempt && data.bytes !== turn.bytes) this.counters.holes += 1;
-        return void Object.assign(turn, { state: data.end, fault: data.fault, action: undefined });
-      }
       case 'message': return this.note('message', `${data.by}: ${JSON.stringify(data.data)}`);
       case 'participant.joined': return this.note('came', `${data.subject} (${data.role})`);
       case 'participant.left': return this.note('left', `${data.participant}: ${data.reason}`);
       case 'track.published': return this.note('track', `${data.track} (${data.kind}) of ${data.participant}`);
       case 'track.unpublished': return this.note('track ended', `${data.track} of ${data.participant}`);
       case 'track.muted': return this.note(data.muted ? 'muted' : 'unmuted', `${data.track} of ${data.participant}`);
-      default: return undefined;
+      default: return known || /^(turn|session|agent)\./.test(kind) ? undefined : this.note(kind, JSON.stringify(data));
     }
   }
-}
-
-/** The turns of a snapshot, with what was known of their text before its tail. */
-function ofSnapshot(views, old) {
-  return new Map(views.map(({ turn, by, prompt, attempt, bytes, tail, state, ended, action }) => {
-    const known = old.get(turn), start = bytes - bytesOf(tail);
-    const joins = known?.attempt === attempt && known.bytes >= start && known.bytes <= bytes;
-    const text = joins ? known.text + fromByte(tail, known.bytes - start) : start > 0 ? `[${start} bytes passed over] ${tail}` : tail;
-    return [turn, { turn, by, prompt: known?.prompt ?? prompt, attempt, bytes, text, state: ended?.end ?? state, fault: ended?.fault, action }];
-  }));
 }
 
 /**

@@ -29,6 +29,8 @@ mod models;
 mod openapi;
 #[path = "all/peer.rs"]
 mod peer;
+#[path = "all/policies.rs"]
+mod policies;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]

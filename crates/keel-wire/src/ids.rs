@@ -26,11 +26,25 @@ pub(crate) fn check(text: &str) -> Result<(), InvalidId> {
 }
 
 macro_rules! ids {
-    ($( $(#[$meta:meta])* $id:ident = $prefix:literal; )+) => { $(
-        $(#[$meta])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    ($( $(#[doc = $doc:literal])+ $id:ident = $prefix:literal; )+) => { $(
+        $(#[doc = $doc])+
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $id(#[schemars(regex(pattern = "^[a-z0-9-]{1,64}$"))] std::sync::Arc<str>);
+        pub struct $id(std::sync::Arc<str>);
+
+        impl JsonSchema for $id {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($id).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "description": concat!($($doc),+).trim(),
+                    "type": "string",
+                    "pattern": "^[a-z0-9-]{1,64}$",
+                })
+            }
+        }
 
         impl $id {
             /// What the ids that this project makes begin with.

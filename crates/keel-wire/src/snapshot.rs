@@ -25,6 +25,7 @@ pub enum BusyPolicy {
     /// Queued, up to a bound, then refused.
     Queue {
         /// Turns that may wait.
+        #[schemars(range(max = 4_294_967_295_u32))]
         max: u32,
     },
     /// Added to the turn that runs, where the provider can; else that turn is stopped, and the new

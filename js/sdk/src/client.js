@@ -10,129 +10,139 @@
 //                           └──────────▶ failed, ended ◀──────┴─────────────┘
 //
 // A terminal state is told once, as the last output; only `connect` leads out of `failed`. Mirrors
-// `keel-core/src/client.rs` and the files beside it, one by one.
+// `keel-core/src/client.rs` and the files beside it, one by one; where those pass an input's moment and
+// its outputs along, here the client has them.
 
 import { Fold } from './client/apply.js';
-import { attemptDeadline, connect, opened, takeToken } from './client/attempt.js';
+import { connect, opened, takeToken } from './client/attempt.js';
 import { finish, handleWhenOver } from './client/ending.js';
 import { frame } from './client/frames.js';
-import { giveUpAt, newLedger, settle } from './client/ladder.js';
-import { closed, detach, network, probe, runTimers, simulate, slept, wake } from './client/liveness.js';
+import { settleCommand } from './client/io.js';
+import { giveUpAt, noFailures, settle } from './client/ladder.js';
+import { closed, detach, network, probe, runTimers, wake } from './client/liveness.js';
 import { Outbox } from './client/outbox.js';
 import { pathDeadline } from './client/path.js';
+import { progress } from './client/progress.js';
 import { beforeConnect, show } from './client/show.js';
-import { ms } from './limits.js';
-import { Mint } from './mint.js';
-import { earliest } from './time.js';
+import { ENDED, IDLE, change } from './client/states.js';
+import { makeFault } from './wire/fault.js';
+import { FRAMES, gapWith } from './wire/frame.js';
 
 /**
  * @typedef {import('./wire/types.js').Fault} Fault
  * @typedef {import('./client/io.js').Input} Input
- * @typedef {import('./client/io.js').Output} Output
- * @typedef {import('./client/io.js').Cx} Cx
- * @typedef {import('./time.js').Now} Now
+ * @typedef {import('./client/path.js').Path} Path
  */
 
-/**
- * What a client waits for, as far as its owner is concerned.
- * @typedef {{ kind: 'idle' | 'standing' }
- *   | { kind: 'connecting', until: number, fault: Fault | undefined }
- *   | { kind: 'recovering', recovery: import('./client/ladder.js').Recovery }
- *   | { kind: 'detaching', until: number }
- *   | { kind: 'ended', reason: import('./wire/types.js').EndReason }
- *   | { kind: 'failed', fault: Fault }} Life
- */
 /** A participation, and the proof of it. @typedef {{ session: string, participant: string, key: string, windowMs: number }} Seat */
+
+/**
+ * What a client may be made with.
+ * @typedef {object} Parts
+ * @property {import('./client/media.js').Leg} [media] the leg for media
+ * @property {import('./client/apply.js').Folding} [fold] reads all of the log, and keeps what it says
+ * @property {typeof import('./client/waits.js').waits} [waits] tells of what takes long
+ * @property {typeof import('./client/simulate.js').simulate} [simulate] breaks things on purpose
+ * @property {typeof import('./client/dial.js').ofDial} [ofDial] says why a dial failed, where the shell can tell
+ */
 
 /** One participant's side of a session. */
 export class Client {
-  online = true;
-  /** Transports asked for so far. */
+  isOnline = true;
+  /** Transports asked for so far, and the last that said hello. */
   conns = 0;
-  /** Connections of this instance so far, as hello counts them; and the last that was said. */
-  hellos = 0;
-  said = 0;
-  /** @type {Life} */
-  life = { kind: 'idle' };
-  /** The connection that carries the session, or did until it fell silent. @type {import('./client/path.js').Path | undefined} */
-  current = undefined;
-  /** What is under way to get one. @type {import('./client/attempt.js').Attempt | undefined} */
-  attempt = undefined;
+  greeted = 0;
+  life = IDLE;
+  /** When connecting, or leaving, has taken long enough. */
+  dueAt = Infinity;
+  /** What the last try of a first connect came to, or the whole. @type {Fault | undefined} */
+  blamed;
+  /** Why it ended. @type {import('./wire/types.js').EndReason} */
+  endReason = 'ended';
+  /** While recovering. @type {import('./client/ladder.js').Recovery | undefined} */
+  recovery;
+  /** The connection that carries the session, or did until it fell silent. @type {Path | undefined} */
+  current;
+  /** What is under way to get one. @type {Path | undefined} */
+  upcoming;
   /** @type {Seat | undefined} */
-  seat = undefined;
-  toldJoined = false;
-  wasLive = false;
-  /** Where the server said that the session goes on. @type {string | undefined} */
-  target = undefined;
-  ledger = newLedger();
-  /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
-  server = undefined;
-  /** @type {import('./client/show.js').Wait | undefined} */
-  wait = undefined;
+  seat;
+  /** When sessions were rejoined lately. @type {number[]} */
+  rejoins = [];
+  /** @type {import('./client/waits.js').Wait | undefined} */
+  longWait;
   unknownFrames = 0;
   status = beforeConnect();
-  /** @type {{ last: Now | undefined, promised: number | undefined }} */
-  clock = { last: undefined, promised: undefined };
+  toldJoined = false;
+  wasLive = false;
+  /** How the server says the session is. @type {import('./wire/types.js').Status | undefined} */
+  serverSays;
+  /** Where the server said that the session goes on. @type {string | undefined} */
+  elsewhere;
+  // What outlasts a recovery: success must not buy a flapping connection a fresh budget.
+  failures = noFailures();
+  /** Tries since a connection lasted; for full jitter, since one brought progress. */
+  tries = 0;
+  /** The progress that `failures` counts from. */
+  mark = '0/0';
+  /** The moment of the input that is handled, or was last; and what comes of it. */
+  moment = NaN;
+  wallClock = NaN;
+  /** @type {import('./client/io.js').Output[]} */
+  outputs = [];
+  /** When it had wanted to be called. */
+  promised = Infinity;
 
   /**
    * A client that waits for `connect`.
    * @param {import('./client/config.js').Config} config
-   * @param {bigint} seed
-   * @param {import('./client/media.js').Leg} [media] the leg for media, where there is one
+   * @param {typeof import('./chance.js').chance} mint what its ids and waits are drawn from
+   * @param {Parts} [parts]
    */
-  constructor(config, seed, media) {
-    this.config = config;
-    this.mint = new Mint(seed);
-    this.instance = this.mint.id('i-');
-    const stream = this.mint.id('c-');
+  constructor(config, mint, { media, fold = progress, waits, simulate, ofDial } = {}) {
+    this.wishes = config;
+    this.mint = mint;
+    this.instance = mint.id('i-');
+    const fresh = mint.id('c-');
     const { resume } = config;
-    this.outbox = new Outbox(resume?.stream ?? stream, Math.max(resume?.next ?? 1, 1));
-    this.fold = new Fold(resume?.cursor, resume?.snapshot);
-    if (resume) this.seat = { session: resume.session, participant: resume.participant, key: resume.key, windowMs: 0 };
-    this.token = config.token;
-    this.media = media;
+    const { session = '', participant = '', key = '', stream = fresh, next = 1, cursor, snapshot } = resume ?? {};
+    this.outbox = new Outbox(stream, Math.max(next, 1));
+    this.fold = new Fold(fold, cursor, snapshot);
+    if (resume) this.seat = { session, participant, key, windowMs: 0 };
+    this.bearer = config.token;
+    this.mediaLeg = media;
+    this.waits = waits;
+    this.simulates = simulate;
+    this.ofDial = ofDial;
+    this.readers = { ...FRAMES, gap: gapWith(fold.readSnapshot), ...media?.frames };
     /** Where `current` leads, or led. */
     this.home = config.addresses[0] ?? '';
   }
 
   /**
    * Takes one input. Total: nothing that comes in can make it fail.
-   * @param {Now} now
+   * @param {import('./time.js').Now} now
    * @param {Input} input
-   * @returns {Output[]}
    */
-  handle(now, input) {
-    /** @type {Cx} */
-    const cx = { now, out: [] };
-    if (this.isOver()) handleWhenOver(this, cx, input);
+  handle({ mono, wall }, input) {
+    const last = { mono: this.moment, wall: this.wallClock };
+    change(/** @type {Client} */ (this), { moment: mono, wallClock: wall, outputs: [] });
+    if (this.isOver()) handleWhenOver(this, input);
     else {
-      const span = slept(this.clock, now);
-      if (span) wake(this, cx, input, span);
-      take(this, cx, input);
+      wake(this, last, input);
+      (/** @type {any} */ (TAKE[input.type]))?.(this, input);
     }
-    if (!this.isOver()) runTimers(this, cx);
-    if (!this.isOver()) settle(this, cx);
-    if (!this.isOver()) show(this, cx);
-    this.clock = { last: now, promised: this.deadline()?.at };
-    return cx.out;
+    for (const then of [runTimers, settle, show]) if (!this.isOver()) then(this);
+    this.promised = this.deadline();
+    return this.outputs;
   }
 
-  /** When to call `handle` with a tick at the latest, and why. @returns {import('./time.js').Deadline | undefined} */
+  /** When to call `handle` with a tick at the latest; `Infinity` for never. */
   deadline() {
-    if (this.isOver()) return undefined;
-    const { life, wait } = this;
-    const giveUp = life.kind === 'recovering' ? giveUpAt(this, life.recovery) : undefined;
-    const command = this.outbox.deadline();
-    return earliest([
-      life.kind === 'connecting' && { at: life.until, why: 'connect' },
-      life.kind === 'detaching' && { at: life.until, why: 'detach' },
-      giveUp !== undefined && { at: giveUp, why: 'give up' },
-      pathDeadline(this.current),
-      attemptDeadline(this.attempt),
-      command !== undefined && { at: command, why: 'command' },
-      wait && { at: wait.tellAt, why: 'still waiting' },
-      ...(this.media?.deadlines() ?? []),
-    ]);
+    return Math.min(
+      this.dueAt, giveUpAt(this), pathDeadline(this.current), pathDeadline(this.upcoming), this.outbox.nextLapse(),
+      this.waits?.deadline(this) ?? Infinity, this.mediaLeg?.deadline() ?? Infinity,
+    );
   }
 
   /** What another client needs to go on where this one is; undefined before the first welcome. @returns {import('./client/config.js').ResumeState | undefined} */
@@ -140,37 +150,33 @@ export class Client {
     if (!this.seat) return undefined;
     const { session, participant, key } = this.seat;
     const { cursor, snapshot } = this.fold;
-    return { session, participant, key, cursor, snapshot, stream: this.outbox.stream, next: this.outbox.next };
+    return { session, participant, key, cursor, snapshot, stream: this.outbox.streamId, next: this.outbox.nextNumber };
   }
 
   isOver() {
-    return this.life.kind === 'ended' || this.life.kind === 'failed';
+    return this.life >= ENDED;
+  }
+
+  /**
+   * A fault of `code`, seen now.
+   * @param {Parameters<typeof makeFault>[1]} code
+   * @param {Parameters<typeof makeFault>[4]} [own]
+   * @param {import('./wire/types.js').Origin} [origin]
+   */
+  blame(code, own, origin = 'client') {
+    return makeFault(this.mint.id('f-'), code, origin, this.wallClock, own);
   }
 }
 
-/** @param {Client} client @param {Cx} cx @param {Input} input @returns {void} */
-function take(client, cx, input) {
-  switch (input.type) {
-    case 'connect': return connect(client, cx);
-    case 'opened': return opened(client, cx, input.conn);
-    case 'frame': return frame(client, cx, input.conn, input.data);
-    case 'closed': return closed(client, cx, input.conn, input.end);
-    case 'command': return command(client, cx, input);
-    case 'media': return client.media?.input(client, cx, input.media);
-    case 'token': return takeToken(client, cx, input);
-    case 'network': return network(client, cx, input.online);
-    case 'probe': return probe(client, cx);
-    case 'detach': return detach(client, cx);
-    case 'close': return finish(client, cx, { kind: 'ended', reason: 'detached' });
-    case 'simulate': return simulate(client, cx, input.simulate);
-    case 'tick': return undefined;
-  }
-}
-
-/** @param {Client} client @param {Cx} cx @param {Extract<Input, { type: 'command' }>} input */
-function command(client, cx, { local, name, json, ttl_ms }) {
-  const code = client.outbox.push(cx.now.mono, local, name, json, ttl_ms === undefined ? undefined : ms(ttl_ms));
-  if (!code) return;
-  const refused = client.mint.fault(cx.now, code, 'client', { scope: 'command' });
-  cx.out.push({ type: 'receipt', local, outcome: { refused } });
-}
+/** By their type; `tick` is but an occasion to look at the time. @type {{ [I in Input as I['type']]?: (client: Client, input: I) => void }} */
+const TAKE = {
+  connect, opened, frame, closed, network, probe, detach,
+  token: takeToken,
+  close: (client) => finish(client, 'detached'),
+  media: (client, { media }) => client.mediaLeg?.input(client, media),
+  simulate: (client, input) => client.simulates?.(client, input),
+  command(client, input) {
+    const code = client.outbox.enlist(client.moment, input);
+    if (code) settleCommand(client, input, { refused: client.blame(code, { scope: 'command' }) });
+  },
+};

@@ -2,12 +2,14 @@
 
 import { NEVER, NOW, OWN_CODES, TRY_AGAIN, after, row } from './codes.js';
 import { MEDIA_CODES } from './codes-media.js';
+import { MORE_CODES, SAYINGS } from './codes-texts.js';
 
 /** @type {import('./codes.js').Retry} */
 const CONFIGURE_PROVIDER = { when: 'after_action', what: 'configure_provider' };
 
-export const CODES = {
-  ...OWN_CODES,
+/** @type {Record<string, import('./codes.js').Row & { says: string }>} */
+export const CODES = /** @type {any} */ ({
+  ...Object.fromEntries(Object.entries({ ...OWN_CODES, ...MORE_CODES }).map(([code, row]) => [code, { ...row, says: SAYINGS[code] }])),
   ...MEDIA_CODES,
   session_busy: row('turn', null, TRY_AGAIN, 'A turn is running and the session does not queue another.'),
   duplicate: row('command', null, NEVER, 'The command had been run before, and its receipt is no longer kept.'),
@@ -24,4 +26,4 @@ export const CODES = {
   provider_unavailable: row('turn', null, TRY_AGAIN, 'The provider cannot be reached, or fails on its side.'),
   turn_interrupted: row('turn', null, TRY_AGAIN, 'The turn was cut off with the server; what had been told of it stays.'),
   resume_gap: row('attachment', null, NOW, 'What was missed is no longer kept; a gap says which, and a snapshot stands in for it.'),
-};
+});

@@ -1,12 +1,12 @@
-// How a session is opened, joined or resumed.
+// How a session is opened, joined or resumed: `connect` of `@evenkeel/client/core`. What is not needed to
+// recover is given to it, and is loaded by those who give it.
 
 import { endpoint } from './connection.js';
-import { Driver } from './driver.js';
-import { FaultError, ownFault } from './error.js';
+import { drive } from './driver.js';
+import { FaultError, messageOf, ownFault } from './error.js';
 import { BACKOFF_BASE, BACKOFF_CAP, CONNECT_WITHIN } from './limits.js';
-import { Session } from './session.js';
-import { ofPage } from './surroundings.js';
-import { Tab } from './tab.js';
+import { Handle } from './handle.js';
+import { onAbort } from './until.js';
 import { isObject } from './wire/merge.js';
 
 /** Name and version of this SDK. */
@@ -30,7 +30,7 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {any} [params] the params of a new session
  * @property {AbortSignal} [signal] gives the connecting up; after that it does nothing
  * @property {import('./client/config.js').ResumeState} [resume] goes on where an earlier client was
- * @property {string} [keep] keeps the place of this tab across reloads, under this name, in `sessionStorage`
+ * @property {import('./tab.js').Tab} [keep] `keep(NAME)` of `@evenkeel/client/keep`: keeps the place of this tab across reloads, under this name, in `sessionStorage`
  * @property {import('./client/backoff.js').Backoff} [backoff] the waits between tries
  * @property {number} [giveUpAfterMs] when a recovery is given up; by default the server's resume window; 0 means never
  * @property {number} [connectWithinMs] the longest that a first connect may take, a place in line excepted
@@ -40,90 +40,67 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {import('./connection.js').TransportClass} [transport] in place of `WebSocket`
  * @property {import('./driver.js').Clock} [clock] in place of `performance.now` and `Date.now`
  * @property {import('./connection.js').Timers} [timers] in place of `setTimeout`
- * @property {bigint} [seed] in place of the system's randomness
+ * @property {typeof import('./chance.js').chance} [mint] in place of the system's randomness
  * @property {import('./surroundings.js').Surroundings} [surroundings] in place of `window`, `document` and `navigator`
- * @property {import('./tab.js').TabDeps} [tab] in place of `sessionStorage` and `navigator.locks`
+ * @property {import('./client/apply.js').Folding} [fold] `fold` of `@evenkeel/client/fold`, for `session.snapshot` and events whose data is checked
+ * @property {typeof import('./feed.js').events} [events] `events` of `@evenkeel/client/events`, for `session.events()`
+ * @property {typeof import('./client/waits.js').waits} [waits] `waits` of `@evenkeel/client/waits`, to be told `still_waiting`
+ * @property {typeof import('./client/simulate.js').simulate} [simulate] `simulate` of `@evenkeel/client/simulate`, for `session.simulate()`
  */
+
+/** Unless another is given. @type {import('./client/backoff.js').Backoff} */
+const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BACKOFF_CAP / 1_000 };
 
 /**
  * Connects. Resolves when the session is joined or has a place in line (the status says which); what
  * happens from then on is told by `events()` and to listeners.
+ * @template {Handle} [H=Handle]
  * @param {ConnectOptions} options
- * @returns {Promise<Session>}
+ * @param {new (driver: import('./driver.js').Driver) => H} [Session] what the application is given
+ * @returns {Promise<H>}
  * @throws {FaultError} with the first cause; after that nothing is left of the try
  */
-export async function connect(options) {
-  const { signal } = options;
+export async function connect(options, Session = /** @type {any} */ (Handle)) {
+  const { signal, keep } = options;
   signal?.throwIfAborted();
   const config = configOf(options);
-  const transport = options.transport ?? globalThis.WebSocket;
-  if (!transport) throw new FaultError(ownFault('invalid_request', { message: 'there is no WebSocket here: give one as `transport`' }), 'refused');
-  const tab = options.keep === undefined ? undefined : new Tab(options.keep, options.tab);
-  await tab?.open();
-  // Who asks for another session does not go on in the one that was kept.
-  if (tab?.kept && !config.resume && (config.session ?? tab.kept.session) === tab.kept.session) {
-    config.resume = tab.resume();
-    config.session ??= config.resume ? undefined : tab.kept.session;
-  }
+  await keep?.open(config);
   if (signal?.aborted) {
-    tab?.close();
+    keep?.close();
     throw signal.reason;
   }
-  const driver = new Driver({
-    config, transport, tab, media: options.media,
-    fetchToken: typeof options.token === 'function' ? options.token : undefined,
-    clock: options.clock ?? { mono: () => performance.now(), wall: () => Date.now() },
-    timers: options.timers ?? { setTimeout: (run, ms) => setTimeout(run, ms), clearTimeout: (timer) => clearTimeout(timer) },
-    seed: options.seed,
-    surroundings: options.surroundings ?? ofPage(),
-  });
-  const abort = () => driver.input({ type: 'close' });
-  signal?.addEventListener('abort', abort, { once: true });
+  const driver = drive(config, options);
+  const forget = onAbort(signal, () => driver.put({ type: 'close' }));
   const fault = await driver.connect();
-  signal?.removeEventListener('abort', abort);
-  if (!fault) return new Session(driver, tab?.duplicated ?? false);
+  forget();
+  if (!fault) return new Session(driver);
   await driver.close();
   if (signal?.aborted) throw signal.reason;
   throw new FaultError(fault);
 }
 
+/** @param {string} message @param {'invalid_request' | 'unauthenticated'} [code] @returns {never} */
+function refuse(message, code = 'invalid_request') {
+  throw new FaultError(ownFault(code, { message }), 'refused');
+}
+
 /** @param {ConnectOptions} options @returns {import('./client/config.js').Config} */
 function configOf(options) {
-  /** @param {'invalid_request' | 'unauthenticated'} code @param {string} message @returns {never} */
-  const refuse = (code, message) => {
-    throw new FaultError(ownFault(code, { message }), 'refused');
-  };
-  const urls = options.url ?? globalThis.location?.origin;
-  const addresses = Array.isArray(urls) ? urls : urls ? [urls] : [];
-  if (addresses.length === 0) refuse('invalid_request', 'no address was given');
-  for (const address of addresses) {
-    try {
-      endpoint(address);
-    } catch (error) {
-      refuse('invalid_request', /** @type {Error} */ (error).message);
-    }
+  const {
+    url = globalThis.location?.origin, token, role = 'owner', admission = 'fail', history = 'all', sdk = SDK, backoff = BACKOFF,
+    connectWithinMs = CONNECT_WITHIN / 1_000,
+  } = options;
+  const addresses = Array.isArray(url) ? url : url ? [url] : [];
+  if (!addresses.length) refuse('no address');
+  try {
+    addresses.forEach(endpoint);
+  } catch (error) {
+    refuse(messageOf(error));
   }
-  const { token, admission = 'fail' } = options;
-  if (!token) refuse('unauthenticated', 'no token was given');
+  if (!token) refuse('no token', 'unauthenticated');
+  if (!(options.transport ?? globalThis.WebSocket)) refuse('no WebSocket: give a `transport`');
   return {
-    addresses,
-    token: typeof token === 'function' ? null : token,
-    session: options.session,
-    backend: options.backend,
-    project: options.project,
-    busy: options.busy,
-    title: options.title,
-    cwd: options.cwd,
-    tags: options.tags,
-    role: options.role ?? 'owner',
+    ...options, addresses, token: typeof token === 'function' ? null : token, role, history, sdk, backoff, connectWithinMs,
     admission: isObject(admission) ? admission : /** @type {import('./wire/types.js').Admission} */ ({ policy: admission }),
-    history: options.history ?? 'all',
-    params: options.params,
-    sdk: options.sdk ?? SDK,
-    resume: options.resume,
-    backoff: options.backoff ?? { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BACKOFF_CAP / 1_000 },
-    give_up_after_ms: options.giveUpAfterMs,
-    retry_first_connect: options.retryFirstConnect ?? false,
-    connect_within_ms: options.connectWithinMs ?? CONNECT_WITHIN / 1_000,
   };
 }

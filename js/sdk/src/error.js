@@ -1,7 +1,7 @@
 // What is thrown at a caller, and nothing else: a fault, with the words of the wire.
 
+import { freshId } from './chance.js';
 import { makeFault } from './wire/fault.js';
-import { fromBits } from './wire/ids.js';
 
 /** @typedef {import('./wire/types.js').Fault} Fault */
 
@@ -22,21 +22,20 @@ export class FaultError extends Error {
   }
 }
 
-/** 64 fresh bits of the system's randomness. */
-export const random = () => /** @type {bigint} */ (crypto.getRandomValues(new BigUint64Array(1))[0]);
-
 /**
  * A fault seen on this side of the machine.
  * @param {Parameters<typeof makeFault>[1]} code
  * @param {Parameters<typeof makeFault>[4]} [own]
  */
-export const ownFault = (code, own) => makeFault(fromBits('f-', (random() << 64n) | random()), code, 'client', Date.now(), own);
+export const ownFault = (code, own) => makeFault(freshId('f-'), code, 'client', Date.now(), own);
 
 /** What is answered when there is nobody left to ask. */
 export const over = () => ownFault('connection_closed', { message: 'the session is over for this client', retry: { when: 'never' } });
 
+/** @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
 /** An error of the application's: told where such things are told, and never thrown into the driver. @param {unknown} error */
 export function report(error) {
-  if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }

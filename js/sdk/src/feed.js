@@ -5,16 +5,15 @@
 // their place, with a `slow_consumer` fault and the fold, and goes on from there. While nobody reads at
 // all the same bound holds, and who comes later begins with a `gap` without a fault.
 
+import { MORE_CODES } from './codes-texts.js';
 import { ownFault } from './error.js';
+import { onAbort } from './until.js';
 
 /** Events that wait for a reader, and the characters of their frames. */
 export const EVENTS_MAX = 10_000;
-export const EVENTS_CHARS_MAX = 4 * 1024 * 1024;
+export const EVENTS_CHARS_MAX = 4_194_304;
 
-/**
- * @typedef {import('./client/io.js').Event} Event
- * @typedef {{ cursor: import('./wire/types.js').Cursor, snapshot: import('./wire/types.js').Snapshot }} Position
- */
+/** @typedef {import('./client/io.js').Event} Event */
 
 /** What waits for one reader. */
 class Queue {
@@ -24,25 +23,21 @@ class Queue {
   /** Events were passed over from this position on: a snapshot comes first. @type {number | undefined} */
   behind = undefined;
   slow = false;
-  /** The end, which is never dropped. @type {Event | undefined} */
-  last = undefined;
   over = false;
   /** @type {() => void} */
   wake = () => {};
 
   /** @param {Event} event @param {number} chars @param {number} from @returns {boolean} whether it fell behind */
   push(event, chars, from) {
+    // The end is never dropped.
     const isEnd = event.type === 'ended' || event.type === 'failed';
-    const overflows = this.events.length >= EVENTS_MAX || this.chars + chars > EVENTS_CHARS_MAX;
-    const falls = overflows && this.behind === undefined && !isEnd;
+    const falls = !isEnd && this.behind === undefined && (this.events.length >= EVENTS_MAX || this.chars + chars > EVENTS_CHARS_MAX);
     if (falls) {
-      const first = this.events.find((waiting) => waiting.event.type === 'log' || waiting.event.type === 'gap')?.event;
-      this.behind = first && 'from' in first ? first.from : from;
+      this.behind = positionOf(this.events.find((waiting) => positionOf(waiting.event))?.event) ?? from;
       this.events = [];
       this.chars = 0;
     }
-    if (isEnd) this.last = event;
-    else if (this.behind === undefined) {
+    if (isEnd || this.behind === undefined) {
       this.events.push({ event, chars });
       this.chars += chars;
     }
@@ -50,25 +45,19 @@ class Queue {
     return falls;
   }
 
-  /** @param {() => Position} position @returns {Event | undefined} */
-  take(position) {
-    if (this.behind !== undefined) {
-      const from = this.behind;
-      const { cursor, snapshot } = position();
-      this.behind = undefined;
-      const fault = this.slow ? { fault: ownFault('slow_consumer') } : {};
-      if (cursor.seq >= from) return { type: 'gap', from, to: cursor.seq, ...fault, snapshot };
-    }
+  /** @param {import('./client/apply.js').Fold} fold @returns {Event | undefined} */
+  take({ cursor, snapshot }) {
+    const from = this.behind;
+    this.behind = undefined;
+    if (from !== undefined && cursor.seq >= from) return { type: 'gap', from, to: cursor.seq, fault: this.slow ? ownFault(/** @type {any} */ ('slow_consumer'), { row: MORE_CODES.slow_consumer }) : undefined, snapshot };
     const next = this.events.shift();
-    if (next) {
-      this.chars -= next.chars;
-      return next.event;
-    }
-    const { last } = this;
-    this.last = undefined;
-    return last;
+    this.chars -= next?.chars ?? 0;
+    return next?.event;
   }
 }
+
+/** @param {Event | undefined} event @returns {number | undefined} */
+const positionOf = (event) => (/** @type {any} */ (event))?.from;
 
 /** Every reader of a session. */
 export class Feed {
@@ -77,11 +66,11 @@ export class Feed {
   /** @type {Set<Queue>} */
   #queues = new Set();
   #over = false;
-  #position;
+  #machine;
 
-  /** @param {() => Position} position how far the log is applied */
-  constructor(position) {
-    this.#position = position;
+  /** @param {import('./client.js').Client} machine whose fold says how far the log is applied */
+  constructor(machine) {
+    this.#machine = machine;
   }
 
   /** With room for what comes before the first reader. */
@@ -91,26 +80,25 @@ export class Feed {
   }
 
   /**
-   * Gives every reader an event; whether one fell behind for it.
+   * Gives every reader an event. One that falls behind for it gets a gap when it reads on; whoever listens
+   * hears of it now.
    * @param {Event} event
    * @param {number} chars about how long
+   * @param {import('./listeners.js').Listeners} listeners
    */
-  push(event, chars) {
-    const from = 'from' in event ? event.from : this.#position().cursor.seq + 1;
+  push(event, chars, listeners) {
+    const from = positionOf(event) ?? this.#machine.fold.cursor.seq + 1;
     this.#unread?.push(event, chars, from);
-    let falls = false;
-    for (const queue of this.#queues) {
-      if (!queue.push(event, chars, from)) continue;
-      queue.slow = true;
-      falls = true;
-    }
-    return falls;
+    const fallen = [...this.#queues].filter((queue) => queue.push(event, chars, from));
+    for (const queue of fallen) queue.slow = true;
+    if (fallen.length > 0) listeners.tell('slow_consumer', { type: 'slow_consumer' });
   }
 
   /** Nothing follows. */
   close() {
     this.#over = true;
-    for (const queue of [...this.#queues, ...(this.#unread ? [this.#unread] : [])]) {
+    for (const queue of [this.#unread, ...this.#queues]) {
+      if (!queue) continue;
       queue.over = true;
       queue.wake();
     }
@@ -123,23 +111,18 @@ export class Feed {
    * @returns {AsyncGenerator<Event, void, void>}
    */
   reader(signal) {
-    const queue = this.#unread ?? new Queue();
-    if (!this.#unread) Object.assign(queue, { behind: this.#over ? undefined : 1, over: this.#over });
+    const queue = this.#unread ?? Object.assign(new Queue(), { behind: this.#over ? undefined : 1, over: this.#over });
     this.#unread = undefined;
     if (!queue.over) this.#queues.add(queue);
+    const forget = onAbort(signal, () => leave());
     const leave = () => {
+      forget();
       this.#queues.delete(queue);
-      queue.events = [];
-      queue.last = queue.behind = undefined;
-      queue.over = true;
+      Object.assign(queue, { events: [], behind: undefined, over: true });
       queue.wake();
     };
     if (signal?.aborted) leave();
-    signal?.addEventListener('abort', leave, { once: true });
-    const read = this.#read(queue, () => {
-      signal?.removeEventListener('abort', leave);
-      leave();
-    });
+    const read = this.#read(queue, leave);
     // A generator that was never begun runs no `finally`.
     const end = read.return.bind(read);
     return Object.assign(read, { return: () => (leave(), end()) });
@@ -149,7 +132,7 @@ export class Feed {
   async *#read(queue, leave) {
     try {
       for (;;) {
-        const event = queue.take(this.#position);
+        const event = queue.take(this.#machine.fold);
         if (event) yield event;
         else if (queue.over) return;
         else await new Promise((wake) => void (queue.wake = () => wake(undefined)));
@@ -159,3 +142,6 @@ export class Feed {
     }
   }
 }
+
+/** For `connect({ events })`. @param {import('./client.js').Client} machine */
+export const events = (machine) => new Feed(machine);

@@ -1,11 +1,12 @@
 // Who wants to hear of what, by its type.
 
 import { report } from './error.js';
+import { onAbort } from './until.js';
 
 /** Listeners of one source. */
 export class Listeners {
-  /** @type {Map<string, Set<(event: any) => void>>} */
-  #byType = new Map();
+  /** @type {Set<{ type: string, listener: (event: any) => void }>} */
+  #all = new Set();
 
   /**
    * Calls `listener` for each event of a type, until the function given back is called, or `signal` is
@@ -16,24 +17,21 @@ export class Listeners {
    * @returns {() => void}
    */
   on(type, listener, { signal } = {}) {
-    /** @param {any} event */
-    const entry = (event) => listener(event);
+    const entry = { type, listener };
+    if (!signal?.aborted) this.#all.add(entry);
     const off = () => {
-      this.#byType.get(type)?.delete(entry);
-      signal?.removeEventListener('abort', off);
+      this.#all.delete(entry);
+      forget();
     };
-    if (signal?.aborted) return off;
-    if (!this.#byType.has(type)) this.#byType.set(type, new Set());
-    this.#byType.get(type)?.add(entry);
-    signal?.addEventListener('abort', off, { once: true });
+    const forget = onAbort(signal, off);
     return off;
   }
 
   /** An error that a listener throws is reported, and goes no further. @param {string} type @param {unknown} event */
   tell(type, event) {
-    for (const listener of [...(this.#byType.get(type) ?? [])]) {
+    for (const entry of [...this.#all].filter((entry) => entry.type === type)) {
       try {
-        listener(event);
+        entry.listener(event);
       } catch (error) {
         report(error);
       }

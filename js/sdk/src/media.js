@@ -15,6 +15,7 @@ import { Meter, samples } from './media/stats.js';
 import { Streams } from './media/streams.js';
 import { Transport } from './media/transport.js';
 import { until } from './until.js';
+import { fold } from './wire/snapshot.js';
 
 export { fromCamera } from './media/devices.js';
 
@@ -50,14 +51,14 @@ export { fromCamera } from './media/devices.js';
  */
 
 /** @typedef {{ participant: string, track: string, wanted: boolean, max?: 'low' | 'medium' | 'high' }} Wish */
-/** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media }} MediaPart */
+/** @typedef {{ leg: () => Leg, open: (driver: Driver) => Media, fold: import('./client/apply.js').Folding }} MediaPart */
 
 /**
  * For `connect({ media: media() })`.
  * @param {MediaOptions} [options]
  * @returns {MediaPart}
  */
-export const media = (options = {}) => ({ leg: () => new Leg(), open: (driver) => new Media(driver, options) });
+export const media = (options = {}) => ({ fold, leg: () => new Leg(), open: (driver) => new Media(driver, options) });
 
 /** A session's media. */
 export class Media {
@@ -85,7 +86,7 @@ export class Media {
     const Stream = options.mediaStream ?? globalThis.MediaStream;
     this.#streams = new Streams(Stream, (type, event) => this.#tell(type, event));
     this.#receives = this.#wants = options.receive ?? false;
-    if (this.#wants) driver.input({ type: 'media', media: { type: 'want', wanted: true } });
+    if (this.#wants) driver.put({ type: 'media', media: { type: 'want', wanted: true } });
   }
 
   /** What is published, by name. @returns {ReadonlyMap<string, Publication>} */
@@ -269,7 +270,7 @@ export class Media {
 
   /** @param {import('./client/media/io.js').MediaInput} media */
   #input(media) {
-    if (!this.#closed) this.#driver.input({ type: 'media', media });
+    if (!this.#closed) this.#driver.put({ type: 'media', media });
   }
 
   /** What is published or received is another. */
@@ -290,7 +291,7 @@ export class Media {
         publications: () => [...this.#publications.values()],
         isNamed: (publication, isCautious) => (isCautious ? publication.confirmed : this.#isAnnounced(publication)),
         receives: () => (this.#receives ? this.#expected() : undefined),
-        isSignaled: () => this.#driver.machine.media?.isSignaled(this.#driver.machine) ?? false,
+        isSignaled: () => this.#driver.machine.mediaLeg?.isSignaled(this.#driver.machine) ?? false,
         lines: (transport, lines) => this.#lines(transport, lines),
         state: (transport, state) => this.#state(transport, state),
         fault: (fault) => this.#tell('fault', { fault }),
@@ -343,7 +344,7 @@ export class Media {
   /** @param {number} peer */
   async #sample(peer) {
     const report = await this.#transports.get(peer)?.stats();
-    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.isHidden) });
+    if (report && this.#transports.has(peer)) this.#input({ type: 'sampled', peer, lines: samples(report, this.#driver.surroundings.document?.visibilityState === 'hidden') });
   }
 
   /** A server that was restarted has kept no wish: what it does not have is said again. @param {unknown} kept what it has of ours */

@@ -1,7 +1,6 @@
-// Ids and faults, made from a seed: the generator of `keel_core::Mint`, so that two machines of one
+// Ids and waits, made from a seed: the generator of `keel_core::Mint`, so that two machines of one
 // seed make the same ids, and wait as long. Nothing here is a secret.
 
-import { makeFault } from './wire/fault.js';
 import { fromBits } from './wire/ids.js';
 
 /** @param {bigint} n */
@@ -42,17 +41,4 @@ export class Mint {
     }
     return Number(product >> 64n);
   }
-
-  /**
-   * A fault of `code`, seen now.
-   * @param {Now} now
-   * @param {Parameters<typeof makeFault>[1]} code
-   * @param {import('./wire/types.js').Origin} origin
-   * @param {Parameters<typeof makeFault>[4]} [own]
-   */
-  fault(now, code, origin, own) {
-    return makeFault(this.id('f-'), code, origin, now.wall, own);
-  }
 }
-
-/** @typedef {import('./time.js').Now} Now */

@@ -10,7 +10,7 @@
 
 /** @returns {Surroundings} */
 export const ofPage = () => ({
-  window: typeof globalThis.addEventListener === 'function' ? globalThis : undefined,
+  window: /** @type {any} */ (globalThis),
   document: globalThis.document,
   navigator: globalThis.navigator,
 });
@@ -23,15 +23,17 @@ export const ofPage = () => ({
  */
 export function watch({ window, document, navigator }, tell, save) {
   const stop = new AbortController();
-  const { signal } = stop;
+  /** @param {EventTarget | undefined} target @param {string} types @param {(event: Event) => void} listener */
+  const on = (target, types, listener) => {
+    for (const type of types.split(' ')) target?.addEventListener?.(type, listener, { signal: stop.signal });
+  };
   const probe = () => tell({ type: 'probe' });
-  window?.addEventListener('online', () => tell({ type: 'network', online: true }), { signal });
-  window?.addEventListener('offline', () => tell({ type: 'network', online: false }), { signal });
-  window?.addEventListener('pageshow', probe, { signal });
-  window?.addEventListener('pagehide', save, { signal });
-  document?.addEventListener('visibilitychange', () => (document.visibilityState === 'hidden' ? save() : probe()), { signal });
-  document?.addEventListener('resume', probe, { signal });
-  document?.addEventListener('freeze', save, { signal });
+  on(window, 'online offline', ({ type }) => tell({ type: 'network', online: type === 'online' }));
+  on(window, 'pageshow', probe);
+  on(window, 'pagehide', save);
+  on(document, 'visibilitychange', () => (document?.visibilityState === 'hidden' ? save() : probe()));
+  on(document, 'resume', probe);
+  on(document, 'freeze', save);
   if (navigator?.onLine === false) tell({ type: 'network', online: false });
   return () => stop.abort();
 }

@@ -4,9 +4,7 @@
 // A duplicated tab has the storage of the first, but not its lock: it joins the same session as a
 // participant of its own, and never takes the other's place. Where there are no locks, nothing is resumed.
 
-import { emptySnapshot } from './wire/snapshot.js';
-import { fromBits } from './wire/ids.js';
-import { random } from './error.js';
+import { freshId } from './chance.js';
 
 /** How long the page before a reload may take to let go, in milliseconds. */
 const CLAIM_MS = 500;
@@ -29,9 +27,7 @@ function ofPage() {
 export class Tab {
   /** Whether this tab was duplicated from another that is still there. */
   duplicated = false;
-  /** Where the last page of this tab was. @type {Omit<ResumeState, 'snapshot'> | undefined} */
-  kept = undefined;
-  #lock = fromBits('i-', (random() << 64n) | random());
+  #lock = freshId('i-');
   #saved = '';
   /** @type {() => void} */
   #release = () => {};
@@ -44,8 +40,12 @@ export class Tab {
     this.#deps = deps;
   }
 
-  /** Reads what the last page left, if it was left to this tab alone. */
-  async open() {
+  /**
+   * Goes on where the last page of this tab was, if that was left to this tab alone: everything that is kept
+   * of the log is told again. Who asks for another session does not.
+   * @param {import('./client/config.js').Config} config
+   */
+  async open(config) {
     /** @type {any} */
     let kept;
     try {
@@ -59,14 +59,10 @@ export class Tab {
       this.duplicated = isOurs && this.#deps.locks !== undefined;
       await this.#claim(this.#lock);
     }
-    if (!isOurs) return;
+    if (!isOurs || config.resume || (config.session ?? kept.session) !== kept.session) return;
     const { session, participant, key, stream, next, epoch } = kept;
-    this.kept = { session, participant, key, stream, next: Number(next) || 1, cursor: { epoch: Number(epoch) || 0, seq: 0 } };
-  }
-
-  /** What the machine goes on from: everything that is kept of the log is told again. @returns {ResumeState | undefined} */
-  resume() {
-    return this.kept && !this.duplicated && this.#deps.locks ? { ...this.kept, snapshot: emptySnapshot() } : undefined;
+    if (this.duplicated || !this.#deps.locks) config.session = session;
+    else config.resume = { session, participant, key, stream, next: Number(next) || 1, cursor: { epoch: Number(epoch) || 0, seq: 0 } };
   }
 
   /** Whether this page alone is that one. @param {string} lock @returns {Promise<boolean>} */

@@ -5,7 +5,7 @@ import { FRAME_IN_BYTES_MAX } from '../src/wire/limits.js';
 
 const lines = or(list(object({ mid: string, track: string })), () => []);
 
-const FRAMES = new Map(Object.entries({
+const FRAMES = {
   hello: {
     token: string, instance: string, attempt: seq, session: optional(string), backend: optional(string), project: optional(string),
     busy: optional(json), title: optional(string), cwd: optional(string), tags: or(list(string), () => []), role: string, admission: json, history: json, resume: optional(json),
@@ -20,6 +20,6 @@ const FRAMES = new Map(Object.entries({
   answer: { peer: u32, sdp: string, lines },
   candidate: { peer: u32, candidate: string },
   refresh: { peer: u32, mids: list(string), anew: or(boolean, () => false) },
-}));
+};
 
 export const decodeClientFrame = (data) => decode(FRAMES, data, FRAME_IN_BYTES_MAX);

@@ -20,7 +20,7 @@ if (hasBinary && !hasWebSocket) {
   test('with_a_websocket', () => {
     const env = { ...process.env };
     delete env.NODE_TEST_CONTEXT; // Its report is for people.
-    const { status, stdout } = spawnSync(process.execPath, ['--experimental-websocket', '--test', fileURLToPath(import.meta.url)], { env, encoding: 'utf8' });
+    const { status, stdout } = spawnSync(process.execPath, [...process.execArgv, '--experimental-websocket', '--test', fileURLToPath(import.meta.url)], { env, encoding: 'utf8' });
     assert.equal(status, 0, stdout);
   });
 }

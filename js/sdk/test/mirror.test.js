@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { kinds, shortNames } from '../scripts/dist.mjs';
 import { SDK } from '../src/index.js';
 import * as machine from '../src/limits.js';
 import * as wire from '../src/wire/limits.js';
@@ -44,4 +45,21 @@ test('the_version_that_hello_tells_is_that_of_the_package', () => {
 
 test('no_registry_stands_in_the_lock_file', () => {
   assert.ok(!/https?:/.test(read('js/sdk/package-lock.json')));
+});
+
+test('what_is_published_has_other_names_only_for_what_the_sdk_alone_knows', () => {
+  // What types and documentation promise of options, events, the wire and the handles of an application.
+  const promised = new Set(['handle', 'deadline', 'isOver', 'fold', 'cursor', 'snapshot', 'duplicates']);
+  for (const file of ['connect', 'index', 'surroundings', 'tab', 'connection', 'client/config', 'client/io', 'client/media/io', 'client/backoff', 'wire/types', 'driver', 'media', 'media/stats', 'media/streams']) {
+    const comments = read(`js/sdk/src/${file}.js`).match(/\/\*\*[^]*?\*\//g).filter((text) => file !== 'driver' || text.includes('ReceiptEvent'));
+    for (const [, name] of comments.join('\n').matchAll(/(\w+)\??: /g)) promised.add(name);
+    for (const [, name] of comments.join('\n').matchAll(/@property \{.*?\} \[?(\w+)/g)) promised.add(name);
+  }
+  for (const file of ['handle', 'session', 'error', 'media', 'media/publication', 'chance']) {
+    for (const [, name] of read(`js/sdk/src/${file}.js`).matchAll(/^ {2}(?:async |get )?(\w+)(?:\(.*\) \{|: )/gm)) promised.add(name);
+  }
+  assert.ok(['url', 'ttl_ms', 'reconnect', 'replaceTrack', 'attempt'].every((name) => promised.has(name)));
+  assert.deepEqual(kinds().flat().filter((name) => promised.has(name)), []);
+  const short = shortNames();
+  for (const kind of kinds()) assert.equal(new Set(kind.map((name) => short[name])).size, kind.length, kind.join(' '));
 });

@@ -6,6 +6,7 @@
 mod agents;
 mod files;
 mod machine;
+mod models;
 mod network;
 mod relays;
 
@@ -128,6 +129,7 @@ async fn examine(config: &Config, report: &mut Report) {
     agents::examine(config, report);
     network::examine(config, report).await;
     relays::examine(config, report).await;
+    models::examine(config, report).await;
 }
 
 fn show(report: &Report, json: bool) {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -170,4 +171,66 @@ fn turn_servers_answer_or_are_told_within_a_deadline() {
         (1, vec!["ok".to_owned(), "fail".to_owned()]),
         "{findings:#?}"
     );
+}
+
+/// Answers each request on loopback with this status and body.
+fn answering(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    // It ends with the tests.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a request");
+                request.push(byte[0]);
+            }
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n");
+            let answer = format!("{head}connection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).expect("an answer");
+        }
+    });
+    url
+}
+
+#[test]
+fn a_model_s_server_is_asked_whether_it_has_the_model() {
+    let dir = TempDir::new().expect("a directory");
+    let list = r#"{"object":"list","data":[{"id":"small:latest"},{"id":"big"}]}"#;
+    let has = answering("200 OK", list);
+    let refuses = answering(
+        "401 Unauthorized",
+        r#"{"error":{"message":"who are you?"}}"#,
+    );
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr();
+    let closed = format!("http://{}", closed.expect("an address"));
+    let backend = |url: &str, model: &str, more: &str| {
+        format!(
+            "[store]\npath = \"data\"\n[server]\nlisten = \"127.0.0.1:0\"\n[backends.m]\n\
+             kind = \"openai\"\npreset = \"local\"\nbase_url = \"{url}\"\nmodel = \"{model}\"\n{more}"
+        )
+    };
+    let unset = "api_key_env = \"EVENKEEL_TEST_NOT_SET\"\n";
+    for (config, level, says) in [
+        (backend(&has, "small", ""), "ok", "has small"),
+        (backend(&has, "huge", ""), "fail", "small:latest, big"),
+        (backend(&refuses, "big", ""), "fail", "401: who are you?"),
+        (backend(&closed, "big", ""), "fail", "ollama serve"),
+        (
+            backend(&has, "big", unset),
+            "fail",
+            "EVENKEEL_TEST_NOT_SET is not set",
+        ),
+    ] {
+        let (findings, code) = examined(dir.path(), &config);
+        assert_eq!(code, i32::from(level == "fail"), "{findings:#?}");
+        assert_eq!(levels(&findings, "model"), [level], "{says}: {findings:#?}");
+        let told = serde_json::to_string(&findings).expect("JSON");
+        assert!(told.contains(says), "{says}: {findings:#?}");
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     fake::{Fake, Wire},
-    support::{Host, assert_contiguous, fact, soon, until},
+    support::{Host, assert_contiguous, fact, is_turn_end, soon, turn_end, until},
 };
 
 /// Messages with a number each, over a connection that is cut again and again (M5, M24).
@@ -143,5 +143,64 @@ async fn a_command_after_the_end_is_refused_m5() {
     soon(session.close()).await;
     let error = soon(session.say("too late")).await.expect_err("over");
     assert!(matches!(error, CommandError::Refused(_)), "{error}");
+    host.close().await;
+}
+
+/// A turn that failed is tried again, one that was stopped is gone on with, and one that waits is next.
+#[tokio::test]
+async fn turns_are_tried_again_gone_on_with_and_promoted_over_a_cut_connection_m24_e11() {
+    let host = Host::memory().await;
+    let builder = host.builder().busy(wire::BusyPolicy::Queue { max: 4 });
+    let session = soon(builder.connect()).await.expect("a session");
+    let mut events = session.events();
+    let turn = |accepted: evenkeel::Accepted| accepted.turn.expect("a turn");
+
+    let failed = turn(soon(session.say("!fail=crash\nx")).await.expect("said"));
+    until(&mut events, is_turn_end).await;
+    session.simulate(Simulate::DropTransport).await;
+    let retry = session.retry(failed.clone());
+    let again = turn(soon(retry).await.expect("tried again"));
+    assert_ne!(again, failed);
+    let seen = until(&mut events, is_turn_end).await;
+    let accepted = seen.iter().find_map(|event| match fact(event) {
+        Some(wire::Event::TurnAccepted(accepted)) => Some(accepted.clone()),
+        _ => None,
+    });
+    assert_eq!(accepted.expect("accepted").retry_of, Some(failed));
+
+    let hung = turn(soon(session.say("!fail=hang\nx")).await.expect("said"));
+    let first = turn(soon(session.say("first")).await.expect("said"));
+    let second = turn(soon(session.say("second")).await.expect("said"));
+    let promoted = soon(session.promote(second.clone())).await;
+    assert_eq!(promoted.expect("promoted").position, Some(1));
+    soon(session.cancel(Some(hung.clone())))
+        .await
+        .expect("cancelled");
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let seen = until(&mut events, is_turn_end).await;
+        order.extend(seen.last().and_then(turn_end).map(|end| end.turn.clone()));
+    }
+    assert_eq!(order, [hung.clone(), second.clone(), first]);
+
+    let on = turn(soon(session.continue_turn(hung)).await.expect("gone on"));
+    let seen = until(&mut events, is_turn_end).await;
+    assert_eq!(
+        seen.last().and_then(turn_end).map(|end| &end.turn),
+        Some(&on)
+    );
+    let refused = soon(session.continue_turn(second)).await;
+    assert!(
+        matches!(&refused, Err(CommandError::Refused(fault)) if fault.code == wire::Code::InvalidRequest),
+        "{refused:?}"
+    );
+    let about = wire::DescribeSession {
+        title: Some("boats".into()),
+        ..wire::DescribeSession::default()
+    };
+    soon(session.describe(about)).await.expect("described");
+    let fold = session.snapshot().await.expect("a snapshot");
+    assert_eq!(fold.title.as_deref(), Some("boats"));
+    soon(session.close()).await;
     host.close().await;
 }

@@ -285,3 +285,28 @@ async fn an_attempt_that_is_dropped_while_it_starts_leaves_nothing() {
         assert_nothing_left(&owner);
     }
 }
+
+#[tokio::test]
+async fn a_program_is_where_its_sessions_directory_is_and_nowhere_that_a_link_leads_a57() {
+    let base = std::env::temp_dir().canonicalize().unwrap();
+    let base = base.join(format!("keel-agent-places-{}", std::process::id()));
+    std::fs::create_dir_all(base.join("repo")).unwrap();
+    std::os::unix::fs::symlink("repo", base.join("link")).unwrap();
+    let at = |place: &str, exact_cwd| Config {
+        args: vec!["-c".to_owned(), "pwd -P".to_owned()],
+        cwd: Some(base.join(place)),
+        exact_cwd,
+        ..Config::new("/bin/sh", owner())
+    };
+    let here = format!("{}\n", base.join("repo").display());
+    assert_eq!(run(at("repo", true), "").await.text(), here);
+    assert_eq!(
+        run(at("link", false), "").await.text(),
+        here,
+        "the owner's own word"
+    );
+    let heard = run(at("link", true), "").await;
+    assert_eq!(heard.failure().code(), keel_wire::Code::ProviderSpawn);
+    assert_eq!(heard.text(), "", "nothing ran");
+    std::fs::remove_dir_all(base).unwrap();
+}

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use keel_wire::{
-    Event, TurnEnd, TurnEnded, TurnId, TurnView, limits::SNAPSHOT_PROMPT_BYTES_MAX,
+    Event, Snapshot, TurnEnd, TurnEnded, TurnId, TurnView, limits::SNAPSHOT_PROMPT_BYTES_MAX,
     record::TurnMemory,
 };
 
@@ -68,8 +68,8 @@ impl Memory {
         Some(prompt)
     }
 
-    /// Takes an event that is committed.
-    pub(super) fn apply(&mut self, event: &Event) {
+    /// Takes an event that is committed; `fold` has taken it.
+    pub(super) fn apply(&mut self, event: &Event, fold: &Snapshot) {
         match event {
             Event::TurnAccepted(accepted) => {
                 if is_long(&accepted.text) {
@@ -86,7 +86,10 @@ impl Memory {
                     self.kept.forgotten.retain(|turn| turn != of);
                 }
             }
-            Event::TurnEnded(ended) => self.ended(ended),
+            Event::TurnEnded(ended) => {
+                self.ended(ended);
+                self.prompts.retain(|(turn, _)| fold.turn(turn).is_some());
+            }
             Event::SessionCreated(_)
             | Event::ParticipantJoined(_)
             | Event::ParticipantLeft(_)

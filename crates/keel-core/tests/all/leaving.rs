@@ -73,7 +73,7 @@ fn what_a_provider_keeps_is_released_with_the_session_and_not_with_its_memory_i1
 }
 
 #[test]
-fn a_turn_that_is_stopped_in_mid_question_tells_each_step_and_takes_no_more_c11() {
+fn a_turn_that_had_to_be_killed_while_the_store_refuses_says_so_when_it_is_kept_i8() {
     let mut world = World::new();
     let mut tab = Tab::new(1);
     tab.hello.busy = Some(BusyPolicy::Queue { max: 1 });

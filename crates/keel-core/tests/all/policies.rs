@@ -283,7 +283,7 @@ fn who_steered_is_told_with_each_step_of_the_stop_once() {
 }
 
 #[test]
-fn a_program_that_ignores_the_stop_is_killed_and_the_new_turn_runs_c11() {
+fn a_program_that_ignores_the_stop_is_killed_and_the_new_turn_runs_i8() {
     let mut world = World::new();
     world.kills_slowly = true;
     let conn = world.connect(&tab(BusyPolicy::Replace));

@@ -48,7 +48,7 @@ fn refused(world: &World, conn: keel_core::node::ConnId) -> Fault {
 }
 
 #[test]
-fn nothing_is_tried_again_by_itself_once_it_has_surfaced_m26() {
+fn nothing_is_tried_again_by_itself_once_it_has_surfaced() {
     for surfaced in [
         RunOutput::Text("a".into()),
         RunOutput::Item(json!({ "type": "tool_call", "id": "1" })),
@@ -67,7 +67,7 @@ fn nothing_is_tried_again_by_itself_once_it_has_surfaced_m26() {
 }
 
 #[test]
-fn a_retry_is_a_new_turn_with_the_whole_prompt_and_its_try_before_is_not_remembered_m26() {
+fn a_retry_is_a_new_turn_with_the_whole_prompt_and_its_try_before_is_not_remembered() {
     let mut world = World::new();
     let conn = world.connect(&Tab::new(1));
     let prompt = "long ".repeat(1_000);
@@ -115,7 +115,7 @@ fn a_try_that_comes_to_nothing_takes_nothing_away() {
 }
 
 #[test]
-fn going_on_asks_for_the_rest_and_says_which_is_meant_m26() {
+fn going_on_asks_for_the_rest_and_says_which_is_meant() {
     let mut world = World::new();
     let conn = world.connect(&Tab::new(1));
     world.say(conn, 1, "tell a story");
@@ -161,7 +161,7 @@ fn what_was_replaced_is_remembered_again_by_who_goes_on_with_it() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_and_changes_nothing_m26() {
+fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let mut world = World::new();
     let mut tab = Tab::new(1);
     tab.hello.busy = Some(BusyPolicy::Queue { max: 2 });

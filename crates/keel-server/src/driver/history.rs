@@ -10,7 +10,7 @@ use std::{
 use keel_agent::Exchange;
 use keel_store::{PageLimit, Store};
 use keel_wire::{
-    Seq, SessionId, Text, TurnAccepted, TurnEnd, TurnEnded, TurnId, TurnSteered,
+    CommandId, Seq, SessionId, Text, TurnAccepted, TurnEnd, TurnEnded, TurnId, TurnSteered,
     item::{ItemData, NoticeLevel},
     record::StoredEvent,
 };
@@ -134,9 +134,11 @@ impl Kept {
 #[derive(Debug)]
 struct Memory {
     through: Seq,
-    over: VecDeque<(TurnId, Exchange)>,
+    over: VecDeque<Over>,
     bytes: usize,
     open: BTreeMap<TurnId, Open>,
+    /// What the last turn that is over was asked at first, and what was said into it.
+    last_words: Option<(TurnId, String, Vec<(CommandId, String)>)>,
     /// Turns that there was no room for.
     omitted: u64,
     /// The log does not begin at its beginning any more.
@@ -150,16 +152,29 @@ impl Default for Memory {
             over: VecDeque::new(),
             bytes: 0,
             open: BTreeMap::new(),
+            last_words: None,
             omitted: 0,
             trimmed: false,
         }
     }
 }
 
+/// A turn that is over.
+#[derive(Debug)]
+struct Over {
+    turn: TurnId,
+    exchange: Exchange,
+    /// Whether a model is told of it: not of what was asked and never answered, unless somebody goes on
+    /// with it.
+    is_told: bool,
+}
+
 /// A turn that is not over.
 #[derive(Debug)]
 struct Open {
     prompt: String,
+    /// What was said into it, by which command.
+    words: Vec<(CommandId, String)>,
     attempt: u32,
     text: String,
     is_cut: bool,
@@ -180,12 +195,13 @@ impl Memory {
     }
 
     fn accepted(&mut self, turn: TurnAccepted) {
-        if let Some(before) = &turn.retry_of {
-            // It is asked again, so it was not answered.
-            self.forget(before);
+        self.words_were_not_taken(&turn.command);
+        if let Some(over) = turn.continues.as_ref().and_then(|of| self.over_mut(of)) {
+            over.is_told = true;
         }
         let open = Open {
             prompt: turn.text,
+            words: Vec::new(),
             attempt: 0,
             text: String::new(),
             is_cut: false,
@@ -196,8 +212,7 @@ impl Memory {
     /// Words that were said into a running turn belong to what was asked.
     fn steered(&mut self, words: &TurnSteered) {
         if let Some(turn) = self.open.get_mut(&words.turn) {
-            turn.prompt.push_str("\n\n");
-            turn.prompt.push_str(&words.text);
+            turn.words.push((words.command.clone(), words.text.clone()));
         }
     }
 
@@ -229,41 +244,66 @@ impl Memory {
         if turn.attempt != end.attempt {
             turn.text.clear();
         }
-        let replaced = end.stop_reason.as_deref() == Some("replaced");
-        let answered = match end.end {
+        let steered = end.stop_reason.as_deref() == Some("steered");
+        let is_told = match end.end {
             TurnEnd::Done => true,
-            // What was said before it broke off was said.
-            TurnEnd::Cancelled | TurnEnd::Failed | TurnEnd::Interrupted => !turn.text.is_empty(),
+            // What was said before it broke off was said, and what is steered goes on.
+            TurnEnd::Cancelled | TurnEnd::Failed | TurnEnd::Interrupted => {
+                steered || !turn.text.is_empty()
+            }
         };
-        if !answered || replaced {
+        self.last_words = None;
+        if end.attempt == 0 {
             return;
         }
         if turn.is_cut {
             turn.text.push_str(LEFT_OUT);
         }
-        let (prompt, text) = (turn.prompt, turn.text);
+        let prompt = whole(&turn.prompt, &turn.words);
+        let text = turn.text;
+        if !turn.words.is_empty() {
+            self.last_words = Some((end.turn.clone(), turn.prompt, turn.words));
+        }
         let exchange = Exchange { prompt, text };
         self.bytes += cost(&exchange);
-        self.over.push_back((end.turn.clone(), exchange));
+        self.over.push_back(Over {
+            turn: end.turn.clone(),
+            exchange,
+            is_told,
+        });
         while self.bytes > HISTORY_BYTES_MAX || self.over.len() > TURNS_MAX {
-            let Some((_, exchange)) = self.over.pop_front() else {
+            let Some(over) = self.over.pop_front() else {
                 break;
             };
-            self.bytes -= cost(&exchange);
-            self.omitted += 1;
+            self.bytes -= cost(&over.exchange);
+            self.omitted += u64::from(over.is_told);
         }
     }
 
-    fn forget(&mut self, turn: &TurnId) {
-        if let Some(at) = self.over.iter().position(|(id, _)| id == turn)
-            && let Some((_, exchange)) = self.over.remove(at)
+    /// A turn begins with a command that was said into the one before: it was not taken there.
+    fn words_were_not_taken(&mut self, command: &CommandId) {
+        let Some((turn, prompt, words)) = &mut self.last_words else {
+            return;
+        };
+        let all = words.len();
+        words.retain(|(of, _)| of != command);
+        let mut over = self.over.iter_mut().rev();
+        if words.len() < all
+            && let Some(Over { exchange, .. }) = over.find(|over| over.turn == *turn)
         {
-            self.bytes -= cost(&exchange);
+            self.bytes -= cost(exchange);
+            exchange.prompt = whole(prompt, words);
+            self.bytes += cost(exchange);
         }
+    }
+
+    fn over_mut(&mut self, turn: &TurnId) -> Option<&mut Over> {
+        self.over.iter_mut().rev().find(|over| over.turn == *turn)
     }
 
     fn history(&self, forget: &[TurnId]) -> History {
-        let kept = self.over.iter().filter(|(id, _)| !forget.contains(id));
+        let kept = self.over.iter();
+        let kept = kept.filter(|over| over.is_told && !forget.contains(&over.turn));
         let left_out = match (self.omitted, self.trimmed) {
             (0, false) => None,
             (0, true) => Some("The beginning of this session is no longer kept".to_owned()),
@@ -278,10 +318,17 @@ impl Memory {
             ItemData::Notice { level, text }.into_value()
         });
         History {
-            exchanges: kept.map(|(_, exchange)| exchange.clone()).collect(),
+            exchanges: kept.map(|over| over.exchange.clone()).collect(),
             notice,
         }
     }
+}
+
+/// What a turn was asked, with what was said into it.
+fn whole(prompt: &str, words: &[(CommandId, String)]) -> String {
+    let said = words.iter().map(|(_, text)| text.as_str());
+    let all: Vec<&str> = std::iter::once(prompt).chain(said).collect();
+    all.join("\n\n")
 }
 
 fn cost(exchange: &Exchange) -> usize {

@@ -9,14 +9,18 @@ fn turn(id: &str) -> TurnId {
     id.parse().expect("an id")
 }
 
+fn command(n: u64) -> CommandId {
+    CommandId {
+        stream: "s-1".parse().expect("an id"),
+        n: Seq::new(n).expect("small"),
+    }
+}
+
 fn accepted(id: &str, prompt: &str, retry_of: Option<&str>) -> Event {
     Event::TurnAccepted(TurnAccepted {
         turn: turn(id),
         by: "p-1".parse().expect("an id"),
-        command: CommandId {
-            stream: "s-1".parse().expect("an id"),
-            n: Seq::new(1).expect("small"),
-        },
+        command: command(1),
         text: prompt.to_owned(),
         position: 0,
         begin_by: None,
@@ -121,19 +125,63 @@ fn what_was_answered_is_known_and_what_was_superseded_is_not() {
         ("two", "due"),
         ("three", "tr"),
         ("five", "cin"),
+        ("six", "se"),
         ("seven", ""),
     ];
     assert_eq!(told(&memory, &[]), pairs(&all));
-    assert_eq!(told(&memory, &["t-2", "t-9"]).len(), 4);
+    assert_eq!(told(&memory, &["t-2", "t-6", "t-9"]).len(), 4);
     assert_eq!(memory.history(&[]).notice, None);
 }
 
 #[test]
-fn a_turn_that_is_asked_again_was_not_answered() {
-    let mut events = whole("t-1", "one", "uno", TurnEnd::Done, None);
-    events.extend(whole("t-2", "two", "bad", TurnEnd::Failed, None));
-    events.push(accepted("t-3", "two", Some("t-2")));
-    assert_eq!(told(&memory(&events), &[]), pairs(&[("one", "uno")]));
+fn what_was_not_answered_is_told_to_who_goes_on_with_it() {
+    let mut events = whole("t-1", "one", "", TurnEnd::Interrupted, None);
+    events.extend(whole("t-2", "two", "", TurnEnd::Cancelled, Some("steered")));
+    assert_eq!(told(&memory(&events), &[]), pairs(&[("two", "")]));
+    let mut next = accepted("t-3", "go on", None);
+    if let Event::TurnAccepted(accepted) = &mut next {
+        accepted.continues = Some(turn("t-1"));
+    }
+    events.push(next);
+    let both = [("one", ""), ("two", "")];
+    assert_eq!(told(&memory(&events), &[]), pairs(&both));
+}
+
+fn steered(id: &str, n: u64, words: &str) -> Event {
+    Event::TurnSteered(TurnSteered {
+        turn: turn(id),
+        by: "p-1".parse().expect("an id"),
+        command: command(n),
+        text: words.to_owned(),
+    })
+}
+
+#[test]
+fn words_that_became_a_turn_are_no_part_of_the_one_that_did_not_take_them() {
+    let mut next = accepted("t-2", "with sails", None);
+    if let Event::TurnAccepted(accepted) = &mut next {
+        accepted.command = command(7);
+    }
+    let events = [
+        accepted("t-1", "a boat", None),
+        text("t-1", 1, "a hull"),
+        steered("t-1", 6, "in blue"),
+        steered("t-1", 7, "with sails"),
+        ended("t-1", 1, TurnEnd::Done, None),
+    ];
+    let before = [("a boat\n\nin blue\n\nwith sails", "a hull")];
+    assert_eq!(told(&memory(&events), &[]), pairs(&before));
+    let mut events = events.to_vec();
+    events.extend([
+        next,
+        text("t-2", 1, "ropes"),
+        ended("t-2", 1, TurnEnd::Done, None),
+    ]);
+    let after = [("a boat\n\nin blue", "a hull"), ("with sails", "ropes")];
+    let memory = memory(&events);
+    assert_eq!(told(&memory, &[]), pairs(&after));
+    let bytes: usize = memory.over.iter().map(|over| cost(&over.exchange)).sum();
+    assert_eq!(memory.bytes, bytes);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use axum::{
 use keel_store::StoreErrorKind;
 use keel_wire::{Code, Grant, SessionId, record::SessionRow};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{BODY_BYTES_MAX, reply};
@@ -130,8 +131,37 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
             }
         };
         serde_json::from_slice(&bytes)
+            .or_else(|error| from_whole_numbers(&bytes).ok_or(error))
             .map(Self)
             .map_err(|error| reply::invalid(&error.to_string()))
+    }
+}
+
+/// The same, with its whole numbers as integers: to JSON `2.0` is one, and to our types it is not.
+fn from_whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    make_whole(&mut value);
+    serde_json::from_str(&value.to_string()).ok()
+}
+
+fn make_whole(value: &mut Value) {
+    /// Up to here every integer is a double.
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    match value {
+        Value::Number(number) => {
+            let double = number.as_f64().filter(|_| number.is_f64());
+            if let Some(double) = double.filter(|it| it.fract() == 0.0 && it.abs() <= MOST) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "it is whole, and in bounds"
+                )]
+                let whole = double as i64;
+                *value = whole.into();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_whole),
+        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use keel_core::node::Input;
-use keel_wire::{Code, Role, SessionId, UnixMillis};
+use keel_wire::{Code, Role, SessionId, UnixMillis, limits::INTEGER_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +25,19 @@ const TTL_S: u64 = 3_600;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MintBody {
+    /// Whose it is, in 256 bytes at most.
+    #[schemars(length(min = 1))]
     subject: String,
     role: Role,
+    /// How long it lasts, in seconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     ttl_s: Option<u64>,
     session: Option<SessionId>,
     backends: Option<Vec<String>>,
     project: Option<String>,
     origins: Option<Vec<String>>,
+    /// How long a session that it opens may last, in seconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     max_s: Option<u64>,
     #[serde(default)]
     faults: bool,
@@ -55,6 +61,10 @@ pub(super) async fn mint(
 ) -> Response {
     if body.subject.is_empty() || body.subject.len() > 256 {
         return reply::invalid("want a `subject` of 1 to 256 bytes");
+    }
+    let numbers = [body.ttl_s, body.max_s].into_iter().flatten();
+    if numbers.max().is_some_and(|number| number > INTEGER_MAX) {
+        return reply::invalid("want numbers below 2^53");
     }
     if body.faults && !grant.may_inject {
         return reply::code(Code::PermissionDenied);
@@ -83,8 +93,11 @@ pub(super) async fn mint(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeBody {
+    /// Which, in 128 bytes at most.
+    #[schemars(length(min = 1))]
     token_id: String,
     /// When it expires by itself, in milliseconds since the Unix epoch, where that is known.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     until: Option<UnixMillis>,
 }
 
@@ -103,6 +116,9 @@ pub(super) async fn revoke(
 ) -> Response {
     if body.token_id.is_empty() || body.token_id.len() > 128 {
         return reply::invalid("want a `token_id` of 1 to 128 bytes");
+    }
+    if body.until.is_some_and(|until| until > INTEGER_MAX) {
+        return reply::invalid("want numbers below 2^53");
     }
     let until = body.until.unwrap_or_else(|| Tokens::longest(clock::wall()));
     if let Err(error) = shared.store.revoke(&body.token_id, until).await {

@@ -4,69 +4,83 @@
 // known (a resend, or text that was put together meanwhile) and is cut to what is new; one that begins
 // later is a hole, which only a new connection can fill.
 
-import { decodeEvent, isSound } from '../wire/event.js';
 import { INTEGER_MAX } from '../wire/limits.js';
-import { apply, emptySnapshot, turnOf } from '../wire/snapshot.js';
 import { beyond } from '../wire/utf8.js';
 
-/** @typedef {import('../wire/types.js').EventData} EventData */
+/**
+ * @typedef {import('../wire/types.js').EventData} EventData
+ * @typedef {import('../wire/types.js').Snapshot} Snapshot
+ * @typedef {import('../wire/event.js').KnownEvent} KnownEvent
+ */
+
+/**
+ * What is kept of the log: all that there is (`fold` of `wire/snapshot.js`), or what it takes to go on.
+ * @typedef {object} Folding
+ * @property {() => Snapshot} empty
+ * @property {import('../wire/codec.js').Reader<Snapshot>} readSnapshot
+ * @property {(kind: string, data: unknown) => KnownEvent | undefined} decode undefined where a kind is not known; throws where the data is wrong
+ * @property {(fold: Snapshot, event: KnownEvent) => Snapshot} apply
+ */
 
 /** What has been applied. */
 export class Fold {
   /** Positions since the server was last told the cursor. */
   unacked = 0;
   /** When that was. @type {number | undefined} */
-  ackedAt = undefined;
+  ackedAt;
   duplicates = 0;
 
-  /** @param {import('../wire/types.js').Cursor} [cursor] @param {import('../wire/types.js').Snapshot} [snapshot] */
-  constructor(cursor = { epoch: 0, seq: 0 }, snapshot = emptySnapshot()) {
+  /** @param {Folding} folding @param {import('../wire/types.js').Cursor} [cursor] @param {Snapshot} [snapshot] */
+  constructor(folding, cursor = { epoch: 0, seq: 0 }, snapshot = folding.empty()) {
+    this.folding = folding;
     this.cursor = cursor;
     this.snapshot = snapshot;
   }
 
+  /** The server was told the cursor. @param {number} now */
+  acked(now) {
+    this.unacked = 0;
+    this.ackedAt = now;
+  }
+
   /**
-   * Moves on by one frame of the log `epoch`: what is told of it; `wrong` when it does not follow;
-   * nothing when all of it was known.
+   * Moves on by one frame of the log `epoch`: what is told of it; what is wrong with it, when it does not
+   * follow; nothing when all of it was known.
    * @param {number} epoch
    * @param {import('../wire/types.js').EventFrame} frame
-   * @returns {{ wrong: string } | { event: import('./io.js').LogEvent, malformed?: string } | undefined}
+   * @returns {string | { event: import('./io.js').LogEvent, malformed?: string } | undefined}
    */
-  event(epoch, frame) {
+  event(epoch, { from, to, kind, data }) {
     const { seq } = this.cursor;
-    if (frame.from > frame.to || frame.from === 0) return { wrong: `an event covers ${frame.from} to ${frame.to}` };
-    if (epoch !== this.cursor.epoch) return { wrong: 'an event of another epoch came before its snapshot' };
-    if (frame.to <= seq) {
+    if (from > to || from === 0) return `an event covers ${from} to ${to}`;
+    if (epoch !== this.cursor.epoch) return 'an event of another epoch came before its snapshot';
+    if (to <= seq) {
       this.duplicates += 1;
       return undefined;
     }
-    if (frame.from > seq + 1) return { wrong: `an event at ${frame.from} follows ${seq}` };
+    if (from > seq + 1) return `an event at ${from} follows ${seq}`;
     let event, malformed;
     try {
-      event = decodeEvent(frame.kind, frame.data);
-      if (event && !isSound(event)) [event, malformed] = [undefined, 'a number is out of range'];
+      event = this.folding.decode(kind, data);
     } catch (error) {
       malformed = /** @type {Error} */ (error).message;
     }
-    this.cursor = { epoch, seq: frame.to };
-    this.unacked += frame.to - seq;
-    const range = { from: seq + 1, to: frame.to };
-    if (!event) return { event: { type: 'log', ...range, known: false, kind: frame.kind, data: frame.data }, ...(malformed !== undefined && { malformed }) };
-    if (event.kind === 'text' && frame.from <= seq) {
-      const data = this.#cut(event.data);
-      if (!data) return undefined;
-      event = { ...event, data };
+    this.cursor = { epoch, seq: to };
+    this.unacked += to - seq;
+    if (event?.kind === 'text' && from <= seq) {
+      event.data = /** @type {any} */ (this.#cut(event.data));
+      if (!event.data) return undefined;
     }
-    this.snapshot = apply(this.snapshot, event);
-    return { event: /** @type {import('./io.js').LogEvent} */ ({ type: 'log', ...range, known: true, ...event }) };
+    if (event) this.snapshot = this.folding.apply(this.snapshot, event);
+    return { event: /** @type {any} */ ({ type: 'log', from: seq + 1, to, known: event !== undefined, kind, data, ...event }), malformed };
   }
 
   /** What of a text is beyond the text that is known. @param {EventData['text']} text */
   #cut(text) {
-    const view = turnOf(this.snapshot, text.turn);
-    if (!view || view.attempt !== text.attempt || view.bytes <= text.at_byte) return text;
-    const data = beyond(text.data, view.bytes - text.at_byte);
-    return data && { ...text, at_byte: view.bytes, data };
+    const view = this.snapshot.turns.findLast(({ turn }) => turn === text.turn), at_byte = view?.bytes ?? 0;
+    if (view?.attempt !== text.attempt || at_byte <= text.at_byte) return text;
+    const data = beyond(text.data, at_byte - text.at_byte);
+    return data && { ...text, at_byte, data };
   }
 
   /**
@@ -89,6 +103,6 @@ export class Fold {
   /** Forgets everything, because another participant's log begins. @param {number} epoch */
   start(epoch) {
     this.cursor = { epoch, seq: 0 };
-    this.snapshot = emptySnapshot();
+    this.snapshot = this.folding.empty();
   }
 }

@@ -2,128 +2,90 @@
 
 import * as limits from '../limits.js';
 import { msSince } from '../time.js';
-import { encodeFrame } from '../wire/frame.js';
-import { send } from './io.js';
-import { newPath, pathDeadline, stands } from './path.js';
+import { MIGRATE, UNREACHABLE } from '../wire/close.js';
+import { say } from './io.js';
+import { newPath, stands } from './path.js';
+import { RUNGS } from './planner.js';
 import { attemptFailed, canRefresh } from './recovery.js';
+import { CONNECTING, DIALING, FETCHING, GREETING, IDLE, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
- * @typedef {import('./io.js').Cx} Cx
- * @typedef {import('../wire/types.js').Strategy} Strategy
  * @typedef {import('./path.js').Path} Path
  */
 
-/**
- * What is under way: a wait before the try (`at` is undefined until there is a network), a token, or a
- * connection without a welcome.
- * @typedef {{ kind: 'waiting', at: number | undefined, strategy: Strategy | undefined, waitingFor: import('../wire/types.js').WaitingFor | undefined, within: number | undefined }
- *   | { kind: 'token', until: number, strategy: Strategy | undefined, allUntil: number | undefined }
- *   | { kind: 'path', path: Path }} Attempt
- */
-
-/** @param {Attempt | undefined} attempt @returns {import('../time.js').Deadline | undefined} */
-export function attemptDeadline(attempt) {
-  switch (attempt?.kind) {
-    case 'waiting': return attempt.at === undefined ? undefined : { at: attempt.at, why: 'retry' };
-    case 'token': return { at: attempt.until, why: 'token' };
-    case 'path': return pathDeadline(attempt.path);
-    case undefined: return undefined;
-  }
-}
-
 /** @param {Client} client */
-export const attemptPath = ({ attempt }) => (attempt?.kind === 'path' ? attempt.path : undefined);
-
-/** Whether the server may have taken notice of it already. @param {Client} client */
-export function saidHello(client) {
-  const path = attemptPath(client);
-  return path !== undefined && path.stage !== 'dialing';
-}
-
-/** @param {Client} client @param {Cx} cx */
-export function connect(client, cx) {
-  if (client.life.kind !== 'idle') return;
-  client.life = { kind: 'connecting', until: cx.now.mono + limits.ms(client.config.connect_within_ms), fault: undefined };
-  if (canRefresh(client)) client.token = null;
-  beginAttempt(client, cx, client.seat && 'fast', undefined);
+export function connect(client) {
+  if (client.life !== IDLE) return;
+  client.life = CONNECTING;
+  client.blamed = undefined;
+  client.dueAt = client.moment + limits.ms(client.wishes.connectWithinMs);
+  if (canRefresh(client)) client.bearer = null;
+  beginAttempt(client, client.seat && 0);
 }
 
 /**
  * Fetches a token if need be, then dials.
  * @param {Client} client
- * @param {Cx} cx
- * @param {Strategy | undefined} strategy
- * @param {number | undefined} within
+ * @param {number} [strategy]
+ * @param {number} [within]
  */
-export function beginAttempt(client, cx, strategy, within) {
-  const now = cx.now.mono;
-  client.ledger.tries += 1;
-  const allUntil = within === undefined ? undefined : now + within;
-  if (client.life.kind === 'recovering') client.life.recovery.attempts += 1;
-  if (client.token !== null) return dial(client, cx, strategy, allUntil);
-  cx.out.push({ type: 'fetch_token' });
-  client.attempt = { kind: 'token', until: Math.min(now + limits.TOKEN_WITHIN, allUntil ?? Infinity), strategy, allUntil };
+export function beginAttempt(client, strategy, within = Infinity) {
+  client.tries += 1;
+  const allUntil = client.moment + within;
+  if (client.recovery) client.recovery.attemptsMade += 1;
+  if (client.bearer !== null) return dial(client, strategy, allUntil);
+  client.outputs.push({ type: 'fetch_token' });
+  client.upcoming = newPath({ stage: FETCHING, endsAt: Math.min(client.moment + limits.TOKEN_WITHIN, allUntil), waitingFor: 'token', rung: strategy, allUntil });
 }
 
-/** @param {Client} client @param {Cx} cx @param {Strategy | undefined} strategy @param {number | undefined} allUntil */
-function dial(client, cx, strategy, allUntil) {
-  client.conns += 1;
-  client.hellos += 1;
-  const conn = client.conns;
-  const address = (strategy === 'migrate' ? otherAddress(client) : undefined) ?? client.home;
-  const path = { ...newPath(cx.now.mono, conn, address, client.hellos), strategy, allUntil };
-  client.attempt = { kind: 'path', path };
-  cx.out.push({ type: 'dial', conn, address });
+/** @param {Client} client @param {number | undefined} strategy @param {number} allUntil */
+function dial(client, strategy, allUntil) {
+  const conn = (client.conns += 1);
+  const address = (strategy === MIGRATE ? otherAddress(client) : undefined) ?? client.home;
+  client.upcoming = newPath({ stage: DIALING, serial: conn, leadsTo: address, heardAt: client.moment, endsAt: client.moment + limits.DIAL_WITHIN, rung: strategy, allUntil });
+  client.outputs.push({ type: 'dial', conn, address });
 }
 
 /** Where else the session may be found. @param {Client} client */
-export function otherAddress({ target, home, config }) {
-  return target !== undefined && target !== home ? target : config.addresses.find((address) => address !== home);
-}
+export const otherAddress = ({ elsewhere, home, wishes }) =>
+  elsewhere !== undefined && elsewhere !== home ? elsewhere : wishes.addresses.find((address) => address !== home);
 
-/** @param {Client} client @param {Cx} cx @param {number} conn */
-export function opened(client, cx, conn) {
-  const path = attemptPath(client);
-  if (path?.conn !== conn || path.stage !== 'dialing') return;
-  const now = cx.now.mono;
-  Object.assign(path, { stage: 'greeting', until: now + limits.WELCOME_WITHIN, answered: now, heard: now, resumes: client.seat !== undefined });
-  client.said = path.hello;
-  const { rejoins } = client.ledger;
-  if (path.strategy === 'rejoin' || path.strategy === 'migrate') {
+/** @param {Client} client @param {{ conn: number }} input */
+export function opened(client, { conn }) {
+  const { upcoming: path, moment: now, seat, rejoins } = client;
+  if (path?.serial !== conn || path.stage !== DIALING) return;
+  change(path, { stage: GREETING, endsAt: now + limits.WELCOME_WITHIN, answeredAt: now, heardAt: now, resumes: seat !== undefined });
+  client.greeted = conn;
+  if (path.rung) {
     rejoins.push(now);
     if (rejoins.length > limits.REJOIN_LIMIT) rejoins.shift();
   }
-  send(cx, path, encodeFrame(hello(client, cx, path)));
+  say(client, path, hello(client, path));
 }
 
-/** @param {Client} client @param {Cx} cx @param {Path} path */
-function hello(client, cx, path) {
-  const { config, seat, life, fold } = client;
-  const { backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = config;
-  const resume = seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: path.strategy ?? 'fast' };
-  const loss = life.kind === 'recovering' ? life.recovery : undefined;
-  const evidence = loss && { code: loss.cause.code, silent_ms: loss.silentMs, lost_ms: msSince(cx.now.mono, loss.lostAt), attempts: loss.attempts };
+/** @param {Client} client @param {Path} path */
+function hello({ wishes, seat, recovery: loss, fold, moment: now, bearer, instance, outbox }, { serial: conn, rung = 0 }) {
+  const { session, backend, project, busy, title, cwd, tags, role, admission, history, params, sdk } = wishes;
   return {
-    type: 'hello', token: client.token ?? '', instance: client.instance, attempt: path.hello, session: seat?.session ?? config.session,
-    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, resume, stream: client.outbox.state(), params, sdk, evidence,
+    type: 'hello', token: bearer ?? '', instance, attempt: conn, session: seat?.session ?? session,
+    backend, project, busy, title, cwd, tags: tags?.length ? tags : undefined, role, admission, history, stream: outbox.streamState(), params, sdk,
+    resume: seat && { participant: seat.participant, key: seat.key, cursor: fold.cursor, strategy: RUNGS[rung] },
+    evidence: loss && { code: loss.firstFault.code, silent_ms: loss.silentMs, lost_ms: msSince(now, loss.lostAt), attempts: loss.attemptsMade },
   };
 }
 
-/** @param {Client} client @param {Cx} cx @param {{ token: string } | { error: string }} told */
-export function takeToken(client, cx, told) {
-  const wanted = client.attempt?.kind === 'token' ? client.attempt : undefined;
-  if (wanted) client.attempt = undefined;
-  if ('token' in told) {
-    const { token } = told;
-    client.token = token;
-    if (wanted) return dial(client, cx, wanted.strategy, wanted.allUntil);
-    if (client.current && stands(client.current)) send(cx, client.current, encodeFrame({ type: 'auth', token }));
-    return;
+/** @param {Client} client @param {{ token?: string, error?: string }} told */
+export function takeToken(client, { token, error: message }) {
+  const wanted = client.upcoming?.stage === FETCHING ? client.upcoming : undefined;
+  const { current } = client;
+  if (wanted) client.upcoming = undefined;
+  if (token !== undefined) {
+    client.bearer = token;
+    if (wanted) dial(client, wanted.rung, wanted.allUntil);
+    else if (current && stands(current)) say(client, current, { type: 'auth', token });
+  } else if (wanted) {
+    const fault = client.blame('unauthenticated', { message, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' } });
+    attemptFailed(client, wanted, { fault, ask: UNREACHABLE });
   }
-  if (!wanted) return; // A token that nobody waits for.
-  const fault = client.mint.fault(cx.now, 'unauthenticated', 'client', {
-    message: told.error, retry: { when: 'after_action', what: 'try_again' }, detail: { phase: 'token' },
-  });
-  attemptFailed(client, cx, wanted.strategy, undefined, { fault, ask: { kind: 'unreachable' } });
 }

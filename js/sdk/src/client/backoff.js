@@ -14,19 +14,14 @@ export const SEED_C = { kind: 'table', waits_ms: [3_000, 6_000, 12_000, 24_000, 
 export const SEED_D = { kind: 'table', waits_ms: [1_000, 2_000, 4_000] };
 
 /**
- * The wait before try `tries + 1`, drawn from no more than `most`; undefined when there is none left. A
+ * The wait before try `tries + 1`, drawn from no more than `most`; `Infinity` when there is none left. A
  * table waits as it says.
  * @param {Backoff} backoff
  * @param {number} tries
  * @param {number} most
- * @param {import('../mint.js').Mint} mint
+ * @param {typeof import('../chance.js').chance} mint
  */
 export function delay(backoff, tries, most, mint) {
-  if (backoff.kind === 'table') {
-    const wait = backoff.waits_ms[tries];
-    return wait === undefined ? undefined : ms(wait);
-  }
-  if (tries === 0) return 0;
-  const span = Math.min(ms(backoff.base_ms) * 2 ** Math.min(tries - 1, 20), ms(backoff.cap_ms), most);
-  return mint.below(span + 1);
+  if (backoff.kind === 'table') return ms(backoff.waits_ms[tries] ?? Infinity);
+  return tries && mint.below(Math.min(ms(backoff.base_ms) * 2 ** Math.min(tries - 1, 20), ms(backoff.cap_ms), most) + 1);
 }

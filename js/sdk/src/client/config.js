@@ -8,7 +8,7 @@
  * @property {string} participant who this client is in it
  * @property {string} key proof of that
  * @property {import('../wire/types.js').Cursor} cursor how far the log was applied
- * @property {import('../wire/types.js').Snapshot} snapshot the fold up to there
+ * @property {import('../wire/types.js').Snapshot} [snapshot] the fold up to there
  * @property {string} stream the stream of its commands
  * @property {number} next the number that its next command will have
  */
@@ -32,9 +32,9 @@
  * @property {string} sdk
  * @property {ResumeState} [resume] what an earlier client left
  * @property {import('./backoff.js').Backoff} backoff
- * @property {number} [give_up_after_ms] absent means the server's resume window, zero never
- * @property {boolean} retry_first_connect whether an unreachable server is tried again on a first connect
- * @property {number} connect_within_ms the longest that a first connect may take, a queue excepted
+ * @property {number} [giveUpAfterMs] absent means the server's resume window, zero never
+ * @property {boolean} [retryFirstConnect] whether an unreachable server is tried again on a first connect
+ * @property {number} connectWithinMs the longest that a first connect may take, a queue excepted
  */
 
 export {};

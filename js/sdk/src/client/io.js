@@ -1,7 +1,9 @@
-// What goes into a client and what comes out of it, as types; and the two ways to put something out.
+// What goes into a client and what comes out of it, as types; and the ways to put something out.
 //
 // An input that names a connection the client does not know (any more) changes nothing: bytes of a
 // superseded connection cannot reach the session.
+
+import { encodeFrame } from '../wire/frame.js';
 
 /**
  * @typedef {import('../wire/types.js').Fault} Fault
@@ -78,15 +80,20 @@
  */
 /** @typedef {Events[keyof Events]} Event */
 
-/**
- * The moment of one input, and where its outputs go.
- * @typedef {{ now: import('../time.js').Now, out: Output[] }} Cx
- */
+/** @typedef {import('../client.js').Client} Client */
+/** @typedef {import('./path.js').Path} Path */
 
-/** @param {Cx} cx @param {Event} event */
-export const tell = (cx, event) => void cx.out.push({ type: 'event', event });
+/** @param {Client} client @param {Event} event */
+export const tell = (client, event) => void client.outputs.push({ type: 'event', event });
 
-/** @param {Cx} cx @param {import('./path.js').Path} path @param {string} text */
-export function send(cx, path, text) {
-  if (!path.deaf) cx.out.push({ type: 'send', conn: path.conn, text });
-}
+/** @param {Client} client @param {Path} path @param {{ type: string } & Record<string, unknown>} frame */
+export const say = (client, path, frame) => send(client, path, encodeFrame(frame));
+
+/** @param {Client} client @param {Path} path @param {string} text */
+export const send = (client, { serial: conn, deaf }, text) => void (deaf || client.outputs.push({ type: 'send', conn, text }));
+
+/** Of one that was dialed. @param {Client} client @param {Path | undefined} path @param {number} [code] for a closing handshake */
+export const hangUp = (client, path, code) => void (path?.serial && client.outputs.push({ type: 'hangup', conn: path.serial, code }));
+
+/** @param {Client} client @param {{ local: number }} command @param {CommandOutcome} outcome */
+export const settleCommand = (client, { local }, outcome) => void client.outputs.push({ type: 'receipt', local, outcome });

@@ -5,254 +5,164 @@
 
 import * as limits from '../limits.js';
 import { since } from '../time.js';
-import { causedBy, withDetail } from '../wire/fault.js';
-import { encodeFrame } from '../wire/frame.js';
-import { attemptDeadline, attemptPath, beginAttempt } from './attempt.js';
+import { FAST, FAST_ONCE } from '../wire/close.js';
+import { withDetail } from '../wire/fault.js';
+import { beginAttempt } from './attempt.js';
 import { finish } from './ending.js';
 import { releaseFault } from './frames.js';
-import { send, tell } from './io.js';
-import { giveUp, giveUpAt } from './ladder.js';
-import { TIMEOUT, TRANSPORT, note, ofEnd, ofTimeout, seal as sealCell } from './outcome.js';
-import { isGood, phaseOf, silentAt, stands } from './path.js';
-import { attemptFailed, currentLost, dropAttempt, suspect } from './recovery.js';
-import { phase } from './show.js';
+import { hangUp, say, settleCommand } from './io.js';
+import { giveUp, giveUpAt, ledBy } from './ladder.js';
+import { TIMEOUT, TRANSPORT, note, ofEnd, ofTimeout, sealed } from './outcome.js';
+import { isGood, pathDeadline, phaseOf, silentAt, stands } from './path.js';
+import { attemptFailed, currentLost, dropAttempt, enter, suspect } from './recovery.js';
+import { CONNECTING, DETACHING, DIALING, FETCHING, RECOVERING, STANDING, TRUSTED, WAITING, change } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
- * @typedef {import('./io.js').Cx} Cx
+ * @typedef {import('./io.js').Input} Input
  * @typedef {import('./path.js').Path} Path
  */
-/** Where a connection stands in the client. @typedef {'current' | 'attempt'} Slot */
-/** How long this machine did not run, and how much of it the monotonic clock did not see. @typedef {{ span: number, unseen: number }} Slept */
+
+/** The one of that number, if it is one of the two. @param {Client} client @param {number} conn @returns {Path | undefined} */
+export const pathOf = ({ current, upcoming }, conn) => [current, upcoming].find((path) => path?.serial === conn);
 
 /**
- * Recognises sleep.
- * @param {Client['clock']} clock
- * @param {import('../time.js').Now} now
- * @returns {Slept | undefined}
- */
-export function slept({ last, promised }, now) {
-  if (!last) return undefined;
-  const late = promised === undefined ? 0 : since(now.mono, promised);
-  const apart = since(limits.ms(since(now.wall, last.wall)), since(now.mono, last.mono));
-  const unseen = apart > limits.SLEPT_MIN ? apart : 0;
-  const isLate = late > limits.SLEPT_MIN;
-  return isLate || unseen > 0 ? { span: isLate ? late + unseen : unseen, unseen } : undefined;
-}
-
-/** @param {Client} client @param {number} conn @returns {Slot | undefined} */
-export function slotOf(client, conn) {
-  if (client.current?.conn === conn) return 'current';
-  return attemptPath(client)?.conn === conn ? 'attempt' : undefined;
-}
-
-/** @param {Client} client @param {Slot | undefined} slot */
-export const pathAt = (client, slot) => (slot === 'current' ? client.current : slot === 'attempt' ? attemptPath(client) : undefined);
-
-/**
- * Before an input is taken, where this machine has slept.
+ * Before an input is taken: recognises sleep, and what it means.
  * @param {Client} client
- * @param {Cx} cx
- * @param {import('./io.js').Input} input
- * @param {Slept} slept
+ * @param {import('../time.js').Now} last when the machine ran before; nothing is known of the time before the first input
+ * @param {Input} input
  */
-export function wake(client, cx, input, { span, unseen }) {
-  const now = cx.now.mono;
-  client.outbox.slept(unseen);
-  client.media?.woke(now);
-  const seen = since(span, unseen);
-  const heard = input.type === 'frame' ? slotOf(client, input.conn) : undefined;
-  const { life, attempt } = client;
-  if (life.kind === 'connecting') life.until += seen;
-  else if (life.kind === 'recovering') {
-    life.recovery.countedFrom += seen;
-    life.recovery.answered = undefined;
-    life.recovery.hurry = true;
-  }
-  if (attempt?.kind === 'path' && life.kind === 'recovering' && heard !== 'attempt') {
+export function wake(client, last, input) {
+  const { moment: now, outbox, mediaLeg, recovery, life, upcoming, current } = client;
+  // How much of it the monotonic clock saw, and how much it did not.
+  const late = since(now, client.promised), apart = since(limits.ms(since(client.wallClock, last.wall)), since(now, last.mono));
+  const seen = late > limits.SLEPT_MIN ? late : 0, unseen = apart > limits.SLEPT_MIN ? apart : 0;
+  if (!seen && !unseen) return;
+  outbox.slept(unseen);
+  mediaLeg?.woke(now);
+  const conn = 'conn' in input && input.conn, heard = input.type === 'frame' && conn;
+  if (life === CONNECTING) client.dueAt += seen;
+  if (recovery) change(recovery, { countedFrom: recovery.countedFrom + seen, answersFrom: Infinity, hurry: true });
+  if (upcoming && upcoming.stage >= DIALING) {
     // Its try begins anew: what it had is as old as the sleep.
-    dropAttempt(client, cx);
-  } else if (attempt?.kind === 'path') {
-    const { path } = attempt;
-    path.until = Math.max(path.until, now + limits.WELCOME_WITHIN);
-    if (path.allUntil !== undefined) path.allUntil += seen;
-  } else if (attempt?.kind === 'token') {
-    attempt.until += seen;
-    if (attempt.allUntil !== undefined) attempt.allUntil += seen;
-  }
-  const path = client.current;
-  if (!path) return;
-  if (heard === 'current') path.heard = Math.max(path.heard, now);
-  const isEnd = input.type === 'closed' && input.conn === path.conn;
-  if (life.kind === 'standing' && path.trust === 'trusted' && heard !== 'current' && !isEnd) suspect(client, cx, span);
+    if (recovery && heard !== upcoming.serial) dropAttempt(client);
+    else upcoming.endsAt = Math.max(upcoming.endsAt, now + limits.WELCOME_WITHIN);
+  } else if (upcoming?.stage === FETCHING) upcoming.endsAt += seen;
+  if (upcoming) upcoming.allUntil += seen;
+  if (!current) return;
+  if (heard === current.serial) current.heardAt = Math.max(current.heardAt, now);
+  const speaks = (heard || input.type === 'closed') && conn === current.serial;
+  if (life === STANDING && current.trust === TRUSTED && !speaks) suspect(client, seen + unseen);
 }
 
-/** Everything that is due. @param {Client} client @param {Cx} cx @returns {void} */
-export function runTimers(client, cx) {
-  const now = cx.now.mono;
-  const { life } = client;
-  if (life.kind === 'connecting' && life.until <= now) return connectTimedOut(client, cx, life.fault);
-  if (life.kind === 'detaching' && life.until <= now) return finish(client, cx, { kind: 'ended', reason: 'detached' });
-  if (life.kind === 'recovering' && (giveUpAt(client, life.recovery) ?? Infinity) <= now) return giveUp(client, cx, 'deadline');
-  runAttemptTimers(client, cx);
-  if (!client.isOver()) runCurrentTimers(client, cx);
-  if (client.isOver()) return;
-  runCommandTimers(client, cx);
-  client.media?.runTimers(cx);
-}
-
-/** @param {Client} client @param {Cx} cx @param {import('../wire/types.js').Fault | undefined} last */
-function connectTimedOut(client, cx, last) {
-  const outcome = ofTimeout(client.mint, cx.now, phase(client));
-  const path = attemptPath(client);
-  client.attempt = undefined;
-  let { fault } = outcome;
-  if (path) {
-    note(path.cell, TIMEOUT, outcome);
-    cx.out.push({ type: 'hangup', conn: path.conn });
-    fault = (sealCell(path.cell) ?? outcome).fault;
-  }
-  if (last && last.id !== fault.id) fault = causedBy(fault, last);
-  finish(client, cx, { kind: 'failed', fault });
-}
-
-/** @param {Client} client @param {Cx} cx */
-function runAttemptTimers(client, cx) {
-  const now = cx.now.mono;
-  const { attempt } = client;
-  if (!attempt || (attemptDeadline(attempt)?.at ?? Infinity) > now) return;
-  switch (attempt.kind) {
-    case 'waiting':
-      client.attempt = undefined;
-      return beginAttempt(client, cx, attempt.strategy, attempt.within);
-    case 'token':
-      client.attempt = undefined;
-      return attemptFailed(client, cx, attempt.strategy, undefined, ofTimeout(client.mint, cx.now, 'token'));
-    case 'path': {
-      const { path } = attempt;
-      if (path.sealAt === undefined || path.sealAt > now) note(path.cell, TIMEOUT, ofTimeout(client.mint, cx.now, phaseOf(path)));
-      return seal(client, cx, 'attempt', true);
+/** Everything that is due. @param {Client} client @returns {void} */
+export function runTimers(client) {
+  const { moment: now, life, upcoming, mediaLeg } = client;
+  if (client.dueAt <= now) return life === CONNECTING ? connectTimedOut(client) : finish(client, 'detached');
+  if (giveUpAt(client) <= now) return giveUp(client, 'deadline');
+  if (upcoming && pathDeadline(upcoming) <= now) {
+    if (upcoming.stage === WAITING) {
+      client.upcoming = undefined;
+      beginAttempt(client, upcoming.rung, upcoming.within);
+    } else {
+      if (upcoming.sealAt > now) note(upcoming, TIMEOUT, ofTimeout(client, phaseOf(upcoming)));
+      seal(client, upcoming, true);
     }
   }
+  const { current } = client;
+  if (current?.held && current.held.at <= now) releaseFault(client);
+  if (current && current.sealAt <= now) seal(client, current, true);
+  else if (current && silentAt(current) <= now) suspect(client);
+  if (client.isOver()) return;
+  for (let entry; (entry = client.outbox.takeLapsed(now)); ) settleCommand(client, entry, { refused: client.blame('expired') });
+  client.waits?.ofCommands(client);
+  mediaLeg?.runTimers(client);
 }
 
-/** @param {Client} client @param {Cx} cx */
-function runCurrentTimers(client, cx) {
-  const now = cx.now.mono;
-  const path = client.current;
+/** @param {Client} client */
+function connectTimedOut(client) {
+  const { upcoming, blamed } = client;
+  const outcome = ofTimeout(client, phaseOf(upcoming));
+  let { fault } = outcome;
+  client.upcoming = undefined;
+  if (upcoming) {
+    note(upcoming, TIMEOUT, outcome);
+    hangUp(client, upcoming);
+    fault = (sealed(upcoming) ?? outcome).fault;
+  }
+  finish(client, undefined, blamed ? ledBy(fault, blamed) : fault);
+}
+
+/** The end of a transport's input, or nearly. @param {Client} client @param {{ conn: number, end: import('./io.js').ConnEnd }} input */
+export function closed(client, { conn, end }) {
+  const path = pathOf(client, conn);
   if (!path) return;
-  if (path.held && path.held.at <= now) releaseFault(client, cx);
-  if (path.sealAt !== undefined && path.sealAt <= now) seal(client, cx, 'current', true);
-  else if ((silentAt(path) ?? Infinity) <= now) suspect(client, cx, undefined);
-}
-
-/** @param {Client} client @param {Cx} cx */
-function runCommandTimers(client, cx) {
-  const now = cx.now.mono;
-  for (let entry; (entry = client.outbox.expired(now)); ) {
-    const refused = client.mint.fault(cx.now, 'expired', 'client');
-    cx.out.push({ type: 'receipt', local: entry.local, outcome: { refused } });
-  }
-  for (let waiting; (waiting = client.outbox.stillWaiting(now)); ) {
-    tell(cx, { type: 'still_waiting', because: { for: 'receipt', local: waiting.local }, for_ms: waiting.forMs });
-  }
-}
-
-/** The end of a transport's input, or nearly. @param {Client} client @param {Cx} cx @param {number} conn @param {import('./io.js').ConnEnd} end */
-export function closed(client, cx, conn, end) {
-  const slot = slotOf(client, conn);
-  if (!slot) return;
-  const [rank, outcome] = ofEnd(client.mint, cx.now, end);
-  const path = pathAt(client, slot);
-  if (!path || path.deaf) return;
-  if (path.stage === 'dialing' && rank === TRANSPORT && outcome.ask.kind === 'fast') outcome.ask = { kind: 'unreachable' };
-  note(path.cell, rank, outcome);
+  const seen = ofEnd(client, path, end);
+  if (path.deaf) return;
+  note(path, ...seen);
   // What the server said before may still be on its way in.
-  if (end.kind === 'write_failed') path.sealAt ??= cx.now.mono + limits.OUTCOME_SEALED_WITHIN;
-  else seal(client, cx, slot, false);
+  if (end.kind === 'write_failed') path.sealAt = Math.min(path.sealAt, client.moment + limits.OUTCOME_SEALED_WITHIN);
+  else seal(client, path, false);
 }
 
-/** Makes an end of a connection, once. @param {Client} client @param {Cx} cx @param {Slot} slot @param {boolean} hangUp */
-export function seal(client, cx, slot, hangUp) {
-  const path = pathAt(client, slot);
-  if (!path) return;
-  client[slot] = undefined;
-  if (hangUp) cx.out.push({ type: 'hangup', conn: path.conn });
-  /** @type {import('./outcome.js').Outcome} */
-  const outcome = sealCell(path.cell) ?? { fault: client.mint.fault(cx.now, 'transport_error', 'network'), ask: { kind: 'fast' } };
+/** Makes an end of a connection, once. @param {Client} client @param {Path} path @param {boolean} hangsUp */
+export function seal(client, path, hangsUp) {
+  const isCurrent = path === client.current;
+  if (isCurrent) client.current = undefined;
+  else client.upcoming = undefined;
+  if (hangsUp) hangUp(client, path);
+  const outcome = sealed(path) ?? { fault: client.blame('transport_error', {}, 'network'), ask: FAST };
   path.cell = [];
-  if (slot === 'current') {
-    client.home = path.address;
-    return currentLost(client, cx, path, outcome);
+  if (isCurrent) {
+    client.home = path.leadsTo;
+    return currentLost(client, path, outcome);
   }
-  if (!Object.hasOwn(outcome.fault.detail ?? {}, 'phase')) outcome.fault = withDetail(outcome.fault, { phase: phaseOf(path) });
-  attemptFailed(client, cx, path.strategy, path.answered, outcome);
+  if (!outcome.fault.detail?.phase) outcome.fault = withDetail(outcome.fault, { phase: phaseOf(path) });
+  attemptFailed(client, path, outcome);
 }
 
-/** @param {Client} client @param {Cx} cx @param {boolean} online */
-export function network(client, cx, online) {
-  const was = client.online;
-  client.online = online;
-  if (online) client.media?.online(cx.now.mono);
-  if (online && !was) probe(client, cx);
-  const { attempt } = client;
-  if (!online && attempt?.kind === 'waiting' && attempt.waitingFor !== 'server') {
-    // Retries pause; the recovery's own limit goes on.
-    attempt.at = undefined;
-    attempt.waitingFor = 'network';
-  }
+/** @param {Client} client @param {{ online: boolean }} input */
+export function network(client, { online }) {
+  const was = client.isOnline;
+  client.isOnline = online;
+  if (online) client.mediaLeg?.online(client.moment);
+  if (online && !was) probe(client);
+  const { upcoming } = client;
+  // Retries pause; the recovery's own limit goes on.
+  if (!online && upcoming && waits(upcoming)) change(upcoming, { endsAt: Infinity, waitingFor: 'network' });
 }
 
-/** Something in the surroundings has changed: what waits goes on, what is quiet is suspected. @param {Client} client @param {Cx} cx */
-export function probe(client, cx) {
-  const now = cx.now.mono;
-  const { attempt, life } = client;
-  if (attempt?.kind === 'waiting' && client.online && attempt.waitingFor !== 'server') {
-    if (life.kind === 'recovering') {
-      life.recovery.hurry = true;
-      client.attempt = undefined;
-    } else attempt.at = now;
+/** For something here, and not for the server's time. @param {Path} path */
+const waits = ({ stage, waitingFor }) => stage === WAITING && waitingFor !== 'server';
+
+/** Something in the surroundings has changed: what waits goes on, what is quiet is suspected. @param {Client} client */
+export function probe(client) {
+  const { moment: now, upcoming, recovery, current, isOnline } = client;
+  if (upcoming && isOnline && waits(upcoming)) {
+    if (recovery) {
+      recovery.hurry = true;
+      client.upcoming = undefined;
+    } else upcoming.endsAt = now;
   }
-  const path = client.current;
   // A beat and a half, as the server last said how often they come.
-  const isOverdue = path && path.trust === 'trusted' && since(now, path.heard) > path.suspectAfter - path.suspectAfter / 3;
-  if (life.kind === 'standing' && isOverdue) suspect(client, cx, undefined);
+  const isOverdue = current && current.trust === TRUSTED && since(now, current.heardAt) > current.suspectAfter - current.suspectAfter / 3;
+  if (client.life === STANDING && isOverdue) suspect(client);
 }
 
-/** @param {Client} client @param {Cx} cx */
-export function detach(client, cx) {
-  dropAttempt(client, cx);
-  const { life, current: path } = client;
-  const isThere = path && stands(path) && isGood(path);
-  if (isThere && (life.kind === 'standing' || life.kind === 'recovering')) {
-    send(cx, path, encodeFrame({ type: 'detach' }));
-    client.life = { kind: 'detaching', until: cx.now.mono + limits.DETACH_WITHIN };
-  } else if (!(isThere && life.kind === 'detaching')) finish(client, cx, { kind: 'ended', reason: 'detached' });
+/** @param {Client} client */
+export function detach(client) {
+  dropAttempt(client);
+  const { life, current, moment: now } = client;
+  const isThere = current && stands(current) && isGood(current);
+  if (isThere && (life === STANDING || life === RECOVERING)) {
+    say(client, current, { type: 'detach' });
+    enter(client, DETACHING, { dueAt: now + limits.DETACH_WITHIN });
+  } else if (!isThere || life !== DETACHING) finish(client, 'detached');
 }
 
-/** @param {Client} client @param {Cx} cx @param {import('./io.js').Simulate} simulate */
-export function simulate(client, cx, simulate) {
-  const slot = client.current ? 'current' : 'attempt';
-  const [rank, outcome] = ofEnd(client.mint, cx.now, { kind: 'reset' });
-  const path = pathAt(client, slot);
-  if (!path) return tell(cx, { type: 'protocol_notice', notice: 'nothing_to_break' });
-  switch (simulate.kind) {
-    case 'drop_transport':
-      note(path.cell, rank, { ...outcome, fault: withDetail(outcome.fault, { simulated: 'drop_transport' }) });
-      return seal(client, cx, slot, true);
-    case 'half_open':
-      path.deaf = true;
-      return undefined;
-    case 'lose_frames': path.loseFrames = simulate.count;
-  }
-}
-
-/** A connection is of no use any more, and it was we who saw that. @param {Client} client @param {Cx} cx @param {Slot} slot @param {string} message */
-export function breakOff(client, cx, slot, message) {
-  const fault = client.mint.fault(cx.now, 'protocol_error', 'client', { message });
-  const path = pathAt(client, slot);
-  if (!path) return;
-  note(path.cell, TRANSPORT, { fault, ask: { kind: 'fast_once' } });
-  cx.out.push({ type: 'hangup', conn: path.conn, code: 1002 });
-  seal(client, cx, slot, false);
+/** A connection is of no use any more, and it was we who saw that. @param {Client} client @param {Path} path @param {string} message */
+export function breakOff(client, path, message) {
+  note(path, TRANSPORT, { fault: client.blame('protocol_error', { message }), ask: FAST_ONCE });
+  hangUp(client, path, 1002);
+  seal(client, path, false);
 }

@@ -11,17 +11,18 @@
 import { MEDIA_CODES } from '../codes-media.js';
 import * as limits from '../limits.js';
 import { since } from '../time.js';
-import { encodeFrame } from '../wire/frame.js';
-import { send } from './io.js';
+import { MEDIA_FRAMES } from '../wire/media.js';
+import { say } from './io.js';
 import { order } from './media/io.js';
 import { settle, transportFailed } from './media/ladder.js';
 import { beginAnew, tellLost } from './media/loss.js';
 import { compose } from './media/show.js';
 import { isGood, isWelcomed } from './path.js';
+import { LOSS, RECOVERING, STANDING } from './states.js';
 
 /**
  * @typedef {import('../client.js').Client} Client
- * @typedef {import('./io.js').Cx} Cx
+
  * @typedef {import('./media/io.js').MediaInput} MediaInput
  * @typedef {import('./media/transport.js').Transport} Transport
  * @typedef {import('../wire/types.js').Fault} Fault
@@ -31,6 +32,7 @@ import { isGood, isWelcomed } from './path.js';
 
 /** See above. */
 export class Leg {
+  frames = MEDIA_FRAMES;
   wanted = false;
   /** The number of the last transport. */
   last = 0;
@@ -59,29 +61,29 @@ export class Leg {
   /** When to look at the whole again. @type {number | undefined} */
   lookAt = undefined;
 
-  /** Something is lost, is being got back, and not given up. */
-  get waits() {
-    return this.loss !== undefined && !this.loss.ofSource && this.down === undefined;
+  /** What is waited for: something is lost, is being got back, and not given up. @param {Client} client @returns {import('./io.js').Because | undefined} */
+  because(client) {
+    const waits = this.loss && !this.loss.ofSource && !this.down;
+    return waits ? { for: 'recovering', waiting_for: this.isSignaled(client) ? undefined : 'network' } : undefined;
   }
 
-  /** When something is to be done, whatever comes. @returns {(import('../time.js').Deadline | undefined)[]} */
-  deadlines() {
-    const { lookAt, sampleAt } = this;
-    return [lookAt === undefined ? undefined : { at: lookAt, why: 'media step' }, sampleAt === undefined ? undefined : { at: sampleAt, why: 'media sample' }];
+  /** When something is to be done, whatever comes. */
+  deadline() {
+    return Math.min(this.lookAt ?? Infinity, this.sampleAt ?? Infinity);
   }
 
-  /** @param {Client} client @param {Cx} cx @param {MediaInput} input @returns {void} */
-  input(client, cx, input) {
-    const now = cx.now.mono;
+  /** @param {Client} client @param {MediaInput} input @returns {void} */
+  input(client, input) {
+    const now = client.moment;
     switch (input.type) {
       case 'want':
         this.wanted = input.wanted;
         if (input.wanted) return undefined;
         // What was opened for it, and did not break, was no rejoin.
         if ((this.shown || this.next) && !this.loss) this.opens.pop();
-        return this.close(cx);
-      case 'say': return this.transport(input.signal.peer) && this.say(client, cx, input.signal);
-      case 'transport': return this.#transportIs(client, cx, input.peer, input.state);
+        return this.close(client);
+      case 'say': return this.transport(input.signal.peer) && this.say(client, input.signal);
+      case 'transport': return this.#transportIs(client, input.peer, input.state);
       case 'sampled': return this.transport(input.peer)?.sampled(now, input.lines, client.fold.snapshot);
       case 'retry':
         this.opens = [];
@@ -124,12 +126,12 @@ export class Leg {
     if (this.loss) this.loss.stepAt = now;
   }
 
-  /** @param {Client} client @param {Cx} cx @param {number} peer @param {import('./media/io.js').TransportState} state @returns {void} */
-  #transportIs(client, cx, peer, state) {
-    const now = cx.now.mono;
+  /** @param {Client} client @param {number} peer @param {import('./media/io.js').TransportState} state @returns {void} */
+  #transportIs(client, peer, state) {
+    const now = client.moment;
     if (this.next?.peer === peer) {
       if (state === 'connected') this.#nextConnected(this.next, now);
-      else if (state === 'failed') transportFailed(this, client, cx, peer, this.transportFault(client, cx, peer, 'ice_failed'));
+      else if (state === 'failed') transportFailed(this, client, peer, this.transportFault(client, peer, 'ice_failed'));
       return;
     }
     const { shown } = this;
@@ -150,129 +152,132 @@ export class Leg {
     if (this.loss) beginAnew(this.loss, now);
   }
 
-  /** What the server says of a transport that it has given up, or not taken. @param {Client} client @param {Cx} cx @param {Fault} fault @returns {boolean} whether it was that */
-  fault(client, cx, fault) {
+  /** What the server says of a transport that it has given up, or not taken. @param {Client} client @param {Fault} fault @returns {boolean} whether it was that */
+  fault(client, fault) {
     const peer = fault.detail?.peer;
     if (fault.leg !== 'media' || typeof peer !== 'number' || !this.transport(peer)) return false;
     // What was refused is a change; what there is goes on.
     if (fault.code === 'media_refused' && this.next?.peer !== peer) return false;
-    transportFailed(this, client, cx, peer, fault);
+    transportFailed(this, client, peer, fault);
     return true;
   }
 
   /**
    * The server still has a transport of this attachment, or has none.
    * @param {Client} client
-   * @param {Cx} cx
    * @param {import('../wire/types.js').Welcome} welcome
    */
-  welcomed(client, cx, { peer, ice_servers: iceServers = [] }) {
-    const now = cx.now.mono;
+  welcomed(client, { peer, ice_servers: iceServers = [] }) {
+    const now = client.moment;
     this.iceServers = iceServers;
     this.last = Math.max(this.last, peer ?? 0);
     if (peer !== undefined && this.transport(peer)) {
       for (const transport of [this.shown, this.next]) {
         if (!transport) continue;
         transport.countedFrom = now;
-        order(cx, { type: 'resume', peer: transport.peer });
+        order(client, { type: 'resume', peer: transport.peer });
       }
       if (this.loss) this.loss.stepAt = now;
       return;
     }
     this.#revive(now);
     // What was being agreed on was agreed on with a server that has forgotten it.
-    this.closeNext(cx);
-    const moves = client.life.kind === 'recovering' && client.life.recovery.kind !== 'loss';
+    this.closeNext(client);
+    const moves = client.recovery !== undefined && client.recovery.nature !== LOSS;
     if (!this.shown) return;
     this.shown.superseded = true;
-    if (!moves && !this.loss) tellLost(this, client, cx, this.transportFault(client, cx, this.shown.peer, 'peer_unknown'), false);
+    if (!moves && !this.loss) tellLost(this, client, this.transportFault(client, this.shown.peer, 'peer_unknown'), false);
   }
 
-  /** @param {Cx} cx @param {MediaSignal} signal */
-  hear(cx, signal) {
+  /** What the server says of media. @param {Client} client @param {MediaSignal | { type: 'ice_servers', ice_servers: IceServer[] }} signal */
+  hear(client, signal) {
+    if (signal.type === 'ice_servers') {
+      this.iceServers = signal.ice_servers;
+      return;
+    }
     const transport = this.transport(signal.peer);
     if (!transport) return;
-    if (signal.type === 'offer' || signal.type === 'answer' || signal.type === 'lines') transport.nameLines(cx.now.mono, signal.lines ?? []);
-    order(cx, { type: 'hear', signal });
+    if (signal.type === 'offer' || signal.type === 'answer' || signal.type === 'lines') transport.nameLines(client.moment, signal.lines ?? []);
+    order(client, { type: 'hear', signal });
   }
 
-  /** Asks for a look, where it is time. @param {Cx} cx */
-  runTimers(cx) {
-    const now = cx.now.mono;
+  /** Asks for a look, where it is time. @param {Client} client */
+  runTimers(client) {
+    const now = client.moment;
     if (this.sampleAt === undefined || this.sampleAt > now) return;
-    if (this.shown) order(cx, { type: 'sample', peer: this.shown.peer });
+    if (this.shown) order(client, { type: 'sample', peer: this.shown.peer });
     this.sampleAt = now + limits.MEDIA_SAMPLE_EVERY;
   }
 
-  /** @param {Client} client @param {Cx} cx */
-  settle(client, cx) {
-    settle(this, client, cx);
+  /** @param {Client} client */
+  settle(client) {
+    settle(this, client);
   }
 
-  /** Looks are taken while something is expected. @param {Client} client @param {Cx} cx */
-  planSamples(client, cx) {
+  /** Looks are taken while something is expected. @param {Client} client */
+  planSamples(client) {
     const { shown } = this;
     if (shown && shown.expected(client.fold.snapshot).length > 0) {
       if (this.sampleAt !== undefined) return;
-      this.sampleAt = cx.now.mono;
-      this.runTimers(cx);
+      this.sampleAt = client.moment;
+      this.runTimers(client);
     } else {
-      if (this.sampleAt !== undefined) shown?.notLooked(cx.now.mono);
+      if (this.sampleAt !== undefined) shown?.notLooked(client.moment);
       this.sampleAt = undefined;
     }
   }
 
-  /** The leg, if there is one. @param {Client} client @param {Cx} cx */
-  compose(client, cx) {
-    return compose(this, client, cx);
+  /** The leg, if there is one. @param {Client} client */
+  compose(client) {
+    return compose(this, client);
   }
 
-  /** @param {Client} client @param {Cx} cx @param {number} peer @param {string} why */
-  transportFault(client, cx, peer, why) {
-    const fault = this.trouble(client, cx, 'media_failed');
+  /** @param {Client} client @param {number} peer @param {string} why */
+  transportFault(client, peer, why) {
+    const fault = this.trouble(client, 'media_failed');
     return { ...fault, detail: { ...fault.detail, peer, why } };
   }
 
   /**
    * A fault of the leg, as this end sees it.
    * @param {Client} client
-   * @param {Cx} cx
    * @param {'media_failed' | 'media_stalled' | 'rejoin_limit'} code
    * @param {string} [message]
    * @returns {Fault}
    */
-  trouble(client, cx, code, message) {
-    return { ...client.mint.fault(cx.now, code, 'network', { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }), leg: 'media' };
+  trouble(client, code, message) {
+    return { ...client.blame(/** @type {any} */ (code), { message, detail: { side: 'client' }, row: code === 'rejoin_limit' ? undefined : MEDIA_CODES[code] }, 'network'), leg: 'media' };
   }
 
-  /** @param {Cx} cx */
-  closeNext(cx) {
-    if (this.next) order(cx, { type: 'close', peer: this.next.peer });
+  /** @param {Client} client */
+  closeNext(client) {
+    if (this.next) order(client, { type: 'close', peer: this.next.peer });
     this.next = undefined;
   }
 
-  /** @param {Cx} cx */
-  closeShown(cx) {
-    if (this.shown) order(cx, { type: 'close', peer: this.shown.peer });
+  /** @param {Client} client */
+  closeShown(client) {
+    if (this.shown) order(client, { type: 'close', peer: this.shown.peer });
     this.shown = undefined;
   }
 
-  /** Closes everything, and forgets what was told: nobody wants it, or the session is over. @param {Cx} cx */
-  close(cx) {
-    this.closeShown(cx);
-    this.closeNext(cx);
+  /** Closes everything, and forgets what was told: nobody wants it, or the session is over. @param {Client} client */
+  close(client) {
+    this.closeShown(client);
+    this.closeNext(client);
     this.loss = this.down = this.recoveredAt = this.openAt = this.triedFrom = this.sampleAt = this.lookAt = undefined;
     this.failures = 0;
   }
 
   /** Whether descriptions can pass. @param {Client} client @returns {boolean} */
   isSignaled({ life, current }) {
-    return (life.kind === 'standing' || life.kind === 'recovering') && isGood(current) && current !== undefined && isWelcomed(current);
+    return (life === STANDING || life === RECOVERING) && isGood(current) && current !== undefined && isWelcomed(current);
   }
 
-  /** To the connection that carries the session, if one does. @param {Client} client @param {Cx} cx @param {MediaSignal} signal */
-  say({ current }, cx, signal) {
-    if (signal.type !== 'lines' && current && isWelcomed(current)) send(cx, current, encodeFrame(signal));
+  /** To the connection that carries the session, if one does. @param {Client} client @param {MediaSignal} signal */
+  say(client, signal) {
+    const { current } = client;
+    if (signal.type !== 'lines' && current && isWelcomed(current)) say(client, current, signal);
   }
 
   /** What is left to wait before the next transport. @param {number} now */

@@ -15,64 +15,50 @@ import { bytesOf } from '../wire/utf8.js';
  * @property {number} local
  * @property {string} name
  * @property {string} json its data, as it was when it was given
- * @property {number} bytes
- * @property {number} accepted
- * @property {number | undefined} ttl
- * @property {number | undefined} n its number, once it was sent
- * @property {boolean} onItsWay whether it has been sent since the last welcome
- * @property {number} tellAt when to say that it still waits
- * @property {number} tellEvery
+ * @property {number} weight
+ * @property {number} takenAt
+ * @property {number} lapsesAt `Infinity` without a time to live
+ * @property {number} sentAs its number; `Infinity` until it was sent
+ * @property {boolean} [onItsWay] whether it has been sent since the last welcome
+ * @property {import('./waits.js').Wait} [longWait]
  */
-
-/** @param {Entry} entry */
-const expires = ({ accepted, ttl }) => (ttl === undefined ? Infinity : accepted + ttl);
 
 /** The commands of one stream. */
 export class Outbox {
-  consumed = 0;
-  #bytes = 0;
+  consumedTo = 0;
   /** Those sent come first, in the order of their numbers. @type {Entry[]} */
-  #entries = [];
+  awaited = [];
 
   /** @param {string} stream @param {number} next */
   constructor(stream, next) {
-    this.stream = stream;
-    this.next = next;
+    this.streamId = stream;
+    this.nextNumber = next;
   }
 
-  /** Every receipt up to here was read. */
-  #receiptsAck() {
-    return (this.#entries[0]?.n ?? this.next) - 1;
-  }
-
-  /** Where the stream stands, for hello. @returns {import('../wire/types.js').StreamState} */
-  state() {
-    return { id: this.stream, next: this.next, receipts_ack: this.#receiptsAck() };
+  /** Where the stream stands, for hello: every receipt up to `receipts_ack` was read. @returns {import('../wire/types.js').StreamState} */
+  streamState() {
+    return { id: this.streamId, next: this.nextNumber, receipts_ack: Math.min(this.awaited[0]?.sentAs ?? Infinity, this.nextNumber) - 1 };
   }
 
   /**
    * Takes a command, or says why not.
    * @param {number} now
-   * @param {number} local
-   * @param {string} name
-   * @param {string} json
-   * @param {number | undefined} ttl
+   * @param {Extract<import('./io.js').Input, { type: 'command' }>} command
    * @returns {'outbox_full' | 'invalid_request' | undefined}
    */
-  push(now, local, name, json, ttl) {
+  enlist(now, { local, name, json, ttl_ms = Infinity }) {
     const bytes = bytesOf(json);
     if (bytes > FRAME_IN_BYTES_MAX - limits.COMMAND_ENVELOPE_BYTES) return 'invalid_request';
-    if (this.#entries.length >= limits.OUTBOX_COMMANDS_MAX || this.#bytes + bytes > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
-    this.#bytes += bytes;
-    const tellEvery = limits.STILL_WAITING_AFTER;
-    this.#entries.push({ local, name, json, bytes, accepted: now, ttl, n: undefined, onItsWay: false, tellAt: now + tellEvery, tellEvery });
+    const all = this.awaited.reduce((sum, entry) => sum + entry.weight, bytes);
+    if (this.awaited.length >= limits.OUTBOX_COMMANDS_MAX || all > limits.OUTBOX_BYTES_MAX) return 'outbox_full';
+    this.awaited.push({ sentAs: Infinity, local, name, json, weight: bytes, takenAt: now, lapsesAt: now + limits.ms(ttl_ms) });
     return undefined;
   }
 
   /** The server has taken commands up to `consumed`; all else must be sent again. @param {number} consumed */
   welcomed(consumed) {
-    this.consumed = consumed;
-    for (const entry of this.#entries) entry.onItsWay = entry.n !== undefined && entry.n <= consumed;
+    this.consumedTo = consumed;
+    for (const entry of this.awaited) entry.onItsWay = entry.sentAs <= consumed;
   }
 
   /**
@@ -81,67 +67,52 @@ export class Outbox {
    * @param {number} inFlightMax
    */
   sendNext(now, inFlightMax) {
-    const at = this.#entries.findIndex((entry) => !entry.onItsWay);
-    const entry = this.#entries[at];
+    const at = this.awaited.findIndex((entry) => !entry.onItsWay);
+    const entry = this.awaited[at];
     if (!entry || at >= inFlightMax) return undefined;
-    const head = { type: 'command', n: entry.n ?? this.next, name: entry.name };
-    const rest = { ...(entry.ttl !== undefined && { ttl_ms: msSince(expires(entry), now) }), receipts_ack: this.#receiptsAck() };
+    const { name, json, lapsesAt } = entry, { receipts_ack } = this.streamState();
     entry.onItsWay = true;
-    entry.n = head.n;
-    if (head.n === this.next) this.next += 1;
-    return `${JSON.stringify({ ...head, ...rest }).slice(0, -1)},"data":${entry.json}}`;
+    const n = entry.sentAs < Infinity ? entry.sentAs : this.nextNumber++;
+    entry.sentAs = n;
+    const ttl_ms = lapsesAt < Infinity ? msSince(lapsesAt, now) : undefined;
+    return `${JSON.stringify({ type: 'command', n, name, ttl_ms, receipts_ack }).slice(0, -1)},"data":${json}}`;
   }
 
   /** The command that a receipt answers, if it still waits for one. @param {number} n */
-  answered(n) {
-    const at = this.#entries.findIndex((entry) => entry.n === n);
-    if (at >= 0) this.consumed = Math.max(this.consumed, n);
-    return this.#remove(at);
+  takeAnswered(n) {
+    const entry = this.#take((entry) => entry.sentAs === n);
+    if (entry) this.consumedTo = Math.max(this.consumedTo, n);
+    return entry;
   }
 
   /** A command that was not sent within its time. @param {number} now */
-  expired(now) {
-    return this.#remove(this.#entries.findIndex((entry) => entry.n === undefined && expires(entry) <= now));
-  }
-
-  /** A command whose caller is to be told that it still waits, and for how long. @param {number} now */
-  stillWaiting(now) {
-    const entry = this.#entries.find(({ tellAt }) => tellAt <= now);
-    if (!entry) return undefined;
-    entry.tellEvery = Math.min(entry.tellEvery * 2, limits.STILL_WAITING_CAP);
-    entry.tellAt = now + entry.tellEvery;
-    return { local: entry.local, forMs: msSince(now, entry.accepted) };
+  takeLapsed(now) {
+    return this.#take(({ sentAs, lapsesAt }) => sentAs === Infinity && lapsesAt <= now);
   }
 
   /** A command that was sent, because nobody knows any more what became of those. */
   giveUpSent() {
-    return this.#entries[0]?.n === undefined ? undefined : this.#remove(0);
+    return this.#take((entry, at) => at === 0 && entry.sentAs < Infinity);
   }
 
   /** Any command, because none will be answered any more. */
   giveUp() {
-    return this.#remove(0);
+    return this.awaited.shift();
   }
 
-  /** Time that passed unseen by the monotonic clock counts against every ttl. @param {number} unseen */
+  /** Time that passed unseen by the monotonic clock counts against every time to live. @param {number} unseen */
   slept(unseen) {
-    for (const entry of this.#entries) if (entry.ttl !== undefined) entry.ttl = Math.max(0, entry.ttl - unseen);
+    for (const entry of this.awaited) entry.lapsesAt = Math.max(entry.takenAt, entry.lapsesAt - unseen);
   }
 
-  /** @returns {number | undefined} */
-  deadline() {
-    let first;
-    for (const entry of this.#entries) {
-      const at = Math.min(entry.tellAt, entry.n === undefined ? expires(entry) : Infinity);
-      if (first === undefined || at < first) first = at;
-    }
-    return first;
+  /** When one expires. */
+  nextLapse() {
+    return Math.min(...this.awaited.map(({ sentAs, lapsesAt }) => (sentAs < Infinity ? Infinity : lapsesAt)));
   }
 
-  /** @param {number} at */
-  #remove(at) {
-    const [entry] = at < 0 ? [] : this.#entries.splice(at, 1);
-    if (entry) this.#bytes -= entry.bytes;
-    return entry;
+  /** @param {(entry: Entry, at: number) => boolean} which */
+  #take(which) {
+    const at = this.awaited.findIndex(which);
+    return at < 0 ? undefined : this.awaited.splice(at, 1)[0];
   }
 }

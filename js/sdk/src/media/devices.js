@@ -1,5 +1,6 @@
 // Camera and microphone, with faults in place of a browser's exceptions.
 
+import { MORE_CODES } from '../codes-texts.js';
 import { FaultError, ownFault } from '../error.js';
 import { mediaFailed } from './faults.js';
 
@@ -13,6 +14,9 @@ const REFUSALS = {
   AbortError: ['media_failed', 'the camera or the microphone is broken'],
 };
 
+/** @param {string} code @param {{ message: string, detail?: Record<string, unknown> }} own */
+const denied = (code, own) => ownFault(/** @type {any} */ (code), { ...own, row: MORE_CODES[code] });
+
 /**
  * Asks for a device, and gives its tracks.
  * @param {MediaStreamConstraints} [constraints] the camera alone, by default
@@ -22,11 +26,11 @@ const REFUSALS = {
  */
 export async function fromCamera(constraints = { video: true }, { signal, devices = globalThis.navigator?.mediaDevices } = {}) {
   signal?.throwIfAborted();
-  if (!devices) throw new FaultError(ownFault('permission_denied', { message: 'there are no devices here: a page must be served securely to use them' }), 'refused');
+  if (!devices) throw new FaultError(denied('permission_denied', { message: 'there are no devices here: a page must be served securely to use them' }), 'refused');
   const asked = devices.getUserMedia(constraints).then((stream) => stream.getTracks(), (error) => {
     const [code, message] = REFUSALS[error?.name] ?? ['media_failed', String(error)];
     const detail = { error: String(error?.name) };
-    throw new FaultError(code === 'media_failed' ? mediaFailed(message, detail) : ownFault(code, { message, detail }));
+    throw new FaultError(code === 'media_failed' ? mediaFailed(message, detail) : denied(code, { message, detail }));
   });
   if (!signal) return asked;
   return new Promise((resolve, reject) => {

@@ -8,4 +8,4 @@ import { ownFault } from '../error.js';
  * @param {string} message
  * @param {Record<string, unknown>} [detail]
  */
-export const mediaFailed = (message, detail) => ownFault('media_failed', { message, row: MEDIA_CODES.media_failed, ...(detail && { detail }) });
+export const mediaFailed = (message, detail) => ownFault(/** @type {any} */ ('media_failed'), { message, row: MEDIA_CODES.media_failed, ...(detail && { detail }) });

@@ -12,9 +12,9 @@ import { bytesOf, textOf } from './utf8.js';
 export class DecodeError extends Error {
   /**
    * @param {'too_large' | 'not_utf8' | 'too_deep' | 'shape'} kind
-   * @param {string} message
+   * @param {string} [message]
    */
-  constructor(kind, message) {
+  constructor(kind, message = `the frame is ${kind}`) {
     super(message);
     this.kind = kind;
   }
@@ -36,9 +36,11 @@ function refuse(at, want) {
   throw new DecodeError('shape', `${at || 'the frame'}: want ${want}`);
 }
 
+/** A value that is as it must be. @param {string} want @param {(value: any) => boolean} is @returns {Reader<any>} */
+const what = (want, is) => (value, at) => (is(value) ? value : refuse(at, want));
+
 /** @param {number} max @returns {Reader<number>} */
-const integer = (max) => (value, at) =>
-  typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max ? value : refuse(at, 'an integer');
+const integer = (max) => what('an integer', (value) => Number.isInteger(value) && value >= 0 && value <= max);
 
 /** A position, or a count that must survive JavaScript. */
 export const seq = integer(INTEGER_MAX);
@@ -46,16 +48,22 @@ export const u64 = integer(2 ** 64);
 export const u32 = integer(2 ** 32 - 1);
 
 /** @type {Reader<string>} */
-export const string = (value, at) => (typeof value === 'string' && !/\p{Cs}/u.test(value) ? value : refuse(at, 'a string'));
+export const string = what('a string', (value) => typeof value === 'string' && !/\p{Cs}/u.test(value));
 
 /** @type {Reader<string>} */
-export const id = (value, at) => (typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value) ? value : refuse(at, 'an id'));
+export const id = what('an id', (value) => typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value));
 
 /** @type {Reader<boolean>} */
-export const boolean = (value, at) => (typeof value === 'boolean' ? value : refuse(at, 'true or false'));
+export const boolean = what('a boolean', (value) => typeof value === 'boolean');
 
 /** Any JSON. @type {Reader<any>} */
-export const json = (value, at) => (value === undefined ? refuse(at, 'a value') : value);
+export const json = what('a value', (value) => value !== undefined);
+
+/** @type {Reader<Record<string, any>>} */
+export const map = what('an object', isObject);
+
+/** @param {string} names separated by spaces */
+export const word = (names) => what(`one of ${names}`, (value) => names.split(' ').includes(value));
 
 /**
  * May be missing, or null.
@@ -87,27 +95,20 @@ export const list = (read) => (value, at) => (Array.isArray(value) ? value.map((
  * @returns {Reader<any>}
  */
 export const filled = (read) => (value, at) => {
-  const made = value === undefined ? undefined : read(value, at);
-  return made && Object.keys(made).length > 0 ? made : undefined;
+  const made = value === undefined ? {} : read(value, at);
+  return Object.keys(made).length ? made : undefined;
 };
 
-/** @type {Reader<Record<string, any>>} */
-export const map = (value, at) => (isObject(value) ? value : refuse(at, 'an object'));
-
-/** @param {string} names separated by spaces */
-export const word = (names) => {
-  const known = names.split(' ');
-  /** @type {Reader<any>} */
-  return (value, at) => (known.includes(/** @type {string} */ (value)) ? value : refuse(at, `one of ${names}`));
-};
+/** What an object has itself, and not by its prototype. @param {any} object @param {any} name */
+export const own = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
 
 /** @param {Members} members @returns {Reader<any>} */
 export const object = (members) => (value, at) => {
-  const from = map(value, at);
   /** @type {Record<string, unknown>} */
   const made = {};
+  map(value, at);
   for (const [name, read] of Object.entries(members)) {
-    const member = read(Object.hasOwn(from, name) ? from[name] : undefined, at ? `${at}.${name}` : name);
+    const member = read(own(value, name), at ? `${at}.${name}` : name);
     if (member !== undefined) made[name] = member;
   }
   return made;
@@ -118,15 +119,11 @@ export const object = (members) => (value, at) => {
  * @param {string} tag
  * @param {Record<string, Members>} shapes
  * @param {Members} [common]
+ * @returns {Reader<any>}
  */
-export const tagged = (tag, shapes, common = {}) => {
-  const readers = new Map(Object.entries(shapes).map(([name, members]) => [name, object({ [tag]: json, ...members, ...common })]));
-  /** @type {Reader<any>} */
-  return (value, at) => {
-    const from = map(value, at);
-    const read = Object.hasOwn(from, tag) && readers.get(from[tag]);
-    return read ? read(from, at) : refuse(`${at}.${tag}`, `one of ${[...readers.keys()].join(' ')}`);
-  };
+export const tagged = (tag, shapes, common) => (value, at) => {
+  const members = own(shapes, own(map(value, at), tag)) ?? refuse(`${at}.${tag}`, `one of ${Object.keys(shapes).join(' ')}`);
+  return object({ [tag]: json, ...members, ...common })(value, at);
 };
 
 /**
@@ -135,13 +132,13 @@ export const tagged = (tag, shapes, common = {}) => {
  * @param {number} max
  */
 function text(data, max) {
-  const bytes = typeof data !== 'string' ? data.length : data.length * 3 <= max ? 0 : bytesOf(data);
-  if (bytes > max) throw new DecodeError('too_large', `the frame has ${bytes} bytes, ${max} are allowed`);
-  if (typeof data === 'string') return data;
+  const isText = typeof data === 'string';
+  const bytes = !isText ? data.length : data.length * 3 <= max ? 0 : bytesOf(data);
+  if (bytes > max) throw new DecodeError('too_large');
   try {
-    return textOf(data);
+    return isText ? data : textOf(data);
   } catch {
-    throw new DecodeError('not_utf8', 'the frame is not UTF-8');
+    throw new DecodeError('not_utf8');
   }
 }
 
@@ -152,16 +149,13 @@ function text(data, max) {
  */
 function scan(json) {
   const names = new Set(), twice = new Set();
-  const tokens = /"(?:[^"\\]|\\[^])*"|[[{\]}]/g;
   let depth = 0;
-  for (let token; (token = tokens.exec(json)); ) {
-    const first = token[0][0];
-    if (first === '[' || first === '{') depth += 1;
-    else if (first !== '"') depth = Math.max(0, depth - 1);
-    else if (depth === 1 && /^\s*:/.test(json.slice(tokens.lastIndex, tokens.lastIndex + 8))) {
-      (names.has(token[0]) ? twice : names).add(token[0]);
+  for (const [token, name, colon] of json.matchAll(/"((?:[^"\\]|\\[^])*)"(\s*:)?|[[{\]}]/g)) {
+    if (name !== undefined) {
+      if (colon && depth === 1) (names.has(name) ? twice : names).add(name);
+    } else if ((depth = Math.max(0, depth + ('[{'.includes(token) ? 1 : -1))) > JSON_DEPTH_MAX) {
+      throw new DecodeError('too_deep');
     }
-    if (depth > JSON_DEPTH_MAX) throw new DecodeError('too_deep', `the frame nests deeper than ${JSON_DEPTH_MAX}`);
   }
   return twice;
 }
@@ -169,11 +163,10 @@ function scan(json) {
 /**
  * Reads one WebSocket message by the frames that there are. One of a type that is not known is no
  * error: it comes back as `{ unknown }`.
- * @template {{ type: string }} F
- * @param {Map<string, Members>} frames
+ * @param {Record<string, Members>} frames
  * @param {string | Uint8Array} data
  * @param {number} max
- * @returns {{ frame: F } | { unknown: string }}
+ * @returns {{ frame: any } | { unknown: string }}
  * @throws {DecodeError}
  */
 export function decode(frames, data, max) {
@@ -186,8 +179,8 @@ export function decode(frames, data, max) {
     throw new DecodeError('shape', /** @type {Error} */ (error).message);
   }
   const { type } = object({ type: string })(value, '');
-  const members = frames.get(type);
+  const members = own(frames, type);
   if (!members) return { unknown: type };
-  for (const name of ['type', ...Object.keys(members)]) if (twice.has(`"${name}"`)) refuse(name, 'it once');
+  for (const name of ['type', ...Object.keys(members)]) if (twice.has(name)) refuse(name, 'it once');
   return { frame: { type, ...object(members)(value, '') } };
 }

@@ -1,9 +1,8 @@
 // What a session's log is made of: one shape a kind of event. Mirrors `keel-wire/src/event.rs`.
 
-import { boolean, filled, id, json, list, object, optional, seq, string, tagged, u32, u64, word } from './codec.js';
+import { boolean, filled, id, json, list, object, optional, own, seq, string, tagged, u32, u64, word } from './codec.js';
 import { readFault } from './fault.js';
-import { INTEGER_MAX } from './limits.js';
-import { endReason } from './status.js';
+import { endReason, role } from './status.js';
 
 /** @typedef {import('./types.js').EventData} EventData */
 /** @typedef {{ [K in keyof EventData]: { kind: K, data: EventData[K] } }[keyof EventData]} KnownEvent */
@@ -11,7 +10,6 @@ import { endReason } from './status.js';
 /** Present only when it is so. @type {import('./codec.js').Reader<any>} */
 export const flag = (value, at) => optional(boolean)(value, at) || undefined;
 
-export const role = word('viewer publisher owner');
 export const busyPolicy = tagged('policy', { reject: {}, queue: { max: u32 }, steer: {}, replace: {} });
 const choice = object({ option: string, label: string, kind: optional(word('allow_once allow_always reject_once reject_always')) });
 export const action = object({ id, prompt: string, options: filled(list(string)), choices: filled(list(choice)), tool_call: optional(string) });
@@ -26,8 +24,8 @@ export const trackKind = word('audio video');
 
 const tags = filled(list(string));
 
-/** @type {Map<string, import('./codec.js').Reader<any>>} */
-const KINDS = new Map(Object.entries({
+/** Every kind known here. @type {Record<string, import('./codec.js').Reader<any>>} */
+const KINDS = {
   'session.created': object({ backend: string, project: optional(string), busy: busyPolicy, title: optional(string), cwd: optional(string), tags }),
   'participant.joined': object({ participant: id, role, subject: string }),
   'participant.left': object({ participant: id, reason: word('detached expired removed') }),
@@ -36,7 +34,7 @@ const KINDS = new Map(Object.entries({
   message: object({ by: id, command, data: json }),
   'turn.accepted': object({ turn: id, by: id, command, text: string, position: u32, begin_by: optional(u64), retry_of: optional(id), continues: optional(id) }),
   'turn.started': object({ turn: id, attempt: u32, fault: optional(readFault) }),
-  text: object({ turn: id, attempt: u32, at_byte: u64, data: string }),
+  text: object({ turn: id, attempt: u32, at_byte: seq, data: string }),
   item: object({ turn: id, attempt: u32, data: json }),
   'turn.waiting': object({ turn: id, action }),
   'turn.answered': object({ turn: id, action: id, by: optional(id), answer: json }),
@@ -51,10 +49,7 @@ const KINDS = new Map(Object.entries({
   'track.unpublished': object(track),
   'track.muted': object({ ...track, muted: boolean }),
   'session.ended': sessionEnded,
-}));
-
-/** Every kind known here. */
-export const EVENT_KINDS = [...KINDS.keys()];
+};
 
 /**
  * Reads the data of an event; undefined when the kind is not known here.
@@ -64,12 +59,6 @@ export const EVENT_KINDS = [...KINDS.keys()];
  * @throws {import('./codec.js').DecodeError} when the data is not what the kind wants
  */
 export function decodeEvent(kind, data) {
-  const read = KINDS.get(kind);
+  const read = own(KINDS, kind);
   return read && /** @type {KnownEvent} */ ({ kind, data: read(data, kind) });
 }
-
-/**
- * Whether the fold may count with it.
- * @param {KnownEvent} event
- */
-export const isSound = (event) => event.kind !== 'text' || event.data.at_byte <= INTEGER_MAX;

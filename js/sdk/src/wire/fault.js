@@ -38,27 +38,23 @@ const reader = object({
   leg: optional(leg),
 });
 
+/** What the codes say to a person, where that is loaded. @type {Record<string, string>} */
+export const sayings = {};
+
 /**
- * A fault of `code`, with the table's scope, retry and sentence where it has none of its own.
+ * A fault of `code`, with the table's scope and retry, and its sentence, where it has none of its own.
  * @param {string} id
- * @param {keyof typeof OWN_CODES | keyof typeof import('../codes-media.js').MEDIA_CODES} code
+ * @param {import('../codes.js').OwnCode} code
  * @param {import('./types.js').Origin} origin
  * @param {number} at
  * @param {{ message?: string, retry?: Retry, scope?: import('./types.js').Scope, detail?: Record<string, unknown>, row?: import('../codes.js').Row }} [own] `row`: what is known of a code that is not among a client's own
  * @returns {Fault}
  */
-export function makeFault(id, code, origin, at, own = {}) {
-  const row = own.row ?? OWN_CODES[/** @type {keyof typeof OWN_CODES} */ (code)];
-  return {
-    id,
-    code,
-    scope: own.scope ?? row.scope,
-    origin,
-    retry: own.retry ?? row.retry,
-    message: own.message === undefined ? row.says : beginning(own.message, FAULT_MESSAGE_BYTES_MAX),
-    ...(own.detail && { detail: own.detail }),
-    at,
-  };
+export function makeFault(id, code, origin, at, {
+  row = /** @type {import('../codes.js').Row} */ (OWN_CODES[code]), scope = row.scope, retry = row.retry,
+  message = row.says ?? sayings[code] ?? code.replaceAll('_', ' '), detail,
+} = {}) {
+  return { id, code, scope, origin, retry, message: beginning(message, FAULT_MESSAGE_BYTES_MAX), detail, at };
 }
 
 /**

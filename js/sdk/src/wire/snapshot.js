@@ -3,9 +3,10 @@
 // never changed: `apply` gives a new one, so that what an application holds stays what it was.
 
 import { filled, id, json, list, object, optional, seq, string, tagged, u32, u64 } from './codec.js';
-import { action, busyPolicy, flag, role, sessionEnded, trackKind, turnEnded } from './event.js';
+import { action, busyPolicy, decodeEvent, flag, sessionEnded, trackKind, turnEnded } from './event.js';
 import { SNAPSHOT_PROMPT_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX, SNAPSHOT_TURNS_MAX } from './limits.js';
 import { mergePatch } from './merge.js';
+import { role } from './status.js';
 import { beginning, bytesOf, ending } from './utf8.js';
 
 /**
@@ -148,3 +149,6 @@ function forgetOldTurns(fold) {
   let surplus = fold.turns.filter((view) => view.state === 'ended').length - SNAPSHOT_TURNS_MAX;
   return { ...fold, turns: fold.turns.filter((view) => view.state !== 'ended' || surplus-- <= 0) };
 }
+
+/** Everything that the log says is read, and kept. @type {import('../client/apply.js').Folding} */
+export const fold = { empty: emptySnapshot, readSnapshot, decode: decodeEvent, apply };

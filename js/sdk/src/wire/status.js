@@ -5,6 +5,7 @@ import { leg, readFault } from './fault.js';
 
 /** @typedef {import('./types.js').Status} Status */
 
+export const role = word('viewer publisher owner');
 export const strategy = word('fast rejoin migrate');
 export const endReason = word('detached ended duration_limit operator failed');
 const waitingFor = word('network token server store');

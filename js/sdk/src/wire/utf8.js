@@ -13,21 +13,12 @@ export const bytesOf = (text) => encoder.encode(text).length;
  */
 export const textOf = (bytes) => decoder.decode(bytes);
 
-/** @param {number | undefined} byte */
-const continues = (byte) => byte !== undefined && (byte & 0xc0) === 0x80;
-
 /**
  * The beginning of a text: at most `max` bytes, cut at a character's border.
  * @param {string} text
  * @param {number} max
  */
-export function beginning(text, max) {
-  if (text.length * 3 <= max) return text;
-  const bytes = encoder.encode(text);
-  let end = Math.min(max, bytes.length);
-  while (end < bytes.length && continues(bytes[end])) end -= 1;
-  return textOf(bytes.subarray(0, end));
-}
+export const beginning = (text, max) => text.slice(0, encoder.encodeInto(text, new Uint8Array(max)).read);
 
 /**
  * The end of a text: at most `max` bytes, cut at a character's border.
@@ -38,7 +29,7 @@ export function ending(text, max) {
   if (text.length * 3 <= max) return text;
   const bytes = encoder.encode(text);
   let start = Math.max(0, bytes.length - max);
-  while (continues(bytes[start])) start += 1;
+  while ((/** @type {number} */ (bytes[start]) & 0xc0) === 0x80) start += 1;
   return textOf(bytes.subarray(start));
 }
 
@@ -48,6 +39,6 @@ export function ending(text, max) {
  * @param {number} count
  */
 export function beyond(text, count) {
-  const bytes = encoder.encode(text);
-  return count < bytes.length && !continues(bytes[count]) ? textOf(bytes.subarray(count)) : undefined;
+  const { read, written } = encoder.encodeInto(text, new Uint8Array(Math.min(count, text.length * 3)));
+  return written === count ? text.slice(read) || undefined : undefined;
 }

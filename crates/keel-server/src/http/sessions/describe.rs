@@ -43,6 +43,7 @@ pub(in super::super) struct CreateBody {
     /// Where its programs work: beneath one of the backend's `cwd_roots`.
     cwd: Option<String>,
     /// Words to find it by: 16 of 64 bytes at most.
+    #[schemars(length(max = 16), inner(length(min = 1)))]
     tags: Option<Vec<String>>,
 }
 
@@ -153,6 +154,7 @@ pub(in super::super) struct DescribeBody {
     /// Whether it is put away.
     archived: Option<bool>,
     /// Words to find it by, in place of those before: 16 of 64 bytes at most.
+    #[schemars(length(max = 16), inner(length(min = 1)))]
     tags: Option<Vec<String>>,
 }
 

@@ -33,5 +33,5 @@
  *   | { type: 'resume' | 'sample' | 'close', peer: number }} MediaOrder
  */
 
-/** @param {import('../io.js').Cx} cx @param {MediaOrder} media */
-export const order = (cx, media) => void cx.out.push({ type: 'media', media });
+/** @param {import('../../client.js').Client} client @param {MediaOrder} media */
+export const order = (client, media) => void client.outputs.push({ type: 'media', media });

@@ -2,9 +2,11 @@
 
 import * as limits from '../../limits.js';
 import { msSince, since } from '../../time.js';
-import { causedBy, withDetail } from '../../wire/fault.js';
+import { withDetail } from '../../wire/fault.js';
 import { delay } from '../backoff.js';
 import { tell } from '../io.js';
+import { ledBy } from '../ladder.js';
+import { DETACHING } from '../states.js';
 import { order } from './io.js';
 import { flowOf, judge, restoreBy, tellLost } from './loss.js';
 import { isWell, plan } from './planner.js';
@@ -13,7 +15,7 @@ import { Transport } from './transport.js';
 /**
  * @typedef {import('../media.js').Leg} Leg
  * @typedef {import('../../client.js').Client} Client
- * @typedef {import('../io.js').Cx} Cx
+
  * @typedef {import('../../wire/types.js').Fault} Fault
  * @typedef {import('./planner.js').Step} Step
  */
@@ -23,27 +25,27 @@ const STEPS_MAX = 8;
 /** The waits between transports that come to nothing. @type {import('../backoff.js').Backoff} */
 const BACKOFF = { kind: 'full_jitter', base_ms: limits.BACKOFF_BASE / 1_000, cap_ms: limits.BACKOFF_CAP / 1_000 };
 
-/** Looks at the world and does what is to be done now about media. @param {Leg} leg @param {Client} client @param {Cx} cx */
-export function settle(leg, client, cx) {
-  const now = cx.now.mono;
+/** Looks at the world and does what is to be done now about media. @param {Leg} leg @param {Client} client */
+export function settle(leg, client) {
+  const now = client.moment;
   leg.lookAt = undefined;
   for (let n = 0; n < STEPS_MAX; n += 1) {
-    judge(leg, client, cx);
-    const step = plan(situation(leg, client, cx));
+    judge(leg, client);
+    const step = plan(situation(leg, client));
     if (step.step === 'wait') leg.lookAt = now + step.span;
     if (step.step === 'rest' || step.step === 'await_signaling' || step.step === 'wait') break;
-    take(leg, client, cx, step);
+    take(leg, client, step);
   }
   const at = restoreBy(leg);
   if (at !== undefined && at > now) leg.lookAt = Math.min(leg.lookAt ?? at, at);
-  leg.planSamples(client, cx);
+  leg.planSamples(client);
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @returns {import('./planner.js').Situation} */
-function situation(leg, client, cx) {
-  const now = cx.now.mono;
-  const wanted = leg.wanted && client.life.kind !== 'detaching';
-  const there = thereIs(leg, client, cx);
+/** @param {Leg} leg @param {Client} client @returns {import('./planner.js').Situation} */
+function situation(leg, client) {
+  const now = client.moment;
+  const wanted = leg.wanted && client.life !== DETACHING;
+  const there = thereIs(leg, client);
   const signaled = leg.isSignaled(client);
   const isDown = leg.down !== undefined;
   const tries = wanted && signaled && !(there.kind === 'open' && isWell(there.flow)) && !isDown;
@@ -55,15 +57,15 @@ function situation(leg, client, cx) {
   };
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @returns {import('./planner.js').There} */
-function thereIs(leg, client, cx) {
-  const now = cx.now.mono;
+/** @param {Leg} leg @param {Client} client @returns {import('./planner.js').There} */
+function thereIs(leg, client) {
+  const now = client.moment;
   const { next, shown, loss } = leg;
   if (next) return { kind: 'opening', since: since(now, next.countedFrom) };
   if (!shown || shown.superseded) return { kind: 'nothing', wait: leg.wait(now) };
   return {
     kind: 'open',
-    flow: flowOf(leg, client, cx),
+    flow: flowOf(leg, client),
     rung: loss?.rung ?? 'told',
     since: loss ? since(now, loss.stepAt) : 0,
     rejoins: loss?.rejoins ?? 0,
@@ -75,38 +77,38 @@ function thereIs(leg, client, cx) {
 const refreshable = ({ shown }, client) =>
   shown?.expected(client.fold.snapshot).filter((line) => line.isTroubled && !line.stalledAtSource) ?? [];
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Step} step @returns {void} */
-function take(leg, client, cx, step) {
+/** @param {Leg} leg @param {Client} client @param {Step} step @returns {void} */
+function take(leg, client, step) {
   const { next, shown } = leg;
   switch (step.step) {
     case 'rest': case 'await_signaling': case 'wait': return undefined;
-    case 'close': return leg.close(cx);
-    case 'open': return openTransport(leg, client, cx);
-    case 'abandon': return next && transportFailed(leg, client, cx, next.peer, leg.transportFault(client, cx, next.peer, 'udp_blocked'));
+    case 'close': return leg.close(client);
+    case 'open': return openTransport(leg, client);
+    case 'abandon': return next && transportFailed(leg, client, next.peer, leg.transportFault(client, next.peer, 'udp_blocked'));
     case 'keyframe': case 'anew':
-      stepTaken(leg, cx, step.step);
+      stepTaken(leg, client, step.step);
       if (!shown) return undefined;
-      return leg.say(client, cx, {
+      return leg.say(client, {
         type: 'refresh', peer: shown.peer, mids: refreshable(leg, client).map(({ mid }) => mid), ...(step.step === 'anew' && { anew: true }),
       });
     case 'restart':
-      stepTaken(leg, cx, 'restart');
-      return shown && order(cx, { type: 'restart', peer: shown.peer, ice_servers: leg.iceServers });
-    case 'give_up': return giveUp(leg, client, cx, step.why);
+      stepTaken(leg, client, 'restart');
+      return shown && order(client, { type: 'restart', peer: shown.peer, ice_servers: leg.iceServers });
+    case 'give_up': return giveUp(leg, client, step.why);
   }
 }
 
-/** @param {Leg} leg @param {Cx} cx @param {import('./planner.js').Rung} rung */
-function stepTaken({ loss }, cx, rung) {
+/** @param {Leg} leg @param {Client} client @param {import('./planner.js').Rung} rung */
+function stepTaken({ loss }, client, rung) {
   if (!loss) return;
-  Object.assign(loss, { rung, stepAt: cx.now.mono });
+  Object.assign(loss, { rung, stepAt: client.moment });
   loss.attempts += 1;
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx */
-function openTransport(leg, client, cx) {
-  const now = cx.now.mono;
-  if (leg.last >= 2 ** 32 - 1) return giveUp(leg, client, cx, 'rejoin_limit');
+/** @param {Leg} leg @param {Client} client */
+function openTransport(leg, client) {
+  const now = client.moment;
+  if (leg.last >= 2 ** 32 - 1) return giveUp(leg, client, 'rejoin_limit');
   leg.last += 1;
   leg.openAt = undefined;
   leg.opens.push(now);
@@ -117,7 +119,7 @@ function openTransport(leg, client, cx) {
   }
   if (leg.shown) leg.shown.superseded = true;
   leg.next = new Transport(leg.last, now);
-  order(cx, { type: 'open', peer: leg.last, ice_servers: leg.iceServers });
+  order(client, { type: 'open', peer: leg.last, ice_servers: leg.iceServers });
 }
 
 /**
@@ -125,21 +127,20 @@ function openTransport(leg, client, cx) {
  * follow with it: that was kept for long enough.
  * @param {Leg} leg
  * @param {Client} client
- * @param {Cx} cx
  * @param {number} peer
  * @param {Fault} fault
  */
-export function transportFailed(leg, client, cx, peer, fault) {
+export function transportFailed(leg, client, peer, fault) {
   // While what comes over it is known: that is owed.
   if (leg.loss) leg.loss.last = fault;
-  else tellLost(leg, client, cx, fault, false);
-  if (leg.next?.peer === peer) leg.closeNext(cx);
-  if (leg.shown && (leg.shown.superseded || leg.shown.peer === peer)) leg.closeShown(cx);
-  const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint) ?? 0;
+  else tellLost(leg, client, fault, false);
+  if (leg.next?.peer === peer) leg.closeNext(client);
+  if (leg.shown && (leg.shown.superseded || leg.shown.peer === peer)) leg.closeShown(client);
+  const wait = delay(BACKOFF, leg.failures, limits.VERDICT_WITHIN, client.mint);
   leg.failures += 1;
   const { retry } = fault;
-  leg.openAt = cx.now.mono + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
-  if (retry.when === 'never' || retry.when === 'after_action') giveUp(leg, client, cx, 'exhausted');
+  leg.openAt = client.moment + Math.max(wait, retry.when === 'after' ? limits.ms(retry.ms) : 0);
+  if (retry.when === 'never' || retry.when === 'after_action') giveUp(leg, client, 'exhausted');
 }
 
 /**
@@ -147,20 +148,17 @@ export function transportFailed(leg, client, cx, peer, fault) {
  * kept: what comes over it after all is taken.
  * @param {Leg} leg
  * @param {Client} client
- * @param {Cx} cx
  * @param {import('./planner.js').Why} why
  */
-function giveUp(leg, client, cx, why) {
-  leg.closeNext(cx);
+function giveUp(leg, client, why) {
+  leg.closeNext(client);
   const { shown, loss } = leg;
-  if (shown && (shown.superseded || !shown.isUp)) leg.closeShown(cx);
-  const led = [why === 'rejoin_limit' ? leg.trouble(client, cx, 'rejoin_limit') : undefined, loss?.last, loss?.fault].filter((fault) => fault !== undefined);
-  let fault = led.shift() ?? leg.trouble(client, cx, 'media_failed');
-  for (const cause of led) {
-    if (fault.id !== cause.id && (fault.cause ?? []).every(({ id }) => id !== cause.id)) fault = causedBy(fault, cause);
-  }
+  if (shown && (shown.superseded || !shown.isUp)) leg.closeShown(client);
+  const led = [why === 'rejoin_limit' ? leg.trouble(client, 'rejoin_limit') : undefined, loss?.last, loss?.fault].filter((fault) => fault !== undefined);
+  let fault = led.shift() ?? leg.trouble(client, 'media_failed');
+  for (const cause of led) fault = ledBy(fault, cause);
   if (fault.retry.when !== 'never') fault = { ...fault, retry: { when: 'after_action', what: 'try_again' } };
-  fault = withDetail(fault, { attempts: loss?.attempts ?? 0, lost_ms: loss ? msSince(cx.now.mono, loss.lostAt) : 0 });
+  fault = withDetail(fault, { attempts: loss?.attempts ?? 0, lost_ms: loss ? msSince(client.moment, loss.lostAt) : 0 });
   leg.down = fault;
-  tell(cx, { type: 'fault', fault });
+  tell(client, { type: 'fault', fault });
 }

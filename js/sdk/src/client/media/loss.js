@@ -11,7 +11,7 @@ import { serversFault } from './show.js';
 /**
  * @typedef {import('../media.js').Leg} Leg
  * @typedef {import('../../client.js').Client} Client
- * @typedef {import('../io.js').Cx} Cx
+
  * @typedef {import('../../wire/types.js').Fault} Fault
  * @typedef {import('./planner.js').Flow} Flow
  * @typedef {import('./transport.js').Line} Line
@@ -58,23 +58,22 @@ const ownIsStalled = (client) =>
  * not what stops it. Of a track of its own that is so once the way was made anew.
  * @param {Leg} leg
  * @param {Client} client
- * @param {Cx} cx
  * @param {Line} line
  */
-function isExcused({ loss }, client, cx, { of, stalledAtSource }) {
+function isExcused({ loss }, client, { of, stalledAtSource }) {
   const wayIsProven = loss !== undefined
-    && (loss.rejoins > 0 || (loss.rung === 'restart' && since(cx.now.mono, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
+    && (loss.rejoins > 0 || (loss.rung === 'restart' && since(client.moment, loss.stepAt) >= limits.MEDIA_RESTART_WITHIN));
   return stalledAtSource && (of.participant !== client.seat?.participant || wayIsProven);
 }
 
-/** What flows, as far as was looked. @param {Leg} leg @param {Client} client @param {Cx} cx @returns {Flow} */
-export function flowOf(leg, client, cx) {
+/** What flows, as far as was looked. @param {Leg} leg @param {Client} client @returns {Flow} */
+export function flowOf(leg, client) {
   const { shown, loss } = leg;
   if (!shown) return { kind: 'fine' };
   const { way } = shown;
   if (way.kind === 'lost' || way.kind === 'failed') return { kind: way.kind };
   const expected = shown.expected(client.fold.snapshot);
-  const ours = expected.filter((line) => !(line.isTroubled && isExcused(leg, client, cx, line)));
+  const ours = expected.filter((line) => !(line.isTroubled && isExcused(leg, client, line)));
   if (!ours.some((line) => line.isTroubled)) {
     if (expected.some((line) => line.isTroubled) || ownIsStalled(client)) return { kind: 'source' };
     return { kind: loss ? 'pending' : 'fine' };
@@ -82,27 +81,27 @@ export function flowOf(leg, client, cx) {
   return ours.every((line) => line.isSilent) ? { kind: 'all', silent: Math.min(...ours.map((line) => line.quiet)) } : { kind: 'line' };
 }
 
-/** Looks at what flows: tells what is lost and what is back. @param {Leg} leg @param {Client} client @param {Cx} cx */
-export function judge(leg, client, cx) {
-  noteSources(leg, client, cx.now.mono);
+/** Looks at what flows: tells what is lost and what is back. @param {Leg} leg @param {Client} client */
+export function judge(leg, client) {
+  noteSources(leg, client, client.moment);
   believePackets(leg, client);
-  const flow = flowOf(leg, client, cx);
+  const flow = flowOf(leg, client);
   const isQuiet = flow.kind === 'fine' || flow.kind === 'pending';
   const { loss } = leg;
   if (!loss) {
-    if (!isQuiet) tellLost(leg, client, cx, faultOf(leg, client, cx, flow), flow.kind === 'source');
-  } else if (isQuiet) endLoss(leg, client, cx, loss);
+    if (!isQuiet) tellLost(leg, client, faultOf(leg, client, flow), flow.kind === 'source');
+  } else if (isQuiet) endLoss(leg, client, loss);
   else if (flow.kind === 'source') loss.ofSource = true;
   else if (loss.ofSource) {
     loss.ofSource = false;
-    beginAnew(loss, cx.now.mono);
+    beginAnew(loss, client.moment);
     // Where somebody else's track was told, and it is another trouble, it is told too; of the same track,
     // or of one's own, it is the same loss.
-    const fault = faultOf(leg, client, cx, flow), { participant, track } = loss.fault.detail ?? {};
+    const fault = faultOf(leg, client, flow), { participant, track } = loss.fault.detail ?? {};
     const isSameTrack = fault.detail?.participant === participant && fault.detail?.track === track;
     if (isSameTrack || participant === client.seat?.participant) return;
     loss.fault = fault;
-    tell(cx, { type: 'media_lost', fault });
+    tell(client, { type: 'media_lost', fault });
   }
 }
 
@@ -123,26 +122,26 @@ function believePackets({ shown }, client) {
   if (expected.length > 0 && expected.every((line) => line.cameSince(lostSince)) && !ownIsStalled(client)) shown.way = { kind: 'proven' };
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Fault} fault @param {boolean} ofSource */
-export function tellLost(leg, client, cx, fault, ofSource) {
-  const now = cx.now.mono;
+/** @param {Leg} leg @param {Client} client @param {Fault} fault @param {boolean} ofSource */
+export function tellLost(leg, client, fault, ofSource) {
+  const now = client.moment;
   const expected = leg.shown?.expected(client.fold.snapshot).map(({ of }) => of) ?? [];
   // A track may come on two lines, on its way from one to the other.
   const owed = expected.filter((of, at) => expected.findIndex((one) => isSame(one, of)) === at);
   leg.loss = { fault, last: undefined, lostAt: now, attempts: 0, rung: 'told', stepAt: now, rejoins: 0, ofSource, owed };
-  tell(cx, { type: 'media_lost', fault });
+  tell(client, { type: 'media_lost', fault });
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @param {Flow} flow @returns {Fault} */
-function faultOf(leg, client, cx, flow) {
+/** @param {Leg} leg @param {Client} client @param {Flow} flow @returns {Fault} */
+function faultOf(leg, client, flow) {
   const { shown } = leg;
   const peer = shown?.peer ?? 0;
-  if (flow.kind === 'failed') return leg.transportFault(client, cx, peer, 'ice_failed');
-  if (flow.kind === 'lost') return withDetail(leg.trouble(client, cx, 'media_stalled'), { peer, why: 'disconnected' });
-  const worst = shown?.expected(client.fold.snapshot).find((line) => line.isTroubled && (flow.kind === 'source' || !isExcused(leg, client, cx, line)));
+  if (flow.kind === 'failed') return leg.transportFault(client, peer, 'ice_failed');
+  if (flow.kind === 'lost') return withDetail(leg.trouble(client, 'media_stalled'), { peer, why: 'disconnected' });
+  const worst = shown?.expected(client.fold.snapshot).find((line) => line.isTroubled && (flow.kind === 'source' || !isExcused(leg, client, line)));
   // What is silent is this client's own, as the server says.
-  if (!worst) return serversFault(client) ?? leg.trouble(client, cx, 'media_stalled');
-  return withDetail(leg.trouble(client, cx, 'media_stalled'), { ...worst.of, ...(worst.isFrozen && { frozen: true }) });
+  if (!worst) return serversFault(client) ?? leg.trouble(client, 'media_stalled');
+  return withDetail(leg.trouble(client, 'media_stalled'), { ...worst.of, ...(worst.isFrozen && { frozen: true }) });
 }
 
 /** When what a new transport did not bring back is named instead of waited for. @param {Leg} leg */
@@ -151,10 +150,10 @@ export function restoreBy({ loss, shown }) {
   return Math.max(shown.connectedAt, loss.lostAt) + limits.MEDIA_RESTORE_WITHIN;
 }
 
-/** Nothing is silent: once everything that is expected was seen, it is over. @param {Leg} leg @param {Client} client @param {Cx} cx @param {Loss} loss */
-function endLoss(leg, client, cx, loss) {
+/** Nothing is silent: once everything that is expected was seen, it is over. @param {Leg} leg @param {Client} client @param {Loss} loss */
+function endLoss(leg, client, loss) {
   const { shown, next } = leg;
-  const now = cx.now.mono;
+  const now = client.moment;
   const { snapshot } = client.fold;
   if (!shown || shown.superseded || next || !shown.isUp || !shown.expected(snapshot).every((line) => line.cameSince(loss.lostAt))) return;
   // On the same transport the server has taken back what is not there any more.
@@ -162,11 +161,11 @@ function endLoss(leg, client, cx, loss) {
     .filter((of) => loss.rejoins > 0 && isExpected(snapshot, of) && !shown.lines.some((line) => isSame(line.of, of)))
     .toSorted((a, b) => (`${a.participant}\0${a.track}` < `${b.participant}\0${b.track}` ? -1 : 1));
   if (missing.length > 0 && (restoreBy(leg) ?? 0) > now) return;
-  tell(cx, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });
+  tell(client, { type: 'media_recovered', strategy: loss.rejoins > 0 ? 'rejoin' : 'fast', attempts: loss.attempts, lost_ms: msSince(now, loss.lostAt) });
   leg.recoveredAt = now;
   if (missing.length > 0) {
-    const fault = leg.trouble(client, cx, 'media_stalled', 'tracks that came before are not sent on the new transport');
-    tell(cx, { type: 'fault', fault: withDetail(fault, { not_restored: missing }) });
+    const fault = leg.trouble(client, 'media_stalled', 'tracks that came before are not sent on the new transport');
+    tell(client, { type: 'fault', fault: withDetail(fault, { not_restored: missing }) });
   }
   leg.loss = leg.down = leg.openAt = undefined;
   leg.failures = 0;

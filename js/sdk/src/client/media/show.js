@@ -6,12 +6,12 @@ import { msSince } from '../../time.js';
 /**
  * @typedef {import('../media.js').Leg} Leg
  * @typedef {import('../../client.js').Client} Client
- * @typedef {import('../io.js').Cx} Cx
+
  * @typedef {import('../../wire/types.js').LegStatus} LegStatus
  */
 
 /** @param {Client} client */
-const serversMedia = ({ server }) => server?.legs.find(({ leg }) => leg === 'media');
+const serversMedia = ({ serverSays }) => serverSays?.legs.find(({ leg }) => leg === 'media');
 
 /** What the server finds wrong with media. @param {Client} client */
 export function serversFault(client) {
@@ -19,17 +19,17 @@ export function serversFault(client) {
   return !servers || servers.health === 'up' ? undefined : servers.fault;
 }
 
-/** The leg, if there is one. @param {Leg} leg @param {Client} client @param {Cx} cx @returns {LegStatus | undefined} */
-export function compose(leg, client, cx) {
-  const own = ownState(leg, client, cx);
+/** The leg, if there is one. @param {Leg} leg @param {Client} client @returns {LegStatus | undefined} */
+export function compose(leg, client) {
+  const own = ownState(leg, client);
   if (own) return own;
   const servers = serversMedia(client);
   // It says how the session's media is. Of this client's there is none yet.
   return servers?.health === 'up' && leg.wanted && !leg.shown ? undefined : servers;
 }
 
-/** @param {Leg} leg @param {Client} client @param {Cx} cx @returns {LegStatus | undefined} */
-function ownState(leg, client, cx) {
+/** @param {Leg} leg @param {Client} client @returns {LegStatus | undefined} */
+function ownState(leg, client) {
   const { down, loss, shown, triedFrom } = leg;
   if (down) return { leg: 'media', health: 'down', fault: down };
   if (!loss) return undefined;
@@ -38,7 +38,7 @@ function ownState(leg, client, cx) {
     const servers = serversMedia(client);
     return servers && servers.health !== 'up' ? servers : { leg: 'media', health: 'degraded', fault };
   }
-  const now = cx.now.mono;
+  const now = client.moment;
   const wait = leg.wait(now);
   const rebuilds = !shown || shown.superseded || loss.rejoins > 0;
   return {
