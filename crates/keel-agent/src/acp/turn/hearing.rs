@@ -122,7 +122,10 @@ impl Turn<'_> {
         let of = params.get("sessionId").and_then(Value::as_str);
         let ours = of.is_some() && of == self.link.session.as_deref();
         let update = params.get_mut("update").map(Value::take);
-        let update = update::read(update.unwrap_or(Value::Null));
+        let mut update = update.unwrap_or(Value::Null);
+        // Some agents say an error of their model's server as if it were an answer, key and all.
+        self.link.redactor.conceal(&mut update);
+        let update = update::read(update);
         if let Stage::Replay { quiet_at, .. } = &mut self.stage {
             *quiet_at = Instant::now() + REPLAY_QUIET;
         }
