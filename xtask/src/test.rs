@@ -47,6 +47,11 @@ pub(crate) fn run(full: bool) -> Result<()> {
         shell::run(evenkeel, &["sim", "--seeds", seeds, "--mutants"])
     })?;
     steps.step("drill", || drill(evenkeel, full))?;
+    steps.step("the storm", || {
+        // Alone: it takes all of the host that there is.
+        let rows = if full { "storm" } else { "storm/30" };
+        shell::run(evenkeel, &["drill", "--only", rows])
+    })?;
     steps.step("the heart", || {
         let span = if full { "600" } else { "60" };
         shell::run(evenkeel, &["drill", "--only", "heart", "--heart-s", span])
@@ -72,7 +77,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
 }
 
 /// Rows that are run before every change lands; all of them with `--full`.
-const ROWS: [&str; 28] = [
+const ROWS: [&str; 31] = [
     "N01/mid-turn",
     "N02/mid-turn",
     "N03/mid-turn",
@@ -101,11 +106,15 @@ const ROWS: [&str; 28] = [
     "M10/joining/owner/noise",
     "M11/flowing/owner/frozen/native",
     "N01/flowing",
+    // Every provider's rows, of one kind each way: a program, an agent, a model's server.
+    "/json-lines",
+    "/acp",
+    "/chat",
 ];
 
 fn drill(evenkeel: &str, full: bool) -> Result<()> {
-    // The heart is a step of its own; every other row's id begins with one of these.
-    let all = ["N", "P", "S", "C", "M"];
+    // The heart and the storm are steps of their own; every other row's id begins with one of these.
+    let all = ["N", "P", "S", "C", "M", "H", "K"];
     let rows: &[&str] = if full { &all } else { &ROWS };
     let mut args = vec!["drill"];
     for row in rows {
@@ -172,7 +181,6 @@ fn agents(evenkeel: &str) -> Result<()> {
     if !shell::has("node") || !shell::has("npm") {
         return missing("real agents", "node, npm");
     }
-    shell::run("cargo", &["build", "-q", "-p", "keel-agent"])?;
     let env = [("EVENKEEL_BIN", evenkeel)];
     shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
 }

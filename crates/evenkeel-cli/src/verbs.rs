@@ -6,6 +6,7 @@ mod connect;
 mod demo_agent;
 mod dev;
 mod doctor;
+mod drain;
 mod drill;
 mod serve;
 mod sessions;
@@ -34,6 +35,8 @@ pub(crate) enum Verb {
     /// Finds, shows, explains, describes, exports, ends and deletes sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
+    /// Hands every session of a server over to another one, and waits until they are there
+    Drain(drain::Args),
     /// Breaks real processes in real ways, and judges what becomes of them
     Drill(drill::Args),
     /// Runs the machines under seeded faults, in virtual time
@@ -57,6 +60,8 @@ pub(crate) enum Verb {
     /// The many clients of a benchmark
     #[command(hide = true)]
     BenchSwarm(bench::Swarm),
+    #[command(hide = true)]
+    BenchSpeakers(bench::Speakers),
     /// The participants with media of a benchmark
     #[command(hide = true)]
     BenchCalls(bench::Calls),
@@ -74,12 +79,14 @@ impl Verb {
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
+            Self::Drain(args) => drain::run(&args).await,
             Self::Completions(args) => completions::run(&args),
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),
             Self::Bench(args) => Box::pin(bench::run(args)).await,
             Self::BenchBaseline => bench::baseline().await,
             Self::BenchSwarm(args) => bench::swarm(args).await,
+            Self::BenchSpeakers(args) => bench::speakers(args).await,
             Self::BenchCalls(args) => bench::calls(args).await,
             Self::DrillClient(args) => drill::client(args).await,
             Self::DrillServer(args) => drill::server(args).await,

@@ -28,6 +28,7 @@ mod results;
 mod resume;
 mod samples;
 pub mod swarm;
+pub mod turns;
 
 use std::path::PathBuf;
 
@@ -64,10 +65,11 @@ enum Family {
     Replay,
     Listings,
     Forwarding,
+    Turns,
 }
 
 impl Family {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Resume,
         Self::Outage,
         Self::Herd,
@@ -80,6 +82,7 @@ impl Family {
         Self::Replay,
         Self::Listings,
         Self::Forwarding,
+        Self::Turns,
     ];
 
     const fn names(self) -> &'static [&'static str] {
@@ -112,6 +115,13 @@ impl Family {
                 "join_first_frame",
                 "memory_media_session",
             ],
+            Self::Turns => &[
+                "turns_first_token",
+                "turns_word",
+                "turns_cpu",
+                "turns_echo_cpu",
+                "turns_process_cpu",
+            ],
         }
     }
 
@@ -129,6 +139,7 @@ impl Family {
             Self::Replay => replay::run(bench).await,
             Self::Listings => listings::run(bench).await,
             Self::Forwarding => forwarding::run(bench).await,
+            Self::Turns => turns::run(bench).await,
         }
     }
 }

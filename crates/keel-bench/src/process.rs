@@ -48,11 +48,16 @@ impl Process {
     }
 
     /// The next line that it writes.
-    pub(crate) async fn answer<T: DeserializeOwned>(&mut self) -> Result<T> {
+    pub(crate) async fn line(&mut self) -> Result<String> {
         let line = tokio::time::timeout(ANSWER_WITHIN, self.stdout.next_line())
             .await
             .context("a process does not answer")??;
-        let line = line.context("a process ended")?;
+        line.context("a process ended")
+    }
+
+    /// The same, of JSON.
+    pub(crate) async fn answer<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let line = self.line().await?;
         serde_json::from_str(&line).with_context(|| format!("a process answered {line:?}"))
     }
 

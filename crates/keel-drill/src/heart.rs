@@ -5,7 +5,7 @@
 //! byte-identical to what the program wrote; every other is an exact committed prefix and ends once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     time::{Duration, Instant, SystemTime},
@@ -22,6 +22,7 @@ use crate::{
     mutant::Mutant,
     proxy::{Cut, Proxy},
     results::{Leaked, Row},
+    rig::marked,
     server::{Server, Setup},
 };
 
@@ -402,15 +403,21 @@ fn slowest_recovery(client: &Client) -> Option<f64> {
     slowest.map(|ms| ms as f64)
 }
 
-/// Processes that still carry this drill's folder in their command line, the server's own excepted.
+/// Processes that still carry this drill's folder in their command line or its mark in their
+/// environment, the server's own excepted.
 pub(crate) fn children_left(dir: &Path) -> Result<u64> {
     let needle = dir.display().to_string();
-    let mut left = 0;
+    let mut left: BTreeSet<i32> = marked(dir)?.into_iter().collect();
     for entry in fs::read_dir("/proc").context("processes are listed")? {
-        let path = entry?.path().join("cmdline");
-        let line = fs::read(path).unwrap_or_default();
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
-        left += u64::from(line.contains("drill-agent") && line.contains(&needle));
+        if line.contains("drill-agent") && line.contains(&needle) {
+            left.insert(pid);
+        }
     }
-    Ok(left)
+    Ok(left.len() as u64)
 }

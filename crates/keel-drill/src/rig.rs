@@ -20,6 +20,8 @@ use crate::{
 pub(crate) use control::Control;
 use control::talker;
 pub(crate) use media::{Camera, Media};
+pub(crate) use model::{Model, beside};
+pub(crate) use programs::{MARK, children, is_marked, marked};
 pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;
@@ -31,6 +33,8 @@ const BYSTANDER_PACE_MS: u64 = 50;
 const BYSTANDER_SLACK_MS: u64 = 20;
 /// The same, on a host that runs rows beside each other: they cost it more than the fault does.
 const CROWDED_SLACK_MS: u64 = 250;
+/// The same for what is told at once, in milliseconds.
+const CROWD_MS: f64 = 200.;
 /// When a network breaks again that nobody told to.
 const CUT_AGAIN_AFTER: Duration = Duration::from_millis(700);
 
@@ -39,6 +43,8 @@ mod host;
 mod kept;
 mod laws;
 mod media;
+mod model;
+mod programs;
 mod slow_disk;
 mod verdict;
 mod watch;
@@ -103,6 +109,8 @@ pub(crate) struct Rig {
     /// What is wrong on purpose.
     pub(crate) mutant: Option<Mutant>,
     pub(crate) media: Option<Media>,
+    /// The model server behind the drilled backend.
+    pub(crate) model: Option<Model>,
     /// Sessions that are ended with the row, besides the drilled one.
     sessions: Vec<String>,
     witness: Witness,
@@ -139,11 +147,25 @@ impl Rig {
             }
             None => (None, String::new()),
         };
+        let model = match &spec.model {
+            Some(mode) => Some(Model::start(&options.exe, &dir, mode).await?),
+            None => None,
+        };
+        let more = spec
+            .more
+            .replace("{dir}", &dir.display().to_string())
+            .replace("{model}", model.as_ref().map_or("", Model::url))
+            .replace(
+                "{agent}",
+                &beside(&options.exe, "keel-fake-agent")
+                    .display()
+                    .to_string(),
+            );
         let setup = Setup {
             exe: options.exe.clone(),
             data: spec.data.clone().map(|name| dir.join(name)),
             dir: dir.clone(),
-            more: spec.more.replace("{dir}", &dir.display().to_string()) + &told,
+            more: more + &told,
             files_max: spec.files_max,
         };
         let server = Server::start_odd(setup, Oddity { env, mutant }).await?;
@@ -168,6 +190,7 @@ impl Rig {
             undo: Vec::new(),
             mutant,
             media,
+            model,
             sessions: Vec::new(),
             witness: spec.witness,
             before: Before::default(),
@@ -284,6 +307,25 @@ impl Rig {
     /// A client by hand, which said hello with more members; and what it was welcomed with.
     pub(crate) async fn by_hand(&self, more: &Value) -> Result<(Raw, Value)> {
         Raw::join(self.server.addr(), &self.token, more, self.mutant).await
+    }
+
+    /// What other rows beside this one may cost it, in milliseconds.
+    pub(crate) fn crowd_ms(&self) -> f64 {
+        if self.slack_ms == CROWDED_SLACK_MS {
+            return CROWD_MS;
+        }
+        0.
+    }
+
+    /// A token that may do everything.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// Ends the session of this welcome with the row.
+    pub(crate) fn also(&mut self, welcome: &Value) {
+        let session = welcome["session"].as_str().unwrap_or_default();
+        self.sessions.push(session.to_owned());
     }
 
     /// From here on, things are as the fault made them.

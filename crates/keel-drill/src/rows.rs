@@ -65,6 +65,8 @@ pub(crate) struct Spec {
     pub(crate) witness: Witness,
     /// It is a row of media, and this has the camera.
     pub(crate) camera: Option<Camera>,
+    /// There is a model server, which answers so.
+    pub(crate) model: Option<String>,
     /// There is a TURN server, whose credentials last so many seconds.
     pub(crate) turn: Option<u64>,
     /// What must turn it red.
@@ -104,6 +106,7 @@ impl Spec {
             slow_disk: false,
             witness: Witness::Session,
             camera: None,
+            model: None,
             turn: None,
             mutant,
             needs: None,
@@ -139,6 +142,18 @@ impl Spec {
     /// Its data lies there, below its folder.
     fn data(mut self, name: &str) -> Self {
         self.data = Some(name.to_owned());
+        self
+    }
+
+    /// What serves it.
+    fn backend(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.row.backend);
+        self
+    }
+
+    /// There is a model server, which answers so.
+    fn model(mut self, mode: &str) -> Self {
+        self.model = Some(mode.to_owned());
         self
     }
 

@@ -29,8 +29,12 @@ mod models;
 mod openapi;
 #[path = "all/peer.rs"]
 mod peer;
+#[path = "all/peers.rs"]
+mod peers;
 #[path = "all/policies.rs"]
 mod policies;
+#[path = "all/presets.rs"]
+mod presets;
 #[path = "all/programs.rs"]
 mod programs;
 #[path = "all/rewound.rs"]

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args as ClapArgs;
-use keel_bench::{Options, baseline, calls, swarm};
+use keel_bench::{Options, baseline, calls, swarm, turns};
 
 use crate::{
     exit::{FAILED, Failure},
@@ -83,6 +83,31 @@ pub(crate) async fn swarm(args: Swarm) -> Result<ExitCode, Failure> {
         session: args.session,
     };
     let done = Box::pin(swarm::main(swarm)).await;
+    done.map_err(|error| Failure::unavailable(format!("{error:#}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Readers of turns.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Speakers {
+    #[arg(long)]
+    addr: SocketAddr,
+    #[arg(long)]
+    path: String,
+    #[arg(long, env = "EVENKEEL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    #[arg(long)]
+    backend: Option<String>,
+}
+
+pub(crate) async fn speakers(args: Speakers) -> Result<ExitCode, Failure> {
+    let speakers = turns::Speakers {
+        addr: args.addr,
+        path: args.path,
+        token: args.token.filter(|token| !token.is_empty()),
+        backend: args.backend,
+    };
+    let done = Box::pin(turns::main(speakers)).await;
     done.map_err(|error| Failure::unavailable(format!("{error:#}")))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use keel_agent::{
     process::{self, Config, Process, Stdout},
     spawn,
 };
+use keel_wire::Action;
 use serde_json::Value;
 
 /// Longer than any bound of the crate: a test that reaches it hangs.
@@ -132,19 +133,25 @@ impl Heard {
 
     /// Items of a type.
     pub(crate) fn items(&self, kind: &str) -> Vec<&Value> {
-        let items = self.outputs.iter().filter_map(|output| match output {
-            Output::Item(item) => Some(item),
-            _ => None,
-        });
-        items.filter(|item| item["type"] == kind).collect()
+        let mut items = Vec::new();
+        for output in &self.outputs {
+            if let Output::Item(item) = output
+                && item["type"] == kind
+            {
+                items.push(item);
+            }
+        }
+        items
     }
 
     /// The process that it says it has.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.outputs.iter().find_map(|output| match output {
-            Output::Started { pid } => *pid,
-            _ => None,
-        })
+        for output in &self.outputs {
+            if let Output::Started { pid } = output {
+                return *pid;
+            }
+        }
+        None
     }
 
     pub(crate) fn failure(&self) -> &Failure {
@@ -188,6 +195,16 @@ impl Driven {
             outputs: Vec::new(),
             began: Instant::now(),
         }
+    }
+
+    /// What was asked last.
+    pub(crate) fn action(&self) -> Option<&Action> {
+        self.outputs.iter().rev().find_map(|output| {
+            let Output::NeedsAction(action) = output else {
+                return None;
+            };
+            Some(action)
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Told {

@@ -224,11 +224,15 @@ impl Rig {
             let clean = [tasks, sockets, children, slots, peers]
                 .iter()
                 .all(|count| *count == Some(0));
-            if clean {
+            let open = match &self.model {
+                Some(model) => model.counts().await?["open"].as_u64(),
+                None => Some(0),
+            };
+            if clean && open == Some(0) {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("{leaked:?}");
+                bail!("{leaked:?}, and {open:?} answers of the model server are read no more");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

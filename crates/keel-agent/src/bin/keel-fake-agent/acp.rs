@@ -10,6 +10,7 @@
 //! | `--load`, `--resume` | says that it can |
 //! | `--state=DIR` | knows only sessions that it, or one like it, made there |
 //! | `--replay=N` | tells N words again at `session/load` |
+//! | `--replay-late` | does so after it has answered |
 //! | `--crash-at=METHOD`, `--hang-at=METHOD` | does so when asked that; `start` before anything |
 //! | `--modes` | tells of its modes |
 //! | `--banner` | writes garbage first |
@@ -26,7 +27,9 @@
 //! | `echo`, `cwd`, `env`, `session`, `pid` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
 //! | `error=CODE:T`, `stop=REASON`, `two-ends` | ends so |
+//! | `end=REASON` | ends so at once, and goes on |
 //! | `orphans=N`, `ignore-term`, `ignore-cancel`, `close-stdout` | does so |
+//! | `hang-if=WORD` | hangs if the prompt holds WORD |
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N` | does so |
 
 use std::{
@@ -165,6 +168,13 @@ impl Agent {
                 "Authentication required for sk-canary-0123456789".to_owned(),
             )),
             "session/new" => Ok(self.opened(params)?),
+            "session/load" if self.flag("replay-late").is_some() => {
+                reply(&message["id"], Ok(json!({})))?;
+                thread::sleep(Duration::from_millis(50));
+                self.reopened(method, params)?
+                    .map_err(|(_, text)| io::Error::other(text))?;
+                return Ok(());
+            }
             "session/load" | "session/resume" => self.reopened(method, params)?,
             "session/prompt" => return self.prompt(&message["id"], params),
             _ if message["id"].is_null() => return Ok(()),
@@ -345,7 +355,8 @@ impl Agent {
             "session" => self.text(None, self.session.as_deref().unwrap_or_default())?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
-            "hang" => loop {
+            "hang-if" if !blocks.iter().any(|block| says(block, value)) => {}
+            "hang" | "hang-if" => loop {
                 self.hear(Duration::from_secs(3600))?;
             },
             "sleep-ms" => self.hear(Duration::from_millis(number()? as u64))?,
@@ -358,6 +369,7 @@ impl Agent {
                 line(&json!({"jsonrpc": "2.0", "id": id, "error": error}))?;
                 return Err(Halt::Answered);
             }
+            "end" => reply(id, Ok(json!({"stopReason": value})))?,
             "two-ends" => {
                 reply(id, Ok(json!({"stopReason": "end_turn"})))?;
                 self.text(None, "late")?;
@@ -483,9 +495,10 @@ impl Agent {
         params["sessionId"] = json!(self.session);
         let asked = self.request(method, params)?;
         let answer = self.answer(asked, false)?;
-        let said = match &answer["result"] {
-            Value::Null => format!("refused: {}", answer["error"]["message"]),
-            result => result.to_string(),
+        let result = &answer["result"];
+        let said = match result.is_null() {
+            true => format!("refused: {}", answer["error"]["message"]),
+            false => result.to_string(),
         };
         Ok(self.text(None, &said)?)
     }
@@ -530,4 +543,9 @@ fn raw(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+fn says(block: &Value, word: &str) -> bool {
+    let text = block["text"].as_str();
+    text.is_some_and(|text| text.contains(word))
 }

@@ -465,6 +465,39 @@ pub(super) fn preset_tables_give_up_with_their_own_total_m28() {
     }
 }
 
+/// The waits of a table go on where they were, until a connection has lasted.
+#[test]
+fn preset_c_waits_3_6_12_24_30_s_and_begins_anew_only_after_a_stable_connection_m28() {
+    let mut rig = Rig::live_with(Config {
+        backoff: Backoff::seed_c(),
+        ..config()
+    });
+    let waited = |rig: &mut Rig, end: ConnEnd| {
+        let conn = rig.dialed();
+        rig.closed(conn, end);
+        let from = rig.now.mono;
+        while rig.dialed() == conn {
+            rig.pass(Duration::from_millis(500));
+        }
+        rig.now.mono.since(from)
+    };
+    assert_eq!(waited(&mut rig, ConnEnd::Reset), secs(3));
+    assert_eq!(waited(&mut rig, refused()), secs(6));
+    assert_eq!(waited(&mut rig, refused()), secs(12));
+    rig.answer(Joined::Resumed, 0, 0);
+    assert_eq!(
+        waited(&mut rig, ConnEnd::Reset),
+        secs(24),
+        "it did not last"
+    );
+    assert_eq!(waited(&mut rig, refused()), secs(30));
+    let conn = rig.answer(Joined::Resumed, 0, 0);
+    rig.pass(limits::STABLE_AFTER / 2);
+    rig.frame(conn, beat(1, 0));
+    rig.pass(limits::STABLE_AFTER / 2);
+    assert_eq!(waited(&mut rig, ConnEnd::Reset), secs(3), "it lasted");
+}
+
 #[test]
 pub(super) fn known_addresses_take_turns_while_nobody_answers() {
     let mut config = config();
