@@ -334,8 +334,7 @@ describe('the playground', { concurrency: 2 }, () => {
       await bytesOver(tab, 600);
       await own.kill();
       await inState(tab, 'recovering');
-      await until(tab, () => playground.model.status.legs[0]?.waiting_for === 'network');
-      assert.match(await tab.textContent('#words'), /cannot be reached/);
+      await until(tab, () => playground.model.status.legs[0]?.waiting_for === 'network' && /cannot be reached/.test(document.getElementById('words').textContent));
       await until(tab, () => /Next attempt in \d/.test(document.getElementById('countdown').textContent));
       await shot(tab, 'server-gone');
       await own.run();
