@@ -14,11 +14,11 @@ export const asks = (action) => says({ type: 'needs_action', ...action });
 /** A text in pieces, as a model says it. */
 export const streams = (whole, { letters = 4, every_ms = 2 } = {}) => (whole.match(new RegExp(`[^]{1,${letters}}`, 'gu')) ?? []).flatMap((piece) => (every_ms > 0 ? [text(piece), `sleep-ms=${every_ms}`] : [text(piece)]));
 
-/** A kind of server with backends by these names, each a program that does one thing after the other. */
-export const withAgents = (programs, more = '') => class extends Server {
+/** A kind of server with backends by these names, each a program that does one thing after the other. The sessions of the first may say where it works. */
+export const withAgents = (programs) => class extends Server {
   config() {
     if (!existsSync(agent)) throw new Error(`there is no ${agent}: cargo build -p keel-agent --bins`);
-    const backends = Object.entries(programs).map(([name, ops]) => `[backends.${name}]\nkind = "process"\noutput = "json_lines"\ncommand = ${JSON.stringify([agent, 'read-line', ...ops])}\n`);
-    return `${super.config()}${backends.join('')}${more}`;
+    const backends = Object.entries(programs).map(([name, ops], n) => `[backends.${name}]\nkind = "process"\noutput = "json_lines"\ncommand = ${JSON.stringify([agent, 'read-line', ...ops])}\n${n === 0 ? `cwd_roots = [${JSON.stringify(this.dir)}]\n` : ''}`);
+    return `${super.config()}${backends.join('')}`;
   }
 };

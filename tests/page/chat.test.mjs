@@ -118,7 +118,7 @@ describe('the chat', { concurrency: 2 }, () => {
       });
     });
     const tab = await begin(context, server, 'echo');
-    await say(tab, '!count=2500 pace_ms=4');
+    await say(tab, '!count=1500 pace_ms=5');
     await until(tab, () => document.querySelector('#turns .text')?.textContent.length > 1_500);
     const seen = [];
     for (const more of [200, 400]) {
@@ -133,7 +133,7 @@ describe('the chat', { concurrency: 2 }, () => {
     await turnIs(tab, 'done');
     seen.push(...await tab.evaluate(() => window.lengths));
     assert.ok(seen.length > 20 && seen.every((length, n) => n === 0 || length >= seen[n - 1]), 'it never gets shorter');
-    assert.equal(await shown(tab), words(2500));
+    assert.equal(await shown(tab), words(1500));
     assert.equal(await tab.evaluate(() => playground.model.counters.holes), 0);
   });
 
@@ -227,6 +227,13 @@ describe('the chat', { concurrency: 2 }, () => {
     const order = await tab.$$eval('#turns .parts > *', (all) => all.map((node) => [node.classList[0] === 'fold' ? node.classList[1] : node.classList[0], node.open ?? null]));
     assert.deepEqual(order, [['thought', false], ['plan', null], ['md', null], ['tool', false], ['md', null], ['notice', null], ['raw', false]]);
     assert.equal(await tab.textContent('.tool > summary'), 'Read a.txtreaddone');
+    const drawn = await tab.evaluate(() => new Promise((done) => {
+      const own = requestAnimationFrame.bind(window);
+      let times = 0;
+      window.requestAnimationFrame = (run) => ((times += 1), own(run));
+      setTimeout(() => done(times), 1_000);
+    }));
+    assert.ok(drawn < 10, `what is whole is not drawn again: ${drawn} times in a second`);
     await tab.click('.tool > summary');
     await until(tab, () => document.querySelectorAll('.tool pre').length === 2);
     assert.deepEqual(await tab.$$eval('.tool pre', (all) => all.map(({ textContent }) => textContent)), ['{\n  "path": "a.txt"\n}', 'what is in it']);
@@ -363,6 +370,27 @@ describe('the chat', { concurrency: 2 }, () => {
       }
     });
   }
+
+  page('a_session_is_called_and_placed_as_it_was_asked_for_and_a_place_that_is_none_is_told', [], async (context, server) => {
+    const tab = await open(context, server.url);
+    await tab.fill('#token', server.token('places'));
+    await tab.press('#token', 'Tab');
+    await tab.check('#backends input[value="crash"]');
+    await tab.click('#choices summary');
+    assert.equal(await tab.isVisible('#cwd'), false, 'only where the backend has roots for it');
+    await tab.check('#backends input[value="markdown"]');
+    await tab.fill('#title', 'A place of its own');
+    await tab.fill('#project', 'keel');
+    await tab.fill('#cwd', '/nowhere/at/all');
+    await tab.click('#connect button.large');
+    await until(tab, () => playground.model.status.state === 'failed');
+    assert.match(await tab.textContent('#fault-message'), /nowhere|director|root|beneath/i);
+    await tab.fill('#cwd', server.dir);
+    await tab.click('#connect button.large');
+    await live(tab);
+    assert.equal(await tab.textContent('#chat-title'), 'A place of its own');
+    assert.equal(await tab.textContent('#chat-facts'), `markdown · keel · ${server.dir} · queues`);
+  });
 
   page('one_that_joins_late_reads_back_through_the_log_and_nothing_is_twice', [], async (context, server) => {
     const ann = await begin(context, server, 'echo');

@@ -1,13 +1,16 @@
 // A `goaway` with a target under a live picture, in a real Chromium: make before break.
 //
-// Two servers share no session before there is a store that they share, so the target is another address of
-// the same server, or a server that has never heard of the session.
+// The target is another address of the same server, a server that has never heard of the session, or one
+// that the session is handed over to while its picture runs.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { SAME, before_, faults, flows, framesOver, open, options, publish, same, shared, until } from './media-tab.mjs';
 import { Door } from './relay.mjs';
-import { MediaServer } from './server.mjs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MediaServer, patience } from './server.mjs';
 
 /** A server that is reached at a door, too. */
 class DooredServer extends MediaServer {
@@ -118,5 +121,72 @@ test('a_target_that_does_not_know_the_session_costs_no_picture_and_the_way_back_
   } finally {
     await other.stop();
     await own.stop();
+  }
+});
+
+/** A server that hands its sessions over to the one at `to`, or takes them over. */
+const paired = (secret, to) => class extends MediaServer {
+  async prepare() {
+    if (secret) this.secret = secret;
+    writeFileSync(join(this.dir, 'peer.key'), 'ab'.repeat(32), { mode: 0o600 });
+  }
+
+  config() {
+    return `${super.config()}
+[peers.other]
+url = "http://127.0.0.1:${to}"
+key = "${this.dir}/peer.key"
+`;
+  }
+
+  /** Begins to hand everything over, and comes back when nothing is left to do. */
+  async drain(within_ms) {
+    const headers = { authorization: `Bearer ${this.token('root', { admin: true })}`, 'content-type': 'application/json' };
+    const begun = await fetch(`${this.url}/v1/node/drain`, { method: 'POST', headers, body: JSON.stringify({ target: 'other', within_ms }) });
+    assert.equal(begun.status, 202, await begun.text());
+    for (const end = Date.now() + patience; ; await sleep(50)) {
+      const { census: { handover } } = await (await fetch(`${this.url}/v1/node`, { headers })).json();
+      if (handover?.done) return handover;
+      assert.ok(Date.now() < end, JSON.stringify(handover));
+    }
+  }
+};
+
+test('a_live_picture_moves_between_two_running_servers_m17', options, async (context) => {
+  const green = await paired(undefined, 1).start({ origins: [shared.site.url] });
+  const blue = await paired(green.secret, green.port).start({ origins: [shared.site.url] });
+  try {
+    const tab = await open({}, blue);
+    await publish(tab);
+    await framesOver(tab, 'own/camera', 60);
+    await before_(tab);
+    await tab.evaluate(() => {
+      window.told = [];
+      for (const type of ['goaway', 'recovered', 'attempt_failed', 'connection_lost', 'failed']) session.on(type, (event) => told.push({ type, at: performance.now(), strategy: event.strategy, code: event.fault?.code }));
+    });
+    const begun = await tab.evaluate(() => performance.now());
+    const handed = await blue.drain(10_000);
+    assert.deepEqual([handed.moved, handed.stayed], [1, 0]);
+    await until(tab, () => transports.length === 2 && transports[0].connectionState === 'closed');
+    await flows(tab);
+    const { gap, told, lost, transports, open: opened, url } = await came(tab, begun);
+    const [closed, connected] = await tab.evaluate(() => [window.transports[0].closedAt, window.transports[1].connectedAt]);
+    context.diagnostic(`the transport at the other server stood after ${Math.round(connected - begun)} ms, the one before it was closed after ${Math.round(closed - begun)} ms; at most ${gap} ms without a picture`);
+    assert.equal(new URL(url).port, String(green.port));
+    assert.ok(closed >= connected, 'make before break');
+    assert.deepEqual([told, lost, transports, opened], [['goaway', 'recovered'], [], 2, 1]);
+    assert.ok(gap <= GAP, `${gap} ms without a picture`);
+    assert.deepEqual(await same(tab), SAME, 'the same MediaStream plays on');
+    assert.deepEqual(await faults(tab), []);
+    // Nothing hangs on the server that it left.
+    await blue.kill();
+    const after = await tab.evaluate(() => performance.now());
+    await framesOver(tab, 'own/camera', 60);
+    assert.ok((await came(tab, after)).gap <= GAP);
+    assert.deepEqual((await came(tab, after)).told, ['goaway', 'recovered']);
+    await tab.context().close();
+  } finally {
+    await blue.stop();
+    await green.stop();
   }
 });

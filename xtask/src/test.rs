@@ -181,7 +181,6 @@ fn agents(evenkeel: &str) -> Result<()> {
     if !shell::has("node") || !shell::has("npm") {
         return missing("real agents", "node, npm");
     }
-    shell::run("cargo", &["build", "-q", "-p", "keel-agent"])?;
     let env = [("EVENKEEL_BIN", evenkeel)];
     shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
 }
@@ -207,6 +206,8 @@ fn page(evenkeel: &str, full: bool) -> Result<()> {
     for file in [
         "stage",
         "playground",
+        "markdown",
+        "chat",
         "playground-media",
         "firefox",
         "sdk",

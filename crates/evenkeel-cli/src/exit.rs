@@ -80,6 +80,7 @@ const fn of_code(code: Code) -> u8 {
         Code::UnsupportedVersion
         | Code::BackendNotFound
         | Code::SessionNotFound
+        | Code::SessionMoved
         | Code::AtCapacity
         | Code::SessionLimit
         | Code::QueueExpired

@@ -6,6 +6,7 @@ mod connect;
 mod demo_agent;
 mod dev;
 mod doctor;
+mod drain;
 mod drill;
 mod serve;
 mod sessions;
@@ -34,6 +35,8 @@ pub(crate) enum Verb {
     /// Finds, shows, explains, describes, exports, ends and deletes sessions
     #[command(subcommand)]
     Sessions(sessions::Verb),
+    /// Hands every session of a server over to another one, and waits until they are there
+    Drain(drain::Args),
     /// Breaks real processes in real ways, and judges what becomes of them
     Drill(drill::Args),
     /// Runs the machines under seeded faults, in virtual time
@@ -76,6 +79,7 @@ impl Verb {
             Self::Connect(args) => Box::pin(connect::run(args)).await,
             Self::Token(verb) => token::run(verb).await,
             Self::Sessions(verb) => sessions::run(verb).await,
+            Self::Drain(args) => drain::run(&args).await,
             Self::Completions(args) => completions::run(&args),
             Self::Drill(args) => Box::pin(drill::run(args)).await,
             Self::Sim(args) => sim::run(&args),

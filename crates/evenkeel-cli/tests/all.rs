@@ -6,6 +6,8 @@ mod bench;
 mod connect;
 #[path = "all/doctor.rs"]
 mod doctor;
+#[path = "all/drain.rs"]
+mod drain;
 #[path = "all/home.rs"]
 mod home;
 #[path = "all/serve.rs"]

@@ -143,7 +143,16 @@ struct Delta {
 
 impl Reader {
     pub(crate) fn read(&mut self, event: &Event, said: &mut Vec<Said>) -> Result<(), Failure> {
+        if event.data.trim() == "[DONE]" {
+            said.push(Said::End);
+            return Ok(());
+        }
         let frame: Frame = parse(&event.data)?;
+        if let (None, Some(error)) = (&frame.r#type, &frame.error) {
+            // Proxies tell theirs without a type.
+            said.push(Said::Failed(ErrorObject::read(error.clone()).failure()));
+            return Ok(());
+        }
         match frame.r#type.as_deref().unwrap_or(&event.name) {
             "message_start" => {
                 let usage = frame.message.and_then(|message| message.usage);

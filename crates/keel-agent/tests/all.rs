@@ -10,6 +10,7 @@ mod all {
     mod endpoint;
     mod fallback;
     mod isolation;
+    mod litellm;
     mod process;
     mod runner;
 }

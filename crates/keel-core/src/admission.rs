@@ -137,6 +137,13 @@ impl Admission {
 
     /// A place in line that was held before a restart.
     pub(crate) fn enqueue(&mut self, session: SessionId, order: u64, until: Instant) {
+        // A session that came from another server brings that one's order.
+        let taken = self.line.get(&order);
+        let order = if taken.is_some_and(|ticket| ticket.session != session) {
+            self.next_order
+        } else {
+            order
+        };
         self.next_order = self.next_order.max(order + 1);
         self.place_of.insert(session.clone(), order);
         self.line.insert(order, Ticket { session, until });

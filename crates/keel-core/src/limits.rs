@@ -320,6 +320,15 @@ pub const INJECTED_TOLD_WITHIN: Duration = s(15);
 pub const INJECTED_KEPT: usize = 16;
 /// Connections and questions that wait for a session being loaded; then they are refused.
 pub const LOADING_WAITERS_MAX: usize = 1_024;
+/// Sessions that are given to another server at once, and that are read for it.
+pub const HANDOVERS_AT_ONCE: usize = 16;
+/// Sessions of a page of those that are to be handed over.
+pub const HANDOVER_PAGE: usize = 256;
+/// Between two looks at sessions whose leaving is waited for.
+pub const HANDOVER_LOOK_EVERY: Duration = s(1);
+/// How long the connections and transports of a session that has moved are kept at most; then who has not
+/// followed it is sent after it.
+pub const MOVED_LINGER_MAX: Duration = s(20);
 /// Sessions with open turns that are settled at once after a start.
 pub const SETTLING_AT_ONCE: usize = 64;
 /// Bytes of a prompt that searches look through.

@@ -8,6 +8,9 @@ mod asks;
 mod config;
 mod conn;
 mod ctx;
+mod drain;
+mod giving;
+mod handover;
 mod handshake;
 mod ice;
 mod injection;
@@ -21,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use asks::{Answer, Ask, Census, Presence, Strike};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
+pub use giving::{Delivered, Giving};
+pub use handover::Progress;
 pub use io::{
     AskId, CommitFailure, ConnEnd, ConnId, Input, LoadFailure, Output, Outputs, RunEnd, RunFailure,
     RunId, RunOutput, RunRequest,
@@ -34,9 +39,7 @@ pub use media::{MediaFact, MediaOrder};
 pub(crate) use conn::{Conn, Delivery, Phase, ms};
 pub(crate) use ctx::Ctx;
 
-use keel_wire::{
-    Code, Ephemeral, FaultFrame, Goaway, Origin, RawData, SessionId, UnixMillis, record::SlotRow,
-};
+use keel_wire::{Code, Ephemeral, FaultFrame, Origin, RawData, SessionId, record::SlotRow};
 use serde_json::json;
 
 use crate::{
@@ -64,7 +67,9 @@ pub struct Node {
     runs: Runs,
     peers: media::Peers,
     start: Start,
-    drain: Option<Drain>,
+    drain: Option<drain::Drain>,
+    /// All sessions go, or went, to another server.
+    exodus: Option<handover::Exodus>,
     pressure: Pressure,
 }
 
@@ -83,16 +88,6 @@ struct Start {
     early: Vec<ConnId>,
     /// The store could not be asked; it is asked again then.
     again_at: Option<Instant>,
-}
-
-/// A drain that is under way.
-#[derive(Debug)]
-struct Drain {
-    since: UnixMillis,
-    /// What still runs is stopped then.
-    stop_at: Instant,
-    stopped: bool,
-    told: bool,
 }
 
 impl Node {
@@ -122,6 +117,7 @@ impl Node {
                 again_at: None,
             },
             drain: None,
+            exodus: None,
             pressure: Pressure::default(),
         }
     }
@@ -137,12 +133,13 @@ impl Node {
     pub fn deadline(&self) -> Option<Deadline> {
         let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
         let admission = self.admissions.values().filter_map(Admission::deadline);
-        let drain = self.drain.as_ref().filter(|drain| !drain.stopped);
+        let exodus = self.exodus.as_ref().and_then(handover::Exodus::deadline);
         let all = [
+            exodus,
             at(self.conns.deadline(), "beat"),
             at(self.timers.first().map(|(at, _)| *at), "session"),
             admission.fold(None, |a, b| Deadline::earlier(a, Some(b))),
-            at(drain.map(|drain| drain.stop_at), "drain"),
+            at(self.drain_stops_at(), "drain"),
             at(self.start.again_at, "recover"),
         ];
         all.into_iter().fold(None, Deadline::earlier)
@@ -209,7 +206,9 @@ impl Node {
                 }
             }
             Input::Media(fact) => {
-                if let Some(session) = self.peers.session(&fact).cloned() {
+                if let Some(session) = self.peers.session(&fact).cloned()
+                    && !self.fact_of_moved(now, &session, &fact, out)
+                {
                     self.with(now, &session, out, |session, ctx| {
                         session.media_fact(fact, ctx)
                     });
@@ -217,29 +216,36 @@ impl Node {
             }
             Input::Ask { ask, question } => self.ask(now, ask, question, out),
             Input::Revoked { token_id } => self.revoked(now, &token_id, out),
-            Input::Drain { within, target } => {
-                let stop_at = now.mono + within;
-                let since = now.wall;
-                self.drain = Some(Drain {
-                    since,
-                    stop_at,
-                    stopped: false,
-                    told: false,
+            Input::Drain { within, target } => self.begin_drain(now, within, target, out),
+            Input::HandOver {
+                peer,
+                address,
+                within,
+            } => self.hand_over(now, peer, address, within, out),
+            Input::Held { sessions } => self.held(now, sessions),
+            Input::Marked { session, result } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.marked(result, ctx);
                 });
-                let goaway = Goaway {
-                    reason: "the server is stopping".to_owned(),
-                    deadline_ms: ms(within),
-                    target,
-                };
-                for conn in self.conns.ids() {
-                    self.conns.tell(conn, &goaway.clone().into(), out);
-                }
+                self.leave_if_moved(now, &session, out);
             }
+            Input::Delivered {
+                session,
+                id,
+                outcome,
+            } => {
+                self.with(now, &session, out, |session, ctx| {
+                    session.delivered(&id, outcome, ctx);
+                });
+            }
+            Input::TookOver { row } => self.took_over(now, *row, out),
             Input::Load(load) => self.pressed(now, load, out),
             Input::Tick => {}
         }
         self.run_timers(now, out);
         self.tell_admission(now, out);
+        self.tell_gone(now, out);
+        self.go_on_leaving(now, out);
         self.tell_gone(now, out);
         self.go_on_draining(now, out);
     }
@@ -247,6 +253,7 @@ impl Node {
     /// Connections that were closed from here are their sessions' no longer, whoever closed them.
     fn tell_gone(&mut self, now: Now, out: &mut Outputs) {
         for (session, participant, conn) in self.conns.take_gone() {
+            self.left_moved(now, &session, conn, out);
             self.with(now, &session, out, |session, ctx| {
                 session.let_go(&participant, conn, ctx);
             });
@@ -273,7 +280,7 @@ impl Node {
                     out.push(Output::Load { session });
                     continue;
                 }
-                None => {}
+                Some(Entry::Moved(_)) | None => {}
             }
             self.with(now, &session, out, |session, ctx| session.tick(ctx));
             let after = self.config.hibernate_after;
@@ -297,10 +304,7 @@ impl Node {
                 self.conns.refuse_as(id, code, now, &mut self.mint, out);
             }
             Due::Beat => {
-                let head = self
-                    .session_of(id)
-                    .and_then(|id| self.active(&id))
-                    .map(Session::committed);
+                let head = self.session_of(id).and_then(|id| self.head_of(&id));
                 self.conns
                     .beat(id, head.unwrap_or(keel_wire::Seq::ZERO), out);
             }
@@ -444,7 +448,7 @@ impl Node {
             };
             match self.sessions.get(&session) {
                 // Read for somebody meanwhile, which settles it.
-                Some(Entry::Active { .. }) => {}
+                Some(Entry::Active { .. } | Entry::Moved(_)) => {}
                 Some(Entry::Loading { .. }) => {
                     self.start.settling.insert(session);
                 }
@@ -460,49 +464,6 @@ impl Node {
         let done = self.active(session).is_none_or(Session::is_settled);
         if done && self.start.settling.remove(session) {
             self.settle_more(out);
-        }
-    }
-
-    // Drain.
-
-    /// Whether what runs was stopped, and nothing more is begun.
-    fn is_stopping(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.stopped)
-    }
-
-    fn go_on_draining(&mut self, now: Now, out: &mut Outputs) {
-        let Some(drain) = &mut self.drain else { return };
-        if drain.told {
-            return;
-        }
-        let busy = self.sessions.values().any(|entry| match entry {
-            Entry::Active { session, .. } => session.is_busy(),
-            Entry::Loading { .. } => false,
-        });
-        let quiet = self.runs.len() == 0 && !busy;
-        if !drain.stopped && (quiet || drain.stop_at <= now.mono) {
-            drain.stopped = true;
-            let ids: Vec<SessionId> = self.sessions.keys().cloned().collect();
-            for id in ids {
-                self.with(now, &id, out, |session, ctx| session.stop_for_shutdown(ctx));
-            }
-        }
-        let Some(drain) = &mut self.drain else { return };
-        if !drain.stopped || self.runs.len() > 0 {
-            return;
-        }
-        let settled = self.sessions.values().all(|entry| match entry {
-            Entry::Active { session, .. } => session.is_settled(),
-            Entry::Loading { .. } => true,
-        });
-        if settled {
-            drain.told = true;
-            let since = drain.since;
-            for conn in self.conns.ids() {
-                let code = Code::ServerShutdown;
-                self.conns.refuse_as(conn, code, now, &mut self.mint, out);
-            }
-            out.push(Output::Drained { since });
         }
     }
 

@@ -36,6 +36,15 @@ fn mac(
     mac
 }
 
+/// What the keys of one session are made with. It moves with the session where that is handed to another
+/// server, which so learns nothing that proves anything about other sessions.
+pub(crate) fn of_session(secret: &[u8; 32], session: &SessionId) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    mac.update(b"resume keys of\n");
+    mac.update(session.as_str().as_bytes());
+    mac.finalize().into_bytes().into()
+}
+
 /// The key that proves an attachment.
 pub(crate) fn make(
     secret: &[u8; 32],

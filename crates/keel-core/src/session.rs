@@ -14,6 +14,7 @@
 //! - [`health`]: legs and status
 //! - [`life`] and [`slot`]: opened or read back, its end; the right to run
 //! - [`asks`], [`injection`]: commands over HTTP, faults on purpose
+//! - [`handover`]: leaving for another server
 
 mod accept;
 mod actions;
@@ -22,6 +23,7 @@ mod asks;
 mod commands;
 mod commit;
 mod deliver;
+mod handover;
 mod health;
 mod injection;
 mod life;
@@ -49,6 +51,8 @@ use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
 use deliver::Crowd;
+use handover::Leaving;
+pub(crate) use handover::Readiness;
 use health::{Legs, StoreLeg};
 use injection::InForce;
 pub(crate) use injection::Wanted;
@@ -106,6 +110,11 @@ pub(crate) struct Session {
     doing: Option<CommandId>,
     /// Another server writes its log.
     lost: bool,
+    /// What its resume keys are made with.
+    key: [u8; 32],
+    /// How often it was offered to another server, here and elsewhere.
+    moves: u64,
+    leaving: Leaving,
     store: StoreLeg,
     legs: Legs,
     media: media::Media,
@@ -156,6 +165,11 @@ impl Session {
     /// The command that it was at when it panicked.
     pub(crate) const fn doing(&self) -> Option<&CommandId> {
         self.doing.as_ref()
+    }
+
+    /// Its transports for media.
+    pub(crate) fn transports(&self) -> impl Iterator<Item = crate::node::media::PeerId> {
+        self.media.transports()
     }
 
     pub(crate) const fn row(&self) -> &SessionRow {

@@ -45,7 +45,7 @@ const chat = page.chat = new Chat({
 });
 
 const sessions = page.sessions = new Sessions({
-  token: () => (claims(page.wish.token ?? '').session ? undefined : page.wish.token), current: () => page.session?.id ?? page.reading?.session,
+  token: () => (page.offer && !claims(page.wish.token).session ? page.wish.token : undefined), current: () => page.session?.id ?? page.reading?.session,
   open: (row) => go(row), fresh: () => fresh(), leave: (session) => (session === (page.session?.id ?? page.reading?.session) ? fresh() : undefined),
 });
 

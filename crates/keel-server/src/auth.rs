@@ -13,9 +13,11 @@ use std::{path::Path, sync::Arc};
 use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
 use keel_wire::{Code, Grant, UnixMillis};
 
+use crate::peers::KeyPrint;
+
 pub use claims::Claims;
 pub use keys::KeyError;
-pub(crate) use keys::{Keys, open_or_make, resume_secret};
+pub(crate) use keys::{Keys, LOCAL, open_or_make, resume_secret};
 pub(crate) use revoked::Revoked;
 
 /// Whom a token is for, always.
@@ -58,9 +60,14 @@ impl Tokens {
     #[must_use]
     pub fn mint(&self, claims: &Claims) -> String {
         let mut header = Header::new(Algorithm::HS256);
-        header.kid = Some(keys::LOCAL.to_owned());
+        header.kid = Some(LOCAL.to_owned());
         jsonwebtoken::encode(&header, claims, self.keys.signing())
             .expect("claims are JSON, and an HMAC key signs anything")
+    }
+
+    /// What tokens may be signed with, as prints that say nothing about the keys.
+    pub(crate) fn key_prints(&self) -> Vec<KeyPrint> {
+        self.keys.prints()
     }
 
     pub(crate) fn revoked(&self) -> &Revoked {

@@ -12,6 +12,7 @@ mod ice;
 mod load;
 mod media;
 mod origin;
+mod peers;
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ pub use ice::{IceServer, IceUrl, Ttl, Turn};
 pub use load::Source;
 pub use media::Media;
 pub use origin::{HostName, WebOrigin};
+pub use peers::{Drain, Peer};
 
 use keel_core::limits;
 use serde::Deserialize;
@@ -52,6 +54,10 @@ pub struct Config {
     pub media: Media,
     /// TURN servers with short-lived credentials.
     pub turn: Option<Turn>,
+    /// Other servers that sessions are handed over to, and taken over from, by name.
+    pub peers: BTreeMap<String, Peer>,
+    /// What becomes of sessions when this server is stopped.
+    pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
     /// What serves sessions, by name. With none configured there is one named `echo`.

@@ -16,7 +16,7 @@ mod store_io;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Ask, AskId, Input, Node, Outputs};
+use keel_core::node::{Ask, AskId, Input, Node, Outputs, Progress};
 use keel_store::Store;
 use keel_wire::FaultId;
 use tokio::{
@@ -26,7 +26,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Tokens, clock::Clock, health::Health, meter::Meter, tails::Tails, workplace::Workplaces,
+    auth::Tokens, clock::Clock, health::Health, meter::Meter, peers::Peers, tails::Tails,
+    workplace::Workplaces,
 };
 
 pub(crate) use event::Event;
@@ -56,6 +57,7 @@ pub(crate) struct Driver {
     pub(crate) meter: Meter,
     pub(crate) tails: Arc<Tails>,
     pub(crate) backends: Backends,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) workplaces: Workplaces,
     pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
@@ -85,6 +87,8 @@ struct Work {
     late: late::Late,
     load: load::Gauge,
     drained: Vec<oneshot::Sender<()>>,
+    peers: Arc<Peers>,
+    handed_over: Vec<oneshot::Sender<Progress>>,
     outputs: Outputs,
 }
 
@@ -131,6 +135,8 @@ impl Driver {
             late: late::Late::default(),
             load: load::Gauge::new(probes),
             drained: Vec::new(),
+            peers: self.peers,
+            handed_over: Vec::new(),
             outputs: Outputs::new(),
         };
         work.input(Input::Start);
@@ -233,6 +239,20 @@ impl Work {
             Event::Input(input) => self.conn_input(input),
             Event::Ask { question, reply } => self.ask(question, Asker::Caller(reply)),
             Event::Probe { sent } => self.load.arrived(Instant::now(), sent),
+            Event::HandOver {
+                peer,
+                address,
+                within,
+                handed_over,
+            } => {
+                self.health.set_draining();
+                self.handed_over.push(handed_over);
+                self.input(Input::HandOver {
+                    peer,
+                    address,
+                    within,
+                });
+            }
             Event::Drain {
                 within,
                 target,
@@ -269,6 +289,11 @@ impl Work {
             | Input::Ask { .. }
             | Input::Revoked { .. }
             | Input::Drain { .. }
+            | Input::HandOver { .. }
+            | Input::Held { .. }
+            | Input::Marked { .. }
+            | Input::Delivered { .. }
+            | Input::TookOver { .. }
             | Input::Tick => (None, false),
         };
         if let Some(conn) = conn {

@@ -7,6 +7,7 @@
 mod access;
 mod backends;
 mod commands;
+mod drain;
 mod events;
 mod export;
 mod faults;
@@ -33,11 +34,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::Response,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use keel_wire::Code;
 
-use crate::{edge::Refusal, shared::Shared, tickets::Ticket};
+use crate::{edge::Refusal, peers, shared::Shared, tickets::Ticket};
 
 pub(crate) use backends::Offered;
 pub(crate) use idempotency::Idempotency;
@@ -56,6 +57,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
     for route in routes::table(&shared) {
         router = router.route(route.path, route.serves);
+    }
+    if !shared.peers.is_empty() {
+        router = router
+            .route("/v1/peer/hello", post(peers::hello))
+            .route("/v1/peer/sessions/{session}", post(peers::session));
     }
     if shared.faults {
         router = router.route("/v1/debug/faults", any(faults::inject));

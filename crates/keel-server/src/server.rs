@@ -14,7 +14,7 @@ use std::{
 };
 
 use keel_agent::{Provider, process};
-use keel_core::node::{HandOut, Node};
+use keel_core::node::{HandOut, Node, Progress};
 use keel_store::{Memory, OpenError, Sqlite, Store, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -37,6 +37,7 @@ use crate::{
     listen::listen,
     media::{self, Media},
     meter::Meter,
+    peers::{self, HandOverError, PeerError, Peers},
     random,
     shared::Shared,
     tails::Tails,
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The certificate or its key is not good.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Another server, as configured, is not good.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// The media address cannot be listened on.
     #[error("cannot listen for media on {address}: {source}")]
     Media {
@@ -122,6 +126,7 @@ pub struct Server {
     reload: Reload,
     media: Option<Media>,
     ice: Option<Ice>,
+    peers: Arc<Peers>,
 }
 
 struct DynStore(Arc<dyn Store>);
@@ -155,6 +160,7 @@ impl Server {
                 Arc::new(opened.map_err(|error| StartError::Thread(io::Error::other(error)))??)
             }
         };
+        let peers = Arc::new(Peers::open(&config.peers)?);
         load_revoked(&*store, &tokens).await?;
         let address = config.server.listen;
         let failed = |source| StartError::Listen { address, source };
@@ -197,6 +203,7 @@ impl Server {
             reload,
             media,
             ice,
+            peers,
         })
     }
 
@@ -285,6 +292,9 @@ impl Server {
             takes_media: self.media.is_some(),
             workplaces: workplaces.clone(),
             fence: store.fence(),
+            drain_target: self.config.drain.target.clone(),
+            drain_within: Duration::from_secs(self.config.server.drain_within_s),
+            peers: Arc::clone(&self.peers),
             tls: self.tls,
         });
         let plane = self
@@ -312,6 +322,7 @@ impl Server {
             meter,
             tails: Arc::clone(&shared.tails),
             backends: self.backends,
+            peers: self.peers,
             workplaces,
             tracker: tracker.clone(),
             closing: closing.clone(),
@@ -322,12 +333,14 @@ impl Server {
         if let Some(tls) = &shared.tls {
             tracker.spawn(Arc::clone(tls).watch(shared.meter.clone(), closing.clone()));
         }
-        tracker.spawn(listen(self.listener, router, shared));
+        tracker.spawn(listen(self.listener, router, Arc::clone(&shared)));
         tracing::info!(address = %self.local_addr, tls, "listening");
         Ok(Running {
             local_addr: self.local_addr,
             tokens: self.tokens,
             drain_within: Duration::from_secs(self.config.server.drain_within_s),
+            drain_target: self.config.drain.target,
+            shared,
             reload: self.reload,
             events,
             driver,
@@ -344,7 +357,10 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut running = self.start()?;
         tokio::select! {
-            () = shutdown => running.drain(None).await,
+            () = shutdown => {
+                let target = running.drain_target.clone();
+                running.drain(target).await;
+            }
             // The driver ends by itself only by a panic.
             _ = &mut running.driver => {
                 tracing::error!("the driver panicked; the server stops");
@@ -372,6 +388,8 @@ pub struct Running {
     local_addr: SocketAddr,
     tokens: Tokens,
     drain_within: Duration,
+    drain_target: Option<String>,
+    shared: Arc<Shared>,
     reload: Reload,
     events: mpsc::Sender<Event>,
     driver: JoinHandle<()>,
@@ -405,14 +423,40 @@ impl Running {
         self.tracker.len()
     }
 
+    /// Hands every session over to another server, a peer by its name or by where it is, and waits until
+    /// all have gone there with their clients, or stay. The server goes on, and says where they are.
+    ///
+    /// # Errors
+    /// When that cannot be begun: nothing has changed.
+    pub async fn hand_over(
+        &self,
+        target: &str,
+        within: Duration,
+    ) -> Result<Progress, HandOverError> {
+        let done = peers::hand_over(&self.shared, target, within).await?;
+        // What is under way is bounded by the Node: turns by `within`, who stays on by as much again.
+        timeout(within * 2 + DRAIN_GRACE, done)
+            .await
+            .map_err(|_| HandOverError::Late)?
+            .map_err(|_| HandOverError::Closing)
+    }
+
     /// Takes no new work, tells everybody, and waits until all turns have ended, but no longer
-    /// than configured. `target` is where sessions go on, if not here.
+    /// than configured. With a `target`, a peer, sessions are handed over to it first.
     pub async fn drain(&self, target: Option<String>) {
+        if let Some(target) = &target {
+            match self.hand_over(target, self.drain_within).await {
+                Ok(Progress { moved, stayed, .. }) => {
+                    tracing::info!(target, moved, stayed, "sessions were handed over");
+                }
+                Err(error) => tracing::error!(target, %error, "sessions are not handed over"),
+            }
+        }
         let (drained, done) = oneshot::channel();
         let within = self.drain_within;
         let drain = Event::Drain {
             within,
-            target,
+            target: None,
             drained,
         };
         tracing::info!(within_s = within.as_secs(), "draining");
@@ -433,6 +477,7 @@ impl Running {
     /// When something did not end; it is left behind.
     pub async fn close(self) -> Result<(), CloseError> {
         drop(self.events);
+        drop(self.shared);
         self.tracker.close();
         self.closing.cancel();
         let driver = timeout(CLOSE_WITHIN, self.driver).await;

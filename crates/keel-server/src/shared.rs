@@ -15,6 +15,7 @@ use crate::{
     health::Health,
     http::{Idempotency, Offered},
     meter::Meter,
+    peers::Peers,
     tails::Tails,
     tickets::Tickets,
     tls::Tls,
@@ -50,8 +51,19 @@ pub(crate) struct Shared {
     /// Where sessions' programs may work.
     pub(crate) workplaces: Workplaces,
     pub(crate) fence: Fence,
+    /// The peer that sessions go to, where nobody says otherwise, and how long turns may take to end.
+    pub(crate) drain_target: Option<String>,
+    pub(crate) drain_within: std::time::Duration,
+    /// Other servers.
+    pub(crate) peers: Arc<Peers>,
     /// Absent when plain HTTP is spoken.
     pub(crate) tls: Option<Arc<Tls>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
 }
 
 impl Shared {

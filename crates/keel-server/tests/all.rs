@@ -29,6 +29,8 @@ mod models;
 mod openapi;
 #[path = "all/peer.rs"]
 mod peer;
+#[path = "all/peers.rs"]
+mod peers;
 #[path = "all/policies.rs"]
 mod policies;
 #[path = "all/presets.rs"]

@@ -174,6 +174,11 @@ impl World {
             }
             // Nothing here asks for it: how inputs wait is the simulator's own.
             Output::DelayInputs { .. } => {}
+            // A store that servers share needs no handing over: nothing here asks for it.
+            Output::Held { .. }
+            | Output::Mark { .. }
+            | Output::HandOver(_)
+            | Output::HandedOver(_) => unreachable!("no schedule hands sessions over"),
             Output::Journal { session, entry } => self.journal(&session, &entry.fact),
             Output::Reply { answer, .. } => {
                 if let node::Answer::Census(census) = answer {

@@ -296,6 +296,7 @@ impl Store {
                 .map(|(_, event)| event.clone())
                 .collect(),
             streams,
+            handover: None,
         }))
     }
 

@@ -15,6 +15,9 @@ pub const SEARCH_SESSIONS_MAX: usize = 200;
 /// Sessions that are counted; when there are more, the count says so.
 pub const COUNT_MAX: usize = 100_000;
 
+/// Bytes of a session's parts that are kept before it is accepted; a larger one is not received.
+pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Rows that one page of a filtered listing looks at: it may be short, and still have a next one.
 pub(crate) const LIST_ROWS_READ_MAX: usize = 4096;
 /// Letters of a word from which the last one of a search may go on.

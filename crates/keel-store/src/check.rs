@@ -5,6 +5,7 @@
 
 use keel_wire::{
     Seq,
+    handover::{Handover, Mark, Offer},
     record::{Batch, StoredEvent},
 };
 
@@ -71,5 +72,37 @@ pub(crate) fn compactions(from: Seq, to: Seq, snapshot: Option<Seq>) -> Vec<(Seq
     match snapshot {
         Some(at) if from <= at && at < to => vec![(from, at), (at.next(), to)],
         Some(_) | None => vec![(from, to)],
+    }
+}
+
+/// Whether a mark may follow the one that is kept.
+pub(crate) fn mark(kept: Option<&Handover>, next: &Handover) -> Result<(), StoreError> {
+    let least = kept.map_or(0, |kept| kept.moves);
+    if next.moves >= least {
+        return Ok(());
+    }
+    let why = format!("offer {} is past: {least} is known", next.moves);
+    Err(StoreError::new(StoreErrorKind::Other, why))
+}
+
+/// What is to be done about an offer, as far as the mark that is kept says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was accepted before.
+    Accepted,
+    /// It may be.
+    Open,
+    /// It never is.
+    Past,
+}
+
+pub(crate) fn standing(kept: Option<&Handover>, offer: &Offer) -> Standing {
+    match kept {
+        Some(Handover {
+            mark: Mark::Received { id },
+            ..
+        }) if *id == offer.id => Standing::Accepted,
+        Some(kept) if kept.moves >= offer.moves => Standing::Past,
+        Some(_) | None => Standing::Open,
     }
 }

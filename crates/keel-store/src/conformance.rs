@@ -6,6 +6,7 @@
 
 mod commits;
 mod finding;
+mod handovers;
 mod listings;
 mod logs;
 mod script;
@@ -36,7 +37,7 @@ type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [Check; 23] = [
+    let checks: [Check; 29] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),
@@ -60,6 +61,16 @@ pub async fn run<F: Factory>(factory: &F) {
         |store| Box::pin(sundry::a_row_is_read_alone(store)),
         |store| Box::pin(sundry::journals_are_bounded(store)),
         |store| Box::pin(sundry::deleted_means_forgotten(store)),
+        |store| Box::pin(handovers::a_session_is_received_whole_and_once(store)),
+        |store| Box::pin(handovers::what_is_not_whole_is_declined(store)),
+        |store| {
+            Box::pin(handovers::an_offer_that_was_settled_is_never_accepted(
+                store,
+            ))
+        },
+        |store| Box::pin(handovers::a_session_that_is_here_is_not_received(store)),
+        |store| Box::pin(handovers::a_session_that_has_moved_is_gone_and_may_come_back(store)),
+        |store| Box::pin(handovers::streams_come_in_pieces(store)),
     ];
     for check in checks {
         let place = factory.place();

@@ -20,7 +20,7 @@ mod store;
 
 pub use bounds::{
     BATCH_BYTES_MAX, COUNT_MAX, JOURNAL_ENTRIES_MAX, PROJECTS_MAX, SEARCH_SESSIONS_MAX,
-    SEARCH_WORDS_MAX,
+    SEARCH_WORDS_MAX, STAGED_BYTES_MAX,
 };
 pub use error::{CommitError, OpenError, StoreError, StoreErrorKind};
 pub use listing::{Counts, Filter, Listing, Page, PageKey, Scope, Standing};

@@ -5,12 +5,14 @@
 //! refuse, lie in wait or answer `unknown`, as a real one does.
 
 mod faults;
+mod handover;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keel_wire::{
     Seq, SessionId, UnixMillis,
+    handover::{Handover, Offer, Part},
     journal::Entry,
     record::{Batch, Fence, Loaded, SessionRow, StoredEvent},
 };
@@ -97,10 +99,10 @@ impl Memory {
         })
     }
 
-    fn write(
+    fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut State) -> Result<(), StoreError> + Send + 'static,
-    ) -> BoxFuture<Result<(), StoreError>> {
+        job: impl FnOnce(&mut State) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<Result<T, StoreError>> {
         let fence = self.fence;
         let done = self.ordered(move |shared| {
             let mut state = unpoisoned(&shared.state);
@@ -266,6 +268,35 @@ impl Store for Memory {
 
     fn revoked(&self) -> BoxFuture<Result<Vec<(String, UnixMillis)>, StoreError>> {
         self.read(|state| Ok(state.revoked()))
+    }
+
+    fn handover(&self, session: &SessionId) -> BoxFuture<Result<Option<Handover>, StoreError>> {
+        self.read(|state| Ok(state.handovers.get(session).cloned()))
+    }
+
+    fn held(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> BoxFuture<Result<Vec<SessionId>, StoreError>> {
+        self.read(|state| Ok(state.held(after, limit)))
+    }
+
+    fn mark(&self, session: &SessionId, handover: Handover) -> BoxFuture<Result<(), StoreError>> {
+        let session = session.clone();
+        self.write(move |state| state.mark(&session, handover))
+    }
+
+    fn stage(&self, offer: Offer, part: Part) -> BoxFuture<Result<(), StoreError>> {
+        self.write(move |state| state.stage(offer, part))
+    }
+
+    fn accept(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        self.write(move |state| Ok(state.accept(&offer)))
+    }
+
+    fn settle(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        self.write(move |state| Ok(state.settle(&offer)))
     }
 
     fn health(&self) -> Health {

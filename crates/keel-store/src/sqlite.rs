@@ -10,6 +10,7 @@ mod failure;
 mod fair;
 mod files;
 mod group;
+mod handover;
 mod job;
 mod list;
 mod open;
@@ -30,6 +31,7 @@ use std::{
 
 use keel_wire::{
     Seq, SessionId, UnixMillis,
+    handover::{Handover, Offer, Part},
     journal::Entry,
     record::{Batch, Fence, Loaded, SessionRow, StoredEvent},
 };
@@ -220,6 +222,40 @@ impl Store for Sqlite {
 
     fn revoked(&self) -> BoxFuture<Result<Vec<(String, UnixMillis)>, StoreError>> {
         self.readers.read(read::revoked)
+    }
+
+    fn handover(&self, session: &SessionId) -> BoxFuture<Result<Option<Handover>, StoreError>> {
+        let session = session.clone();
+        self.readers
+            .read(move |conn| handover::read(conn, &session))
+    }
+
+    fn held(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> BoxFuture<Result<Vec<SessionId>, StoreError>> {
+        let after = after.cloned();
+        self.readers
+            .read(move |conn| handover::held(conn, after.as_ref(), limit))
+    }
+
+    fn mark(&self, session: &SessionId, handover: Handover) -> BoxFuture<Result<(), StoreError>> {
+        self.write(Ask::Mark(session.clone(), Box::new(handover)))
+    }
+
+    fn stage(&self, offer: Offer, part: Part) -> BoxFuture<Result<(), StoreError>> {
+        self.write(Ask::Stage(offer, Box::new(part)))
+    }
+
+    fn accept(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        let answer = self.queue.ask(Ask::Accept(offer));
+        Box::pin(async { answer.await.map_err(without_outcome) })
+    }
+
+    fn settle(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        let answer = self.queue.ask(Ask::Settle(offer));
+        Box::pin(async { answer.await.map_err(without_outcome) })
     }
 
     fn health(&self) -> Health {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use keel_wire::{
     Epoch, Seq, SessionId, UnixMillis,
+    handover::{Handover, Offer, Part},
     journal::Entry,
     record::{Batch, Fence, Loaded, SessionRow, StoredEvent},
 };
@@ -23,6 +24,14 @@ pub struct Head {
     pub epoch: Epoch,
     /// Its last position; 0 when it is empty.
     pub seq: Seq,
+}
+
+impl Head {
+    /// Of a log that is not there any more.
+    pub(crate) const NONE: Self = Self {
+        epoch: Epoch(Seq::ZERO),
+        seq: Seq::ZERO,
+    };
 }
 
 /// How much of a log to read at once. The first event is given even if it alone is larger.
@@ -106,7 +115,8 @@ pub trait Store: Send + Sync + 'static {
         limit: PageLimit,
     ) -> BoxFuture<Result<Vec<StoredEvent>, StoreError>>;
 
-    /// Sessions that have not ended and have an open turn or a slot, by session id, above `after`.
+    /// Sessions that have not ended and have an open turn or a slot, and those that are offered to
+    /// another server, by session id, above `after`.
     ///
     /// A page shorter than `limit` is the last.
     ///
@@ -185,6 +195,56 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be read.
     fn revoked(&self) -> BoxFuture<Result<Vec<(String, UnixMillis)>, StoreError>>;
+
+    /// Where a session stands with being handed from server to server; `None` if it never was.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn handover(&self, session: &SessionId) -> BoxFuture<Result<Option<Handover>, StoreError>>;
+
+    /// Sessions that are here and have not ended, by id, above `after`.
+    ///
+    /// A page shorter than `limit` is the last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn held(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> BoxFuture<Result<Vec<SessionId>, StoreError>>;
+
+    /// Writes where a session stands, and with it that it is gone where it has moved: all of it or
+    /// nothing. Ordered with commits. The same again changes nothing.
+    ///
+    /// # Errors
+    /// When it is not known to be written; it may be called again. `Other` for a number below the one
+    /// that is kept, and when a session that is to be offered is not there.
+    fn mark(&self, session: &SessionId, handover: Handover) -> BoxFuture<Result<(), StoreError>>;
+
+    /// Keeps a part of a session that another server offers, in order; [`Part::Begin`] drops what there
+    /// was. Nothing of it counts before [`Store::accept`].
+    ///
+    /// # Errors
+    /// When it is not known to be kept: begin again. `Other` when it does not belong to what is kept, or
+    /// all of it is larger than [`crate::STAGED_BYTES_MAX`].
+    fn stage(&self, offer: Offer, part: Part) -> BoxFuture<Result<(), StoreError>>;
+
+    /// Makes the session of the parts that are kept this store's, all of it or nothing. What was accepted
+    /// before is answered as accepted.
+    ///
+    /// `None` when it is declined: the session is here already, the offer's number has passed, or the
+    /// parts are not all of a session.
+    ///
+    /// # Errors
+    /// When it is not known; it may be called again, and so may [`Store::settle`].
+    fn accept(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>>;
+
+    /// Whether that offer was accepted; if it was not, it never is any more. Its parts are dropped.
+    ///
+    /// # Errors
+    /// When it is not known; it may be called again.
+    fn settle(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>>;
 
     /// Whether the store writes, as far as it knows. Costs nothing.
     fn health(&self) -> Health;

@@ -150,6 +150,9 @@ codes! {
     "server_shutdown" ServerShutdown, Connection, Some(4010), NOW,
         "The server is stopping; the session goes on when it is back.";
 
+    "session_moved" SessionMoved, Session, Some(4201), NOW,
+        "The session is served by another server; the fault says where.";
+
     // Resuming.
     "resume_gap" ResumeGap, Attachment, None, NOW,
         "What was missed is no longer kept; a gap says which, and a snapshot stands in for it.";
@@ -286,7 +289,7 @@ mod tests {
         for code in Code::ALL {
             let Some(close) = code.close() else { continue };
             let fits = match code.retry() {
-                Retry::Now => (4000..4100).contains(&close.0),
+                Retry::Now => (4000..4100).contains(&close.0) || (4200..4300).contains(&close.0),
                 Retry::AfterAction { .. } => (4100..4500).contains(&close.0),
                 Retry::After { .. } => (4500..4600).contains(&close.0),
                 Retry::Never => (4400..4500).contains(&close.0),

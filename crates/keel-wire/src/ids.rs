@@ -100,6 +100,8 @@ ids! {
     ActionId = "a-";
     /// One occurrence of a fault.
     FaultId = "f-";
+    /// One handing-over of a session from a server to another.
+    HandoverId = "h-";
 }
 
 /// Crockford's alphabet, lower case: no i, l, o, u.

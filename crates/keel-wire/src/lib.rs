@@ -17,6 +17,7 @@ mod fault;
 mod fit;
 mod frame;
 mod grant;
+pub mod handover;
 mod ids;
 pub mod item;
 pub mod journal;
@@ -52,7 +53,8 @@ pub use frame::{
 };
 pub use grant::{Grant, Role};
 pub use ids::{
-    ActionId, CommandId, FaultId, InstanceId, InvalidId, ParticipantId, SessionId, StreamId, TurnId,
+    ActionId, CommandId, FaultId, HandoverId, InstanceId, InvalidId, ParticipantId, SessionId,
+    StreamId, TurnId,
 };
 pub use media::{
     AnswerFrame, CandidateFrame, IceServer, IceServersFrame, LayerSize, LinesFrame, MediaLine,

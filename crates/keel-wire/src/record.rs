@@ -16,7 +16,7 @@ use crate::{
 pub struct Fence(pub u64);
 
 /// An event as stored: its data is the JSON that goes on the wire.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredEvent {
     /// The first position that it covers.
     pub from: Seq,
@@ -48,7 +48,7 @@ pub struct StoredReceipt {
 }
 
 /// How far the commands of one stream were taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRow {
     /// The stream.
     pub stream: StreamId,
@@ -81,7 +81,7 @@ pub enum SlotRow {
 }
 
 /// What people say about a session, to find it again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// What a person calls it.
     pub title: Option<String>,
@@ -107,7 +107,7 @@ pub struct SearchText {
 }
 
 /// What is listed about a session, and needed to bring it back.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRow {
     /// The session.
     pub session: SessionId,
@@ -226,7 +226,7 @@ impl Batch {
 }
 
 /// A stream with the receipts that are still kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadedStream {
     /// The stream.
     pub row: StreamRow,
@@ -245,6 +245,8 @@ pub struct Loaded {
     pub events: Vec<StoredEvent>,
     /// Its streams.
     pub streams: Vec<LoadedStream>,
+    /// How it was handed from server to server, if it ever was.
+    pub handover: Option<crate::handover::Handover>,
 }
 
 /// Puts neighbouring text events of one turn and attempt together, up to `bytes_max` of text each.

@@ -41,6 +41,7 @@ export const SAYINGS = {
   protocol_error: 'A frame could not be understood.',
   slow_consumer: 'Events were not taken as fast as they came; some were passed over, and a gap says which.',
   server_shutdown: 'The server is stopping; the session goes on when it is back.',
+  session_moved: 'The session is served by another server; the fault says where.',
   resume_refused: 'The attachment cannot be resumed; join the session anew.',
   log_rewound: 'The server\'s log is older than what you have seen; a new epoch begins.',
   recovery_deadline: 'Recovery did not succeed within its time.',

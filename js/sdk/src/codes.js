@@ -2,7 +2,7 @@
 
 /** @typedef {import('./wire/types.js').Retry} Retry */
 /** @typedef {{ scope: import('./wire/types.js').Scope, close: number | null, retry: Retry, says?: string }} Row */
-/** Codes whose row is in every bundle. @typedef {'unauthenticated' | 'token_expired' | 'invalid_request' | 'session_not_found' | 'at_capacity' | 'session_limit' | 'queue_expired' | 'superseded' | 'expired' | 'outbox_full' | 'handshake_timeout' | 'heartbeat_timeout' | 'connection_closed' | 'transport_error' | 'protocol_error' | 'server_shutdown' | 'resume_refused' | 'log_rewound' | 'recovery_deadline' | 'rejoin_limit'} OwnCode */
+/** Codes whose row is in every bundle. @typedef {'unauthenticated' | 'token_expired' | 'invalid_request' | 'session_not_found' | 'at_capacity' | 'session_limit' | 'queue_expired' | 'superseded' | 'expired' | 'outbox_full' | 'handshake_timeout' | 'heartbeat_timeout' | 'connection_closed' | 'transport_error' | 'protocol_error' | 'server_shutdown' | 'session_moved' | 'resume_refused' | 'log_rewound' | 'recovery_deadline' | 'rejoin_limit'} OwnCode */
 
 /** @type {Retry} */
 export const NOW = { when: 'now' };
@@ -44,6 +44,7 @@ export const OWN_CODES = {
   transport_error: row('connection', null, NOW),
   protocol_error: row('connection', 4003, NOW),
   server_shutdown: row('connection', 4010, NOW),
+  session_moved: row('session', 4201, NOW),
   resume_refused: row('attachment', 4101, REJOIN),
   log_rewound: row('session', null, NOW),
   recovery_deadline: row('session', null, TRY_AGAIN),

@@ -5,7 +5,7 @@ import { endpoint } from './connection.js';
 import { drive } from './driver.js';
 import { FaultError, messageOf, ownFault } from './error.js';
 import { BACKOFF_BASE, BACKOFF_CAP, CONNECT_WITHIN } from './limits.js';
-import { Session } from './session.js';
+import { Handle } from './handle.js';
 import { onAbort } from './until.js';
 import { isObject } from './wire/merge.js';
 
@@ -54,11 +54,13 @@ const BACKOFF = { kind: 'full_jitter', base_ms: BACKOFF_BASE / 1_000, cap_ms: BA
 /**
  * Connects. Resolves when the session is joined or has a place in line (the status says which); what
  * happens from then on is told by `events()` and to listeners.
+ * @template {Handle} [H=Handle]
  * @param {ConnectOptions} options
- * @returns {Promise<Session>}
+ * @param {new (driver: import('./driver.js').Driver) => H} [Session] what the application is given
+ * @returns {Promise<H>}
  * @throws {FaultError} with the first cause; after that nothing is left of the try
  */
-export async function connect(options) {
+export async function connect(options, Session = /** @type {any} */ (Handle)) {
   const { signal, keep } = options;
   signal?.throwIfAborted();
   const config = configOf(options);

@@ -4,6 +4,6 @@
 // `@evenkeel/client/texts`. `@evenkeel/client` has all of it in, but for media.
 
 export { connect, SDK } from './connect.js';
-export { Session } from './session.js';
+export { Handle } from './handle.js';
 export { FaultError } from './error.js';
 export { SEED_C, SEED_D } from './client/backoff.js';

@@ -9,6 +9,7 @@ import { connect as connectWith } from './connect.js';
 import { events } from './feed.js';
 import { keep as keepTab } from './keep.js';
 import { Mint } from './mint.js';
+import { Session } from './session.js';
 import { fold } from './wire/snapshot.js';
 
 export { SDK } from './connect.js';
@@ -34,11 +35,11 @@ export { mergePatch } from './wire/merge.js';
 export const connect = ({ keep, tab, seed, ...options }) => connectWith({
   events, fold, waits, simulate, mint: seed === undefined ? undefined : new Mint(seed), ...options,
   keep: keep === undefined ? undefined : keepTab(keep, tab),
-});
+}, Session);
 
 /**
- * @typedef {import('./session.js').SessionEvents} SessionEvents
- * @typedef {import('./session.js').CommandOptions} CommandOptions
+ * @typedef {import('./handle.js').SessionEvents} SessionEvents
+ * @typedef {import('./handle.js').CommandOptions} CommandOptions
  * @typedef {import('./client/io.js').Event} Event
  * @typedef {import('./client/config.js').ResumeState} ResumeState
  * @typedef {import('./client/backoff.js').Backoff} Backoff

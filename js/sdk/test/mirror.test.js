@@ -55,7 +55,7 @@ test('what_is_published_has_other_names_only_for_what_the_sdk_alone_knows', () =
     for (const [, name] of comments.join('\n').matchAll(/(\w+)\??: /g)) promised.add(name);
     for (const [, name] of comments.join('\n').matchAll(/@property \{.*?\} \[?(\w+)/g)) promised.add(name);
   }
-  for (const file of ['session', 'error', 'media', 'media/publication', 'chance']) {
+  for (const file of ['handle', 'session', 'error', 'media', 'media/publication', 'chance']) {
     for (const [, name] of read(`js/sdk/src/${file}.js`).matchAll(/^ {2}(?:async |get )?(\w+)(?:\(.*\) \{|: )/gm)) promised.add(name);
   }
   assert.ok(['url', 'ttl_ms', 'reconnect', 'replaceTrack', 'attempt'].every((name) => promised.has(name)));

@@ -56,9 +56,10 @@ async fn reload(mut hangup: Signal, reload: Reload) {
 pub(super) fn refused(error: &StartError) -> Failure {
     match error {
         StartError::Listen { .. } | StartError::Media { .. } => Failure::unavailable(error),
-        StartError::Key(_) | StartError::Tls(_) | StartError::Backend { .. } => {
-            Failure::config(error)
-        }
+        StartError::Key(_)
+        | StartError::Tls(_)
+        | StartError::Peer(_)
+        | StartError::Backend { .. } => Failure::config(error),
         StartError::Open(_) | StartError::Store(_) | StartError::Thread(_) => {
             Failure::temporary(error)
         }

@@ -191,7 +191,7 @@ async fn turns_are_tried_again_gone_on_with_and_promoted_over_a_cut_connection_m
     );
     let refused = soon(session.continue_turn(second)).await;
     assert!(
-        matches!(&refused, Err(CommandError::Refused(fault)) if fault.code == wire::Code::InvalidRequest),
+        matches!(&refused, Err(CommandError::Faulted(fault)) if fault.code == wire::Code::InvalidRequest),
         "{refused:?}"
     );
     let about = wire::DescribeSession {

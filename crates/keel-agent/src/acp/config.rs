@@ -75,11 +75,9 @@ impl Permissions {
                 let wished = |kind: &&String| kinds.iter().any(|wish| wish == kind.as_str());
                 Self::Allow(allowed.iter().filter(wished).cloned().collect())
             }
-            (Self::Allow(_), _, None) => match wish {
-                Value::Null => self.clone(),
-                // What makes no sense is no leave.
-                _ => Self::Ask,
-            },
+            (Self::Allow(_), _, None) if wish.is_null() => self.clone(),
+            // What makes no sense is no leave.
+            (Self::Allow(_), _, None) => Self::Ask,
         }
     }
 }

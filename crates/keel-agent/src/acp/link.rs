@@ -77,6 +77,8 @@ pub(crate) struct Link {
     outgoing: VecDeque<u8>,
     /// When it last took something of `outgoing`, or that was last empty.
     took_at: Instant,
+    /// It is not read, so it need not read either.
+    held_back: bool,
     stdout: Option<pipe::Receiver>,
     chunk: Vec<u8>,
     rest: Vec<u8>,
@@ -129,6 +131,7 @@ impl Link {
             stdin: Some(stdin),
             outgoing: VecDeque::new(),
             took_at: Instant::now(),
+            held_back: false,
             stdout: Some(stdout),
             chunk: vec![0; CHUNK_BYTES],
             rest: Vec::new(),
@@ -229,6 +232,9 @@ impl Link {
     /// What happens next. Without `read`, nothing is read, and time that the agent does not read
     /// either is not held against it. May be dropped and called again without losing anything.
     pub(crate) async fn next(&mut self, read: bool) -> Heard {
+        if std::mem::replace(&mut self.held_back, !read) {
+            self.took_at = Instant::now();
+        }
         loop {
             let overdue = (
                 self.took_at + self.bounds.stdin,
@@ -253,9 +259,6 @@ impl Link {
                     let ms = u64::try_from(self.bounds.stdin.as_millis()).unwrap_or(u64::MAX);
                     return Heard::Failed(Failure::StdinStalled { ms });
                 }
-            }
-            if !read {
-                self.took_at = Instant::now();
             }
         }
     }

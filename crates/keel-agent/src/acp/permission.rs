@@ -130,17 +130,13 @@ impl Desk {
         if open != action {
             return None;
         }
-        let outcome = match answer {
+        let outcome = if answer.is_null() {
             // Nobody answered in time.
-            Value::Null => wanted.refuse(),
-            Value::String(option) => {
-                let chosen = wanted
-                    .choices
-                    .iter()
-                    .find(|choice| choice.option == *option);
-                selected(Some(chosen?))
-            }
-            _ => return None,
+            wanted.refuse()
+        } else {
+            let option = answer.as_str()?;
+            let mut choices = wanted.choices.iter();
+            selected(Some(choices.find(|choice| choice.option == option)?))
         };
         let (_, wanted) = self.open.take()?;
         Some((wanted.request, outcome))

@@ -196,7 +196,7 @@ mod tests {
     fn message(text: &str) -> Message {
         match read(text.as_bytes()) {
             Line::Message(message, _) => message,
-            other => panic!("{text} is {other:?}"),
+            other @ (Line::Noise | Line::Blank) => panic!("{text} is {other:?}"),
         }
     }
 

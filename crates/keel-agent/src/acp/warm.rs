@@ -180,17 +180,9 @@ async fn watch_over(
     let over = sleep(idle);
     tokio::pin!(over);
     loop {
+        // The turn first: what says something all the time must not keep itself from it.
         tokio::select! {
             biased;
-            heard = link.next(true) => match heard {
-                Heard::Messages => refuse(&mut link),
-                Heard::StdoutClosed | Heard::Ended | Heard::Failed(_) => {
-                    let felled = link.fell().await;
-                    let how = exit_words(felled.exit);
-                    tracing::info!(pid = link.pid, %how, "an agent ended between turns");
-                    return;
-                }
-            },
             give = &mut taken => {
                 let not_given = match give {
                     Ok(give) => give.send(link).err(),
@@ -205,6 +197,15 @@ async fn watch_over(
                 link.fell().await;
                 return;
             }
+            heard = link.next(true) => match heard {
+                Heard::Messages => refuse(&mut link),
+                Heard::StdoutClosed | Heard::Ended | Heard::Failed(_) => {
+                    let felled = link.fell().await;
+                    let how = exit_words(felled.exit);
+                    tracing::info!(pid = link.pid, %how, "an agent ended between turns");
+                    return;
+                }
+            },
         }
     }
 }

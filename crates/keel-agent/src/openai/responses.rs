@@ -47,6 +47,9 @@ pub(crate) struct Reader {
 struct Named {
     #[serde(default)]
     r#type: Option<String>,
+    /// Proxies tell theirs without a type.
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +105,12 @@ impl Reader {
             said.push(Said::End);
             return Ok(());
         }
-        let name = parse::<Named>(data)?.r#type;
-        match name.as_deref().unwrap_or(&event.name) {
+        let Named { r#type, error } = parse(data)?;
+        if let (None, Some(error)) = (&r#type, error.filter(|error| !error.is_null())) {
+            said.push(Said::Failed(ErrorObject::read(error).failure()));
+            return Ok(());
+        }
+        match r#type.as_deref().unwrap_or(&event.name) {
             "response.output_text.delta" => {
                 said.push(Said::Text(parse::<Delta>(data)?.delta));
             }

@@ -56,6 +56,28 @@ impl Redactor {
         Self { secrets }
     }
 
+    /// Takes the known secrets out of all texts of a value, where each is whole in one of them. How
+    /// a text looks is not looked at: it may be an answer.
+    pub(crate) fn conceal(&self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => {
+                for secret in &self.secrets {
+                    if text.contains(secret) {
+                        *text = text.replace(secret, INSTEAD);
+                    }
+                }
+            }
+            serde_json::Value::Array(values) => {
+                values.iter_mut().for_each(|value| self.conceal(value));
+            }
+            serde_json::Value::Object(object) => {
+                object.values_mut().for_each(|value| self.conceal(value));
+            }
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            }
+        }
+    }
+
     pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {

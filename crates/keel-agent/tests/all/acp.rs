@@ -1,5 +1,10 @@
 //! The `acp` provider against an agent that does what it is told, well or badly.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each looks for one kind of output, and a new one is no such"
+)]
+
 use std::time::{Duration, Instant};
 
 use keel_agent::{
@@ -339,6 +344,20 @@ async fn a_login_that_is_wanted_says_what_to_do_a67() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_agent_says_is_not_told_a67() {
+    let mut config = agent(&[]);
+    let key = ("MODEL_API_KEY".to_owned(), "canary-0123456789".to_owned());
+    config.process.env.set.push(key);
+    let agent = Agent::new(config);
+    let heard = agent
+        .turn("!text=bad_key:_canary-0123456789 thought=canary-0123456789")
+        .await;
+    assert_eq!(heard.text(), "bad key: [redacted]");
+    assert_eq!(heard.items("thought")[0]["text"], "[redacted]");
+    agent.close().await;
+}
+
+#[tokio::test]
 async fn a_login_that_asks_nobody_is_made() {
     let mut config = agent(&["--auth"]);
     config.auth_method = Some("silent".to_owned());
@@ -617,8 +636,12 @@ async fn a_conversation_goes_on_in_a_new_process_m21_c04() {
     for (args, method) in [
         (&["--resume", "--load"][..], "session/resume"),
         (&["--load", "--replay=3"][..], "session/load"),
+        (
+            &["--load", "--replay=3", "--replay-late"][..],
+            "session/load",
+        ),
     ] {
-        let place = Place::new(&method.replace('/', "-"));
+        let place = Place::new(&format!("again-{}-{}", args.len(), method.len()));
         let agent = Agent::new(remembering(&place, args));
         let one = agent.turn("!session").await;
         let id = bound(&one);

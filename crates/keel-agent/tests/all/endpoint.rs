@@ -478,8 +478,11 @@ async fn an_error_inside_a_stream_is_an_error_and_no_text_h11() {
         let heard = ask(dialect, model.config(), &prompt).await;
         assert_eq!(heard.text(), "Hello from ");
         let (kind, message) = ("server_error".to_owned(), "the model fell over".to_owned());
-        assert_eq!(*heard.failure(), Failure::Upstream { kind, message });
+        let failure = Failure::Upstream { kind, message };
+        assert_eq!(*heard.failure(), failure);
         assert_eq!(model.calls(&prompt).await, 1, "text was said");
+        let heard = ask(dialect, model.config(), "!errorevent:untyped").await;
+        assert_eq!(*heard.failure(), failure, "a proxy's, in any dialect");
 
         // Before any text, what passes is asked again, and what does not is not.
         for (kind, calls) in [("overloaded_error", 3), ("invalid_prompt", 1)] {

@@ -133,19 +133,25 @@ impl Heard {
 
     /// Items of a type.
     pub(crate) fn items(&self, kind: &str) -> Vec<&Value> {
-        let items = self.outputs.iter().filter_map(|output| match output {
-            Output::Item(item) => Some(item),
-            _ => None,
-        });
-        items.filter(|item| item["type"] == kind).collect()
+        let mut items = Vec::new();
+        for output in &self.outputs {
+            if let Output::Item(item) = output
+                && item["type"] == kind
+            {
+                items.push(item);
+            }
+        }
+        items
     }
 
     /// The process that it says it has.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.outputs.iter().find_map(|output| match output {
-            Output::Started { pid } => *pid,
-            _ => None,
-        })
+        for output in &self.outputs {
+            if let Output::Started { pid } = output {
+                return *pid;
+            }
+        }
+        None
     }
 
     pub(crate) fn failure(&self) -> &Failure {

@@ -163,7 +163,7 @@ fn asking() -> Driven {
 
 fn go() -> Answer {
     Answer {
-        action: "a-echo".parse().unwrap(),
+        action: "a-echo".parse().expect("an id"),
         answer: true.into(),
     }
 }

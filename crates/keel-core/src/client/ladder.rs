@@ -96,7 +96,7 @@ impl Ledger {
         }
     }
 
-    fn rejoins(&self, now: Instant) -> usize {
+    pub(super) fn rejoins(&self, now: Instant) -> usize {
         let recent = |at: &&Instant| now.since(**at) < limits::REJOIN_LIMIT_SPAN;
         self.rejoins.iter().filter(recent).count()
     }

@@ -90,6 +90,7 @@ pub(super) fn ask(fault: &Fault) -> Ask {
         // Capacity is the caller's decision (req M8), whatever the hint.
         (FaultCode::Known(Code::AtCapacity | Code::SessionLimit), _) => Ask::Never,
         (FaultCode::Known(Code::ProtocolError), Retry::Now) => Ask::FastOnce,
+        (FaultCode::Known(Code::SessionMoved), Retry::Now) => Ask::Migrate,
         (_, Retry::Now) => Ask::Fast,
         (_, Retry::After { ms }) => Ask::Later(Duration::from_millis(ms)),
         (

@@ -226,7 +226,13 @@ impl Client {
     ) {
         let refresh =
             self.ledger.failures.token <= limits::TOKEN_REFRESHES_MAX && self.can_refresh();
+        // What is wanted is elsewhere, and the server that says so was asked first.
+        let directed =
+            self.target.is_some() && self.ledger.rejoins(cx.now.mono) < limits::REJOIN_LIMIT;
         let again = match outcome.ask {
+            Ask::Fast | Ask::Migrate if directed => {
+                Some((Some(Strategy::Migrate), Duration::ZERO, None))
+            }
             Ask::Rejoin if strategy == Some(Strategy::Fast) => {
                 Some((Some(Strategy::Rejoin), Duration::ZERO, None))
             }

@@ -1,10 +1,14 @@
 //! Questions of the shell: about the Node, about a session, and faults on purpose.
 
 use keel_wire::{
-    Command, Grant, Injected, Injection, ParticipantId, ReceiptBody, Role, SessionId, Status,
+    Code, Command, Grant, Injected, Injection, Origin, ParticipantId, ReceiptBody, Role, SessionId,
+    Status,
 };
 
-use super::{AskId, Node, Opening, Output, Outputs, registry::Waiter};
+use super::{
+    AskId, Node, Opening, Output, Outputs, Progress,
+    registry::{Waiter, may_enter},
+};
 use crate::Now;
 
 /// A question of the shell's own.
@@ -99,6 +103,9 @@ pub struct Census {
     pub overloaded: bool,
     /// Memory is short: new sessions are refused.
     pub memory_short: bool,
+    /// How far the handing-over of all sessions is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Progress>,
 }
 
 /// The answer to an [`Ask`].
@@ -147,5 +154,58 @@ impl Node {
                 self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }
         }
+    }
+
+    pub(super) fn serve_ask(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        ask: AskId,
+        question: Ask,
+        out: &mut Outputs,
+    ) {
+        match question {
+            Ask::Command {
+                grant,
+                key,
+                command,
+                ..
+            } => {
+                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
+                    return self.no_such_session(now, ask, out);
+                }
+                self.with(now, id, out, |session, ctx| {
+                    session.ask_command(ask, &grant, &key, command, ctx);
+                });
+            }
+            Ask::End { grant, .. } => {
+                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
+                    return self.no_such_session(now, ask, out);
+                }
+                if grant.role < Role::Owner && !grant.admin {
+                    let fault = self.mint.fault(now, Code::PermissionDenied, Origin::Server);
+                    let body = ReceiptBody::Fault(Box::new(fault.session(id)));
+                    let answer = Answer::Receipt(body);
+                    return out.push(Output::Reply { ask, answer });
+                }
+                let reason = if grant.admin {
+                    keel_wire::EndReason::Operator
+                } else {
+                    keel_wire::EndReason::Ended
+                };
+                self.with(now, id, out, |session, ctx| {
+                    session.ask_end(ask, reason, ctx);
+                });
+            }
+            Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => {
+                unreachable!("answered without waiting")
+            }
+        }
+    }
+
+    fn no_such_session(&mut self, now: Now, ask: AskId, out: &mut Outputs) {
+        let fault = self.mint.fault(now, Code::SessionNotFound, Origin::Server);
+        let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
+        out.push(Output::Reply { ask, answer });
     }
 }

@@ -336,6 +336,16 @@ impl Node {
         grant: &Grant,
         out: &mut Outputs,
     ) {
+        if let Some(address) = self.goes_elsewhere().map(str::to_owned) {
+            let goaway = keel_wire::Goaway {
+                reason: "this server takes no new sessions".to_owned(),
+                deadline_ms: 0,
+                target: Some(address),
+            };
+            self.conns.tell(id, &goaway.into(), out);
+            let code = Code::ServerShutdown;
+            return self.conns.refuse_as(id, code, now, &mut self.mint, out);
+        }
         let opening = match self.opening(now, id, hello) {
             Ok(opening) => opening,
             Err(fault) => return self.conns.refuse(id, *fault, out),
@@ -388,6 +398,10 @@ impl Node {
         grant: &Grant,
     ) -> Result<String, Box<Fault>> {
         let refused = |node: &mut Self, code| Box::new(node.mint.fault(now, code, Origin::Server));
+        if let Some(address) = self.goes_elsewhere().map(str::to_owned) {
+            let fault = refused(self, Code::ServerShutdown);
+            return Err(Box::new(fault.detail("target", address)));
+        }
         if self.drain.is_some() {
             return Err(refused(self, Code::ServerShutdown));
         }

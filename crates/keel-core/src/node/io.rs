@@ -8,12 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use keel_wire::{
     Action, ActionId, AgentView, CancelStep, CloseCode, Code, Fault, FaultCode, FaultId, Grant,
-    Retry, Seq, SessionId, TurnId, UnixMillis, journal,
+    HandoverId, Retry, Seq, SessionId, TurnId, UnixMillis,
+    handover::Handover,
+    journal,
     record::{Batch, Loaded, SessionRow, StoredEvent},
 };
 use serde_json::{Map, Value};
 
-use super::{Answer, Ask, Load, MediaFact, MediaOrder, Misplaced};
+use super::{Answer, Ask, Delivered, Giving, Load, MediaFact, MediaOrder, Misplaced, Progress};
 
 /// One transport, as the shell numbers them. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +68,7 @@ pub enum CommitFailure {
 }
 
 /// Why a session could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum LoadFailure {
     /// The store is busy, or fails: another try can help.
     Busy {
@@ -77,6 +79,13 @@ pub enum LoadFailure {
     Broken {
         /// The store's word for it.
         error: String,
+    },
+    /// It was handed over to another server.
+    Moved {
+        /// Where clients find it.
+        address: String,
+        /// What it was: who may not enter it does not learn where it is.
+        row: Box<SessionRow>,
     },
 }
 
@@ -321,6 +330,41 @@ pub enum Input {
         /// Where sessions go on; absent means here, later.
         target: Option<String>,
     },
+    /// Hand every session over to another server. The same again begins anew with what is still here.
+    HandOver {
+        /// Which, by the shell's name for it.
+        peer: String,
+        /// Where clients find the sessions there.
+        address: String,
+        /// What runs may end within this.
+        within: Duration,
+    },
+    /// Answers [`Output::Held`].
+    Held {
+        /// Sessions that are here.
+        sessions: Result<Vec<SessionId>, String>,
+    },
+    /// Answers [`Output::Mark`].
+    Marked {
+        /// The session.
+        session: SessionId,
+        /// Whether it is written; if not, it may be.
+        result: Result<(), String>,
+    },
+    /// Answers [`Output::HandOver`].
+    Delivered {
+        /// The session.
+        session: SessionId,
+        /// The offer.
+        id: HandoverId,
+        /// What the other server says.
+        outcome: Delivered,
+    },
+    /// A session of another server's was accepted, and is this one's.
+    TookOver {
+        /// Its row.
+        row: Box<SessionRow>,
+    },
     /// How much there is to do, measured a few times a second.
     Load(Load),
     /// Time has passed.
@@ -493,6 +537,24 @@ pub enum Output {
         /// How late each is.
         late: Duration,
     },
+    /// Read which sessions are here and have not ended, a page at a time.
+    Held {
+        /// Behind this one.
+        after: Option<SessionId>,
+        /// So many.
+        limit: usize,
+    },
+    /// Write where a session stands with being handed over; what has moved is deleted with it.
+    Mark {
+        /// The session.
+        session: SessionId,
+        /// The mark.
+        handover: Box<Handover>,
+    },
+    /// Give a session to another server, or ask whether it has it.
+    HandOver(Box<Giving>),
+    /// Every session that is to leave has left or stays, and nobody is left on those that left.
+    HandedOver(Progress),
     /// Count it, log it, and keep it for the session when there is time.
     Journal {
         /// The session.

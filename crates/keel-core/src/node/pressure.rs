@@ -139,6 +139,7 @@ impl Node {
             input_wait_ms: super::ms(self.pressure.waited),
             overloaded: self.pressure.overloaded,
             memory_short: self.pressure.memory_short,
+            handover: self.progress(),
         }
     }
 }

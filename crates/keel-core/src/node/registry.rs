@@ -6,13 +6,14 @@ use std::{
 };
 
 use keel_wire::{
-    Code, CommandId, Fault, Origin, ReceiptBody, Role, SessionId,
+    Code, CommandId, Fault, Origin, ReceiptBody, SessionId,
     journal::{Entry as JournalEntry, Fact},
     record::Loaded,
 };
 
 use super::{
     Answer, Ask, AskId, ConnId, Ctx, LoadFailure, MediaOrder, Node, Output, Outputs, conn::Phase,
+    handover::Moved,
 };
 use crate::{Instant, Now, limits, session::Session};
 
@@ -23,6 +24,8 @@ pub(super) enum Waiter {
     Conn(ConnId),
     /// A question of the shell's.
     Ask(AskId, Box<Ask>),
+    /// It is to leave for another server.
+    Leave,
 }
 
 /// Panics of a session's machine since it was read for somebody.
@@ -68,12 +71,23 @@ pub(super) enum Entry {
         armed: Option<Instant>,
         panics: Panics,
     },
+    /// Another server has it, and not all who were in it have gone there.
+    Moved(Moved),
 }
 
 impl Node {
     pub(super) fn active(&self, id: &SessionId) -> Option<&Session> {
         match self.sessions.get(id)? {
             Entry::Active { session, .. } => Some(session),
+            Entry::Loading { .. } | Entry::Moved(_) => None,
+        }
+    }
+
+    /// The end of a session's log, as its clients here know it.
+    pub(super) fn head_of(&self, id: &SessionId) -> Option<keel_wire::Seq> {
+        match self.sessions.get(id)? {
+            Entry::Active { session, .. } => Some(session.committed()),
+            Entry::Moved(moved) => Some(moved.head),
             Entry::Loading { .. } => None,
         }
     }
@@ -130,6 +144,9 @@ impl Node {
                 out.push(Output::Media(MediaOrder::Close { peer }));
             }
             return;
+        }
+        if let Some(exodus) = &mut self.exodus {
+            exodus.note(id, session.readiness());
         }
         let next = session.deadline(&self.config).map(|deadline| deadline.at);
         if *armed != next {
@@ -255,16 +272,20 @@ impl Node {
         let full = self.sessions.len() >= limits::SESSIONS_MAX;
         match self.sessions.get_mut(id) {
             Some(Entry::Active { .. }) => self.serve(now, id, waiter, out),
+            Some(Entry::Moved(moved)) => {
+                let (address, row) = (moved.address.clone(), moved.row.clone());
+                self.direct(now, id, waiter, (&address, &row), out);
+            }
             Some(Entry::Loading { waiters, .. }) if waiters.len() < limits::LOADING_WAITERS_MAX => {
                 waiters.push(waiter);
             }
             Some(Entry::Loading { .. }) => {
                 let fault = self.mint.fault(now, Code::RateLimited, Origin::Server);
-                self.turn_away(waiter, fault.session(id), out);
+                self.turn_away(id, waiter, fault.session(id), out);
             }
             None if full => {
                 let fault = self.mint.fault(now, Code::SessionLimit, Origin::Server);
-                self.turn_away(waiter, fault.session(id), out);
+                self.turn_away(id, waiter, fault.session(id), out);
             }
             None => self.load(id, vec![waiter], out),
         }
@@ -299,11 +320,21 @@ impl Node {
                 refusals,
                 ..
             }) => (waiters, panics, refusals),
-            Some(entry @ Entry::Active { .. }) => {
+            Some(entry @ (Entry::Active { .. } | Entry::Moved(_))) => {
                 self.sessions.insert(id.clone(), entry);
                 return;
             }
             None => return,
+        };
+        let loaded = match loaded {
+            Err(LoadFailure::Moved { address, row }) => {
+                for waiter in waiters {
+                    self.direct(now, id, waiter, (&address, &row), out);
+                }
+                self.start.settling.remove(id);
+                return self.settle_more(out);
+            }
+            loaded => loaded,
         };
         let owed = panics.count > 0 || self.start.settling.contains(id);
         let read = loaded.and_then(|loaded| {
@@ -346,7 +377,7 @@ impl Node {
             }
         };
         for waiter in waiters {
-            self.turn_away(waiter, fault.clone().session(id), out);
+            self.turn_away(id, waiter, fault.clone().session(id), out);
         }
         if !self.sessions.contains_key(id) {
             self.start.settling.remove(id);
@@ -383,6 +414,7 @@ impl Node {
                 tracing::warn!(session = %id, error, "a session cannot be read now");
                 (fault, error)
             }
+            LoadFailure::Moved { address, .. } => (fault, address),
             LoadFailure::Broken { error } => {
                 tracing::error!(session = %id, error, "a session's log is damaged");
                 let why =
@@ -450,7 +482,7 @@ impl Node {
     ) -> Vec<Waiter> {
         let may = |waiter: &Waiter| match waiter {
             Waiter::Conn(conn) => self.may_open(*conn, id),
-            Waiter::Ask(..) => false,
+            Waiter::Ask(..) | Waiter::Leave => false,
         };
         let Some(first) = waiters.iter().position(may) else {
             return waiters;
@@ -470,65 +502,23 @@ impl Node {
     fn serve(&mut self, now: Now, id: &SessionId, waiter: Waiter, out: &mut Outputs) {
         match waiter {
             Waiter::Conn(conn) => self.join(now, id, conn, out),
+            Waiter::Leave => self.read_to_leave(now, id, out),
             Waiter::Ask(ask, question) => self.serve_ask(now, id, ask, *question, out),
         }
     }
 
-    fn serve_ask(
+    pub(super) fn turn_away(
         &mut self,
-        now: Now,
         id: &SessionId,
-        ask: AskId,
-        question: Ask,
+        waiter: Waiter,
+        fault: Fault,
         out: &mut Outputs,
     ) {
-        match question {
-            Ask::Command {
-                grant,
-                key,
-                command,
-                ..
-            } => {
-                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
-                    return self.no_such_session(now, ask, out);
-                }
-                self.with(now, id, out, |session, ctx| {
-                    session.ask_command(ask, &grant, &key, command, ctx);
-                });
-            }
-            Ask::End { grant, .. } => {
-                if !self.active(id).is_some_and(|s| may_enter(s, &grant)) {
-                    return self.no_such_session(now, ask, out);
-                }
-                if grant.role < Role::Owner && !grant.admin {
-                    let fault = self.mint.fault(now, Code::PermissionDenied, Origin::Server);
-                    let body = ReceiptBody::Fault(Box::new(fault.session(id)));
-                    let answer = Answer::Receipt(body);
-                    return out.push(Output::Reply { ask, answer });
-                }
-                let reason = if grant.admin {
-                    keel_wire::EndReason::Operator
-                } else {
-                    keel_wire::EndReason::Ended
-                };
-                self.with(now, id, out, |session, ctx| {
-                    session.ask_end(ask, reason, ctx);
-                });
-            }
-            Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => {
-                unreachable!("answered without waiting")
-            }
-        }
-    }
-
-    fn no_such_session(&mut self, now: Now, ask: AskId, out: &mut Outputs) {
-        let fault = self.mint.fault(now, Code::SessionNotFound, Origin::Server);
-        let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));
-        out.push(Output::Reply { ask, answer });
-    }
-
-    fn turn_away(&mut self, waiter: Waiter, fault: Fault, out: &mut Outputs) {
         match waiter {
+            Waiter::Leave => {
+                let is_gone = fault.code == Code::SessionNotFound;
+                self.not_read_to_leave(id, is_gone);
+            }
             Waiter::Conn(conn) => self.conns.refuse(conn, fault, out),
             Waiter::Ask(ask, _) => {
                 let answer = Answer::Receipt(ReceiptBody::Fault(Box::new(fault)));

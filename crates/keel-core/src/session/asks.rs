@@ -21,6 +21,11 @@ impl Session {
         command: keel_wire::Command,
         ctx: &mut Ctx<'_>,
     ) {
+        if self.stands_still() {
+            let fault = Box::new(self.on_its_way(ctx));
+            let body = keel_wire::ReceiptBody::Fault(fault);
+            return ctx.reply(ask, Answer::Receipt(body));
+        }
         let print = |parts: &[&str]| {
             let digest = Sha256::digest(parts.join("\n").as_bytes());
             digest

@@ -45,6 +45,7 @@ impl Session {
         ctx: &mut Ctx<'_>,
     ) {
         match frame {
+            ClientFrame::Command(_) if self.stands_still() => self.leave_unheard(id),
             ClientFrame::Command(frame) => self.command(id, participant, frame, ctx),
             ClientFrame::Detach(_) => self.detach(id, ctx),
             ClientFrame::Offer(offer) => self.media_offer(id, participant, offer, ctx),

@@ -195,7 +195,7 @@ impl Session {
 
     /// Sends the next batch, if one is due and none is in flight.
     pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
-        if self.inflight.is_some() || self.stage.is_empty() {
+        if self.inflight.is_some() || self.stage.is_empty() || self.stands_still() {
             return;
         }
         let stage = std::mem::take(&mut self.stage);

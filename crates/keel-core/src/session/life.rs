@@ -28,6 +28,7 @@ use super::{
 use crate::{
     Deadline, Instant, Now,
     node::{Answer, AskId, ConnId, Ctx, Opening, Output},
+    resume_key,
     ring::Ring,
     small_map::SmallMap,
 };
@@ -62,6 +63,9 @@ impl Session {
             inflight: None,
             doing: None,
             lost: false,
+            key: [0; 32],
+            moves: 0,
+            leaving: super::Leaving::No,
             store: StoreLeg::Up,
             legs: Legs::default(),
             media: super::media::Media::default(),
@@ -121,6 +125,7 @@ impl Session {
             },
         };
         let mut session = Self::empty(row, ctx.now.mono);
+        session.key = resume_key::of_session(&ctx.config.secret, &session.id);
         session.ends_at = grant
             .session_ms_max
             .map(|ms| ctx.now.mono + Duration::from_millis(ms));
@@ -156,6 +161,7 @@ impl Session {
     pub(crate) fn read_back(loaded: Loaded, ctx: &mut Ctx<'_>) -> Result<Self, String> {
         let now = ctx.now.mono;
         let mut session = Self::empty(loaded.row, now);
+        session.key = resume_key::of_session(&ctx.config.secret, &session.id);
         let mut asked = BTreeMap::new();
         if let Some(stored) = loaded.snapshot {
             session.snapshot_seq = stored.seq;
@@ -220,6 +226,9 @@ impl Session {
         }
         // Rebuilt after a panic: what ran is being killed, and nothing runs until it is gone.
         session.dying = ctx.runs.of_session(&session.id);
+        if let Some(handover) = loaded.handover {
+            session.read_handover(handover, ctx);
+        }
         session.settle_turns(&mut asked, ctx);
         Ok(session)
     }
@@ -270,8 +279,12 @@ impl Session {
             .get(&self.row.backend)
             .map(|backend| backend.clocks);
         let at = |at: Option<Instant>, why| at.map(|at| Deadline { at, why });
+        if self.stands_still() {
+            return at(self.leaving_at(), "handover");
+        }
         let open = !matches!(self.life, Life::Ended { .. });
         let all = [
+            at(self.leaving_at(), "handover"),
             self.run_deadline(&clocks.unwrap_or_default()),
             at(self.commit_retry_at(), "commit retry"),
             at(self.commit_slow_at(), "slow commit"),
@@ -307,6 +320,10 @@ impl Session {
     pub(crate) fn tick(&mut self, ctx: &mut Ctx<'_>) {
         let now = ctx.now.mono;
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.go_on_leaving(ctx);
+        if self.stands_still() {
+            return;
+        }
         self.expire_injected(ctx);
         self.check_run(ctx);
         self.retry_commit(ctx);
@@ -350,7 +367,10 @@ impl Session {
     }
 
     fn hibernate_at(&self, after: Duration) -> Option<Instant> {
-        let quiet = self.is_settled() && self.row.slot.is_none() && self.dying.is_none();
+        let quiet = self.is_settled()
+            && self.row.slot.is_none()
+            && self.dying.is_none()
+            && !self.is_leaving();
         let since = self
             .idle_since
             .filter(|_| quiet && !self.has_connections() && self.media.is_idle())?;
@@ -433,6 +453,10 @@ impl Session {
 
     /// Ends the session over HTTP; the answer waits for the commit.
     pub(crate) fn ask_end(&mut self, ask: AskId, reason: EndReason, ctx: &mut Ctx<'_>) {
+        if self.stands_still() {
+            let fault = Box::new(self.on_its_way(ctx));
+            return ctx.reply(ask, Answer::Receipt(ReceiptBody::Fault(fault)));
+        }
         let told = matches!(self.life, Life::Ended { told: true, .. });
         if !told && self.store_is_refusing() {
             let fault = Box::new(self.store_fault(ctx));

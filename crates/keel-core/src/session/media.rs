@@ -84,6 +84,11 @@ impl Media {
         self.peers.values().any(|peer| peer.connected)
     }
 
+    /// Its transports.
+    pub(super) fn transports(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.values().map(|peer| peer.id)
+    }
+
     /// The number by which a participant knows its transport.
     pub(super) fn number(&self, participant: &ParticipantId) -> Option<u32> {
         Some(self.peers.get(participant)?.number)

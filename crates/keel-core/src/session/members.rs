@@ -71,13 +71,12 @@ impl Session {
 
     /// Lets a connection in that has said hello, or refuses it.
     pub(crate) fn join(&mut self, id: ConnId, hello: Hello, ctx: &mut Ctx<'_>) {
+        if self.stands_still() {
+            let fault = self.on_its_way(ctx);
+            return ctx.conns.refuse(id, fault, ctx.out);
+        }
         let known = hello.resume.as_ref().and_then(|resume| {
-            let proof = resume_key::check(
-                &ctx.config.secret,
-                &self.id,
-                &resume.participant,
-                &resume.key,
-            )?;
+            let proof = resume_key::check(&self.key, &self.id, &resume.participant, &resume.key)?;
             self.members
                 .contains_key(&resume.participant)
                 .then_some(proof)

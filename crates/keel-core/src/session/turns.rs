@@ -97,7 +97,7 @@ impl Session {
     /// Begins the first turn, if nothing keeps it from running.
     pub(super) fn start_next(&mut self, ctx: &mut Ctx<'_>) {
         let busy = self.run.is_some() || self.dying.is_some();
-        if busy || ctx.stopping || self.life != Life::Open {
+        if busy || ctx.stopping || self.is_leaving() || self.life != Life::Open {
             return;
         }
         self.expire_turns(ctx);
@@ -220,7 +220,9 @@ impl Session {
         let run = self.run.take_if(|run| run.turn == turn.id);
         let stopped_for = run.as_ref().and_then(|run| run.stopped_for);
         let stop_reason = match end {
-            TurnEnd::Cancelled => stop_reason.or(stopped_for.map(|why| why.name().to_owned())),
+            TurnEnd::Cancelled => {
+                stop_reason.or_else(|| stopped_for.map(|why| why.name().to_owned()))
+            }
             TurnEnd::Done | TurnEnd::Failed | TurnEnd::Interrupted => stop_reason,
         };
         if end == TurnEnd::Done {

@@ -103,7 +103,7 @@ impl Session {
             participant: participant.clone(),
             role: member.role,
             how: arrival.how,
-            resume_key: resume_key::make(&ctx.config.secret, &self.id, &participant, proof),
+            resume_key: resume_key::make(&self.key, &self.id, &participant, proof),
             resume_window_ms: ms(ctx.config.resume_window),
             cursor: Cursor {
                 epoch: self.row.epoch,
@@ -200,7 +200,7 @@ impl Session {
             let queued = Queued {
                 session: self.id.clone(),
                 participant: participant.clone(),
-                resume_key: resume_key::make(&ctx.config.secret, &self.id, participant, proof),
+                resume_key: resume_key::make(&self.key, &self.id, participant, proof),
                 position: place.position,
                 of: place.of,
                 beat: self.beat_plan(),

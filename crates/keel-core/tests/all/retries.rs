@@ -87,7 +87,7 @@ fn a_retry_is_a_new_turn_with_the_whole_prompt_and_its_try_before_is_not_remembe
     );
     let request = world.runs[0].1.clone();
     assert_eq!(request.prompt, prompt);
-    assert_eq!(request.forget, [first.clone()]);
+    assert_eq!(request.forget, std::slice::from_ref(&first));
     let second = accepted(&world).pop().unwrap();
     assert_eq!(second.retry_of, Some(first.clone()));
     world.finish(RunEnd::Cancelled { forced: false });
@@ -154,7 +154,7 @@ fn what_was_replaced_is_remembered_again_by_who_goes_on_with_it() {
     let story = last_turn(&world);
     world.say(conn, 2, "sing");
     world.finish(RunEnd::Cancelled { forced: false });
-    assert_eq!(world.runs[1].1.forget, [story.clone()]);
+    assert_eq!(world.runs[1].1.forget, std::slice::from_ref(&story));
     world.done();
     world.command(conn, 3, ContinueTurn { turn: story });
     assert_eq!(world.runs[2].1.forget, []);

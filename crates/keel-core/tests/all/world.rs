@@ -8,8 +8,8 @@ use std::{
 use keel_core::{
     Instant, Now,
     node::{
-        Backend, CommitFailure, Config, ConnEnd, ConnId, Input, LoadFailure, Node, Output, RunEnd,
-        RunId, RunOutput, RunRequest,
+        Backend, CommitFailure, Config, ConnEnd, ConnId, Delivered, Giving, Input, LoadFailure,
+        Node, Output, Progress, RunEnd, RunId, RunOutput, RunRequest,
     },
 };
 use keel_wire::{
@@ -17,6 +17,7 @@ use keel_wire::{
     Grant, Hello, History, InstanceId, RawData, Receipt, Resume, Role, Seq, ServerFrame, SessionId,
     StreamId, StreamState, Welcome,
     codec::Decoded,
+    handover::{Handover, Mark},
     journal::Fact,
     limits::FRAME_OUT_BYTES_MAX,
     record::{Batch, Fence, Loaded, LoadedStream, SessionRow, StoredEvent, StoredSnapshot},
@@ -33,6 +34,16 @@ struct Kept {
     events: Vec<StoredEvent>,
     snapshot: Option<StoredSnapshot>,
     streams: BTreeMap<StreamId, LoadedStream>,
+}
+
+/// How the store takes marks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum MarkMood {
+    #[default]
+    Well,
+    Refuses,
+    /// It writes, and does not answer: the server dies then.
+    Silent,
 }
 
 /// How the store answers commits.
@@ -61,6 +72,11 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) now: Now,
     kept: BTreeMap<SessionId, Kept>,
+    pub(crate) handovers: BTreeMap<SessionId, Handover>,
+    pub(crate) mark_mood: MarkMood,
+    /// Sessions that are to be given to another server.
+    pub(crate) givings: Vec<Giving>,
+    pub(crate) handed_over: Option<Progress>,
     pub(crate) mood: StoreMood,
     held: VecDeque<(SessionId, u64, Batch)>,
     /// How the store answers who reads a session, and how often it was asked to.
@@ -132,6 +148,10 @@ impl World {
                 wall: 1_000_000,
             },
             kept: BTreeMap::new(),
+            handovers: BTreeMap::new(),
+            mark_mood: MarkMood::Well,
+            givings: Vec::new(),
+            handed_over: None,
             mood: StoreMood::Well,
             held: VecDeque::new(),
             load_failure: None,
@@ -169,6 +189,8 @@ impl World {
         self.lines.clear();
         self.runs.clear();
         self.gone.clear();
+        self.givings.clear();
+        self.handed_over = None;
         self.input(Input::Start);
     }
 
@@ -288,8 +310,14 @@ impl World {
             }
             Output::Recover { after, limit } => {
                 let open = self.kept.values().map(|kept| kept.row.clone());
+                let offered = |row: &SessionRow| {
+                    let kept = self.handovers.get(&row.session).map(|kept| &kept.mark);
+                    matches!(kept, Some(Mark::Offered { .. }))
+                };
                 let rows = open
-                    .filter(|row| !row.ended && (row.open_turn || row.slot.is_some()))
+                    .filter(|row| {
+                        !row.ended && (row.open_turn || row.slot.is_some()) || offered(row)
+                    })
                     .filter(|row| after.as_ref().is_none_or(|after| row.session > *after))
                     .take(limit)
                     .collect();
@@ -304,10 +332,17 @@ impl World {
                         snapshot: kept.snapshot.clone(),
                         events: events.collect(),
                         streams: kept.streams.values().cloned().collect(),
+                        handover: self.handovers.get(&session).cloned(),
                     })
                 });
                 self.loads += 1;
-                let loaded = self.load_failure.clone().map_or(Ok(loaded), Err);
+                let loaded = match self.handovers.get(&session).map(|kept| &kept.mark) {
+                    Some(Mark::Moved { address, row, .. }) => Err(LoadFailure::Moved {
+                        address: address.clone(),
+                        row: row.clone(),
+                    }),
+                    Some(_) | None => self.load_failure.clone().map_or(Ok(loaded), Err),
+                };
                 inputs.push_back(Input::Loaded { session, loaded });
             }
             Output::Commit { session, n, batch } => {
@@ -353,6 +388,31 @@ impl World {
                 kept.events.retain(|event| event.from > through);
                 kept.row.trimmed = through;
             }
+            Output::Held { after, limit } => {
+                let here = self.kept.values().filter(|kept| !kept.row.ended);
+                let ids = here.map(|kept| kept.row.session.clone());
+                let page = ids.filter(|id| after.as_ref().is_none_or(|after| id > after));
+                inputs.push_back(Input::Held {
+                    sessions: Ok(page.take(limit).collect()),
+                });
+            }
+            Output::Mark { session, handover } => {
+                let result = match self.mark_mood {
+                    MarkMood::Refuses => Err("full".to_owned()),
+                    MarkMood::Well | MarkMood::Silent => {
+                        if matches!(handover.mark, Mark::Moved { .. }) {
+                            self.kept.remove(&session);
+                        }
+                        self.handovers.insert(session.clone(), *handover);
+                        Ok(())
+                    }
+                };
+                if self.mark_mood != MarkMood::Silent {
+                    inputs.push_back(Input::Marked { session, result });
+                }
+            }
+            Output::HandOver(giving) => self.givings.push(*giving),
+            Output::HandedOver(progress) => self.handed_over = Some(progress),
             Output::Run { run, request } => self.runs.push((run, *request)),
             Output::Credit { run, bytes } => *self.credit.entry(run).or_default() += bytes,
             Output::CancelRun { run } => self.stopped.push((run, false)),
@@ -453,6 +513,38 @@ impl World {
         for stream in &batch.streams_dropped {
             kept.streams.remove(stream);
         }
+    }
+
+    /// What another server's store makes of an offer of this one's session: the rule of stores.
+    pub(crate) fn receive(&mut self, from: &Self, giving: &Giving) -> Delivered {
+        let (id, moves) = (giving.offer.session.clone(), giving.offer.moves);
+        let offer = giving.offer.id.clone();
+        let known = self.handovers.get(&id);
+        if known.is_some_and(|known| known.mark == Mark::Received { id: offer.clone() }) {
+            return Delivered::Accepted;
+        }
+        let declined = |why: &str| Delivered::Declined {
+            why: why.to_owned(),
+        };
+        if known.is_some_and(|known| known.moves >= moves) || self.kept.contains_key(&id) {
+            return declined("past");
+        }
+        let mark = if giving.settle {
+            Mark::Declined
+        } else {
+            Mark::Received { id: offer }
+        };
+        let key = (!giving.settle).then_some(giving.key);
+        self.handovers
+            .insert(id.clone(), Handover { moves, key, mark });
+        if giving.settle {
+            return declined("never came");
+        }
+        let kept = from.kept[&id].clone();
+        let row = Box::new(kept.row.clone());
+        self.kept.insert(id, kept);
+        self.input(Input::TookOver { row });
+        Delivered::Accepted
     }
 
     /// The store does the first commit that it held back, and goes on holding.

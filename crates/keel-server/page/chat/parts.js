@@ -2,9 +2,8 @@
 // provider says goes in as text.
 
 import { button, make, put } from '../dom.js';
-import { Streamed } from '../text/stream.js';
 import { codeBlock } from '../text/markdown.js';
-import { patch } from '../text/stream.js';
+import { Streamed, patch } from '../text/stream.js';
 import { line } from '../text/visible.js';
 import { PLAN_STATES, TOOL_STATES } from './words.js';
 
@@ -18,7 +17,8 @@ function folded(kind, fill) {
   const summary = make('summary'), body = make('div', { kind: 'fold-body' });
   const element = make('details', { kind: `fold ${kind}`, children: [summary, body] });
   let part;
-  const refill = () => element.open && part && fill(body, part);
+  /** Whether all of it is shown: what is folded needs nothing more. */
+  const refill = () => !element.open || !part || fill(body, part) !== false;
   element.addEventListener('toggle', refill);
   return { element, summary, body, show: (next) => ((part = next), refill()) };
 }
@@ -50,7 +50,7 @@ class ThoughtView {
   show(part, isOpen) {
     this.#isOpen = isOpen;
     put(this.#fold.summary, isOpen ? 'Thinking…' : 'Thought');
-    return this.#fold.show(part) !== false;
+    return this.#fold.show(part);
   }
 }
 
@@ -148,7 +148,7 @@ class ActionView {
   #prompt = make('p', { kind: 'ask' });
   #choices = make('div', { kind: 'row' });
   #says = make('p', { kind: 'note' });
-  element = make('div', { kind: 'permission', role: 'group', children: [make('strong', { text: 'May it?' }), this.#prompt, this.#choices, this.#says] });
+  element = make('div', { kind: 'permission', role: 'group', children: [make('strong'), this.#prompt, this.#choices, this.#says] });
   #shown = '';
   #sent = '';
 

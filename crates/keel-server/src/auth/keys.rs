@@ -10,10 +10,12 @@ use std::{
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-use crate::{config, random};
+use sha2::{Digest, Sha256};
+
+use crate::{config, peers::KeyPrint, random};
 
 /// The `kid` of this server's own key.
-pub(super) const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 /// Shortest secret of an HMAC key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -45,6 +47,16 @@ struct Key {
     kid: String,
     alg: Algorithm,
     decoding: DecodingKey,
+    /// A hash by which another server recognises it.
+    print: String,
+}
+
+/// A hash of a key with all that makes it this key.
+fn print(kid: &str, alg: Algorithm, key: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("evenkeel token key\n{alg:?}\n{kid}\n").as_bytes());
+    hash.update(key);
+    random::hex(&hash.finalize())
 }
 
 pub(crate) struct Keys {
@@ -70,6 +82,7 @@ impl Keys {
                 kid: LOCAL.to_owned(),
                 alg: Algorithm::HS256,
                 decoding: DecodingKey::from_secret(&secret),
+                print: print(LOCAL, Algorithm::HS256, &secret),
             }],
             signing: EncodingKey::from_secret(&secret),
         };
@@ -80,6 +93,14 @@ impl Keys {
             keys.all.push(read(key)?);
         }
         Ok(keys)
+    }
+
+    pub(super) fn prints(&self) -> Vec<KeyPrint> {
+        let print = |key: &Key| KeyPrint {
+            kid: key.kid.clone(),
+            print: key.print.clone(),
+        };
+        self.all.iter().map(print).collect()
     }
 
     pub(super) fn signing(&self) -> &EncodingKey {
@@ -105,11 +126,11 @@ fn read(key: &config::VerifyKey) -> Result<Key, KeyError> {
         path: path.clone(),
         source,
     })?;
-    let (alg, decoding) = match key.alg {
-        config::Algorithm::HS256 => (
-            Algorithm::HS256,
-            DecodingKey::from_secret(&secret(path, &text)?),
-        ),
+    let (alg, decoding, bytes) = match key.alg {
+        config::Algorithm::HS256 => {
+            let bytes = secret(path, &text)?;
+            (Algorithm::HS256, DecodingKey::from_secret(&bytes), bytes)
+        }
         config::Algorithm::EdDSA => {
             let decoding = DecodingKey::from_ed_pem(text.as_bytes()).map_err(|_| {
                 let message = "want an Ed25519 public key as PEM";
@@ -118,13 +139,21 @@ fn read(key: &config::VerifyKey) -> Result<Key, KeyError> {
                     message,
                 }
             })?;
-            (Algorithm::EdDSA, decoding)
+            let lines = text.lines().map(str::trim);
+            let bytes = lines
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .as_bytes()
+                .to_vec();
+            (Algorithm::EdDSA, decoding, bytes)
         }
     };
     Ok(Key {
         kid: key.kid.clone(),
         alg,
         decoding,
+        print: print(&key.kid, alg, &bytes),
     })
 }
 

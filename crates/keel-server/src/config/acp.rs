@@ -138,16 +138,21 @@ impl Backend {
         Ok(())
     }
 
-    /// Makes the home of its agent, where it has one of its own; nobody else may look into it.
+    /// Makes the home of its agent, where it has one of its own, and the places of its configuration,
+    /// which some agents want to find; nobody else may look into it.
     pub(crate) fn make_home(&self) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
-        match &self.home {
-            Some(home) => std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(home),
-            None => Ok(()),
-        }
+        let Some(home) = &self.home else {
+            return Ok(());
+        };
+        let preset = self.agent_preset().ok().flatten();
+        let beneath = preset.map_or(&[][..], |preset| preset.config_dirs);
+        let beneath = beneath.iter().map(|(_, place)| home.join(place));
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        std::iter::once(home.clone())
+            .chain(beneath)
+            .try_for_each(|dir| builder.create(dir))
     }
 }
 
@@ -204,6 +209,26 @@ mod tests {
         assert_eq!(config.idle, Duration::from_secs(5));
         let config = agent("kind = 'acp'\ncommand = ['x']\npermissions = 'deny'");
         assert_eq!(config.expect("it is right").permissions, Permissions::Deny);
+    }
+
+    #[test]
+    fn a_home_is_made_with_the_places_that_an_agent_wants_to_find_a62() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = std::env::temp_dir().join(format!("keel-home-{}", std::process::id()));
+        let text = format!(
+            "kind = 'acp'\npreset = 'codex'\nhome = '{}'",
+            home.display()
+        );
+        let backend: Backend = toml::from_str(&text).expect("it can be read");
+        backend.make_home().expect("it is made");
+        for dir in [home.clone(), home.join(".codex")] {
+            let mode = std::fs::metadata(&dir)
+                .expect("it is there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", dir.display());
+        }
+        let _ = std::fs::remove_dir_all(home);
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl Config {
         if let (Some(dir), Some(tls)) = (path.parent(), &mut config.server.tls) {
             tls.begin_at(dir);
         }
+        for peer in config.peers.values_mut() {
+            peer.begin_at(path.parent().unwrap_or_else(|| Path::new("")));
+        }
         if let (Some(dir), Some(turn)) = (path.parent(), &mut config.turn) {
             turn.begin_at(dir);
         }
@@ -136,6 +139,16 @@ impl Config {
             if value == 0 || value > most {
                 return refuse(option, &format!("want 1 to {most} seconds"));
             }
+        }
+        for (name, peer) in &self.peers {
+            if let Err((option, message)) = peer.check() {
+                return refuse(&format!("peers.{name}.{option}"), message);
+            }
+        }
+        let target = self.drain.target.as_ref();
+        if let Some(target) = target.filter(|target| !self.peers.contains_key(*target)) {
+            let message = format!("there is no peer named {target:?}");
+            return refuse("drain.target", &message);
         }
         if let Err(error) = crate::log::filter(&self.log.level) {
             return refuse("log.level", &error.to_string());

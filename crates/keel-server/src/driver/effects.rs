@@ -47,6 +47,19 @@ impl Work {
                     keel_store::PageLimit { events, bytes },
                 );
             }
+            Output::Held { after, limit } => self.held(after, limit),
+            Output::Mark { session, handover } => self.mark(session, *handover),
+            Output::HandOver(giving) => self.hand_over(*giving),
+            Output::HandedOver(progress) => {
+                tracing::info!(
+                    moved = progress.moved,
+                    stayed = progress.stayed,
+                    "handed over"
+                );
+                for handed_over in self.handed_over.drain(..) {
+                    let _ = handed_over.send(progress);
+                }
+            }
             Output::Trim { session, through } => self.trim(session, through),
             Output::Run { run, request } => self.runs.start(run, *request),
             Output::Credit { run, bytes } => self.runs.credit(run, bytes),

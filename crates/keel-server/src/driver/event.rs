@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use keel_core::node::{Answer, Ask, ConnId, Input};
+use keel_core::node::{Answer, Ask, ConnId, Input, Progress};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -42,6 +42,17 @@ pub(crate) enum Event {
     Probe {
         /// Since when.
         sent: Instant,
+    },
+    /// Hand every session over to another server.
+    HandOver {
+        /// Which, by its name.
+        peer: String,
+        /// Where clients find it.
+        address: String,
+        /// What runs may end within this.
+        within: Duration,
+        /// Is told when all have gone, or stay.
+        handed_over: oneshot::Sender<Progress>,
     },
     /// Take no new work, move the old, stop.
     Drain {

@@ -2,13 +2,17 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use keel_core::node::{CommitFailure, ConnId, Input, LoadFailure};
+use keel_core::node::{CommitFailure, ConnId, Delivered, Giving, Input, LoadFailure};
 use keel_store::{CommitError, PageLimit, StoreError, StoreErrorKind};
-use keel_wire::{Seq, SessionId, record::Batch};
+use keel_wire::{
+    Seq, SessionId,
+    handover::{Handover, Mark},
+    record::Batch,
+};
 use tokio::time::Instant;
 
 use super::Work;
-use crate::auth;
+use crate::{auth, peers};
 
 /// Something under way whose end the driver wants to hear.
 pub(super) type Op = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -97,13 +101,68 @@ impl Work {
     }
 
     pub(super) fn load(&self, session: SessionId) {
-        let answer = self.store.load(&session);
+        let (store, id) = (Arc::clone(&self.store), session.clone());
+        let answer = store.load(&session);
+        let answer = async move {
+            let loaded = answer.await.map_err(load_failure)?;
+            if let Some(loaded) = loaded {
+                return Ok(Some(Box::new(loaded)));
+            }
+            // It is not here; another server may have it.
+            let handover = store.handover(&id).await.map_err(load_failure)?;
+            match handover.map(|handover| handover.mark) {
+                Some(Mark::Moved { address, row, .. }) => Err(LoadFailure::Moved { address, row }),
+                Some(
+                    Mark::Offered { .. } | Mark::Received { .. } | Mark::Kept | Mark::Declined,
+                )
+                | None => Ok(None),
+            }
+        };
         self.op("load", answer, move |loaded| {
-            let loaded = loaded
-                .map(|loaded| loaded.map(Box::new))
-                .map_err(load_failure);
             Done::input(Input::Loaded { session, loaded })
         });
+    }
+
+    pub(super) fn held(&self, after: Option<SessionId>, limit: usize) {
+        let answer = self.store.held(after.as_ref(), limit);
+        self.op("held", answer, |sessions| {
+            Done::input(Input::Held {
+                sessions: words(sessions),
+            })
+        });
+    }
+
+    pub(super) fn mark(&self, session: SessionId, handover: Handover) {
+        let moved = matches!(handover.mark, Mark::Moved { .. });
+        let tails = Arc::clone(&self.tails);
+        let answer = self.store.mark(&session, handover);
+        self.op("mark", answer, move |result| {
+            if moved {
+                // Who reads its log is to see that it is not here.
+                tails.grown(&session);
+            }
+            Done::input(Input::Marked {
+                session,
+                result: words(result),
+            })
+        });
+    }
+
+    /// Gives a session to another server, on a task of its own: it takes many requests.
+    pub(super) fn hand_over(&self, giving: Giving) {
+        let (session, id) = (giving.offer.session.clone(), giving.offer.id.clone());
+        let (peers, store) = (Arc::clone(&self.peers), Arc::clone(&self.store));
+        let given = tokio::spawn(peers::give(peers, store, giving));
+        self.ops.push(Box::pin(async move {
+            let outcome = given.await.unwrap_or_else(|error| Delivered::Unknown {
+                error: error.to_string(),
+            });
+            Done::input(Input::Delivered {
+                session,
+                id,
+                outcome,
+            })
+        }));
     }
 
     pub(super) fn head(&self, session: SessionId) {

@@ -8,8 +8,8 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::Response,
 };
-use keel_store::StoreErrorKind;
-use keel_wire::{Code, Grant, SessionId, record::SessionRow};
+use keel_store::{StoreError, StoreErrorKind};
+use keel_wire::{Code, Fault, Grant, SessionId, handover::Mark, record::SessionRow};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -174,13 +174,35 @@ pub(super) async fn row(
     let not_found = || reply::code(Code::SessionNotFound);
     match shared.store.row(session).await {
         Ok(Some(row)) if grant.may_enter(&row) => Ok(row),
-        Ok(_) => Err(not_found()),
+        Ok(Some(_)) => Err(not_found()),
+        Ok(None) => Err(match moved(shared, session).await {
+            Ok(Some((row, fault))) if grant.may_enter(&row) => reply::fault(&fault),
+            Ok(_) => not_found(),
+            Err(error) => store(&error),
+        }),
         Err(error) => Err(store(&error)),
     }
 }
 
+/// What a session was that another server has, and what is said of it to those who may enter it.
+pub(super) async fn moved(
+    shared: &Shared,
+    session: &SessionId,
+) -> Result<Option<(SessionRow, Fault)>, StoreError> {
+    let handover = shared.store.handover(session).await?;
+    Ok(match handover.map(|handover| handover.mark) {
+        Some(Mark::Moved { address, row, .. }) => {
+            let fault = reply::new_fault(Code::SessionMoved).session(session);
+            Some((*row, fault.detail("target", address)))
+        }
+        Some(Mark::Offered { .. } | Mark::Received { .. } | Mark::Kept | Mark::Declined) | None => {
+            None
+        }
+    })
+}
+
 /// A store's refusal, as the caller may see it.
-pub(super) fn store(error: &keel_store::StoreError) -> Response {
+pub(super) fn store(error: &StoreError) -> Response {
     let code = match error.kind {
         StoreErrorKind::Other => Code::InvalidRequest,
         StoreErrorKind::Full

@@ -16,8 +16,11 @@ pub(crate) struct Offered {
     pub(crate) name: String,
     pub(crate) kind: BackendKind,
     /// The models among which a session may choose by its param `model`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) models: Vec<String>,
+    /// Whether a session may say where its programs work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) cwd: bool,
 }
 
 /// What `GET /v1/backends` answers.

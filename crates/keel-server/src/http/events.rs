@@ -279,7 +279,11 @@ impl Sse {
                 Err(error) => return Some(self.failed(&error)),
             };
             let Some(row) = row else {
-                return Some(self.last(Code::SessionNotFound));
+                return Some(match access::moved(&self.shared, &self.session).await {
+                    Ok(Some((_, fault))) => self.tell_last(&fault),
+                    Ok(None) => self.last(Code::SessionNotFound),
+                    Err(error) => self.failed(&error),
+                });
             };
             if row.epoch != self.epoch {
                 return Some(self.last(Code::LogRewound));

@@ -102,6 +102,7 @@ fn status(code: Code) -> StatusCode {
         Code::PermissionDenied | Code::OriginNotAllowed => StatusCode::FORBIDDEN,
         Code::InvalidRequest | Code::ProtocolError | Code::MediaRefused => StatusCode::BAD_REQUEST,
         Code::UnsupportedVersion => StatusCode::UPGRADE_REQUIRED,
+        Code::SessionMoved => StatusCode::MISDIRECTED_REQUEST,
         Code::SessionNotFound | Code::BackendNotFound => StatusCode::NOT_FOUND,
         Code::SessionLimit | Code::RateLimited | Code::OutboxFull => StatusCode::TOO_MANY_REQUESTS,
         Code::AtCapacity

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     access::Bearer,
-    backends, commands, events, export, node,
+    backends, commands, drain, events, export, node,
     openapi::{self, Operation, Route},
     reply, sessions, tokens, transcript, whip,
 };
@@ -256,6 +256,20 @@ fn server() -> Vec<Route> {
             operations: vec![
                 Operation::new("GET", "readNode", "How this server is, for administrators")
                     .answers::<node::Node>(200, "The server."),
+            ],
+        },
+        Route {
+            path: "/v1/node/drain",
+            serves: post(drain::begin),
+            operations: vec![
+                Operation::new(
+                    "POST",
+                    "handOver",
+                    "Hands every session over to another server, for administrators",
+                )
+                .body::<drain::DrainBody>()
+                .answers::<drain::Begun>(202, "It has begun; `readNode` says how far it is.")
+                .refuses(&[409, 502]),
             ],
         },
         Route {

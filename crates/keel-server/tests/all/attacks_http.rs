@@ -401,7 +401,7 @@ async fn broken_handshakes_are_refused_in_linear_time_a11() {
             400,
         ),
         (good.replace("upgrade: websocket", "upgrade: h2c"), 426),
-        (good.replace("GET", "POST"), 426),
+        (good.replace("GET", "POST"), 405),
     ];
     for (request, wanted) in cases {
         let request = request.replace("connection: Upgrade", "connection: Upgrade, close");

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use keel_wire::{
-    ReceiptBody, Seq, SessionId, StreamId, TurnId, UnixMillis,
+    HandoverId, ReceiptBody, Seq, SessionId, StreamId, TurnId, UnixMillis,
+    handover::{Handover, Part},
     journal::Entry,
     limits::TEXT_BYTES_MAX,
     record::{
@@ -28,19 +29,22 @@ const TURNS_MAX: usize = SEARCH_TURNS_MAX as usize;
 #[derive(Debug, Default)]
 pub(super) struct State {
     fence: Fence,
-    sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) handovers: BTreeMap<SessionId, Handover>,
+    /// Parts of sessions that are being received, with the offer that they came with.
+    pub(super) staged: BTreeMap<SessionId, (HandoverId, Vec<Part>)>,
     revoked: BTreeMap<String, UnixMillis>,
 }
 
 #[derive(Debug)]
-struct Session {
-    row: SessionRow,
-    snapshot: Option<StoredSnapshot>,
+pub(super) struct Session {
+    pub(super) row: SessionRow,
+    pub(super) snapshot: Option<StoredSnapshot>,
     /// By the last position that each covers.
-    events: BTreeMap<Seq, StoredEvent>,
-    streams: BTreeMap<StreamId, StreamRow>,
-    receipts: BTreeMap<(StreamId, Seq), ReceiptBody>,
-    journal: VecDeque<Entry>,
+    pub(super) events: BTreeMap<Seq, StoredEvent>,
+    pub(super) streams: BTreeMap<StreamId, StreamRow>,
+    pub(super) receipts: BTreeMap<(StreamId, Seq), ReceiptBody>,
+    pub(super) journal: VecDeque<Entry>,
     /// What turns are found by, the oldest first.
     said: VecDeque<(TurnId, String)>,
 }
@@ -86,7 +90,9 @@ impl State {
     }
 
     pub(super) fn load(&self, session: &SessionId) -> Option<Loaded> {
-        self.sessions.get(session).map(Session::load)
+        let mut loaded = self.sessions.get(session).map(Session::load)?;
+        loaded.handover = self.handovers.get(session).cloned();
+        Some(loaded)
     }
 
     pub(super) fn events(
@@ -114,7 +120,10 @@ impl State {
     pub(super) fn unsettled(&self, after: Option<&SessionId>, limit: usize) -> Vec<SessionRow> {
         let rows = self.sessions.values().map(|session| &session.row);
         rows.filter(|row| after.is_none_or(|after| row.session > *after))
-            .filter(|row| !row.ended && (row.open_turn || row.slot.is_some()))
+            .filter(|row| {
+                let owed = !row.ended && (row.open_turn || row.slot.is_some());
+                owed || self.is_offered(&row.session)
+            })
             .take(limit)
             .cloned()
             .collect()
@@ -230,7 +239,7 @@ impl State {
 }
 
 impl Session {
-    fn new(row: SessionRow) -> Self {
+    pub(super) fn new(row: SessionRow) -> Self {
         Self {
             row: SessionRow {
                 trimmed: Seq::ZERO,
@@ -245,7 +254,7 @@ impl Session {
         }
     }
 
-    fn take(&mut self, batch: Batch) {
+    pub(super) fn take(&mut self, batch: Batch) {
         self.row = SessionRow {
             trimmed: self.row.trimmed,
             ..batch.row
@@ -345,6 +354,7 @@ impl Session {
                     receipts: receipts_of(row),
                 })
                 .collect(),
+            handover: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::{
     apply,
     failure::error_of,
+    handover,
     job::{Answer, Ask, Job},
     shrink,
 };
@@ -80,6 +81,12 @@ fn apply_one(conn: &Connection, granted: Fence, ask: &Ask, now: u64) -> Answer {
         Ask::Head(session) => {
             return apply::head(conn, session).map_err(CommitError::NotWritten);
         }
+        Ask::Accept(offer) => return handover::accept(conn, granted, offer),
+        Ask::Settle(offer) => {
+            return handover::settle(conn, offer).map_err(CommitError::NotWritten);
+        }
+        Ask::Mark(session, next) => handover::mark(conn, session, next),
+        Ask::Stage(offer, part) => handover::stage(conn, offer, part),
         Ask::Journal(session, entries) => apply::journal(conn, session, entries),
         Ask::Delete(session) => apply::delete(conn, session),
         Ask::Trim(session, through) => shrink::trim(conn, session, *through),

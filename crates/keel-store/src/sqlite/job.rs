@@ -6,7 +6,12 @@ use std::sync::{
     mpsc::{SyncSender, TrySendError},
 };
 
-use keel_wire::{Seq, SessionId, UnixMillis, journal::Entry, record::Batch};
+use keel_wire::{
+    Seq, SessionId, UnixMillis,
+    handover::{Handover, Offer, Part},
+    journal::Entry,
+    record::Batch,
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -23,6 +28,10 @@ pub(super) enum Ask {
     Delete(SessionId),
     Trim(SessionId, Seq),
     Revoke(String, UnixMillis),
+    Mark(SessionId, Box<Handover>),
+    Stage(Offer, Box<Part>),
+    Accept(Offer),
+    Settle(Offer),
     Probe,
 }
 
@@ -34,7 +43,11 @@ impl Ask {
             Self::Head(session)
             | Self::Journal(session, _)
             | Self::Delete(session)
+            | Self::Mark(session, _)
             | Self::Trim(session, _) => Some(session.clone()),
+            Self::Stage(offer, _) | Self::Accept(offer) | Self::Settle(offer) => {
+                Some(offer.session.clone())
+            }
             Self::Revoke(..) | Self::Probe => None,
         }
     }
@@ -43,9 +56,15 @@ impl Ask {
         match self {
             Self::Commit(batch) => batch.cost(),
             Self::Journal(_, entries) => 256 * entries.len(),
-            Self::Head(_) | Self::Delete(_) | Self::Trim(..) | Self::Revoke(..) | Self::Probe => {
-                256
-            }
+            Self::Stage(_, part) => 256 + part.cost(),
+            Self::Head(_)
+            | Self::Delete(_)
+            | Self::Trim(..)
+            | Self::Revoke(..)
+            | Self::Mark(..)
+            | Self::Accept(_)
+            | Self::Settle(_)
+            | Self::Probe => 256,
         }
     }
 }

@@ -177,6 +177,8 @@ fn grant(conn: &mut Connection) -> rusqlite::Result<Fence> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "UPDATE meta SET fence = fence + 1, clean = 0 WHERE id = 1 RETURNING fence";
     let fence = tx.query_row(sql, [], |row| row.get(0))?;
+    // Sessions that it was receiving: whoever offers them begins again.
+    tx.execute("DELETE FROM staged", [])?;
     tx.commit()?;
     Ok(Fence(fence))
 }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     failure::error_of,
+    handover,
     rows::{self, number},
 };
 use crate::{PageLimit, StoreError, check};
@@ -54,11 +55,13 @@ pub(super) fn load(conn: &Connection, session: &SessionId) -> Result<Option<Load
     let events = rows::collect(sql(select.query(params![id, number(base)]))?, rows::event)?;
     whole(&row, base, &events)?;
     let streams = streams(&view, id)?;
+    let handover = handover::read(&view, session)?;
     Ok(Some(Loaded {
         row,
         snapshot,
         events,
         streams,
+        handover,
     }))
 }
 
@@ -168,12 +171,29 @@ pub(super) fn unsettled(
     after: Option<&SessionId>,
     limit: usize,
 ) -> Result<Vec<SessionRow>, StoreError> {
-    let query = unsettled_query();
-    let mut select = sql(conn.prepare_cached(&query))?;
     // No id is empty, so every id is above the empty text.
     let after = after.map_or("", SessionId::as_str);
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    rows::collect_sound(sql(select.query(params![after, most]))?, rows::session)
+    let page = |query: &str| {
+        let mut select = sql(conn.prepare_cached(query))?;
+        rows::collect_sound(sql(select.query(params![after, most]))?, rows::session)
+    };
+    let mut unsettled = page(&unsettled_query())?;
+    // Two walks, each along its own index.
+    unsettled.extend(page(&offered_query())?);
+    unsettled.sort_by(|a, b| a.session.cmp(&b.session));
+    unsettled.dedup_by(|a, b| a.session == b.session);
+    unsettled.truncate(limit);
+    Ok(unsettled)
+}
+
+fn offered_query() -> String {
+    let columns = rows::SESSION;
+    format!(
+        "SELECT {columns} FROM session WHERE session IN
+           (SELECT session FROM handover WHERE offered = 1 AND session > ?1
+            ORDER BY session LIMIT ?2)"
+    )
 }
 
 pub(super) fn unsettled_query() -> String {

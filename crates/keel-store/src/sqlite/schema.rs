@@ -17,6 +17,7 @@ const LADDER: &[&str] = &[
         include_str!("schema/v3.sql"),
         include_str!("schema/search.sql")
     ),
+    include_str!("schema/v4.sql"),
 ];
 
 /// The one virtual table that is ours, as the file's schema keeps it.

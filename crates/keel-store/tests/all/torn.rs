@@ -184,7 +184,7 @@ fn what_is_not_a_store_is_refused_a69() {
         open(),
         Err(OpenError::SchemaTooNew {
             found: 99,
-            known: 3
+            known: 4
         })
     ));
 }

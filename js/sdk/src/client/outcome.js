@@ -55,7 +55,7 @@ const ASKS = { now: FAST, after: LATER, never: NEVER, refresh_token: TOKEN, rejo
 export function asked(fault) {
   const { code, retry: { when, what, ms: after = 0 } } = /** @type {any} */ (fault);
   // Capacity is the caller's decision (req M8), whatever the hint.
-  const ask = code === 'at_capacity' || code === 'session_limit' ? NEVER : code === 'protocol_error' && when === 'now' ? FAST_ONCE : ASKS[what ?? when] ?? NEVER;
+  const ask = code === 'at_capacity' || code === 'session_limit' ? NEVER : code === 'protocol_error' && when === 'now' ? FAST_ONCE : code === 'session_moved' ? MIGRATE : ASKS[what ?? when] ?? NEVER;
   return { fault, ask, notBefore: ms(after) };
 }
 

@@ -22,6 +22,9 @@ const WITHIN = [limits.FAST_WITHIN, limits.REJOIN_WITHIN, limits.MIGRATE_WITHIN]
 /** @type {Record<number, WaitingFor>} */
 const WAITING_FOR = { [LATER]: 'server', [UNREACHABLE]: 'network', [TOKEN]: 'token' };
 
+/** Rejoins and moves of late. @param {Client} client */
+export const rejoinsOf = ({ rejoins, moment }) => rejoins.filter((at) => since(moment, at) < limits.REJOIN_LIMIT_SPAN).length;
+
 /**
  * The next step. Total.
  * @param {Client} client
@@ -41,7 +44,7 @@ export function plan(client, { countedFrom, answersFrom, notBefore = 0, reached 
   if (rest <= limits.ATTEMPT_MIN) return { why: 'deadline' };
   if (!client.isOnline) return { strategy: reached, after: Infinity, waitingFor: 'network' };
   if (delay === Infinity) return { why: 'deadline' };
-  const rejoins = client.rejoins.filter((at) => since(now, at) < limits.REJOIN_LIMIT_SPAN).length;
+  const rejoins = rejoinsOf(client);
   const strategy = rung(failures, ask, spent, reached, otherAddress(client), rejoins);
   if (strategy && rejoins >= limits.REJOIN_LIMIT) return { why: 'rejoin_limit' };
   // A wait that outlasts the recovery is told as such now, not when it is over.

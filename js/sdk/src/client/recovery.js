@@ -15,7 +15,7 @@ import { countFailure, noFailures, seeProgress } from './ladder.js';
 import { seal } from './liveness.js';
 import { TIMEOUT, note, ranked } from './outcome.js';
 import { isProven, newPath, saidHello } from './path.js';
-import { RUNGS } from './planner.js';
+import { RUNGS, rejoinsOf } from './planner.js';
 import { CONNECTING, DETACHING, DIALING, LOSS, MOVE, RECOVERING, STANDING, SUSPECTED, TRUSTED, WAITING, change } from './states.js';
 
 /**
@@ -135,7 +135,10 @@ export function attemptFailed(client, { rung, answeredAt }, outcome) {
 function firstConnectFailed(client, strategy, { fault, ask }) {
   const { wishes, failures } = client;
   let after = Infinity;
-  if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
+  // What is wanted is elsewhere, and the server that says so was asked first.
+  const directed = client.elsewhere !== undefined && rejoinsOf(client) < limits.REJOIN_LIMIT;
+  if ((ask === FAST || ask === MIGRATE) && directed) [strategy, after] = [MIGRATE, 0];
+  else if (ask === REJOIN && strategy === FAST) [strategy, after] = [REJOIN, 0];
   else if (ask === TOKEN && failures[TOKEN] <= limits.TOKEN_REFRESHES_MAX && canRefresh(client)) after = 0;
   else if (ask === UNREACHABLE && wishes.retryFirstConnect) after = backoffDelay(wishes.backoff, client.tries, Infinity, client.mint);
   if (after === Infinity) return finish(client, undefined, fault);

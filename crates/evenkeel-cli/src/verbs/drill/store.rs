@@ -12,6 +12,7 @@ use keel_store::{
 };
 use keel_wire::{
     Seq, SessionId, UnixMillis,
+    handover::{Handover, Offer, Part},
     journal::Entry,
     record::{Batch, Fence, Loaded, SessionRow, StoredEvent},
 };
@@ -194,6 +195,34 @@ impl Store for Saboteur {
 
     fn revoked(&self) -> BoxFuture<Result<Vec<(String, UnixMillis)>, StoreError>> {
         self.inner.revoked()
+    }
+
+    fn handover(&self, session: &SessionId) -> BoxFuture<Result<Option<Handover>, StoreError>> {
+        self.inner.handover(session)
+    }
+
+    fn held(
+        &self,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> BoxFuture<Result<Vec<SessionId>, StoreError>> {
+        self.inner.held(after, limit)
+    }
+
+    fn mark(&self, session: &SessionId, handover: Handover) -> BoxFuture<Result<(), StoreError>> {
+        self.inner.mark(session, handover)
+    }
+
+    fn stage(&self, offer: Offer, part: Part) -> BoxFuture<Result<(), StoreError>> {
+        self.inner.stage(offer, part)
+    }
+
+    fn accept(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        self.inner.accept(offer)
+    }
+
+    fn settle(&self, offer: Offer) -> BoxFuture<Result<Option<Head>, StoreError>> {
+        self.inner.settle(offer)
     }
 
     fn health(&self) -> Health {

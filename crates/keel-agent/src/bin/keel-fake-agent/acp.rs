@@ -10,6 +10,7 @@
 //! | `--load`, `--resume` | says that it can |
 //! | `--state=DIR` | knows only sessions that it, or one like it, made there |
 //! | `--replay=N` | tells N words again at `session/load` |
+//! | `--replay-late` | does so after it has answered |
 //! | `--crash-at=METHOD`, `--hang-at=METHOD` | does so when asked that; `start` before anything |
 //! | `--modes` | tells of its modes |
 //! | `--banner` | writes garbage first |
@@ -167,6 +168,13 @@ impl Agent {
                 "Authentication required for sk-canary-0123456789".to_owned(),
             )),
             "session/new" => Ok(self.opened(params)?),
+            "session/load" if self.flag("replay-late").is_some() => {
+                reply(&message["id"], Ok(json!({})))?;
+                thread::sleep(Duration::from_millis(50));
+                self.reopened(method, params)?
+                    .map_err(|(_, text)| io::Error::other(text))?;
+                return Ok(());
+            }
             "session/load" | "session/resume" => self.reopened(method, params)?,
             "session/prompt" => return self.prompt(&message["id"], params),
             _ if message["id"].is_null() => return Ok(()),
@@ -487,9 +495,10 @@ impl Agent {
         params["sessionId"] = json!(self.session);
         let asked = self.request(method, params)?;
         let answer = self.answer(asked, false)?;
-        let said = match &answer["result"] {
-            Value::Null => format!("refused: {}", answer["error"]["message"]),
-            result => result.to_string(),
+        let result = &answer["result"];
+        let said = match result.is_null() {
+            true => format!("refused: {}", answer["error"]["message"]),
+            false => result.to_string(),
         };
         Ok(self.text(None, &said)?)
     }

@@ -13,7 +13,7 @@
 //! | `cutfin`, `cutrst`, `cut0` | cuts the chunked body after some words, before any |
 //! | `cutafter` | cuts the body after all was said, its end too |
 //! | `noend`, `nodone` | ends the body properly without a reason, with one and without `[DONE]` |
-//! | `errorevent`, `errorevent:KIND` | tells an error after some words |
+//! | `errorevent`, `errorevent:KIND`, `errorevent:untyped` | tells an error after some words |
 //! | `openrouter`, `openrouter:error` | comments between the words; an error as OpenRouter tells it |
 //! | `badsse:…` | `nodata`, `badjson`, `nul`, `utf8`, `big`, `comments`, `lines`; and well-formed if rare: `split`, `cr`, `crlf`, `bom`, `multi` |
 
@@ -133,6 +133,13 @@ pub(crate) async fn stream(
             return Ok(Finish::KeepAlive);
         }
         "errorevent" => {
+            if mode.argument == "untyped" {
+                let error = json!({"type": "server_error", "message": "the model fell over"});
+                let frame = format!("data: {}\n\ndata: [DONE]\n\n", json!({"error": error}));
+                answer.chunk(frame.as_bytes()).await?;
+                answer.end().await?;
+                return Ok(Finish::KeepAlive);
+            }
             let kind = match mode.argument.as_str() {
                 "" => "server_error",
                 kind => kind,

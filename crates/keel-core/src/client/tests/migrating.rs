@@ -125,3 +125,52 @@ pub(super) fn a_goaway_without_a_target_names_the_cause_of_the_close() {
     rig.answer(Joined::Resumed, 0, 0);
     assert_eq!(rig.recoveries(), [(Strategy::Fast, 1)]);
 }
+
+/// As a server says it that had the session before.
+fn moved(rig: &mut Rig, conn: ConnId, to: &str) {
+    rig.frame(conn, goaway(Some(to)));
+    rig.frame(conn, fault_frame(Code::SessionMoved));
+    rig.closed(conn, close(4201));
+}
+
+#[test]
+pub(super) fn who_comes_back_to_a_server_that_has_handed_the_session_over_follows_it_m17() {
+    let mut rig = Rig::live();
+    rig.closed(ConnId(1), ConnEnd::Reset);
+    rig.pass(Duration::from_millis(200));
+    let conn = rig.dialed();
+    rig.opened(conn);
+    moved(&mut rig, conn, "wss://b");
+    let (next, address) = rig.dials().last().cloned().expect("a dial");
+    assert_eq!((next, address.as_str()), (ConnId(3), "wss://b"));
+    rig.answer(Joined::Rejoined, 0, 0);
+    assert_eq!(rig.recoveries(), [(Strategy::Migrate, 2)]);
+    assert_eq!((rig.lost().len(), rig.state()), (1, &State::Live));
+}
+
+#[test]
+pub(super) fn a_first_connect_is_directed_to_where_the_session_is_m17() {
+    let mut rig = Rig::new(Config::new("wss://a", TokenSource::Fixed("token".into())));
+    rig.input(Input::Connect);
+    rig.opened(ConnId(1));
+    moved(&mut rig, ConnId(1), "wss://b");
+    assert_eq!(rig.dials().last(), Some(&(ConnId(2), "wss://b".to_owned())));
+    rig.answer(Joined::Joined, 0, 0);
+    assert_eq!((rig.failed(), rig.state()), (None, &State::Live));
+}
+
+#[test]
+pub(super) fn servers_that_send_a_client_to_one_another_are_not_followed_for_ever_m17_m33() {
+    let mut rig = Rig::new(Config::new("wss://a", TokenSource::Fixed("token".into())));
+    rig.input(Input::Connect);
+    for _ in 0..30 {
+        if rig.failed().is_some() {
+            break;
+        }
+        let conn = rig.dialed();
+        rig.opened(conn);
+        moved(&mut rig, conn, "wss://b");
+    }
+    assert_eq!(rig.failed_code(), Some(Code::SessionMoved.known()));
+    assert!(rig.dials().len() <= 12, "{}", rig.dials().len());
+}

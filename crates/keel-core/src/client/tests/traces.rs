@@ -207,6 +207,9 @@ traces! {
         a_target_that_does_not_answer_costs_nothing_while_the_old_place_stands_m17
         a_goaway_during_recovery_is_honoured_e9_m14
         a_goaway_without_a_target_names_the_cause_of_the_close
+        who_comes_back_to_a_server_that_has_handed_the_session_over_follows_it_m17
+        a_first_connect_is_directed_to_where_the_session_is_m17
+        servers_that_send_a_client_to_one_another_are_not_followed_for_ever_m17_m33
     }
     statuses_are_as_recorded: statuses {
         legs_of_the_server_make_the_state_m31_m37

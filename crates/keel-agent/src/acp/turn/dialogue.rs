@@ -1,0 +1,264 @@
+//! What an agent is asked, from its first word to the end of its answer, and what it answers.
+
+use std::collections::VecDeque;
+
+use keel_wire::limits::AGENT_ID_BYTES_MAX;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        PROTOCOL_VERSION,
+        config::Forgotten,
+        link::Abilities,
+        rpc::{AUTH_REQUIRED, RpcError},
+        update,
+    },
+    End, Opening, REPLAY_MAX, REPLAY_QUIET, Stage, Turn,
+};
+use crate::{
+    Ending, Failure, Output, Request,
+    limits::{REPORTED_BYTES_MAX, RETOLD_BYTES_MAX},
+    process::redact::Redactor,
+};
+
+impl Turn<'_> {
+    pub(super) fn initialize(&mut self) {
+        let params = json!({
+            "protocolVersion": PROTOCOL_VERSION,
+            "clientCapabilities": self.link.services.capabilities(),
+            "clientInfo": {"name": "evenkeel", "version": env!("CARGO_PKG_VERSION")},
+        });
+        self.stage = Stage::Initialize(self.link.request("initialize", &params));
+    }
+
+    pub(super) fn open(&mut self) {
+        let bound = self.request.bound.clone();
+        let opening = match (&bound, &self.link.abilities) {
+            (None, _) => Opening::New,
+            (Some(_), Abilities { resume: true, .. }) => Opening::Resume,
+            (Some(_), Abilities { load: true, .. }) => Opening::Load,
+            (Some(_), _) => return self.forgotten("it cannot take a session up again"),
+        };
+        self.open_as(opening, bound);
+    }
+
+    pub(super) fn open_as(&mut self, opening: Opening, bound: Option<String>) {
+        let cwd = self.link.services.directory().display().to_string();
+        let mut params = json!({"cwd": cwd, "mcpServers": []});
+        if let Some(bound) = bound {
+            params["sessionId"] = bound.into();
+        }
+        let method = match opening {
+            Opening::New => "session/new",
+            Opening::Load => "session/load",
+            Opening::Resume => "session/resume",
+        };
+        self.retell |= opening == Opening::New && !self.request.history.is_empty();
+        self.stage = Stage::Open(self.link.request(method, &params), opening);
+    }
+
+    pub(super) fn prompt(&mut self) {
+        let mut prompt = Vec::new();
+        if self.retell {
+            prompt.push(json!({"type": "text", "text": retold(&self.request)}));
+        }
+        prompt.push(json!({"type": "text", "text": self.request.prompt}));
+        let params = json!({"sessionId": self.link.session, "prompt": prompt});
+        self.stage = Stage::Prompt(self.link.request("session/prompt", &params));
+    }
+
+    /// The agent does not know the session that it had.
+    pub(super) fn forgotten(&mut self, why: &str) {
+        let mut why = self.link.redactor.redact(why);
+        why.truncate(why.floor_char_boundary(REPORTED_BYTES_MAX));
+        match self.config.forgotten {
+            Forgotten::Fail => self.fail(Failure::Resume { message: why }),
+            Forgotten::Retell => {
+                let text = format!(
+                    "the agent has lost this conversation ({why}); it begins a new one and is told \
+                     what was said so far"
+                );
+                self.notice("warning", &text);
+                self.open_as(Opening::New, None);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.end = Some(End::Broken(Ending::Failed(failure)));
+    }
+
+    pub(super) fn answered(&mut self, id: u64, result: Result<Value, RpcError>) {
+        match self.stage {
+            Stage::Initialize(asked) if asked == id => self.initialized(result),
+            Stage::Authenticate(asked) if asked == id => match result {
+                Ok(_) => self.open(),
+                Err(error) => self.unauthenticated(&error),
+            },
+            Stage::Open(asked, opening) if asked == id => self.opened(opening, result),
+            Stage::Prompt(asked) if asked == id => self.settled(result),
+            // Nobody asked, or nobody wants to know any more.
+            Stage::Initialize(_)
+            | Stage::Authenticate(_)
+            | Stage::Open(..)
+            | Stage::Replay { .. }
+            | Stage::Prompt(_) => self.link.noise(),
+        }
+    }
+
+    pub(super) fn initialized(&mut self, result: Result<Value, RpcError>) {
+        let told = match result {
+            Ok(told) => told,
+            Err(error) if error.code == AUTH_REQUIRED => return self.unauthenticated(&error),
+            Err(error) => return self.fail(self.failure(&error)),
+        };
+        let version = &told["protocolVersion"];
+        if version.as_u64() != Some(PROTOCOL_VERSION) {
+            let message = format!("its is {version}, and {PROTOCOL_VERSION} is spoken here");
+            return self.fail(Failure::Incompatible { message });
+        }
+        let can = &told["agentCapabilities"];
+        let logins = told["authMethods"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .take(16);
+        self.link.abilities = Abilities {
+            load: can["loadSession"] == true,
+            resume: can["sessionCapabilities"]["resume"].is_object(),
+            logins: logins
+                .filter_map(|login| {
+                    let login = login.as_object()?;
+                    let id = update::text(login, "id")?;
+                    let name = update::text(login, "name").unwrap_or_else(|| id.clone());
+                    Some((id, name))
+                })
+                .collect(),
+        };
+        self.open();
+    }
+
+    /// The agent wants somebody to log in.
+    pub(super) fn unauthenticated(&mut self, error: &RpcError) {
+        let offered = &self.link.abilities.logins;
+        let silent = self.config.auth_method.as_ref();
+        let silent = silent.filter(|method| offered.iter().any(|(id, _)| id == *method));
+        if let (Some(method), false) = (silent, self.authenticated) {
+            let params = json!({"methodId": method});
+            self.authenticated = true;
+            self.stage = Stage::Authenticate(self.link.request("authenticate", &params));
+            return;
+        }
+        let said = self.link.redactor.redact(error.words());
+        let hint = self.config.login.as_deref();
+        let hint = hint.unwrap_or("log in with the agent's own program, as the server's user");
+        let message = format!("{said}; {hint}");
+        let methods = offered.iter().map(|(_, name)| name.clone()).collect();
+        self.fail(Failure::Auth { message, methods });
+    }
+
+    pub(super) fn opened(&mut self, opening: Opening, result: Result<Value, RpcError>) {
+        let told = match result {
+            Ok(told) => told,
+            Err(error) if error.code == AUTH_REQUIRED => return self.unauthenticated(&error),
+            Err(error) if opening != Opening::New => return self.forgotten(error.words()),
+            Err(error) => return self.fail(self.failure(&error)),
+        };
+        let session = match opening {
+            Opening::New => told["sessionId"].as_str().map(str::to_owned),
+            Opening::Load | Opening::Resume => self.request.bound.clone(),
+        };
+        let usable = |id: &String| (1..=AGENT_ID_BYTES_MAX).contains(&id.len());
+        let Some(session) = session.filter(usable) else {
+            let message = "the agent opened a session without a name".to_owned();
+            return self.fail(Failure::Reported { message });
+        };
+        if opening == Opening::New {
+            let id = session.clone();
+            self.tell(Output::Bound { id });
+        }
+        if let Some(mode) = told["modes"]
+            .as_object()
+            .and_then(|m| update::text(m, "currentModeId"))
+        {
+            self.tell(Output::Item(json!({"type": "mode", "mode": mode})));
+        }
+        self.link.session = Some(session);
+        if opening == Opening::Load {
+            let now = Instant::now();
+            self.stage = Stage::Replay {
+                quiet_at: now + REPLAY_QUIET,
+                over_at: now + REPLAY_MAX,
+            };
+            return;
+        }
+        self.prompt();
+    }
+
+    pub(super) fn settled(&mut self, result: Result<Value, RpcError>) {
+        for said in self.repeats.settle() {
+            self.say(said);
+        }
+        let cancelling = self.ladder.is_some();
+        let ending = match result {
+            Ok(told) => {
+                if let Some(usage) = update::turn_usage(&told["usage"]) {
+                    self.tell(Output::Item(usage));
+                }
+                match told["stopReason"].as_str() {
+                    Some("cancelled") if cancelling => Ending::Cancelled { forced: false },
+                    Some(reason) => Ending::Done {
+                        stop_reason: Some(reason.chars().take(64).collect()),
+                    },
+                    None => Ending::Failed(Failure::NoResult),
+                }
+            }
+            Err(_) if cancelling => Ending::Cancelled { forced: false },
+            Err(error) if error.code == AUTH_REQUIRED => return self.unauthenticated(&error),
+            Err(error) => Ending::Failed(self.failure(&error)),
+        };
+        self.end = Some(End::Settled(ending));
+    }
+
+    /// An error of the agent's as a failure, without secrets.
+    pub(super) fn failure(&self, error: &RpcError) -> Failure {
+        failure_of(error, &self.link.redactor)
+    }
+}
+
+/// What was said so far, for an agent that does not remember it: the end of it, if it is long.
+fn retold(request: &Request) -> String {
+    let mut told = VecDeque::new();
+    let mut bytes = 0;
+    for exchange in request.history.iter().rev() {
+        let said = format!(
+            "User: {}\n\nAssistant: {}\n\n",
+            exchange.prompt, exchange.text
+        );
+        bytes += said.len();
+        if bytes > RETOLD_BYTES_MAX {
+            break;
+        }
+        told.push_front(said);
+    }
+    let told: String = told.into_iter().collect();
+    format!("What was said before in this conversation, for you to go on from:\n\n{told}")
+}
+
+/// An error of the agent's as a failure, without secrets.
+fn failure_of(error: &RpcError, redactor: &Redactor) -> Failure {
+    let data = error.data.as_ref().map(|data| {
+        let mut told = redactor.redact(&data.to_string());
+        told.truncate(told.floor_char_boundary(REPORTED_BYTES_MAX));
+        told
+    });
+    let mut message = redactor.redact(error.words());
+    message.truncate(message.floor_char_boundary(REPORTED_BYTES_MAX));
+    Failure::Rpc {
+        code: error.code,
+        message,
+        data,
+        status: error.status(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What other servers ask of this one. Each request is sealed; who does not know the secret is not
+//! told that there is anything here.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{HttpBody, to_bytes},
+    extract::{Path, Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use keel_core::node::Input;
+use keel_store::{Head, StoreError, StoreErrorKind};
+use keel_wire::{
+    Code, SessionId,
+    handover::{Offer, Outcome, Part, Step},
+};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{Greeting, HELLO, Hello, PEER_BODY_BYTES_MAX, give::Asked, seal};
+use crate::{clock, driver::Event, edge, http::reply, shared::Shared};
+
+/// Revocations that are written together.
+const REVOKED_AT_ONCE: usize = 1_024;
+
+/// `POST /v1/peer/hello`.
+pub(crate) async fn hello(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let hello: Hello = match read(&shared, HELLO, request).await {
+        Ok(hello) => hello,
+        Err(response) => return response,
+    };
+    let known = shared.tokens.revoked();
+    let fresh = hello.revoked.iter().filter(|(token, _)| !known.has(token));
+    let fresh: Vec<_> = fresh.collect();
+    for some in fresh.chunks(REVOKED_AT_ONCE) {
+        // Queued together, so they are written together.
+        let answers = some
+            .iter()
+            .map(|(token, until)| shared.store.revoke(token, *until));
+        for answer in answers.collect::<Vec<_>>() {
+            if let Err(error) = answer.await {
+                return reply::internal(Code::StoreFailed, &error);
+            }
+        }
+    }
+    shared.tokens.revoked().add(hello.revoked);
+    let known = shared.tokens.key_prints();
+    let unknown = hello.keys.into_iter().filter(|key| !known.contains(key));
+    reply::ok(&Greeting {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        unknown_keys: unknown.map(|key| key.kid).collect(),
+        refuses: (!shared.health.is_ready()).then(busy),
+    })
+}
+
+fn busy() -> String {
+    "it is stopping, or just starting".to_owned()
+}
+
+/// `POST /v1/peer/sessions/{session}`.
+pub(crate) async fn session(
+    State(shared): State<Arc<Shared>>,
+    Path(session): Path<String>,
+    request: Request,
+) -> Response {
+    let path = format!("/v1/peer/sessions/{session}");
+    let asked: Asked = match read(&shared, &path, request).await {
+        Ok(asked) => asked,
+        Err(response) => return response,
+    };
+    let Ok(session) = session.parse::<SessionId>() else {
+        return reply::nothing_here();
+    };
+    let offer = Offer {
+        session,
+        id: asked.id,
+        moves: asked.moves,
+    };
+    match asked.step {
+        Step::Keep(part) => keep(&shared, offer, *part).await,
+        Step::Accept => {
+            let session = offer.session.clone();
+            let accepted = shared.store.accept(offer).await;
+            if matches!(accepted, Ok(Some(_)))
+                && let Err(response) = take_over(&shared, &session).await
+            {
+                return response;
+            }
+            answer(accepted, "it is here already, or was not whole")
+        }
+        Step::Settle => answer(shared.store.settle(offer).await, "it was never accepted"),
+    }
+}
+
+async fn keep(shared: &Shared, offer: Offer, part: Part) -> Response {
+    let declined = |why: String| reply::ok(&Outcome::Declined { why });
+    if let Part::Begin { row, .. } = &part {
+        if !shared.health.is_ready() {
+            return declined(busy());
+        }
+        let mut backends = shared.backends.iter();
+        if !backends.any(|backend| backend.name == row.backend) {
+            return declined(format!("it has no backend {:?}", row.backend));
+        }
+    }
+    match shared.store.stage(offer, part).await {
+        Ok(()) => reply::ok(&Outcome::Kept),
+        Err(error) if error.kind == StoreErrorKind::Other => declined(error.message),
+        Err(error) => reply::internal(Code::StoreFailed, &error),
+    }
+}
+
+/// The Node is told before the other server is: who comes from there is let in.
+async fn take_over(shared: &Shared, session: &SessionId) -> Result<(), Response> {
+    let row = shared.store.row(session).await;
+    let row = row.map_err(|error| reply::internal(Code::StoreFailed, &error))?;
+    // It may have been deleted since.
+    let Some(row) = row else { return Ok(()) };
+    tracing::info!(%session, "audit: a session was taken over");
+    let took_over = Input::TookOver { row: Box::new(row) };
+    let sent = shared.events.send(Event::Input(took_over)).await;
+    sent.map_err(|_| reply::stopping())
+}
+
+fn answer(known: Result<Option<Head>, StoreError>, declined: &str) -> Response {
+    match known {
+        Ok(Some(_)) => reply::ok(&Outcome::Accepted),
+        Ok(None) => reply::ok(&Outcome::Declined {
+            why: declined.to_owned(),
+        }),
+        Err(error) => reply::internal(Code::StoreFailed, &error),
+    }
+}
+
+/// The body of a request that a peer has sealed.
+async fn read<T: DeserializeOwned>(
+    shared: &Shared,
+    path: &str,
+    request: Request,
+) -> Result<T, Response> {
+    let seal = edge::one(request.headers(), seal::HEADER).ok().flatten();
+    // Without one nothing is read.
+    let Some(seal) = seal.map(str::to_owned) else {
+        return Err(reply::nothing_here());
+    };
+    let too_large = || {
+        let message = "the body is too large, or broke off";
+        reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, message)
+    };
+    if request.body().size_hint().lower() > PEER_BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let bytes = to_bytes(request.into_body(), PEER_BODY_BYTES_MAX);
+    let Ok(Ok(bytes)) = timeout(shared.request_within, bytes).await else {
+        return Err(too_large());
+    };
+    if !shared.peers.sealed(&seal, path, &bytes, clock::wall()) {
+        tracing::warn!(path, "audit: a request that no peer has sealed");
+        return Err(reply::nothing_here());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| reply::invalid(&error.to_string()))
+}
