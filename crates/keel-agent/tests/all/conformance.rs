@@ -30,7 +30,7 @@ const SOON: Duration = s(5);
 
 /// The fault that an attempt's failure is told as.
 fn code_of(heard: &Heard) -> Code {
-    let fault = heard.outcome.fault("f-1".parse().unwrap(), 7);
+    let fault = heard.outcome.fault("f-1".parse().expect("an id"), 7);
     let fault = fault.unwrap_or_else(|| panic!("no failure: {heard:?}"));
     assert_eq!(fault.detail["cause"], heard.failure().cause());
     let code = heard.failure().code();

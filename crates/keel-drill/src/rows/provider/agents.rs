@@ -84,7 +84,6 @@ const CASES: &[Case] = &[
         text: Some(""),
         within_ms: 14_000.,
         mutant: Mutant::CauseChanged,
-        ..CASE
     },
     Case {
         id: "C09",
