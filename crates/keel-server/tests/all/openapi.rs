@@ -61,7 +61,7 @@ async fn every_route_is_documented_and_everything_documented_is_served() {
     let router = include_str!("../../src/http.rs");
     assert_eq!(
         router.matches(".route(").count(),
-        3,
+        5,
         "a route beside the table"
     );
     host.close().await;
