@@ -1,8 +1,8 @@
 //! The table of what is served: each path once, with what serves it and what is said about it.
 //!
 //! The router and the document are both made of it, so that neither has what the other has not. What is
-//! not here is not told: the files of the page, and `/v1/debug/faults`, which whoever may not use it
-//! cannot tell from what is not there.
+//! not here is not told: the files of the page; `/v1/peer`, by which servers ask each other; and
+//! `/v1/debug/faults`, which whoever may not use it cannot tell from what is not there.
 
 use std::sync::Arc;
 
