@@ -159,6 +159,7 @@ impl Seen {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not looked at")]
     fn take(&mut self, event: Event) {
         match event {
             Event::Log { range, event } => {
@@ -368,10 +369,7 @@ impl Way {
 fn converse(mut near: TcpStream, mut far: TcpStream, accepted: &AtomicBool, open: &AtomicBool) {
     let mut bytes = vec![0; 1 << 20];
     let mut asked = Vec::new();
-    loop {
-        let Ok(read @ 1..) = near.read(&mut bytes) else {
-            break;
-        };
+    while let Ok(read @ 1..) = near.read(&mut bytes) {
         asked.extend_from_slice(&bytes[..read]);
         let _ = far.write_all(&bytes[..read]);
         let text = String::from_utf8_lossy(&asked).into_owned();

@@ -138,7 +138,7 @@ fn sessions_are_renamed_marked_found_exported_and_deleted() {
     let found = ok(&home, &["sessions", "search", "crane"]);
     assert!(found.contains(&one) && !found.contains(&two), "{found}");
     let found = json(&home, &["sessions", "search", "hello", "lif", "--json"]);
-    assert_eq!(ids(&found), [two.clone()]);
+    assert_eq!(ids(&found), std::slice::from_ref(&two));
     assert_eq!(
         home.run(&["sessions", "search", "%"]).status.code(),
         Some(2)
@@ -147,12 +147,12 @@ fn sessions_are_renamed_marked_found_exported_and_deleted() {
         &home,
         &["sessions", "list", "--tag", "night", "--starred", "--json"],
     );
-    assert_eq!(ids(&tagged), [one.clone()]);
+    assert_eq!(ids(&tagged), std::slice::from_ref(&one));
     ok(&home, &["sessions", "archive", &one]);
     let listed = json(&home, &["sessions", "ls", "--json"]);
-    assert_eq!(ids(&listed), [two.clone()]);
+    assert_eq!(ids(&listed), std::slice::from_ref(&two));
     let away = json(&home, &["sessions", "list", "--archived", "--json"]);
-    assert_eq!(ids(&away), [one.clone()]);
+    assert_eq!(ids(&away), std::slice::from_ref(&one));
     ok(&home, &["sessions", "archive", &one, "--off"]);
     assert_eq!(ids(&json(&home, &["sessions", "ls", "--json"])).len(), 2);
 

@@ -92,7 +92,10 @@ impl Backend {
             Forgotten::Fail => acp::Forgotten::Fail,
         };
         let usual = preset.and_then(|preset| preset.auth_method);
-        config.auth_method = self.auth_method.clone().or(usual.map(str::to_owned));
+        config.auth_method = self
+            .auth_method
+            .clone()
+            .or_else(|| usual.map(str::to_owned));
         config.login = preset.map(|preset| preset.login.to_owned());
         Ok(Some(config))
     }

@@ -130,6 +130,9 @@ impl Kept {
     }
 }
 
+/// What was said into a turn, and by which commands.
+type Words = Vec<(CommandId, String)>;
+
 /// What is known of one session's log up to a position.
 #[derive(Debug)]
 struct Memory {
@@ -138,7 +141,7 @@ struct Memory {
     bytes: usize,
     open: BTreeMap<TurnId, Open>,
     /// What the last turn that is over was asked at first, and what was said into it.
-    last_words: Option<(TurnId, String, Vec<(CommandId, String)>)>,
+    last_words: Option<(TurnId, String, Words)>,
     /// Turns that there was no room for.
     omitted: u64,
     /// The log does not begin at its beginning any more.

@@ -73,6 +73,10 @@ pub(super) async fn command(
 }
 
 /// The request's idempotency key, where it has one.
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the answer, made once a request"
+)]
 pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<String>, Response> {
     match edge::one(headers, "idempotency-key") {
         Ok(None) => Ok(None),

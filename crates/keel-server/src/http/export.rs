@@ -269,7 +269,10 @@ fn section(number: usize, turn: &Turn) -> String {
 /// An item in a line: what a tool was asked to do, or what it is called.
 fn told(item: &Value) -> Option<String> {
     let kind = item["type"].as_str()?;
-    let title = item["title"].as_str().or(item["text"].as_str()).map(line);
+    let title = item["title"]
+        .as_str()
+        .or_else(|| item["text"].as_str())
+        .map(line);
     let title: String = title.unwrap_or_default().chars().take(200).collect();
     match kind {
         "tool_call" => Some(format!("tool: {title}")),

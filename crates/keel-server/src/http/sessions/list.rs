@@ -393,6 +393,10 @@ fn subject(grant: &Grant) -> Option<String> {
     (!grant.admin).then(|| grant.subject.clone())
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the answer, made once a request"
+)]
 fn scope(project: Option<String>, projects: Option<String>) -> Result<Scope, Response> {
     let scope = match (project, projects) {
         (Some(_), Some(_)) => {
