@@ -112,8 +112,15 @@ pub(crate) const SCHEMATHESIS: Environment = Environment {
     requirements: "tests/schemathesis/requirements.txt",
 };
 
+/// What the test against LiteLLM needs. It is large, and so made only where that test is run.
+pub(crate) const LITELLM: Environment = Environment {
+    folder: "target/litellm",
+    python: "target/litellm/bin/python",
+    requirements: "tests/litellm/requirements.txt",
+};
+
 impl Environment {
-    fn make(self) -> Result<()> {
+    pub(crate) fn make(self) -> Result<()> {
         shell::run("python3", &["-m", "venv", self.folder])?;
         // A program's path is resolved before the working directory is changed.
         let python = root().join(self.python).to_string_lossy().into_owned();

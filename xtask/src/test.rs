@@ -70,6 +70,7 @@ pub(crate) fn run(full: bool) -> Result<()> {
     })?;
     if full {
         steps.step("real agents", || agents(evenkeel))?;
+        steps.step("a real server of OpenAI's API", litellm)?;
     }
     steps.step("GStreamer", || gstreamer(evenkeel))?;
     steps.summary();
@@ -183,6 +184,28 @@ fn agents(evenkeel: &str) -> Result<()> {
     }
     let env = [("EVENKEEL_BIN", evenkeel)];
     shell::run_with("node", &["--test", "tests/agents/agents.test.mjs"], &env)
+}
+
+/// LiteLLM, in front of our own model's server.
+fn litellm() -> Result<()> {
+    let python = shell::root().join(setup::LITELLM.python);
+    if !python.is_file() {
+        if !shell::has("python3") {
+            return missing("the test against LiteLLM", "python3, PyPI");
+        }
+        setup::LITELLM.make()?;
+    }
+    let python = python.to_string_lossy().into_owned();
+    let args = [
+        "test",
+        "-p",
+        "keel-agent",
+        "--test",
+        "all",
+        "--",
+        "litellm::",
+    ];
+    shell::run_with("cargo", &args, &[("EVENKEEL_LITELLM", &python)])
 }
 
 /// An error in CI, and told elsewhere.

@@ -92,6 +92,8 @@ pub(crate) enum Standing {
     Accepted,
     /// It may be.
     Open,
+    /// It was accepted before, and the session was given on, or was to be, since.
+    Since,
     /// It never is.
     Past,
 }
@@ -102,6 +104,11 @@ pub(crate) fn standing(kept: Option<&Handover>, offer: &Offer) -> Standing {
             mark: Mark::Received { id },
             ..
         }) if *id == offer.id => Standing::Accepted,
+        // A higher number is given only by an owner that came after: it had been accepted, and has
+        // gone on from here since.
+        Some(kept) if kept.moves > offer.moves && !matches!(kept.mark, Mark::Declined) => {
+            Standing::Since
+        }
         Some(kept) if kept.moves >= offer.moves => Standing::Past,
         Some(_) | None => Standing::Open,
     }

@@ -52,8 +52,8 @@ fn besides(heard: &Heard) -> u64 {
     let bytes = |output: &Output| match output {
         Output::NewAttempt { failure } => failure.to_string().len() as u64,
         Output::Item(item) => keel_wire::json_len(item) as u64,
-        Output::Bound { id } => id.len() as u64,
         Output::Text(_)
+        | Output::Bound { .. }
         | Output::Started { .. }
         | Output::Retrying { .. }
         | Output::Cancelling { .. }

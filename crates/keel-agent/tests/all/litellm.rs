@@ -1,6 +1,6 @@
 //! A real server that speaks OpenAI's API, by somebody else: LiteLLM's proxy, in front of the fake
-//! model. `EVENKEEL_LITELLM` names a Python that has it (`pip install 'litellm[proxy]'`, tried with
-//! 1.108); without it this test is skipped, and says so.
+//! model. `EVENKEEL_LITELLM` names a Python that has it, as `cargo xtask test --full` makes one
+//! (`tests/litellm/requirements.txt`); without it this test is skipped, and says so.
 
 use std::{
     net::TcpListener,

@@ -100,6 +100,11 @@ impl Exodus {
         all.into_iter().fold(None, Deadline::earlier)
     }
 
+    /// Until when what runs in a session that is to leave may end.
+    pub(super) fn closes(&self, id: &SessionId) -> Option<Instant> {
+        self.closing.contains(id).then_some(self.stop_at)
+    }
+
     /// What a step of a session in memory made of it.
     pub(super) fn note(&mut self, id: &SessionId, readiness: Readiness) {
         match readiness {
@@ -546,7 +551,11 @@ impl Node {
         }
         // It was here before, and has come back.
         self.forget_moved(now, &id, out);
-        if let (Some(slot), Some(admission)) = (row.slot, self.admissions.get_mut(&row.backend)) {
+        let ready = self.start.ready;
+        if let (Some(slot), Some(admission)) = (row.slot, self.admissions.get_mut(&row.backend))
+            && !admission.holds(&id)
+            && admission.place(&id).is_none()
+        {
             match slot {
                 SlotRow::Held => {
                     admission.reserve(id.clone(), now.mono + self.config.resume_window);
@@ -556,6 +565,10 @@ impl Node {
                     let left = Duration::from_millis(until.saturating_sub(now.wall));
                     admission.enqueue_last(id.clone(), now.mono + left);
                 }
+            }
+            if ready {
+                // There may be room here; whoever is granted some claims it when it is read.
+                admission.advance(now.mono);
             }
         }
         if row.open_turn || row.slot.is_some() {

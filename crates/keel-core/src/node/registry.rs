@@ -328,6 +328,9 @@ impl Node {
         };
         let loaded = match loaded {
             Err(LoadFailure::Moved { address, row }) => {
+                for admission in self.admissions.values_mut() {
+                    admission.release(id, now.mono);
+                }
                 for waiter in waiters {
                     self.direct(now, id, waiter, (&address, &row), out);
                 }
@@ -450,7 +453,12 @@ impl Node {
             peers: &mut self.peers,
             out,
         };
-        let session = Box::new(Session::read_back(loaded, &mut ctx)?);
+        let mut session = Box::new(Session::read_back(loaded, &mut ctx)?);
+        // It was to leave before it was rebuilt.
+        let exodus = self.exodus.as_ref();
+        if let Some(stop_at) = exodus.and_then(|exodus| exodus.closes(id)) {
+            session.close_up(stop_at);
+        }
         // A machine that panics on what it was rebuilt from would do so for ever.
         let again = panics.hopeless;
         let entry = Entry::Active {

@@ -88,7 +88,10 @@ impl Session {
                 let backend = ctx.config.backends.get(&self.row.backend);
                 let steers = backend.is_some_and(|backend| backend.steers);
                 match self.run.as_ref().filter(|run| !run.is_stopping()) {
-                    Some(run) if steers => run.has_room_for_words().then_some(Place::Inside),
+                    // What it does not take becomes turns, which have to fit in the line.
+                    Some(run) if steers => (run.has_room_for_words()
+                        && has_room(u32::MAX.min(limits::TURNS_QUEUED_MAX - run.words_waiting())))
+                    .then_some(Place::Inside),
                     Some(_) => has_room(u32::MAX).then_some(Place::After(StopFor::Steer)),
                     // Nothing runs that could be told, or it is being stopped.
                     None => has_room(u32::MAX).then_some(Place::Last),

@@ -542,11 +542,17 @@ impl Session {
 
     /// The server stops: what runs is interrupted, nothing more is begun.
     pub(crate) fn stop_for_shutdown(&mut self, ctx: &mut Ctx<'_>) {
-        let running = self.run.as_ref().map(|run| run.turn.clone());
+        let Some(run) = &self.run else { return };
+        let (turn, words) = (run.turn.clone(), run.words_left());
+        let stopped_for = run.stopped_for;
+        let is_stopping = run.is_stopping();
+        let reason = stopped_for.map(|why| why.name().to_owned());
         self.kill_run(ctx);
-        if let Some(turn) = running {
-            let fault = ctx.fault(Code::ServerShutdown);
-            self.end_turn(&turn, TurnEnd::Interrupted, None, Some(fault), ctx);
+        let fault = ctx.fault(Code::ServerShutdown);
+        self.end_turn(&turn, TurnEnd::Interrupted, reason, Some(fault), ctx);
+        if !is_stopping {
+            // They were acknowledged, and are run where the session goes on.
+            self.words_become_turns(words, ctx);
         }
     }
 }

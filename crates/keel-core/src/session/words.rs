@@ -40,6 +40,15 @@ impl Run {
     }
 
     /// What it was to be told and has not taken.
+    /// How many of them there are.
+    pub(super) fn words_waiting(&self) -> u32 {
+        let words = self.words.iter();
+        let waiting = words.filter(|words| words.way != Way::Taken).count();
+        u32::try_from(waiting).map_or(limits::TURNS_QUEUED_MAX, |waiting| {
+            waiting.min(limits::TURNS_QUEUED_MAX)
+        })
+    }
+
     pub(super) fn words_left(&self) -> VecDeque<Words> {
         let words = self.words.iter();
         let left = words.filter(|words| words.way != Way::Taken);

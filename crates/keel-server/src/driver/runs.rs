@@ -259,12 +259,12 @@ async fn begin(
     if let Err(misplaced) = stands(&start.workplaces, &start.request).await {
         return mouth.end(RunEnd::Failed(failure(misplaced.code, misplaced.message)));
     }
-    let mut notice = None;
+    let (mut notice, mut early) = (None, Vec::new());
     if let Some(histories) = histories {
         let session = start.request.session.clone();
         let read = tokio::select! {
             read = histories.read(&session, history_to, &forget) => read,
-            () = given_up(&mut orders) => {
+            () = given_up(&mut orders, &mut early) => {
                 return mouth.end(RunEnd::Cancelled { forced: false });
             }
         };
@@ -284,12 +284,23 @@ async fn begin(
     }
     let name = start.provider.name().to_owned();
     let (running, outputs) = keel_agent::spawn(start.provider, start.request, start.budgets);
+    for text in early {
+        // As many as may wait to be taken fit.
+        let _ = running.steer(text);
+    }
     attend(running, outputs, orders, name, notice, mouth).await;
 }
 
-/// Resolves when nobody wants a run any more that has not begun.
-async fn given_up(orders: &mut mpsc::UnboundedReceiver<Order>) {
-    while !matches!(orders.recv().await, Some(Order::Cancel) | None) {}
+/// Resolves when nobody wants a run any more that has not begun; what is said into it until then is
+/// kept.
+async fn given_up(orders: &mut mpsc::UnboundedReceiver<Order>, early: &mut Vec<String>) {
+    loop {
+        match orders.recv().await {
+            Some(Order::Cancel) | None => return,
+            Some(Order::Steer(text)) => early.push(text),
+            Some(Order::Credit(_) | Order::Stall(_) | Order::Answer(_)) => {}
+        }
+    }
 }
 
 async fn attend(

@@ -82,15 +82,36 @@ pub(crate) async fn session(
         Step::Accept => {
             let session = offer.session.clone();
             let accepted = shared.store.accept(offer).await;
-            if matches!(accepted, Ok(Some(_)))
-                && let Err(response) = take_over(&shared, &session).await
-            {
-                return response;
-            }
-            answer(accepted, "it is here already, or was not whole")
+            taken(
+                &shared,
+                &session,
+                accepted,
+                "it is here already, or was not whole",
+            )
+            .await
         }
-        Step::Settle => answer(shared.store.settle(offer).await, "it was never accepted"),
+        Step::Settle => {
+            let session = offer.session.clone();
+            let settled = shared.store.settle(offer).await;
+            taken(&shared, &session, settled, "it was never accepted").await
+        }
     }
+}
+
+/// What the store says of an offer. Whoever accepted it may not have come to tell the Node, which is
+/// told again: that changes nothing.
+async fn taken(
+    shared: &Shared,
+    session: &SessionId,
+    known: Result<Option<Head>, StoreError>,
+    declined: &str,
+) -> Response {
+    if matches!(known, Ok(Some(_)))
+        && let Err(response) = take_over(shared, session).await
+    {
+        return response;
+    }
+    answer(known, declined)
 }
 
 async fn keep(shared: &Shared, offer: Offer, part: Part) -> Response {

@@ -70,7 +70,7 @@ impl State {
 
     pub(super) fn accept(&mut self, offer: &Offer) -> Option<Head> {
         match check::standing(self.handovers.get(&offer.session), offer) {
-            Standing::Accepted => return self.head_of_accepted(&offer.session),
+            Standing::Accepted | Standing::Since => return self.head_of_accepted(&offer.session),
             Standing::Past => return None,
             Standing::Open if self.sessions.contains_key(&offer.session) => return None,
             Standing::Open => {}

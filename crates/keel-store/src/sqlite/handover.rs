@@ -201,7 +201,7 @@ fn put(conn: &Connection, fence: Fence, whole: Whole) -> Result<(), CommitError>
 
 pub(super) fn settle(conn: &Connection, offer: &Offer) -> Result<Option<Head>, StoreError> {
     match check::standing(read(conn, &offer.session)?.as_ref(), offer) {
-        Standing::Accepted => return head(conn, &offer.session),
+        Standing::Accepted | Standing::Since => return head(conn, &offer.session),
         Standing::Past => return Ok(None),
         Standing::Open => {}
     }
