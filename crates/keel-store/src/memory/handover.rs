@@ -101,7 +101,7 @@ impl State {
 
     pub(super) fn settle(&mut self, offer: &Offer) -> Option<Head> {
         match check::standing(self.handovers.get(&offer.session), offer) {
-            Standing::Accepted => return self.head_of_accepted(&offer.session),
+            Standing::Accepted | Standing::Since => return self.head_of_accepted(&offer.session),
             Standing::Past => return None,
             Standing::Open => {}
         }

@@ -131,7 +131,9 @@ pub(super) fn accept(
     let written = |error| CommitError::NotWritten(error);
     let kept = read(conn, &offer.session).map_err(written)?;
     match check::standing(kept.as_ref(), offer) {
-        Standing::Accepted => return head(conn, &offer.session).map_err(written),
+        Standing::Accepted | Standing::Since => {
+            return head(conn, &offer.session).map_err(written);
+        }
         Standing::Past => return Ok(None),
         Standing::Open => {}
     }
