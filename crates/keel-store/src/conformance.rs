@@ -37,7 +37,7 @@ type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [Check; 29] = [
+    let checks: [Check; 30] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),
@@ -67,6 +67,11 @@ pub async fn run<F: Factory>(factory: &F) {
             Box::pin(handovers::an_offer_that_was_settled_is_never_accepted(
                 store,
             ))
+        },
+        |store| {
+            Box::pin(
+                handovers::an_offer_that_was_accepted_stays_so_when_the_session_is_given_on(store),
+            )
         },
         |store| Box::pin(handovers::a_session_that_is_here_is_not_received(store)),
         |store| Box::pin(handovers::a_session_that_has_moved_is_gone_and_may_come_back(store)),

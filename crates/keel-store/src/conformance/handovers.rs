@@ -214,10 +214,28 @@ pub(super) async fn an_offer_that_was_settled_is_never_accepted(store: Arc<dyn S
     let second = offer(&loaded, 2, 2);
     give(&store, &second, &parts).await;
     assert!(store.accept(second.clone()).await.expect("known").is_some());
-    assert_eq!(store.settle(first.clone()).await, Ok(None));
     // What was deleted here was accepted all the same: its old place does not bring it back.
     store.delete(&second.session).await.expect("deleted");
     assert!(store.settle(second).await.expect("known").is_some());
+}
+
+/// Its old place asks late: that it was accepted does not become untrue when it goes on from here.
+pub(super) async fn an_offer_that_was_accepted_stays_so_when_the_session_is_given_on(
+    store: Arc<dyn Store>,
+) {
+    let source: Arc<dyn Store> = Arc::new(crate::Memory::new());
+    let loaded = written(&source, 1).await;
+    let parts = parts(&source, &loaded).await;
+    let first = offer(&loaded, 1, 1);
+    give(&store, &first, &parts).await;
+    assert!(store.accept(first.clone()).await.expect("known").is_some());
+    let on = offer(&loaded, 2, 2);
+    for mark in [offered(&on), moved(&loaded, &on)] {
+        store.mark(&first.session, mark).await.expect("marked");
+        assert!(store.settle(first.clone()).await.expect("known").is_some());
+        let late = store.stage(first.clone(), parts[0].clone()).await;
+        assert!(late.is_err(), "it is not received again");
+    }
 }
 
 pub(super) async fn a_session_that_is_here_is_not_received(store: Arc<dyn Store>) {
