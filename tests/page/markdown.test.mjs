@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import { blocks } from '../../crates/keel-server/page/text/markdown.js';
 import { line, visible } from '../../crates/keel-server/page/text/visible.js';
 
+/** How many elements are inside each other. */
+const deep = (node) => (typeof node === 'string' ? 0 : 1 + Math.max(0, ...node.k.map(deep)));
 /** As one would write it down. */
 const told = (node) => (typeof node === 'string' ? node : `<${node.t}${node.c ? `.${node.c.replaceAll(' ', '.')}` : ''}${node.a?.href ? ` ${node.a.href}` : ''}>${node.k.map(told).join('')}</>`);
 const check = (text, expected, isOpen = false) => assert.equal(blocks(text, 0, isOpen).map(({ node }) => told(node)).join(''), expected);
@@ -16,6 +18,8 @@ test('inline_marks_are_read_in_pairs_and_the_rest_is_text', () => {
   check('\\*not\\* <b>&amp;</b> **open', '<p>*not* <b>&amp;</b> **open</>');
   check('**open', '<p><strong>open</></>', true);
   check('two\nlines  ', '<p>two\nlines  </>');
+  check(`${'*'.repeat(12)}a${'*'.repeat(12)}`, `<p>${'<strong>'.repeat(6)}a${'</>'.repeat(6)}</>`);
+  check(`${'*'.repeat(13)}a${'*'.repeat(13)}`, `<p>${'*'.repeat(13)}a${'*'.repeat(13)}</>`);
 });
 
 test('links_go_to_http_and_mail_alone_and_say_where_a21', () => {
@@ -24,6 +28,7 @@ test('links_go_to_http_and_mail_alone_and_say_where_a21', () => {
   check('<mailto:a@b.example>', '<p><a mailto:a@b.example>mailto:a@b.example</></>');
   check('![p](https://b.example/p.png)', '<p><a https://b.example/p.png>Image: p</><span.target> (b.example/p.png)</></>');
   check('[https://bank.example](https://evil.example/)', '<p><a https://evil.example/>https://bank.example</><span.target> (evil.example)</></>');
+  check('[a [b](https://c.example/) d](https://e.example/)', '<p>[a <a https://c.example/>b</><span.target> (c.example)</> d](<a https://e.example/>https://e.example/</>)</>');
   check('[bаnk](https://bаnk.example/)', '<p><a https://xn--bnk-6cd.example/>bаnk</><span.target> (xn--bnk-6cd.example)</></>');
   for (const target of ['javascript:alert(1)', 'JAVASCRIPT:x', ' javascript:x', 'data:text/html,x', 'vbscript:x', 'file:///etc', '/relative', '//host', 'blob:x', 'https://a@b.example/', 'https://']) check(`[x](${target})`, `<p>[x](${target})</>`);
 });
@@ -35,6 +40,8 @@ test('blocks_are_read_and_an_open_fence_goes_to_the_end', () => {
   check('> a\nb\n\nc', '<blockquote><p>a\nb</></><p>c</>');
   check('|a|b|\n|-|-:|\n|1|2\\|3|', '<div.table><table><thead><tr><th>a</><th.to-end>b</></></><tbody><tr><td>1</><td.to-end>2|3</></></></></>');
   check('In\n2024. It was', '<p>In\n2024. It was</>');
+  check('~~~ a`b\nc', '<div.code><div.code-head><span>a`b</><button.small.quiet.copy>Copy</></><pre><code>c</></></>');
+  check('``` a`b', '<p>``` a`b</>');
 });
 
 test('what_cannot_be_seen_is_called_by_its_name_and_emoji_and_scripts_stay_whole_a21', () => {
@@ -48,10 +55,14 @@ test('what_cannot_be_seen_is_called_by_its_name_and_emoji_and_scripts_stay_whole
 test('no_text_takes_the_reader_long', () => {
   const size = 64 * 1024, hostile = ['*a ', '**', '*_', '[', '![', '](', '[a](', '[a](b "', '`', '_a', '<http://', 'https://a)', '- ', '> ', '# ', '|', ' ', '\\', '~~', '\u202e', ')', '``` ', '-|', '|a|b|\n|-|-|\n', '- a\n', '1. a\n   '].map((text) => text.repeat(size / text.length));
   hostile.push(`# ${' '.repeat(size)}x`, `\`\`\`${' '.repeat(size)}\``, `a|b\n-${' '.repeat(size)}|x`, `https://a${')'.repeat(size)}`, `https://a${'.'.repeat(size)}a`, '>'.repeat(size), Array.from({ length: 350 }, (_, n) => `${'`'.repeat(n)}a`).join(''), Array.from({ length: 300 }, (_, n) => `${' '.repeat(n * 2)}- a`).join('\n'));
+  hostile.push(`${'*'.repeat(20_000)}a${'*'.repeat(20_000)}`, '*a '.repeat(10_000) + 'a* '.repeat(10_000), `[a](${' '.repeat(size)}`, `[a](b${' '.repeat(size)}x`, `${'~'.repeat(size)}\``, `${'`'.repeat(size)}a\``);
+  const nest = (text) => `${'a ************'.repeat(32)}b${text}${'b* '.repeat(384)}`;
+  hostile.push(Array(30).fill(0).reduce((text) => `[${nest(text)}](https://b.example/)`, 'x'));
   for (const text of hostile) {
     const began = performance.now();
-    blocks(text, 0, true);
+    const deepest = Math.max(...blocks(text, 0, true).map(({ node }) => deep(node)));
     const took = performance.now() - began;
     assert.ok(took < 3_000, `${JSON.stringify(text.slice(0, 12))} takes ${Math.round(took)} ms`); // a tenth of it on a quiet machine
+    assert.ok(deepest < 1_000, `${JSON.stringify(text.slice(0, 12))} is ${deepest} deep`);
   }
 });

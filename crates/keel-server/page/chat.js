@@ -200,6 +200,11 @@ export class Chat {
   }
 
   #turns(chat, about) {
+    if (this.older && chat.first !== Infinity && chat.first > this.older.until) {
+      // A snapshot stands in for what was between: it is read from there on.
+      this.older = undefined;
+      this.#readOlder();
+    }
     const list = $('turns'), { older } = this;
     if (older && chat.missingSome) chat.complete(older.fold);
     const old = older ? [...older.turns.values()].filter(({ turn }) => !chat.all.has(turn)) : [];
@@ -240,7 +245,7 @@ export class Chat {
     if (older.isReading) return;
     // As far back as the beginning of what is here only in part.
     for (let n = 0; n < READS_MAX; n += 1) {
-      if (!await older.read() || model !== this.#model) break;
+      if (!await older.read() || model !== this.#model || older !== this.older) break;
       model.chat.complete(older.fold);
       if (!model.chat.missingSome || older.isAtEnd) break;
     }

@@ -18,6 +18,8 @@ export class Older {
   isAtEnd = false;
   /** What went wrong with the last read. @type {Error | undefined} */
   error = undefined;
+  /** Where it began: what is here ends before it. */
+  until;
   #token;
   #session;
   #from;
@@ -29,7 +31,7 @@ export class Older {
   constructor(token, session, from) {
     this.#token = token;
     this.#session = session;
-    this.#from = from;
+    this.#from = this.until = from;
     this.isAtEnd = from <= 1;
   }
 

@@ -33,6 +33,8 @@ export class Sessions {
   /** Which is being renamed. @type {string | undefined} */
   #naming = undefined;
   #error = '';
+  /** What was not done that somebody wanted, until they want something else. */
+  #refusal = '';
   /** Which is not deleted because somebody uses it. @type {Row | undefined} */
   #busy = undefined;
 
@@ -50,6 +52,8 @@ export class Sessions {
       clearTimeout(typing);
       typing = setTimeout(() => {
         this.#query = $('search').value.trim();
+        this.#refusal = '';
+        this.#next = undefined;
         this.read();
       }, SEARCH_MS);
     });
@@ -69,6 +73,9 @@ export class Sessions {
 
   #choose(name) {
     this.#filter = name;
+    this.#refusal = '';
+    this.rows = [];
+    this.#next = undefined;
     this.read();
   }
 
@@ -100,17 +107,18 @@ export class Sessions {
   }
 
   async #more() {
-    const before = this.#next, asked = this.#asked;
+    const before = this.#next, asked = this.#asked, path = this.#path({});
     if (!before) return;
+    const putBack = () => path === this.#path({}) && (this.#next ??= before);
     this.#next = undefined;
     try {
       const page = await ask(this.#around.token(), this.#path({ before, limit: PAGE }));
-      if (asked !== this.#asked) return;
+      if (asked !== this.#asked) return void putBack(); // A read has overtaken it.
       const known = new Set(this.rows.map(({ session }) => session));
       this.rows = [...this.rows, ...page.sessions.filter(({ session }) => !known.has(session))];
       this.#next = page.next ?? undefined;
     } catch {
-      setTimeout(() => (this.#next ??= before), EVERY_MS); // Whoever still looks then tries again.
+      setTimeout(putBack, EVERY_MS); // Whoever still looks then tries again.
     }
     this.draw();
   }
@@ -122,11 +130,12 @@ export class Sessions {
 
   /** @param {Row} row @param {Record<string, unknown>} what */
   async #describe(row, what) {
+    this.#refusal = '';
     try {
       await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}`, { method: 'PATCH', body: what });
       Object.assign(row, what);
     } catch (error) {
-      this.#error = `That did not work: ${error.message}`;
+      this.#refusal = `That did not work: ${error.message}`;
     }
     this.draw();
     this.soon();
@@ -135,13 +144,14 @@ export class Sessions {
   /** @param {Row} row @param {boolean} [force] though it is in use */
   async #delete(row, force = false) {
     this.#busy = undefined;
+    this.#refusal = '';
     try {
       await this.#around.leave(row.session);
       await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}${force ? '?force=true' : ''}`, { method: 'DELETE' });
       this.rows = this.rows.filter(({ session }) => session !== row.session);
     } catch (error) {
       if (error.code === 'session_busy') this.#busy = row;
-      else this.#error = `It was not deleted: ${error.message}`;
+      else this.#refusal = `It was not deleted: ${error.message}`;
     }
     this.draw();
     this.soon();
@@ -149,6 +159,7 @@ export class Sessions {
 
   /** Writes a session to a file of whoever asks. @param {Row} row @param {'markdown' | 'jsonl'} format */
   async #save(row, format) {
+    this.#refusal = '';
     try {
       const answer = await fetch(`/v1/sessions/${encodeURIComponent(row.session)}/export?format=${format}`, { headers: { authorization: `Bearer ${this.#around.token()}` } });
       if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
@@ -156,7 +167,7 @@ export class Sessions {
       make('a', { href, download: `${row.session}.${format === 'markdown' ? 'md' : format}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10_000);
     } catch (error) {
-      this.#error = `It was not saved: ${error.message}`;
+      this.#refusal = `It was not saved: ${error.message}`;
       this.draw();
     }
   }
@@ -180,7 +191,7 @@ export class Sessions {
       this.#busy = undefined;
       this.draw();
     }, { kind: 'small quiet' }));
-    put($('sessions-note'), this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
+    put($('sessions-note'), this.#refusal || this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
   }
 
   /** How many there are, as far as that is known. */

@@ -155,7 +155,7 @@ export class Turns {
       this.all.delete(turn.turn);
       this.all.set(turn.turn, turn);
     }
-    Object.assign(turn, { attempt, bytes: 0, text: '', parts: [], state: 'running', tried: fault, began: true, retrying: undefined });
+    Object.assign(turn, { attempt, bytes: 0, text: '', parts: [], state: 'running', tried: fault, began: true, retrying: undefined, missing: undefined, base: undefined });
   }
 
   /** @param {Turn} turn */

@@ -56,6 +56,8 @@ pub struct Filter {
     pub tag: Option<String>,
     /// Only those that stand so.
     pub standing: Option<Standing>,
+    /// Only those that one of these serves.
+    pub backends: Option<Vec<String>>,
 }
 
 impl Filter {
@@ -65,6 +67,10 @@ impl Filter {
             && self.starred.is_none_or(|want| want == about.starred)
             && self.tag.as_ref().is_none_or(|tag| about.tags.contains(tag))
             && self.standing.is_none_or(|want| want == Standing::of(row))
+            && self
+                .backends
+                .as_ref()
+                .is_none_or(|list| list.contains(&row.backend))
     }
 }
 

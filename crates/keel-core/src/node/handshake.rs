@@ -212,7 +212,7 @@ impl Node {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };
-        let Phase::AwaitSession { hello, .. } = &conn.phase else {
+        let (Phase::AwaitSession { hello, .. }, Some(grant)) = (&conn.phase, &conn.grant) else {
             return false;
         };
         let (Some(cwd), Place::Unasked | Place::Asked) = (&hello.cwd, &conn.place) else {
@@ -220,9 +220,19 @@ impl Node {
         };
         if matches!(conn.place, Place::Unasked) {
             let default = &self.config.default_backend;
+            let backend = hello.backend.as_ref().unwrap_or(default).clone();
+            let granted = grant.backends.as_ref();
+            if !granted.is_none_or(|list| list.contains(&backend)) {
+                // Nothing is looked at for who may not open it.
+                conn.place = Place::Refused(Misplaced {
+                    code: Code::BackendNotFound,
+                    message: "no such backend".to_owned(),
+                });
+                return false;
+            }
             out.push(Output::Place {
                 conn: id,
-                backend: hello.backend.as_ref().unwrap_or(default).clone(),
+                backend,
                 cwd: cwd.clone(),
             });
             conn.place = Place::Asked;

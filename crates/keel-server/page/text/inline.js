@@ -10,8 +10,10 @@ import { pieces } from './visible.js';
  */
 /** @typedef {{ mark: string, n: number, opens: boolean, closes: boolean }} Mark a run of `*`, `_` or `~` */
 
-/** How far back the beginning of an emphasis is looked for: what keeps hostile text from taking long. */
+/** Beginnings of an emphasis that wait for its end: what keeps hostile text from taking long, or deep. */
 const OPENERS_MAX = 32;
+/** Signs of a mark; with more of them it is text. Each may be an element around the one before. */
+const SIGNS_MAX = 12;
 const BRACKETS_MAX = 32;
 /** Characters of an address that is one without being called so. */
 const URL_MAX = 2_048;
@@ -20,7 +22,7 @@ const PUNCTUATION = /[!-/:-@[-`{-~\p{P}\p{S}]/u, SPACE = /\s/u, WORD = /[\p{L}\p
 const PLAIN = /[^\\`*_~[\]!<hH]+/y;
 const BARE = /https?:\/\/[^\s<>"'`\\^{|}[\]]+/iy;
 const ANGLE = /<((?:https?:\/\/|mailto:)[^\s<>]*)>/iy;
-const TARGET = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()<>]|\([^\s()<>]*\))*))(?:\s+(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s*\)/y;
+const TARGET = /\(\s{0,99}(?:<([^<>\n]*)>|((?:[^\s()<>]|\([^\s()<>]*\))*))(?:\s{1,99}(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s{0,99}\)/y;
 
 /** @param {RegExp} pattern @param {string} text @param {number} at */
 function match(pattern, text, at) {
@@ -36,7 +38,7 @@ function match(pattern, text, at) {
 export function inline(text, isOpen = false) {
   /** @type {(Node | Mark)[]} */
   const out = [];
-  /** @type {{ at: number, from: number, isImage: boolean }[]} */
+  /** @type {{ at: number, from: number, isImage: boolean, isAround?: boolean }[]} `isAround`: of a link, and so none itself */
   const brackets = [];
   const unended = new Set(); // lengths of backtick runs that nothing ends
   let at = 0;
@@ -71,12 +73,13 @@ export function inline(text, isOpen = false) {
       out.push(isImage ? '![' : '[');
       at += isImage ? 2 : 1;
     } else if (sign === ']') {
-      const bracket = brackets.pop(), target = bracket && match(TARGET, text, at + 1);
+      const bracket = brackets.pop(), target = bracket && !bracket.isAround && match(TARGET, text, at + 1);
       const end = target ? at + 1 + target[0].length : at + 1;
       if (bracket && target) {
         const label = emphasis(out.slice(bracket.at + 1), false);
         const made = link(target[1] ?? target[2] ?? '', label, bracket.isImage);
         out.splice(bracket.at, out.length, ...(made ?? [text.slice(bracket.from, end)]));
+        if (made && !bracket.isImage) for (const outer of brackets) outer.isAround = true;
       } else out.push(']');
       at = end;
     } else {
@@ -120,7 +123,7 @@ function code(text) {
 function mark(text, at, end) {
   const sign = text.charAt(at), before = [...text.slice(Math.max(0, at - 2), at)].at(-1) ?? '', after = String.fromCodePoint(text.codePointAt(end) ?? 0x20);
   const n = end - at;
-  if (sign === '~' && n !== 2) return '~'.repeat(n);
+  if (n > SIGNS_MAX || (sign === '~' && n !== 2)) return sign.repeat(n);
   const isAfterSpace = before === '' || SPACE.test(before), isBeforeSpace = end >= text.length || SPACE.test(after);
   const isAfterSign = PUNCTUATION.test(before), isBeforeSign = PUNCTUATION.test(after);
   let opens = !isBeforeSpace && (!isBeforeSign || isAfterSpace || isAfterSign);
@@ -148,9 +151,8 @@ function emphasis(items, isOpen) {
     const run = { ...item };
     while (run.closes && run.n > 0) {
       let at = openers.length - 1;
-      const last = Math.max(0, openers.length - OPENERS_MAX);
-      while (at >= last && openers[at].run.mark !== run.mark) at -= 1;
-      if (at < last) break;
+      while (at >= 0 && openers[at].run.mark !== run.mark) at -= 1;
+      if (at < 0) break;
       const opener = openers[at], n = Math.min(2, opener.run.n, run.n);
       const kids = texts(out.splice(opener.at + 1));
       out.push({ t: run.mark === '~' ? 'del' : n === 2 ? 'strong' : 'em', k: kids });
@@ -160,7 +162,7 @@ function emphasis(items, isOpen) {
       if (opener.run.n === 0) out.splice(opener.at, 1);
     }
     if (run.n === 0) continue;
-    if (run.opens) openers.push({ at: out.length, run });
+    if (run.opens && openers.push({ at: out.length, run }) > OPENERS_MAX) openers.shift();
     out.push(run);
   }
   const last = openers.findLast(({ run, at }) => run.n === 2 && run.mark !== '~' && at < out.length - 1);

@@ -13,7 +13,7 @@ const COLUMNS_MAX = 64;
 
 const BLANK = /^\s*$/;
 const HEADING = /^ {0,3}(#{1,6})(?=[ \t]|$)/;
-const FENCE = /^ {0,3}(`{3,}|~{3,})([^`]*)$/;
+const FENCE = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})([^]*)$/;
 const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const QUOTE = /^ {0,3}>[ \t]?/;
 const MARKER = /^([ \t]*)([-*+]|\d{1,9}[.)])([ \t]+|$)/;

@@ -171,15 +171,27 @@ pub(super) async fn row(
     grant: &Grant,
     session: &SessionId,
 ) -> Result<SessionRow, Response> {
+    let row = known(shared, grant, session).await?;
+    row.ok_or_else(|| reply::code(Code::SessionNotFound))
+}
+
+/// The row of a session; `None` where neither it nor anything of it is known here. One of others, here
+/// or moved, is refused as not there.
+pub(super) async fn known(
+    shared: &Shared,
+    grant: &Grant,
+    session: &SessionId,
+) -> Result<Option<SessionRow>, Response> {
     let not_found = || reply::code(Code::SessionNotFound);
     match shared.store.row(session).await {
-        Ok(Some(row)) if grant.may_enter(&row) => Ok(row),
+        Ok(Some(row)) if grant.may_enter(&row) => Ok(Some(row)),
         Ok(Some(_)) => Err(not_found()),
-        Ok(None) => Err(match moved(shared, session).await {
-            Ok(Some((row, fault))) if grant.may_enter(&row) => reply::fault(&fault),
-            Ok(_) => not_found(),
-            Err(error) => store(&error),
-        }),
+        Ok(None) => match moved(shared, session).await {
+            Ok(Some((row, fault))) if grant.may_enter(&row) => Err(reply::fault(&fault)),
+            Ok(Some(_)) => Err(not_found()),
+            Ok(None) => Ok(None),
+            Err(error) => Err(store(&error)),
+        },
         Err(error) => Err(store(&error)),
     }
 }

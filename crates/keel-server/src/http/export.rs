@@ -168,6 +168,10 @@ impl Export {
             self.finish();
             return Ok(());
         };
+        let wanted = self.after.next();
+        if events.first().is_some_and(|first| first.from > wanted) {
+            return Err(io::Error::other("the log was trimmed meanwhile"));
+        }
         self.after = last.to;
         let head = self.head;
         let events = events.into_iter().filter(|event| event.from <= head);

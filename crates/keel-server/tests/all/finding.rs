@@ -87,6 +87,31 @@ async fn found_and_counted(kind: StoreKind) {
 }
 
 #[tokio::test]
+async fn a_token_for_some_backends_sees_no_session_of_another() {
+    for kind in [StoreKind::Memory, StoreKind::Sqlite] {
+        let host = Host::start(kind, |_| ()).await;
+        let (_wire, id) = said(&host, &["the crane has stopped"], |_| ()).await;
+        let echo = host.token();
+        let row = host.get(&format!("/v1/sessions/{id}"), &echo).await.json();
+        let backend = row["backend"].as_str().expect("one").to_owned();
+        let only = |name: &str| {
+            let backends = vec![name.to_owned()];
+            host.token_with(|claims| claims.backends = Some(backends))
+        };
+        for (token, sees) in [(only(&backend), 1), (only("elsewhere"), 0)] {
+            for query in ["", "?q=crane", "?limit=1"] {
+                let page = host.get(&format!("/v1/sessions{query}"), &token).await;
+                assert_eq!(ids(&page.json()).len(), sees, "{query}");
+            }
+            let counts = host.get("/v1/sessions/counts", &token).await.json();
+            let counted = (&counts["idle"], &counts["more"]);
+            assert_eq!(counted, (&json!(sees), &json!(false)));
+        }
+        host.close().await;
+    }
+}
+
+#[tokio::test]
 async fn sessions_are_found_by_what_was_said_and_counted_by_state_over_memory() {
     found_and_counted(StoreKind::Memory).await;
 }

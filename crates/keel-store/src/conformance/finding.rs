@@ -51,6 +51,7 @@ pub(super) async fn filters_take_what_they_say(store: Arc<dyn Store>) {
     for number in 0..40_u128 {
         let mut scribe = Scribe::new(&store, number);
         scribe.row.project = Some(format!("p{}", number % 3));
+        scribe.row.backend = format!("b{}", number % 2);
         scribe.row.last_activity = 1_000 + u64::try_from(number).expect("small");
         scribe.row.ended = number % 5 == 0;
         scribe.row.open_turn = number % 5 == 1 || number % 5 == 2;
@@ -93,6 +94,14 @@ pub(super) async fn filters_take_what_they_say(store: Arc<dyn Store>) {
         },
         Filter {
             tag: Some("nobody's".to_owned()),
+            ..Filter::default()
+        },
+        Filter {
+            backends: Some(vec!["b1".to_owned(), "b9".to_owned()]),
+            ..Filter::default()
+        },
+        Filter {
+            backends: Some(Vec::new()),
             ..Filter::default()
         },
     ];

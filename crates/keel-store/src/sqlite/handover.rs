@@ -86,7 +86,7 @@ pub(super) fn stage(conn: &Connection, offer: &Offer, part: &Part) -> Result<(),
     } else {
         let mut find = apply::cached(
             conn,
-            "SELECT handover, (SELECT sum(length(part)) FROM staged WHERE session = ?1)
+            "SELECT handover, (SELECT sum(octet_length(part)) FROM staged WHERE session = ?1)
              FROM staged WHERE session = ?1 LIMIT 1",
         )?;
         let kept = find.query_row([session], |row| {

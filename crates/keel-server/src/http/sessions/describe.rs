@@ -77,11 +77,15 @@ pub(in super::super) async fn create(
         (None, Some(key)) => named_by(&grant, key),
         (None, None) => SessionId::from_bits(u128::from_le_bytes(random::bytes())),
     };
-    if let Ok(row) = access::row(&shared, &grant, &session).await {
-        return opened(StatusCode::OK, &row.into(), &session);
+    match access::known(&shared, &grant, &session).await {
+        Ok(Some(row)) => return opened(StatusCode::OK, &row.into(), &session),
+        Ok(None) => {}
+        Err(response) => return response,
     }
     let named = body.backend.as_ref().unwrap_or(&shared.default_backend);
-    if !shared.backends.iter().any(|offered| offered.name == *named) {
+    let granted = grant.backends.as_ref();
+    let allowed = granted.is_none_or(|list| list.contains(named));
+    if !allowed || !shared.backends.iter().any(|offered| offered.name == *named) {
         return reply::code(Code::BackendNotFound);
     }
     let cwd = match body.cwd {

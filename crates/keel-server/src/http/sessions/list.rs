@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
-use keel_store::{Counts, Filter, Hit, Listing, PageKey, Scope, Search, Standing};
+use keel_store::{Counts, Filter, Hit, Listing, PageKey, Scope, Search, Standing, StoreError};
 use keel_wire::{
     Epoch, Grant, Seq, SessionId, TurnId, UnixMillis,
     record::{SessionRow, SlotRow},
@@ -21,6 +21,10 @@ use crate::{random, shared::Shared};
 const ROWS: usize = 50;
 /// Rows of a page at most.
 const ROWS_MAX: usize = 200;
+/// Rows that are read at a time to count those of some backends.
+const COUNTED_ROWS: usize = 512;
+/// How often they are.
+const COUNTED_PAGES: usize = 16;
 
 /// How a session stands.
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
@@ -280,6 +284,7 @@ pub(in super::super) async fn list(
         starred: query.starred,
         tag: query.tag,
         standing: query.state.map(Standing::from),
+        backends: grant.backends.clone(),
     };
     let subject = subject(&grant);
     if let Some(text) = query.q {
@@ -351,7 +356,8 @@ pub(in super::super) struct Counted {
     ended: usize,
     /// Put away, however they stand.
     archived: usize,
-    /// There are more than 100000: only the last active of them are counted.
+    /// There are more than 100000 (8192 for a token for some backends): only the last active of them
+    /// are counted.
     more: bool,
 }
 
@@ -373,6 +379,7 @@ pub(in super::super) async fn counts(
             }
             Ok(counts)
         }
+        None if grant.backends.is_some() => counted(&shared, scope, &grant).await,
         None => shared.store.counts(scope, subject(&grant)).await,
     };
     match counted {
@@ -386,6 +393,31 @@ pub(in super::super) async fn counts(
         }),
         Err(error) => access::store(&error),
     }
+}
+
+/// The counts of a bearer who may see some backends' sessions only: of rows, as no index knows it.
+async fn counted(shared: &Shared, scope: Scope, grant: &Grant) -> Result<Counts, StoreError> {
+    let mut listing = Listing {
+        scope,
+        subject: subject(grant),
+        filter: Filter {
+            backends: grant.backends.clone(),
+            ..Filter::default()
+        },
+        before: None,
+        limit: COUNTED_ROWS,
+    };
+    let mut counts = Counts::default();
+    for _ in 0..COUNTED_PAGES {
+        let page = shared.store.list(listing.clone()).await?;
+        page.rows.iter().for_each(|row| counts.count(row));
+        listing.before = page.next;
+        if listing.before.is_none() {
+            return Ok(counts);
+        }
+    }
+    counts.more = true;
+    Ok(counts)
 }
 
 /// Whose sessions a bearer may see.
