@@ -1,7 +1,7 @@
 //! What the server says, frame by frame.
 
 use keel_wire::{
-    Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, MediaSignal,
+    Beat, ClientFrame, Code, Cursor, Ephemeral, EventFrame, Fault, Gap, Goaway, Leg, MediaSignal,
     Origin, Range, Receipt, ReceiptBody, Retry, Seq, ServerFrame, Strategy, Todo, codec::Decoded,
     limits::FRAME_OUT_BYTES_MAX,
 };
@@ -384,6 +384,10 @@ impl Client {
             return;
         }
         if slot == Slot::Current && !may_end_connection(&fault) {
+            if matches!(self.life, Life::Detaching { .. }) && fault.leg == Some(Leg::Media) {
+                // It goes with whoever leaves on purpose.
+                return;
+            }
             return cx.tell(Event::Fault(Box::new(fault)));
         }
         if slot == Slot::Current {

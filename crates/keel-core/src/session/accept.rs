@@ -90,7 +90,7 @@ impl Session {
                 match self.run.as_ref().filter(|run| !run.is_stopping()) {
                     // What it does not take becomes turns, which have to fit in the line.
                     Some(run) if steers => (run.has_room_for_words()
-                        && has_room(u32::MAX.min(limits::TURNS_QUEUED_MAX - run.words_waiting())))
+                        && has_room(limits::TURNS_QUEUED_MAX - run.words_waiting()))
                     .then_some(Place::Inside),
                     Some(_) => has_room(u32::MAX).then_some(Place::After(StopFor::Steer)),
                     // Nothing runs that could be told, or it is being stopped.

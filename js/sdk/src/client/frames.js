@@ -197,7 +197,10 @@ function fault(client, path, { fault: said }) {
   const isCurrent = path === client.current;
   if (isCurrent) {
     if (client.mediaLeg?.fault(client, said)) return;
-    if (!mayEndConnection(said)) return tell(client, { type: 'fault', fault: said });
+    if (!mayEndConnection(said)) {
+      // Media goes with whoever leaves on purpose.
+      return client.life !== DETACHING || said.leg !== 'media' ? tell(client, { type: 'fault', fault: said }) : undefined;
+    }
     releaseFault(client);
   }
   note(path, FAULT, asked(said));

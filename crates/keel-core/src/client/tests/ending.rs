@@ -35,6 +35,28 @@ pub(super) fn a_session_whose_log_has_ended_is_not_recovered_m18() {
 }
 
 #[test]
+pub(super) fn media_that_goes_with_whoever_leaves_is_no_news_m12_m18() {
+    let gone = || -> ServerFrame {
+        let fault = Fault::new(FaultId::from_bits(1), Code::MediaFailed, Origin::Network, 0);
+        let fault = fault.leg(Leg::Media);
+        FaultFrame { fault }.into()
+    };
+    let told = |rig: &Rig| {
+        let events = rig.events().into_iter();
+        events
+            .filter(|event| matches!(event, Event::Fault(_)))
+            .count()
+    };
+    let mut rig = Rig::live();
+    rig.frame(ConnId(1), gone());
+    assert_eq!(told(&rig), 1, "it is while one stays");
+    rig.input(Input::Detach);
+    rig.frame(ConnId(1), gone());
+    rig.frame(ConnId(1), ended(EndReason::Detached));
+    assert_eq!(told(&rig), 1);
+}
+
+#[test]
 pub(super) fn detaching_waits_a_second_for_the_servers_word_m12() {
     let mut rig = Rig::live();
     rig.command(1, "a", None);
