@@ -321,6 +321,21 @@ async fn a_directory_lies_beneath_a_root_or_is_refused_a57() {
         "no roots, no directory"
     );
 
+    // Who may not open a backend learns nothing about what lies beneath its roots.
+    let other = host.token_with(|claims| claims.backends = Some(vec!["echo".to_owned()]));
+    for cwd in [at("root/repo"), at("root/none"), at("root/up")] {
+        let body = json!({ "backend": "shell", "cwd": cwd });
+        let answer = host
+            .request("POST", "/v1/sessions", Some(&other), Some(&body))
+            .await;
+        assert_eq!(answer.json()["code"], "backend_not_found", "{cwd}");
+        let mut wire = host.dial().await;
+        let mut first = hello(&other);
+        (first["backend"], first["cwd"]) = (json!("shell"), json!(cwd));
+        wire.send(first).await;
+        assert_eq!(wire.closed().await.0, 4405, "{cwd}");
+    }
+
     // By a WebSocket it is no other.
     for (cwd, code) in [(at("root/up"), 4403), (at("root/none"), 4400)] {
         let mut wire = host.dial().await;

@@ -356,8 +356,8 @@ pub(in super::super) struct Counted {
     ended: usize,
     /// Put away, however they stand.
     archived: usize,
-    /// There are more than 100000 (8192 for a token for some backends): only the last active of them
-    /// are counted.
+    /// There are more than 100000, or for a token for some backends more than are looked at: only the
+    /// last active of them are counted.
     more: bool,
 }
 
