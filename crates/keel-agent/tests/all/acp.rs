@@ -599,6 +599,9 @@ async fn terminals_run_in_the_directory_and_end_with_the_agent_c09_i11() {
     config.process.cwd = Some(place.0.clone());
     config.terminals = true;
     let agent = Agent::new(config);
+    // Nobody writes to one that reads.
+    let heard = agent.turn("!run=cat").await;
+    assert!(heard.text().contains(r#""exitCode":0"#), "{heard:?}");
     let heard = agent.turn("!run=pwd run=sh:-c:exit_3").await;
     let text = heard.text();
     let want = format!(r#""output":"{}\n""#, place.0.display());

@@ -90,6 +90,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn answered(&mut self, id: u64, result: Result<Value, RpcError>) {
+        if self.ladder.is_some() && !matches!(self.stage, Stage::Prompt(_)) {
+            // It is being ended, and asked for nothing more.
+            return;
+        }
         match self.stage {
             Stage::Initialize(asked) if asked == id => self.initialized(result),
             Stage::Authenticate(asked) if asked == id => match result {
@@ -238,6 +242,10 @@ fn retold(request: &Request) -> String {
         );
         bytes += said.len();
         if bytes > RETOLD_BYTES_MAX {
+            if told.is_empty() {
+                let from = said.ceil_char_boundary(said.len() - RETOLD_BYTES_MAX);
+                told.push_front(format!("[…]{}", &said[from..]));
+            }
             break;
         }
         told.push_front(said);

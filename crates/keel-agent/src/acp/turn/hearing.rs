@@ -10,6 +10,7 @@ use super::{
         repeat::Say,
         rpc::{METHOD_NOT_FOUND, Message, RpcError},
         update::{self, Update},
+        warm,
     },
     End, REPLAY_QUIET, Stage, Turn,
 };
@@ -29,6 +30,7 @@ impl Turn<'_> {
     pub(super) fn tell(&mut self, output: Output) {
         // Nobody waits for the words of a turn that is being cancelled.
         if self.ladder.is_some() && self.is_full() {
+            self.all_told = false;
             return;
         }
         self.outputs_bytes += output.bytes();
@@ -107,6 +109,12 @@ impl Turn<'_> {
             // A process that has ended may have said its last word before.
             let over = !matches!(self.end, None | Some(End::Gone));
             match message {
+                Message::Request { id, method, .. } if self.end.is_some() => {
+                    self.late_lines += 1;
+                    if matches!(self.end, Some(End::Settled(_))) {
+                        self.link.answer(&id, warm::refusal(&method));
+                    }
+                }
                 _ if over => self.late_lines += 1,
                 Message::Response { id, result } => self.answered(id, result),
                 Message::Request { id, method, params } => self.asked(id, &method, params),
