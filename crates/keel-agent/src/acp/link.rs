@@ -346,12 +346,11 @@ impl Link {
             }
             Line::Noise => {
                 self.noise();
-                let start = String::from_utf8_lossy(&line[..line.len().min(200)]);
-                tracing::debug!(
-                    bytes = line.len(),
-                    ?start,
-                    "a line that is not of the protocol"
-                );
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    let start = self.redactor.start_of(&line);
+                    let bytes = line.len();
+                    tracing::debug!(bytes, ?start, "a line that is not of the protocol");
+                }
             }
             Line::Blank => {}
         }

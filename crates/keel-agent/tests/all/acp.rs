@@ -349,12 +349,29 @@ async fn a_key_that_an_agent_says_is_not_told_a67() {
     let mut config = agent(&[]);
     let key = ("MODEL_API_KEY".to_owned(), "canary-0123456789".to_owned());
     config.process.env.set.push(key);
-    let agent = Agent::new(config);
+    let agent = Agent::new(config.clone());
     let heard = agent
         .turn("!text=bad_key:_canary-0123456789 thought=canary-0123456789")
         .await;
     assert_eq!(heard.text(), "bad key: [redacted]");
     assert_eq!(heard.items("thought")[0]["text"], "[redacted]");
+    agent.close().await;
+    config.process.owner = super::harness::owner();
+    let prompt = "!permit=canary-0123456789";
+    let (heard, asked) = answered(config, prompt, &[json!("yes")]).await;
+    assert_eq!(asked[0].prompt, "[redacted] something");
+    assert!(!format!("{heard:?}").contains("canary"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn of_what_is_too_long_to_be_told_again_the_end_is() {
+    let agent = Agent::with(&[]);
+    let mut request = request("!echo");
+    request.history[0].text = format!("begin {} end", "\u{e9}".repeat(50_000));
+    let heard = agent.start(request).finish().await;
+    let text = heard.text();
+    assert!(text.contains("\n\n[…]\u{e9}") && !text.contains("begin"));
+    assert!(text.ends_with("\u{e9} end\n\n!echo"));
     agent.close().await;
 }
 

@@ -167,7 +167,7 @@ impl Turn<'_> {
 
     pub(super) fn asked(&mut self, id: Value, method: &str, params: Value) {
         match method {
-            "session/request_permission" => self.permission(id, &params),
+            "session/request_permission" => self.permission(id, params),
             _ if method.starts_with("fs/") || method.starts_with("terminal/") => {
                 self.link.serve(id, method, params);
             }
@@ -178,18 +178,28 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn permission(&mut self, id: Value, params: &Value) {
+    pub(super) fn permission(&mut self, id: Value, mut params: Value) {
         let prompting = matches!(self.stage, Stage::Prompt(_));
         if self.ladder.is_some() || !prompting {
             self.link.answer(&id, Ok(permission::cancelled()));
             return;
+        }
+        // The id of an option is no text to be told, but what the agent gets back.
+        if let Some(call) = params.get_mut("toolCall") {
+            self.link.redactor.conceal(call);
+        }
+        let options = params.get_mut("options").and_then(Value::as_array_mut);
+        for option in options.into_iter().flatten() {
+            if let Some(name) = option.get_mut("name") {
+                self.link.redactor.conceal(name);
+            }
         }
         // What it is asked for is told, should the agent not have told it before.
         let call = params.get("toolCall").and_then(Value::as_object);
         if let Some(Update::Tool { items, .. }) = call.map(update::tool_update) {
             items.into_iter().for_each(|item| self.item(item));
         }
-        match self.desk.request(id.clone(), params) {
+        match self.desk.request(id.clone(), &params) {
             Verdict::Wait => {}
             Verdict::Answer(outcome, told) => {
                 self.link.answer(&id, Ok(outcome));
