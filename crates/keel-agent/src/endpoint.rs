@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_header_s_key_is_a_secret_without_its_scheme_too_a67() {
-        let url = BaseUrl::parse("http://127.0.0.1:1/v1").expect("a URL");
+        let url = BaseUrl::parse("http://127.0.0.1:1/v1", true).expect("a URL");
         let mut config = Config::new(url, "model");
         let value = Secret::new("Bearer canary-one".to_owned());
         config.headers.push(("authorization".to_owned(), value));
