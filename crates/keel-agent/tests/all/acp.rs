@@ -549,6 +549,59 @@ async fn a_cancel_before_the_prompt_ends_the_agent_i8() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_being_ended_is_asked_for_nothing_more_i8() {
+    let place = Place::new("ended");
+    let witness = place.0.join("asked");
+    let answer = json!({"jsonrpc": "2.0", "id": 1,
+        "result": {"protocolVersion": 1, "agentCapabilities": {}}});
+    let script = format!(
+        "trap '' TERM; read -r one; sleep 0.2; echo '{answer}'; read -r two && echo $two >{}",
+        witness.display()
+    );
+    let mut config = agent(&[]);
+    config.process.program = "/bin/sh".into();
+    config.process.args = vec!["-c".to_owned(), script];
+    config.process.clocks.terminate = Duration::from_millis(600);
+    let agent = Agent::new(config);
+    let mut driven = agent.start(request("hello"));
+    driven
+        .until(|output| matches!(output, Output::Started { .. }))
+        .await;
+    // So that it is there to ignore it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    driven.running.cancel();
+    let heard = driven.finish().await;
+    assert!(
+        matches!(heard.outcome.ending, Ending::Cancelled { .. }),
+        "{heard:?}"
+    );
+    assert!(!witness.exists());
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_after_the_end_is_refused_and_holds_nothing_up() {
+    let place = Place::new("after-the-end");
+    let mut config = agent(&[]);
+    config.process.cwd = Some(place.0.clone());
+    config.files = true;
+    let agent = Agent::new(config);
+    let path = place.0.join("a.txt");
+    let prompt = format!("!text=one end=end_turn write={}:hello", path.display());
+    for _ in 0..3 {
+        let heard = agent.turn(&prompt).await;
+        done(&heard, "end_turn");
+        // It does not take a prompt before it has its answer.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!path.exists());
+        let again = agent.turn("hello").await;
+        again.assert_done();
+        assert_eq!(again.pid(), heard.pid());
+    }
+    agent.close().await;
+}
+
+#[tokio::test]
 async fn an_environment_is_the_list_and_nothing_else_a58() {
     let agent = Agent::with(&[]);
     let heard = agent.turn("!env").await;
