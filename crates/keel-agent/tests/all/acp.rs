@@ -580,6 +580,21 @@ async fn an_agent_that_is_being_ended_is_asked_for_nothing_more_i8() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_cancel_cut_is_not_done_i8() {
+    let agent = Agent::with(&[]);
+    let bytes = keel_agent::limits::CREDIT_BYTES as usize * 3 / 2;
+    let driven = agent.start(request(&format!("!big={bytes}")));
+    // It has ended, and nobody has consumed what it said.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    driven.running.cancel();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let heard = driven.finish().await;
+    assert!(heard.text().len() < bytes, "{}", heard.text().len());
+    assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: false });
+    agent.close().await;
+}
+
+#[tokio::test]
 async fn what_is_asked_for_after_the_end_is_refused_and_holds_nothing_up() {
     let place = Place::new("after-the-end");
     let mut config = agent(&[]);
