@@ -205,10 +205,15 @@ fn secrets(config: &Config) -> Vec<(String, String)> {
         Key::Known(key) => Some(key.reveal().to_owned()),
         Key::None | Key::Missing(_) => None,
     };
-    let headers = config
-        .headers
-        .iter()
-        .map(|(_, value)| value.reveal().to_owned());
+    let headers = config.headers.iter();
+    let headers = headers.flat_map(|(_, value)| {
+        let whole = value.reveal();
+        // Of `Bearer KEY` the key alone is one, too.
+        let bare = whole
+            .split_once(' ')
+            .map(|(_, bare)| bare.trim().to_owned());
+        [Some(whole.to_owned()), bare].into_iter().flatten()
+    });
     let secrets = key.into_iter().chain(headers);
     secrets.map(|value| ("KEY".to_owned(), value)).collect()
 }
@@ -329,4 +334,22 @@ fn models(body: &str) -> Option<Vec<String>> {
     let listed = body.get("data")?.as_array()?;
     let name = |model: &Value| model.get("id").and_then(Value::as_str).map(str::to_owned);
     Some(listed.iter().filter_map(name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_s_key_is_a_secret_without_its_scheme_too_a67() {
+        let url = BaseUrl::parse("http://127.0.0.1:1/v1", true).expect("a URL");
+        let mut config = Config::new(url, "model");
+        let value = Secret::new("Bearer canary-one".to_owned());
+        config.headers.push(("authorization".to_owned(), value));
+        let redactor = Redactor::new(&secrets(&config));
+        assert_eq!(
+            redactor.redact("no such key: 'canary-one'"),
+            "no such key: '[redacted]'"
+        );
+    }
 }

@@ -4,6 +4,9 @@
 //! Each step is told once, with its cause; when all have failed that is one failure with all their
 //! causes. Budgets, credit and cancels go through: the chain is one attempt, whoever works on it. It takes
 //! no words while it works: what one provider had taken would be lost to the next.
+//!
+//! The conversation is bound to who spoke last. Whoever else remembers one has not heard all of it, so
+//! what it remembers is not gone on from: it begins anew, and is told what was said.
 
 use std::{
     fmt,
@@ -96,13 +99,15 @@ async fn run(
 ) -> Result<Outcome, Stopped> {
     let mut causes: Vec<(String, Failure)> = Vec::new();
     let mut last = Outcome::failed(Failure::NoResult);
+    let mut stands = request.bound.clone();
     for link in chain {
         if let Some((_, failure)) = causes.last() {
             let failure = Box::new(failure.clone());
             sink.send(Output::NewAttempt { failure }).await?;
         }
-        let mut step = Step::new(link, &request, &control, &sink);
+        let mut step = Step::new(link, &request, &control, &sink, stands);
         last = step.run(&mut control, &sink).await?;
+        stands = step.stands.take();
         let Ending::Failed(failure) = &last.ending else {
             return Ok(last);
         };
@@ -127,10 +132,20 @@ struct Step<'a> {
     outputs: mpsc::UnboundedReceiver<Output>,
     /// It has said something that somebody may have seen.
     said: bool,
+    /// Its own conversation, which it goes on with.
+    bound: Option<String>,
+    /// What was told last of whose the conversation is.
+    stands: Option<String>,
 }
 
 impl<'a> Step<'a> {
-    fn new(link: &'a Link, request: &Request, control: &Control, sink: &Sink) -> Self {
+    fn new(
+        link: &'a Link,
+        request: &Request,
+        control: &Control,
+        sink: &Sink,
+        stands: Option<String>,
+    ) -> Self {
         let (asks, taken) = mpsc::channel(ASKS_MAX);
         // What is in it was charged and has credit, as the meter is the same.
         let (told, outputs) = mpsc::unbounded_channel();
@@ -144,9 +159,14 @@ impl<'a> Step<'a> {
             cancel_told: false,
             words_taken: tokio::sync::watch::Sender::new(0),
         };
+        let bound = bound_of(link, request);
+        if bound.is_none() {
+            // What it kept has not heard what others have said since.
+            link.provider.release(&request.session);
+        }
         let request = Request {
             backend: link.name.clone(),
-            bound: bound_of(link, request),
+            bound: bound.clone(),
             ..request.clone()
         };
         let provider = Arc::clone(&link.provider);
@@ -158,6 +178,8 @@ impl<'a> Step<'a> {
             asks,
             outputs,
             said: false,
+            bound,
+            stands,
         }
     }
 
@@ -181,6 +203,9 @@ impl<'a> Step<'a> {
         while let Ok(output) = self.outputs.try_recv() {
             self.tell(output, sink)?;
         }
+        if !matches!(outcome.ending, Ending::Failed(_)) {
+            self.bind(sink)?;
+        }
         Ok(outcome)
     }
 
@@ -191,16 +216,43 @@ impl<'a> Step<'a> {
                 // Without it the next turn begins a new conversation, which is no loss of words.
                 return Ok(());
             }
+            self.stands = Some(id.clone());
         }
-        self.said |= is_seen(&output);
+        if !self.said && is_seen(&output) {
+            self.said = true;
+            self.bind(sink)?;
+        }
         sink.outputs.send(output).map_err(|_| Stopped::Gone)
+    }
+
+    /// The conversation is this one's now: who had it before does not hear this turn, and must not go
+    /// on as if it had. Nothing is told where nobody else has it.
+    fn bind(&mut self, sink: &Sink) -> Result<(), Stopped> {
+        let name = &self.link.name;
+        let others = self.stands.as_deref().is_some_and(|stands| {
+            let whose = stands.split_once('/').map(|(whose, _)| whose);
+            whose != Some(name)
+        });
+        let id = format!("{name}/{}", self.bound.as_deref().unwrap_or_default());
+        if !others || id.len() > AGENT_ID_BYTES_MAX {
+            return Ok(());
+        }
+        self.stands = Some(id.clone());
+        let bound = Output::Bound { id };
+        sink.outputs.send(bound).map_err(|_| Stopped::Gone)
     }
 }
 
+/// Items that tell of the agent, not of its answer.
+const ASIDES: [&str; 4] = ["mode", "commands", "usage", "notice"];
+
 /// Whether an output is part of the answer.
-const fn is_seen(output: &Output) -> bool {
+fn is_seen(output: &Output) -> bool {
     match output {
-        Output::Text(_) | Output::Item(_) | Output::NeedsAction(_) => true,
+        Output::Text(_) | Output::NeedsAction(_) => true,
+        Output::Item(item) => !item["type"]
+            .as_str()
+            .is_some_and(|kind| ASIDES.contains(&kind)),
         Output::Started { .. }
         | Output::NewAttempt { .. }
         | Output::Retrying { .. }
@@ -211,10 +263,10 @@ const fn is_seen(output: &Output) -> bool {
     }
 }
 
-/// The conversation of `link`, if it was the one that spoke last.
+/// The conversation of `link`, if it was the one that spoke last and has a name for it.
 fn bound_of(link: &Link, request: &Request) -> Option<String> {
     let (name, id) = request.bound.as_deref()?.split_once('/')?;
-    (name == link.name).then(|| id.to_owned())
+    (name == link.name && !id.is_empty()).then(|| id.to_owned())
 }
 
 /// The attempt's outcome; a panic is one, so that the next may be asked.

@@ -37,6 +37,8 @@ use crate::{
 };
 
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How much may wait for the agent to read it before no more is done for it.
+const OUTGOING_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What happened on a link.
 #[derive(Debug)]
@@ -188,9 +190,17 @@ impl Link {
         }
     }
 
-    /// The next message that was read.
+    /// The next message that was read; none while the agent does not take what it is told.
     pub(crate) fn take(&mut self) -> Option<Message> {
+        if self.is_clogged() {
+            return None;
+        }
         self.inbox.pop_front()
+    }
+
+    /// It lives, and has so much to read that it is not listened to until it does.
+    fn is_clogged(&self) -> bool {
+        self.tree.is_some() && self.outgoing.len() >= OUTGOING_BYTES_MAX
     }
 
     /// What was counted since the last look.
@@ -236,13 +246,18 @@ impl Link {
             self.took_at = Instant::now();
         }
         loop {
+            let clogged = self.is_clogged();
+            if read && !clogged && !self.inbox.is_empty() {
+                return Heard::Messages;
+            }
+            let listening = read && !clogged && self.stdout.is_some();
             let overdue = (
                 self.took_at + self.bounds.stdin,
                 !self.outgoing.is_empty() && read,
             );
             tokio::select! {
                 _ = self.ended.readable(), if self.tree.is_some() => return Heard::Ended,
-                ready = readable(self.stdout.as_ref()), if read && self.stdout.is_some() => {
+                ready = readable(self.stdout.as_ref()), if listening => {
                     if let Some(heard) = self.read(ready) {
                         return heard;
                     }
@@ -250,7 +265,7 @@ impl Link {
                 ready = writable(self.stdin.as_ref()), if !self.outgoing.is_empty() => {
                     self.pump(ready);
                 }
-                line = self.services.next() => {
+                line = self.services.next(), if !clogged => {
                     if let Some(line) = line {
                         self.write(&line);
                     }
@@ -331,12 +346,11 @@ impl Link {
             }
             Line::Noise => {
                 self.noise();
-                let start = String::from_utf8_lossy(&line[..line.len().min(200)]);
-                tracing::debug!(
-                    bytes = line.len(),
-                    ?start,
-                    "a line that is not of the protocol"
-                );
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    let start = self.redactor.start_of(&line);
+                    let bytes = line.len();
+                    tracing::debug!(bytes, ?start, "a line that is not of the protocol");
+                }
             }
             Line::Blank => {}
         }
@@ -431,5 +445,39 @@ async fn drain(pipe: pipe::Receiver, tail: Arc<Mutex<Tail>>) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process;
+
+    #[tokio::test]
+    async fn one_that_asks_and_does_not_read_is_not_listened_to() {
+        let mut process = process::Config::new("yes", "test-clogged".to_owned());
+        let asks = r#"{"id":1,"method":"terminal/output","params":{}}"#;
+        process.args.push(asks.to_owned());
+        process.clocks.stdin = Duration::from_millis(500);
+        let workspace = Workspace::open(&std::env::temp_dir(), false).expect("a directory");
+        let opened = Link::open(&Config::new(process), workspace, "clogged".to_owned()).await;
+        let mut link = opened.expect("it starts");
+        let long = Value::String("x".repeat(64 * 1024));
+        let failure = loop {
+            match link.next(true).await {
+                Heard::Messages => {}
+                Heard::Failed(failure) => break failure,
+                heard @ (Heard::StdoutClosed | Heard::Ended) => panic!("{heard:?}"),
+            }
+            while let Some(message) = link.take() {
+                let Message::Request { id, .. } = message else {
+                    panic!("it only asks: {message:?}");
+                };
+                link.answer(&id, Ok(long.clone()));
+            }
+            assert!(link.outgoing.len() < OUTGOING_BYTES_MAX + CHUNK_BYTES * 2);
+        };
+        assert_eq!(failure, Failure::StdinStalled { ms: 500 });
+        link.fell().await;
     }
 }

@@ -5,10 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    limits::REPORTED_BYTES_MAX,
-    process::json_line::{self, Read},
-};
+use crate::process::json_line::{self, Read};
 
 /// The agent wants somebody to log in.
 pub(crate) const AUTH_REQUIRED: i64 = -32_000;
@@ -37,7 +34,7 @@ pub(crate) enum Message {
     },
 }
 
-/// An error that an answer carries.
+/// An error that an answer carries, as it came: its texts may be long, and have secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RpcError {
     pub(crate) code: i64,
@@ -118,10 +115,10 @@ fn response(id: &Value, mut object: Map<String, Value>) -> Option<Message> {
     let result = match (object.remove("result"), object.remove("error")) {
         (_, Some(Value::Object(mut error))) => Err(RpcError {
             code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
-            message: cut(match error.remove("message") {
+            message: match error.remove("message") {
                 Some(Value::String(message)) => message,
                 _ => "an error without a message".to_owned(),
-            }),
+            },
             data: error.remove("data").filter(|data| !data.is_null()),
         }),
         (Some(result), None | Some(_)) => Ok(result),
@@ -158,11 +155,6 @@ fn status_of(word: &str) -> Option<u16> {
         "overloaded" => Some(529),
         _ => None,
     }
-}
-
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(REPORTED_BYTES_MAX));
-    text
 }
 
 /// A request's line.

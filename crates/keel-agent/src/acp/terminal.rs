@@ -258,10 +258,13 @@ async fn attend(
     let Spawned {
         tree,
         ended,
+        stdin,
         stdout,
         stderr,
         ..
     } = spawned;
+    // Nobody writes to it, and who reads it must see that.
+    drop(stdin);
     let (mut out, mut err) = (Some(stdout), Some(stderr));
     loop {
         tokio::select! {

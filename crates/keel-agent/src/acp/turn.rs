@@ -105,6 +105,8 @@ struct Turn<'a> {
     stdout_closed_at: Option<Instant>,
     end: Option<End>,
     said_text: bool,
+    /// Nothing was dropped that was to be told.
+    all_told: bool,
     noise_lines: u64,
     late_lines: u64,
     repaired: bool,
@@ -189,6 +191,7 @@ impl<'a> Turn<'a> {
             stdout_closed_at: None,
             end: None,
             said_text: false,
+            all_told: true,
             noise_lines: 0,
             late_lines: 0,
             repaired: false,
@@ -273,14 +276,21 @@ impl<'a> Turn<'a> {
             }
         };
         // Nobody waits for the words of a turn that was cancelled.
-        if cancelling {
-            let _ = timeout(TOLD_WITHIN, told).await;
+        let in_time = if cancelling {
+            timeout(TOLD_WITHIN, told).await.is_ok()
         } else {
             tokio::select! {
-                () = told => {}
-                () = control.cancelled() => {}
+                () = told => true,
+                () = control.cancelled() => false,
             }
-        }
+        };
+        let ending = match ending {
+            // An answer of which a part is missing is not done.
+            Ending::Done { .. } if !(in_time && self.all_told) => {
+                Ending::Cancelled { forced: false }
+            }
+            ending @ (Ending::Done { .. } | Ending::Cancelled { .. } | Ending::Failed(_)) => ending,
+        };
         let (stderr_tail, stderr_dropped) = self.link.stderr();
         let outcome = Outcome {
             ending,

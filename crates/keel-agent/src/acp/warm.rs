@@ -11,6 +11,7 @@ use std::{
 };
 
 use keel_wire::SessionId;
+use serde_json::Value;
 use tokio::{
     sync::{oneshot, watch},
     time::sleep,
@@ -96,9 +97,16 @@ impl Pool {
         }
     }
 
-    fn seat(self: &Arc<Self>, session: &SessionId, link: Link) {
+    /// Has `link` wait, unless the session of the turn that had it was released; then it is given
+    /// back.
+    fn seat(self: &Arc<Self>, lease: &Lease, link: Link) -> Option<Link> {
+        let session = &lease.session;
         let (take, taken) = oneshot::channel();
         let mut kept = self.kept();
+        let released = kept.leases.get(&lease.n).is_none_or(|lease| lease.1);
+        if released {
+            return Some(link);
+        }
         kept.last += 1;
         let n = kept.last;
         kept.seats.insert(session.clone(), Seat { n, take });
@@ -120,6 +128,7 @@ impl Pool {
                 pool.forget(&session, n);
             }
         });
+        None
     }
 }
 
@@ -150,17 +159,9 @@ impl Lease {
     }
 
     /// Has `link` wait for the next turn; kills it if there will be none.
-    pub(crate) async fn put(self, mut link: Link) {
-        let released = self
-            .pool
-            .kept()
-            .leases
-            .get(&self.n)
-            .is_none_or(|lease| lease.1);
-        if released {
+    pub(crate) async fn put(self, link: Link) {
+        if let Some(mut link) = self.pool.seat(&self, link) {
             link.fell().await;
-        } else {
-            self.pool.seat(&self.session, link);
         }
     }
 }
@@ -216,11 +217,15 @@ fn refuse(link: &mut Link) {
         let Message::Request { id, method, .. } = message else {
             continue;
         };
-        let answer = match method.as_str() {
-            "session/request_permission" => Ok(permission::cancelled()),
-            _ => Err(RpcError::new(INTERNAL_ERROR, "no turn is under way")),
-        };
-        link.answer(&id, answer);
+        link.answer(&id, refusal(&method));
     }
     link.counted();
+}
+
+/// What an agent is told that asks for something while no turn is under way.
+pub(super) fn refusal(method: &str) -> Result<Value, RpcError> {
+    match method {
+        "session/request_permission" => Ok(permission::cancelled()),
+        _ => Err(RpcError::new(INTERNAL_ERROR, "no turn is under way")),
+    }
 }

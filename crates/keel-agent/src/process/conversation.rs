@@ -16,7 +16,7 @@ use super::{
     config::{Config, Stdout},
     redact::Redactor,
     spawn::Spawned,
-    status::{self, Seen, Terminal},
+    status::{self, Seen},
     stderr::{self, Tail},
     stdin,
     stdout::{Listener, Stuck},
@@ -98,7 +98,7 @@ pub(crate) async fn hold(
     let (answer, answers) = mpsc::unbounded_channel();
     let over = Notify::new();
     let mut tail = Tail::default();
-    let mut listener = Listener::new(config, sink, &over);
+    let mut listener = Listener::new(config, sink, &over, &redactor);
     {
         let mut listening: Optional<'_, Result<(), Stuck>> =
             Some(Box::pin(listener.listen(stdout)));
@@ -311,9 +311,7 @@ impl<'a> Conversation<'a> {
             Some(Cut::Cancelled { forced }) => Ending::Cancelled { forced },
             Some(Cut::Failed(failure)) => Ending::Failed(failure),
             Some(Cut::Stopped) => Ending::Failed(Failure::Dropped),
-            Some(Cut::Lingered) | None => {
-                status::ending(seen(self.config, listener, felled.exit, redactor))
-            }
+            Some(Cut::Lingered) | None => status::ending(seen(self.config, listener, felled.exit)),
         };
         let by_signal = matches!(ending, Ending::Failed(Failure::Signal { .. }));
         let ending = match by_signal && felled.out_of_memory {
@@ -335,15 +333,9 @@ impl<'a> Conversation<'a> {
     }
 }
 
-fn seen(config: &Config, listener: &Listener<'_>, exit: Option<Exit>, redactor: &Redactor) -> Seen {
-    let terminal = listener.terminal.clone().map(|terminal| match terminal {
-        Terminal::Error { message } => Terminal::Error {
-            message: redactor.redact(&message),
-        },
-        Terminal::Done { .. } => terminal,
-    });
+fn seen(config: &Config, listener: &Listener<'_>, exit: Option<Exit>) -> Seen {
     Seen {
-        terminal,
+        terminal: listener.terminal.clone(),
         terminal_required: config.stdout == Stdout::JsonLines,
         text: listener.said_text,
         text_required: config.text_required,

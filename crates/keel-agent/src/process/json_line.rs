@@ -6,7 +6,7 @@ use keel_wire::Action;
 use serde_json::{Map, Value, json};
 
 use super::status::Terminal;
-use crate::limits::{ITEM_BYTES_MAX, ITEM_DEPTH_MAX, REPORTED_BYTES_MAX};
+use crate::limits::{ITEM_BYTES_MAX, ITEM_DEPTH_MAX};
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,15 +128,13 @@ fn item(object: Map<String, Value>, len: usize) -> Line {
     Line::Item(item)
 }
 
-/// A short text of the program's own; anything else as its JSON.
+/// A text of the program's own; anything else as its JSON. It may be long, and have secrets.
 fn string(object: &mut Map<String, Value>, key: &str) -> String {
-    let mut text = match object.remove(key) {
+    match object.remove(key) {
         Some(Value::String(text)) => text,
         Some(value) => value.to_string(),
         None => String::new(),
-    };
-    text.truncate(text.floor_char_boundary(REPORTED_BYTES_MAX));
-    text
+    }
 }
 
 /// How deep a value is nested. The parser has bounded it already.

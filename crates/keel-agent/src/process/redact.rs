@@ -5,8 +5,12 @@
 
 use std::fmt;
 
+use crate::limits::REPORTED_BYTES_MAX;
+
 /// What stands for a secret.
 const INSTEAD: &str = "[redacted]";
+/// How much of a line logs have.
+const START_BYTES: usize = 200;
 /// Shorter values are words that occur by chance.
 const SECRET_BYTES_MIN: usize = 6;
 /// Names of variables whose values are secrets.
@@ -78,6 +82,21 @@ impl Redactor {
         }
     }
 
+    /// `text` without secrets, at a length that can be told. A secret must not be cut before it is
+    /// known for one.
+    pub(crate) fn report(&self, text: &str) -> String {
+        let mut told = self.redact(text);
+        told.truncate(told.floor_char_boundary(REPORTED_BYTES_MAX));
+        told
+    }
+
+    /// The start of a line without secrets, for logs.
+    pub(crate) fn start_of(&self, line: &[u8]) -> String {
+        let mut start = self.redact(&String::from_utf8_lossy(line));
+        start.truncate(start.floor_char_boundary(START_BYTES));
+        start
+    }
+
     pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
@@ -128,5 +147,9 @@ mod tests {
             "401 for x[redacted]x at /home/me: '[redacted]', Bearer [redacted], \
              Authorization: Bearer [redacted]\nask-me is 1 word"
         );
+        let long = format!("{}canary-one", "x".repeat(REPORTED_BYTES_MAX - 4));
+        assert!(redactor.report(&long).ends_with("x[red"));
+        let line = format!("{}canary-one", "x".repeat(START_BYTES - 4));
+        assert!(redactor.start_of(line.as_bytes()).ends_with("x[red"));
     }
 }

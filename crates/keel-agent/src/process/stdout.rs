@@ -9,6 +9,7 @@ use tokio::{net::unix::pipe, sync::Notify};
 use super::{
     config::{Config, Stdout},
     json_line::{self, Line},
+    redact::Redactor,
     status::Terminal,
 };
 use crate::{Failure, Output, Sink, Stopped};
@@ -45,6 +46,7 @@ pub(crate) struct Listener<'a> {
     sink: Sink,
     /// Told when the program has said its last word.
     over: &'a Notify,
+    redactor: &'a Redactor,
     /// Bytes without an end yet: of a line, or of a character.
     rest: Vec<u8>,
     text: String,
@@ -58,11 +60,17 @@ pub(crate) struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    pub(crate) const fn new(config: &'a Config, sink: Sink, over: &'a Notify) -> Self {
+    pub(crate) const fn new(
+        config: &'a Config,
+        sink: Sink,
+        over: &'a Notify,
+        redactor: &'a Redactor,
+    ) -> Self {
         Self {
             config,
             sink,
             over,
+            redactor,
             rest: Vec::new(),
             text: String::new(),
             noise: 0,
@@ -158,13 +166,8 @@ impl<'a> Listener<'a> {
         }
         let mut bytes = std::mem::take(&mut self.rest);
         let parsed = json_line::parse(&bytes);
-        if parsed.line == Line::Noise {
-            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
-            tracing::debug!(
-                bytes = bytes.len(),
-                ?start,
-                "a line that is not of the protocol"
-            );
+        if parsed.line == Line::Noise && tracing::enabled!(tracing::Level::DEBUG) {
+            self.log_noise(&bytes);
         }
         bytes.clear();
         self.rest = bytes;
@@ -181,12 +184,13 @@ impl<'a> Listener<'a> {
             Line::NeedsAction(action) => self.tell_then(Output::NeedsAction(action)).await?,
             Line::ModelCall => self.tell_then(Output::ModelCall).await?,
             Line::NewAttempt { fault } => {
-                let failure = Box::new(Failure::Reported { message: fault });
+                let message = self.redactor.report(&fault);
+                let failure = Box::new(Failure::Reported { message });
                 self.tell_then(Output::NewAttempt { failure }).await?;
             }
             Line::Terminal(terminal) => {
                 self.tell().await?;
-                self.terminal = Some(terminal);
+                self.terminal = Some(self.reported(terminal));
                 self.over.notify_one();
             }
             Line::Noise => {
@@ -203,6 +207,24 @@ impl<'a> Listener<'a> {
             Line::Blank => {}
         }
         Ok(())
+    }
+
+    fn log_noise(&self, line: &[u8]) {
+        let (bytes, start) = (line.len(), self.redactor.start_of(line));
+        tracing::debug!(bytes, ?start, "a line that is not of the protocol");
+    }
+
+    /// A last word without secrets, at a length that can be told.
+    fn reported(&self, terminal: Terminal) -> Terminal {
+        let report = |text: String| self.redactor.report(&text);
+        match terminal {
+            Terminal::Done { stop_reason } => Terminal::Done {
+                stop_reason: stop_reason.map(report),
+            },
+            Terminal::Error { message } => Terminal::Error {
+                message: report(message),
+            },
+        }
     }
 
     async fn end_of_lines(&mut self) -> Result<(), Stuck> {

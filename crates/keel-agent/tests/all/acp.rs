@@ -349,12 +349,29 @@ async fn a_key_that_an_agent_says_is_not_told_a67() {
     let mut config = agent(&[]);
     let key = ("MODEL_API_KEY".to_owned(), "canary-0123456789".to_owned());
     config.process.env.set.push(key);
-    let agent = Agent::new(config);
+    let agent = Agent::new(config.clone());
     let heard = agent
         .turn("!text=bad_key:_canary-0123456789 thought=canary-0123456789")
         .await;
     assert_eq!(heard.text(), "bad key: [redacted]");
     assert_eq!(heard.items("thought")[0]["text"], "[redacted]");
+    agent.close().await;
+    config.process.owner = super::harness::owner();
+    let prompt = "!permit=canary-0123456789";
+    let (heard, asked) = answered(config, prompt, &[json!("yes")]).await;
+    assert_eq!(asked[0].prompt, "[redacted] something");
+    assert!(!format!("{heard:?}").contains("canary"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn of_what_is_too_long_to_be_told_again_the_end_is() {
+    let agent = Agent::with(&[]);
+    let mut request = request("!echo");
+    request.history[0].text = format!("begin {} end", "\u{e9}".repeat(50_000));
+    let heard = agent.start(request).finish().await;
+    let text = heard.text();
+    assert!(text.contains("\n\n[…]\u{e9}") && !text.contains("begin"));
+    assert!(text.ends_with("\u{e9} end\n\n!echo"));
     agent.close().await;
 }
 
@@ -532,6 +549,74 @@ async fn a_cancel_before_the_prompt_ends_the_agent_i8() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_being_ended_is_asked_for_nothing_more_i8() {
+    let place = Place::new("ended");
+    let witness = place.0.join("asked");
+    let answer = json!({"jsonrpc": "2.0", "id": 1,
+        "result": {"protocolVersion": 1, "agentCapabilities": {}}});
+    let script = format!(
+        "trap '' TERM; read -r one; sleep 0.2; echo '{answer}'; read -r two && echo $two >{}",
+        witness.display()
+    );
+    let mut config = agent(&[]);
+    config.process.program = "/bin/sh".into();
+    config.process.args = vec!["-c".to_owned(), script];
+    config.process.clocks.terminate = Duration::from_millis(600);
+    let agent = Agent::new(config);
+    let mut driven = agent.start(request("hello"));
+    driven
+        .until(|output| matches!(output, Output::Started { .. }))
+        .await;
+    // So that it is there to ignore it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    driven.running.cancel();
+    let heard = driven.finish().await;
+    assert!(
+        matches!(heard.outcome.ending, Ending::Cancelled { .. }),
+        "{heard:?}"
+    );
+    assert!(!witness.exists());
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_a_cancel_cut_is_not_done_i8() {
+    let agent = Agent::with(&[]);
+    let bytes = keel_agent::limits::CREDIT_BYTES as usize * 3 / 2;
+    let driven = agent.start(request(&format!("!big={bytes}")));
+    // It has ended, and nobody has consumed what it said.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    driven.running.cancel();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let heard = driven.finish().await;
+    assert!(heard.text().len() < bytes, "{}", heard.text().len());
+    assert_eq!(heard.outcome.ending, Ending::Cancelled { forced: false });
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_after_the_end_is_refused_and_holds_nothing_up() {
+    let place = Place::new("after-the-end");
+    let mut config = agent(&[]);
+    config.process.cwd = Some(place.0.clone());
+    config.files = true;
+    let agent = Agent::new(config);
+    let path = place.0.join("a.txt");
+    let prompt = format!("!text=one end=end_turn write={}:hello", path.display());
+    for _ in 0..3 {
+        let heard = agent.turn(&prompt).await;
+        done(&heard, "end_turn");
+        // It does not take a prompt before it has its answer.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!path.exists());
+        let again = agent.turn("hello").await;
+        again.assert_done();
+        assert_eq!(again.pid(), heard.pid());
+    }
+    agent.close().await;
+}
+
+#[tokio::test]
 async fn an_environment_is_the_list_and_nothing_else_a58() {
     let agent = Agent::with(&[]);
     let heard = agent.turn("!env").await;
@@ -599,6 +684,9 @@ async fn terminals_run_in_the_directory_and_end_with_the_agent_c09_i11() {
     config.process.cwd = Some(place.0.clone());
     config.terminals = true;
     let agent = Agent::new(config);
+    // Nobody writes to one that reads.
+    let heard = agent.turn("!run=cat").await;
+    assert!(heard.text().contains(r#""exitCode":0"#), "{heard:?}");
     let heard = agent.turn("!run=pwd run=sh:-c:exit_3").await;
     let text = heard.text();
     let want = format!(r#""output":"{}\n""#, place.0.display());

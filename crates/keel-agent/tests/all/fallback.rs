@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use keel_agent::{
-    Budgets, Ending, Failure, Output, Provider,
+    Budgets, Ending, Failure, Output, Provider, Request,
     echo::Echo,
     fallback::{Fallback, Link},
     process::{Process, Stdout},
@@ -11,7 +11,7 @@ use keel_agent::{
 use keel_wire::{Code, Retry};
 
 use super::{
-    harness::{Driven, Heard, assert_nothing_left, fake},
+    harness::{Agent, Driven, Heard, assert_nothing_left, fake, request},
     model::{Dialect, Model},
 };
 
@@ -151,4 +151,59 @@ async fn the_budget_is_the_chain_s() {
         .await;
     assert_eq!(heard.failure().cause(), "budget");
     assert_eq!(heard.text(), "");
+}
+
+/// Whose the conversation is, as it was told.
+fn bound(heard: &Heard) -> Vec<&str> {
+    let mut bound = Vec::new();
+    for output in &heard.outputs {
+        if let Output::Bound { id } = output {
+            bound.push(id.as_str());
+        }
+    }
+    bound
+}
+
+#[tokio::test]
+async fn what_an_agent_tells_of_itself_is_no_answer_and_binds_nobody() {
+    let agent = Agent::with(&["--modes", "--crash-at=session/prompt"]);
+    let heard = ask(
+        vec![Arc::clone(&agent.provider) as _, Arc::new(Echo)],
+        "it is said",
+    )
+    .await;
+    heard.assert_done();
+    assert_eq!(heard.items("mode").len(), 1);
+    assert_eq!(
+        (heard.text().as_str(), steps(&heard)),
+        ("it is said", vec!["signal"])
+    );
+    let bound = bound(&heard);
+    assert!(bound[0].starts_with("a/fake-"), "{bound:?}");
+    assert_eq!(bound[1..], ["b/"], "the agent has not heard the answer");
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_has_not_heard_what_others_said_begins_anew() {
+    let agent = Agent::with(&[]);
+    let provider = chain(vec![Arc::clone(&agent.provider) as _, Arc::new(Echo)]);
+    let turn = async |bound: Option<String>| {
+        let request = Request {
+            bound,
+            ..request("!echo")
+        };
+        Driven::start_with(Arc::clone(&provider), request, Budgets::default())
+            .finish()
+            .await
+    };
+    let one = turn(None).await;
+    let id = bound(&one)[0].to_owned();
+    let two = turn(Some(id)).await;
+    assert_eq!((one.pid(), two.text().as_str()), (two.pid(), "!echo"));
+    let three = turn(Some("b/".to_owned())).await;
+    assert_ne!(three.pid(), two.pid());
+    assert!(three.text().contains("User: before"), "{}", three.text());
+    assert!(bound(&three)[0].starts_with("a/fake-"));
+    agent.close().await;
 }

@@ -440,6 +440,28 @@ async fn secrets_are_redacted_from_what_a_fault_tells_a67() {
 }
 
 #[tokio::test]
+async fn secrets_are_redacted_from_what_a_program_says_of_its_failure_a67() {
+    let mut config = Config::new("/bin/sh", owner());
+    config.stdout = Stdout::JsonLines;
+    // The second would be cut in the midst of its secret.
+    let script = format!(
+        r#"echo "{{\"type\":\"new_attempt\",\"fault\":\"bad key $API_KEY\"}}"
+        echo "{{\"type\":\"error\",\"message\":\"{}$API_KEY\"}}""#,
+        "x".repeat(1018)
+    );
+    config.args = vec!["-c".to_owned(), script];
+    config.env.set = vec![("API_KEY".to_owned(), "canary-7f3a".to_owned())];
+    let heard = run(config, "").await;
+    let told = format!("{heard:?}");
+    assert!(told.contains("bad key [redacted]"), "{told}");
+    let Failure::Reported { message } = heard.failure() else {
+        panic!("{told}")
+    };
+    assert!(message.ends_with("x[redac"), "{message}");
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[tokio::test]
 async fn the_fake_agents_copy_is_what_was_heard() {
     let dir = std::env::temp_dir().join(owner());
     std::fs::create_dir(&dir).unwrap();

@@ -17,9 +17,7 @@ use super::{
     End, Opening, REPLAY_MAX, REPLAY_QUIET, Stage, Turn,
 };
 use crate::{
-    Ending, Failure, Output, Request,
-    limits::{REPORTED_BYTES_MAX, RETOLD_BYTES_MAX},
-    process::redact::Redactor,
+    Ending, Failure, Output, Request, limits::RETOLD_BYTES_MAX, process::redact::Redactor,
 };
 
 impl Turn<'_> {
@@ -70,8 +68,7 @@ impl Turn<'_> {
 
     /// The agent does not know the session that it had.
     pub(super) fn forgotten(&mut self, why: &str) {
-        let mut why = self.link.redactor.redact(why);
-        why.truncate(why.floor_char_boundary(REPORTED_BYTES_MAX));
+        let why = self.link.redactor.report(why);
         match self.config.forgotten {
             Forgotten::Fail => self.fail(Failure::Resume { message: why }),
             Forgotten::Retell => {
@@ -90,6 +87,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn answered(&mut self, id: u64, result: Result<Value, RpcError>) {
+        if self.ladder.is_some() && !matches!(self.stage, Stage::Prompt(_)) {
+            // It is being ended, and asked for nothing more.
+            return;
+        }
         match self.stage {
             Stage::Initialize(asked) if asked == id => self.initialized(result),
             Stage::Authenticate(asked) if asked == id => match result {
@@ -150,7 +151,7 @@ impl Turn<'_> {
             self.stage = Stage::Authenticate(self.link.request("authenticate", &params));
             return;
         }
-        let said = self.link.redactor.redact(error.words());
+        let said = self.link.redactor.report(error.words());
         let hint = self.config.login.as_deref();
         let hint = hint.unwrap_or("log in with the agent's own program, as the server's user");
         let message = format!("{said}; {hint}");
@@ -238,6 +239,10 @@ fn retold(request: &Request) -> String {
         );
         bytes += said.len();
         if bytes > RETOLD_BYTES_MAX {
+            if told.is_empty() {
+                let from = said.ceil_char_boundary(said.len() - RETOLD_BYTES_MAX);
+                told.push_front(format!("[…]{}", &said[from..]));
+            }
             break;
         }
         told.push_front(said);
@@ -248,17 +253,11 @@ fn retold(request: &Request) -> String {
 
 /// An error of the agent's as a failure, without secrets.
 fn failure_of(error: &RpcError, redactor: &Redactor) -> Failure {
-    let data = error.data.as_ref().map(|data| {
-        let mut told = redactor.redact(&data.to_string());
-        told.truncate(told.floor_char_boundary(REPORTED_BYTES_MAX));
-        told
-    });
-    let mut message = redactor.redact(error.words());
-    message.truncate(message.floor_char_boundary(REPORTED_BYTES_MAX));
+    let data = error.data.as_ref();
     Failure::Rpc {
         code: error.code,
-        message,
-        data,
+        message: redactor.report(error.words()),
+        data: data.map(|data| redactor.report(&data.to_string())),
         status: error.status(),
     }
 }

@@ -10,6 +10,7 @@ use super::{
         repeat::Say,
         rpc::{METHOD_NOT_FOUND, Message, RpcError},
         update::{self, Update},
+        warm,
     },
     End, REPLAY_QUIET, Stage, Turn,
 };
@@ -29,6 +30,7 @@ impl Turn<'_> {
     pub(super) fn tell(&mut self, output: Output) {
         // Nobody waits for the words of a turn that is being cancelled.
         if self.ladder.is_some() && self.is_full() {
+            self.all_told = false;
             return;
         }
         self.outputs_bytes += output.bytes();
@@ -107,6 +109,12 @@ impl Turn<'_> {
             // A process that has ended may have said its last word before.
             let over = !matches!(self.end, None | Some(End::Gone));
             match message {
+                Message::Request { id, method, .. } if self.end.is_some() => {
+                    self.late_lines += 1;
+                    if matches!(self.end, Some(End::Settled(_))) {
+                        self.link.answer(&id, warm::refusal(&method));
+                    }
+                }
                 _ if over => self.late_lines += 1,
                 Message::Response { id, result } => self.answered(id, result),
                 Message::Request { id, method, params } => self.asked(id, &method, params),
@@ -159,7 +167,7 @@ impl Turn<'_> {
 
     pub(super) fn asked(&mut self, id: Value, method: &str, params: Value) {
         match method {
-            "session/request_permission" => self.permission(id, &params),
+            "session/request_permission" => self.permission(id, params),
             _ if method.starts_with("fs/") || method.starts_with("terminal/") => {
                 self.link.serve(id, method, params);
             }
@@ -170,18 +178,28 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn permission(&mut self, id: Value, params: &Value) {
+    pub(super) fn permission(&mut self, id: Value, mut params: Value) {
         let prompting = matches!(self.stage, Stage::Prompt(_));
         if self.ladder.is_some() || !prompting {
             self.link.answer(&id, Ok(permission::cancelled()));
             return;
+        }
+        // The id of an option is no text to be told, but what the agent gets back.
+        if let Some(call) = params.get_mut("toolCall") {
+            self.link.redactor.conceal(call);
+        }
+        let options = params.get_mut("options").and_then(Value::as_array_mut);
+        for option in options.into_iter().flatten() {
+            if let Some(name) = option.get_mut("name") {
+                self.link.redactor.conceal(name);
+            }
         }
         // What it is asked for is told, should the agent not have told it before.
         let call = params.get("toolCall").and_then(Value::as_object);
         if let Some(Update::Tool { items, .. }) = call.map(update::tool_update) {
             items.into_iter().for_each(|item| self.item(item));
         }
-        match self.desk.request(id.clone(), params) {
+        match self.desk.request(id.clone(), &params) {
             Verdict::Wait => {}
             Verdict::Answer(outcome, told) => {
                 self.link.answer(&id, Ok(outcome));
