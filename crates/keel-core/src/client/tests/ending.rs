@@ -38,7 +38,7 @@ pub(super) fn a_session_whose_log_has_ended_is_not_recovered_m18() {
 pub(super) fn media_that_goes_with_whoever_leaves_is_no_news_m12_m18() {
     let gone = || -> ServerFrame {
         let fault = Fault::new(FaultId::from_bits(1), Code::MediaFailed, Origin::Network, 0);
-        let fault = fault.leg(Leg::Media);
+        let fault = fault.leg(keel_wire::Leg::Media);
         FaultFrame { fault }.into()
     };
     let told = |rig: &Rig| {
