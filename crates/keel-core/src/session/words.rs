@@ -40,19 +40,18 @@ impl Run {
     }
 
     /// What it was to be told and has not taken.
-    /// How many of them there are.
-    pub(super) fn words_waiting(&self) -> u32 {
-        let words = self.words.iter();
-        let waiting = words.filter(|words| words.way != Way::Taken).count();
-        u32::try_from(waiting).map_or(limits::TURNS_QUEUED_MAX, |waiting| {
-            waiting.min(limits::TURNS_QUEUED_MAX)
-        })
+    pub(super) fn words_left(&self) -> VecDeque<Words> {
+        self.not_taken().cloned().collect()
     }
 
-    pub(super) fn words_left(&self) -> VecDeque<Words> {
-        let words = self.words.iter();
-        let left = words.filter(|words| words.way != Way::Taken);
-        left.cloned().collect()
+    /// How many of them there are, as far as that matters.
+    pub(super) fn words_waiting(&self) -> u32 {
+        let waiting = u32::try_from(self.not_taken().count()).unwrap_or(u32::MAX);
+        waiting.min(limits::TURNS_QUEUED_MAX)
+    }
+
+    fn not_taken(&self) -> impl Iterator<Item = &Words> {
+        self.words.iter().filter(|words| words.way != Way::Taken)
     }
 }
 

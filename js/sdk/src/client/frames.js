@@ -199,7 +199,8 @@ function fault(client, path, { fault: said }) {
     if (client.mediaLeg?.fault(client, said)) return;
     if (!mayEndConnection(said)) {
       // Media goes with whoever leaves on purpose.
-      return client.life !== DETACHING || said.leg !== 'media' ? tell(client, { type: 'fault', fault: said }) : undefined;
+      if (client.life !== DETACHING || said.leg !== 'media') tell(client, { type: 'fault', fault: said });
+      return;
     }
     releaseFault(client);
   }
