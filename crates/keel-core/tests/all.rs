@@ -23,6 +23,8 @@ mod frames;
 mod fuzz;
 #[path = "all/fuzzed.rs"]
 mod fuzzed;
+#[path = "all/gathers.rs"]
+mod gathers;
 #[path = "all/handover.rs"]
 mod handover;
 #[path = "all/hostile.rs"]
