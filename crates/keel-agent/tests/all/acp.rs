@@ -27,6 +27,10 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
+fn is_there(pid: rustix::process::Pid) -> bool {
+    rustix::process::test_kill_process(pid).is_ok()
+}
+
 /// The steps of a cancel, as they were told.
 fn steps(heard: &Heard) -> Vec<&'static str> {
     let step = |output: &Output| match output {
@@ -174,6 +178,12 @@ async fn an_agent_that_dies_between_turns_is_replaced_c04() {
     let began = Instant::now();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     until(|| left_of(&agent.owner).is_empty()).await;
+    // Its memory goes before it is dead: a turn that begins in between meets an agent that dies.
+    until(|| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| stat.contains(") Z ")) || !is_there(pid)
+    })
+    .await;
     assert!(
         began.elapsed() < Duration::from_millis(100),
         "{:?}",

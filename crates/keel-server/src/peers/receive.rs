@@ -167,9 +167,9 @@ async fn read<T: DeserializeOwned>(shared: &Shared, request: Request) -> Result<
         tracing::warn!(why, "audit: a request that no peer has sealed");
         reply::nothing_here()
     };
-    let (seal, digest) = match (header(seal::HEADER), header(seal::DIGEST_HEADER)) {
-        (Some(seal), Some(digest)) => (seal, digest),
-        (Some(_), None) | (None, Some(_) | None) => return Err(reply::nothing_here()),
+    let told = (header(seal::HEADER), header(seal::DIGEST_HEADER));
+    let (Some(seal), Some(digest)) = told else {
+        return Err(reply::nothing_here());
     };
     let sealed = Sealed {
         // It is one of this server's names, or it would not have come so far.
