@@ -436,11 +436,9 @@ impl Node {
         }
     }
 
-    /// Where whoever wants a new session is sent, while all sessions leave. To a server that takes none
-    /// nobody is.
+    /// Where whoever wants a new session is sent, while all sessions leave.
     pub(super) fn goes_elsewhere(&self) -> Option<&str> {
-        let exodus = self.exodus.as_ref().filter(|exodus| !exodus.given_up);
-        exodus.map(|exodus| exodus.address.as_str())
+        self.exodus.as_ref().map(|exodus| exodus.address.as_str())
     }
 
     /// A session of another server's is this one's from here on.

@@ -248,10 +248,9 @@ fn what_cannot_be_offered_in_time_goes_on_here_and_what_was_offered_never_does_m
         given.iter().all(|giving| giving.offer.session != session),
         "{given:?}"
     );
-    // Whoever comes is taken in, but not by a session that may be there.
-    let newcomer = blue.connect(&Tab::new(101));
-    blue.say(newcomer, 1, "hello");
-    assert_eq!(prompts(&blue)[2..], ["hello"]);
+    // Whoever comes back to it is let in, and to one that may be there not.
+    let back = blue.connect(&Tab::new(101).of(&session));
+    assert_eq!(blue.welcome(back).session, session);
     let late = blue.connect(&Tab::new(102).of(&offered[0]));
     let refused = blue.faults(late).remove(0);
     assert_eq!(refused.code, Code::ServerShutdown);
@@ -264,7 +263,6 @@ fn what_cannot_be_offered_in_time_goes_on_here_and_what_was_offered_never_does_m
     let progress = blue.handed_over.expect("done");
     assert_eq!((progress.moved, progress.stayed), (16, 1));
     // Another try is another offer.
-    blue.done();
     hand_over(&mut blue, 10);
     let again = givings(&mut blue);
     assert!(again.iter().any(|giving| giving.offer.session == session));
