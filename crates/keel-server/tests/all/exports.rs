@@ -115,7 +115,7 @@ fn positions(answer: &Answer) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn an_export_whose_log_is_trimmed_meanwhile_breaks_off_and_passes_for_no_whole_one_i10() {
+async fn an_export_whose_log_is_trimmed_meanwhile_breaks_off_and_passes_for_no_whole_one_i6() {
     for format in ["jsonl", "markdown"] {
         let trims = Arc::new(AtomicBool::new(false));
         let moment = TrimsInBetween(Arc::clone(&trims));

@@ -144,7 +144,7 @@ impl Moment for AnswerLost {
 }
 
 #[tokio::test]
-async fn a_server_that_learns_late_that_it_has_a_session_runs_it_though_nobody_comes_m17_i9() {
+async fn a_server_that_learns_late_that_it_has_a_session_runs_it_though_nobody_comes_m17() {
     let keys = tempfile::TempDir::new().expect("a directory");
     let calls = Arc::new(AtomicU32::new(0));
     let add = |config: &mut Config| with_peer(config, keys.path(), "blue", nowhere(keys.path()));
