@@ -235,6 +235,9 @@ impl Node {
             Readiness::Going | Readiness::Gone => {
                 exodus.going.insert(id.clone());
             }
+            Readiness::Stays | Readiness::NotYet | Readiness::Ready if exodus.given_up => {
+                exodus.stayed += 1;
+            }
             Readiness::Stays | Readiness::NotYet | Readiness::Ready => {
                 exodus.closing.insert(id.clone());
                 let stop_at = exodus.stop_at;
@@ -269,9 +272,7 @@ impl Node {
     pub(super) fn read_to_leave(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
         if let Some(exodus) = &mut self.exodus {
             exodus.reading.remove(id);
-            if exodus.given_up {
-                exodus.stayed += 1;
-            } else if self.active(id).is_some() {
+            if self.active(id).is_some() {
                 self.close_up(now, id, out);
             }
         }
