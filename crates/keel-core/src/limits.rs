@@ -337,6 +337,9 @@ pub const INJECTED_KEPT: usize = 16;
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions that are given to another server at once, and that are read for it.
 pub const HANDOVERS_AT_ONCE: usize = 16;
+/// How long nobody may say who has a session that was offered; then it takes no place of others. For so
+/// long, too, a server may take none before what it was not offered stays.
+pub const HANDOVER_STUCK_AFTER: Duration = s(10);
 /// Sessions of a page of those that are to be handed over.
 pub const HANDOVER_PAGE: usize = 256;
 /// Between two looks at sessions whose leaving is waited for.

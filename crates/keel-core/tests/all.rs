@@ -35,6 +35,8 @@ mod injected;
 mod leaving;
 #[path = "all/media.rs"]
 mod media;
+#[path = "all/moving.rs"]
+mod moving;
 #[path = "all/policies.rs"]
 mod policies;
 #[path = "all/resume.rs"]
