@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use keel_wire::{
-    Event, Snapshot, TurnEnd, TurnEnded, TurnId, TurnView, limits::SNAPSHOT_PROMPT_BYTES_MAX,
-    record::TurnMemory,
+    Event, Snapshot, TurnEnd, TurnEnded, TurnId, TurnState, TurnView,
+    limits::SNAPSHOT_PROMPT_BYTES_MAX, record::TurnMemory,
 };
 
+use super::quarantine::Quarantine;
 use crate::limits;
 
 /// Why a turn was stopped by another that came: its `stop_reason`.
@@ -68,8 +69,8 @@ impl Memory {
         Some(prompt)
     }
 
-    /// Takes an event that is committed; `fold` has taken it.
-    pub(super) fn apply(&mut self, event: &Event, fold: &Snapshot) {
+    /// Takes an event that is committed; `fold` and `quarantine` have taken it.
+    pub(super) fn apply(&mut self, event: &Event, fold: &Snapshot, quarantine: &Quarantine) {
         match event {
             Event::TurnAccepted(accepted) => {
                 if is_long(&accepted.text) {
@@ -88,6 +89,7 @@ impl Memory {
             }
             Event::TurnEnded(ended) => {
                 self.ended(ended);
+                self.forget_deadly(ended, fold, quarantine);
                 self.prompts.retain(|(turn, _)| fold.turn(turn).is_some());
             }
             Event::SessionCreated(_)
@@ -123,6 +125,30 @@ impl Memory {
             }
         } else if replaced {
             self.forget(ended.turn.clone());
+        }
+    }
+
+    /// What shut its prompt out is not told with the next prompt either, nor are turns of the same
+    /// prompt before it: it would break that one, too.
+    fn forget_deadly(&mut self, ended: &TurnEnded, fold: &Snapshot, quarantine: &Quarantine) {
+        let prompt_of = |turn: &TurnId| self.prompt(fold.turn(turn)?);
+        let deadly = prompt_of(&ended.turn).filter(|prompt| quarantine.has_shut_out(prompt));
+        let (Some(deadly), TurnEnd::Failed) = (deadly, ended.end) else {
+            return;
+        };
+        let has_failed = |view: &&TurnView| {
+            let is_failed =
+                matches!(&view.state, TurnState::Ended { ended } if ended.end == TurnEnd::Failed);
+            is_failed && self.prompt(view) == Some(deadly)
+        };
+        let same: Vec<TurnId> = fold
+            .turns
+            .iter()
+            .filter(has_failed)
+            .map(|view| view.turn.clone())
+            .collect();
+        for turn in same {
+            self.forget(turn);
         }
     }
 
