@@ -17,7 +17,7 @@ use crate::{
 /// A program's death is told within this, in milliseconds, whatever it served by.
 const DEATH_TOLD_MS: f64 = 100.;
 /// Whatever a provider does, a cancelled turn is over within this, in milliseconds.
-const CANCELLED_MS: f64 = 8_000.;
+pub(super) const CANCELLED_MS: f64 = 8_000.;
 
 /// What happens to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +42,9 @@ const LIVES: [Life; 7] = [
 ];
 
 /// Silence is told within this, in milliseconds: 5 s, and what a busy machine takes.
-const STALLED_MS: f64 = 6_000.;
+pub(super) const STALLED_MS: f64 = 6_000.;
 /// The policy that ends what is silent, later than silence is told.
-const PATIENT: &str = "clocks = { idle_ms = 6500 }";
+pub(super) const PATIENT: &str = "clocks = { idle_ms = 6500 }";
 
 const ONE_SLOT: &str = "capacity = { kind = \"turn\", slots = 1 }";
 
@@ -324,8 +324,13 @@ async fn hangs(rig: &mut Rig, kind: Kind) -> Result<()> {
     enter(rig, kind, Via::Direct).await?;
     rig.join(Who::Viewer, Via::Proxy, &[]).await?;
     let words = kind.hang_next(rig).await?;
+    falls_silent(rig, &words).await
+}
+
+/// A turn of a provider that falls silent once it has said something.
+pub(super) async fn falls_silent(rig: &mut Rig, words: &str) -> Result<()> {
     rig.ends.insert("k1".to_owned(), "failed");
-    rig.flow("k1", &words).await?;
+    rig.flow("k1", words).await?;
     rig.strike();
     let stalled = rig.sees(S(10), "told of the silence", |line| match &line.what {
         Seen::Ephemeral { kind, .. } if kind == "turn.stalled" => Some(()),
