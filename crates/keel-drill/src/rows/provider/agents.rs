@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{
     S, Spec,
-    case::{Case, Expected, misbehaves},
+    case::{Case, Expected, ignores, misbehaves},
     kinds::agent,
     lives::CANCELLED_MS,
 };
@@ -234,7 +234,7 @@ pub(super) fn rows() -> Vec<Spec> {
     rows.push(
         Spec::new(
             "C08/mid-turn/owner/acp",
-            "ignores a cancel, and SIGTERM",
+            "ignores a cancel, and SIGTERM, and has left children",
             Mutant::ChildLeft,
             |rig| Box::pin(ignores(rig)),
         )
@@ -242,6 +242,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .config(agent(&[
             "ignore-term",
             "ignore-cancel",
+            "orphans=2",
             "text=begun",
             "hang",
         ]))
@@ -383,32 +384,6 @@ async fn forgets(rig: &mut Rig, for_good: bool) -> Result<()> {
     let told = String::from_utf8_lossy(&turn.text).into_owned();
     if !told.contains("User: k1 the first words") || !told.trim_end().ends_with("k2") {
         rig.wrong(format!("it was told {told:?}"));
-    }
-    rig.recovered();
-    Ok(())
-}
-
-/// Asked, then told, then killed: each step is told, and after 8 s nothing is left.
-async fn ignores(rig: &mut Rig) -> Result<()> {
-    rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
-        .await?;
-    rig.ends.insert("k1".to_owned(), "cancelled");
-    rig.flow("k1", "").await?;
-    rig.strike();
-    rig.tell("cancel").await?;
-    let turn = rig.over("k1").await?;
-    rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
-    let lines = rig.client(Who::Owner)?.lines();
-    let steps = lines.iter().filter_map(|line| match &line.what {
-        Seen::Event { kind, data, .. } if kind == "turn.cancelling" => {
-            data["step"].as_str().map(str::to_owned)
-        }
-        _ => None,
-    });
-    let steps: Vec<String> = steps.collect();
-    if steps != ["asked", "terminating", "killing"] {
-        rig.wrong(format!("the steps that were told are {steps:?}"));
     }
     rig.recovered();
     Ok(())

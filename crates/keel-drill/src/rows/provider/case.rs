@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 
-use super::Spec;
+use super::{Spec, lives::rest_of_cancel};
 use crate::{
     heart::unix_ms,
     ledger::{Line, Seen},
     mutant::Mutant,
-    rig::{Rig, Via, Who, span},
+    rig::{Rig, Via, Who, marked, span, wait},
 };
 
 /// What a provider does, and what must come of it.
@@ -126,4 +126,33 @@ fn retries_told(rig: &Rig) -> Result<usize> {
     let is_retry =
         |line: &&Line| matches!(&line.what, Seen::Event { kind, .. } if kind == "turn.retrying");
     Ok(lines.iter().filter(is_retry).count())
+}
+
+/// A cancel that is ignored: asked, then told, then killed, and each step is told. After that nothing is
+/// left of the turn, within the time that a cancel has.
+pub(super) async fn ignores(rig: &mut Rig) -> Result<()> {
+    rig.witnessed = false;
+    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
+        .await?;
+    rig.ends.insert("k1".to_owned(), "cancelled");
+    rig.flow("k1", "").await?;
+    rig.strike();
+    rig.tell("cancel").await?;
+    let turn = rig.over("k1").await?;
+    rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
+    let gone = || marked(&rig.dir).is_ok_and(|left| left.is_empty());
+    wait("nothing of the turn lives on", rest_of_cancel(rig), gone).await?;
+    let lines = rig.client(Who::Owner)?.lines();
+    let steps = lines.iter().filter_map(|line| match &line.what {
+        Seen::Event { kind, data, .. } if kind == "turn.cancelling" => {
+            data["step"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    });
+    let steps: Vec<String> = steps.collect();
+    if steps != ["asked", "terminating", "killing"] {
+        rig.wrong(format!("the steps that were told are {steps:?}"));
+    }
+    rig.recovered();
+    Ok(())
 }

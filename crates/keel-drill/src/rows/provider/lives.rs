@@ -2,6 +2,8 @@
 //! back, a server that is killed, viewers, slots, an end that nobody wanted. A line a kind; the
 //! scenarios are generated over all of them.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -165,7 +167,7 @@ async fn away(rig: &mut Rig, kind: Kind) -> Result<()> {
             break;
         }
         ensure!(std::time::Instant::now() < until, "nothing goes on alone");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     rig.join(Who::Owner, Via::Direct, &[]).await?;
     rig.over("k1").await?;
@@ -274,7 +276,7 @@ async fn free(rig: &Rig, after: &str) -> Result<()> {
             std::time::Instant::now() < until,
             "after a turn that was {after}: {taken:?} slots are held, {held:?} run"
         );
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -292,11 +294,17 @@ async fn cancelled(rig: &mut Rig, kind: Kind) -> Result<()> {
         // was asked is kept for the next turn.
         let kept = 1 + u64::from(kind == Kind::Acp);
         let gone = || children_left(&dir).is_ok_and(|left| left <= kept);
-        wait("nothing of the turn lives on", S(8), gone).await?;
+        wait("nothing of the turn lives on", rest_of_cancel(rig), gone).await?;
     }
     whole(rig, kind, "k2").await?;
     rig.recovered();
     Ok(())
+}
+
+/// What is left of the time that a cancel has, since the strike.
+pub(super) fn rest_of_cancel(rig: &Rig) -> Duration {
+    let rest = CANCELLED_MS - span(rig.struck_at, unix_ms());
+    Duration::from_secs_f64(rest.max(0.) / 1_000.)
 }
 
 /// Its death is told at once, with its cause; what was said is kept, and the session goes on.

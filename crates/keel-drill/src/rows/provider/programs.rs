@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::{
     S, Spec,
-    case::{Case, Expected, misbehaves},
+    case::{Case, Expected, ignores, misbehaves},
+    kinds::program,
 };
 use crate::{
     heart::unix_ms,
@@ -221,11 +222,7 @@ const CASES: &[Case<Script>] = &[
     },
 ];
 
-const CANCELLED: &str = r#"
-[backends.bad]
-kind = "process"
-command = ["/bin/sh", "-c", "trap '' TERM; read -r l; echo begun; while :; do sleep 1; done"]
-"#;
+const STUBBORN: &str = r#"trap "" TERM; read -r l; echo begun; while :; do sleep 1; done"#;
 const MISSING: &str = r#"
 [backends.bad]
 kind = "process"
@@ -271,7 +268,7 @@ pub(super) fn rows() -> Vec<Spec> {
             |rig| Box::pin(ignores(rig)),
         )
         .told_within(6_000.)
-        .config(CANCELLED),
+        .config(program("bad", "lines", STUBBORN)),
         Spec::new(
             "C18/mid-turn/owner",
             "does not read its input, and its pipe is full",
@@ -301,20 +298,6 @@ fn row(case: &'static Case<Script>) -> Spec {
          command = [\"/bin/sh\", \"-c\", '''{text}''']\n"
     );
     case.row(&format!("{}/mid-turn/owner", case.id), &toml)
-}
-
-async fn ignores(rig: &mut Rig) -> Result<()> {
-    rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
-        .await?;
-    rig.ends.insert("k1".to_owned(), "cancelled");
-    rig.flow("k1", "").await?;
-    rig.strike();
-    rig.tell("cancel").await?;
-    let turn = rig.over("k1").await?;
-    rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
-    rig.recovered();
-    Ok(())
 }
 
 /// The prompt alone fits into a pipe; with the answer to what was asked it does not.
