@@ -23,6 +23,10 @@ pub const CANCEL_TERMINATE: Duration = Duration::from_secs(3);
 ///
 /// Longer than the longest ladder, [`CANCEL_ASK`] and [`CANCEL_TERMINATE`], by what a kill takes.
 pub const CANCEL_MAX: Duration = Duration::from_secs(8);
+const _: () = assert!(
+    CANCEL_ASK.as_millis() + CANCEL_TERMINATE.as_millis() + 500 <= CANCEL_MAX.as_millis(),
+    "a kill has its time"
+);
 /// How long an attempt that was refused by its sink may take to return.
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 /// Bytes of stderr that a fault carries (its end).

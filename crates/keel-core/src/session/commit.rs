@@ -290,7 +290,7 @@ impl Session {
                 );
             }
             self.fold.apply(event);
-            self.memory.apply(event, &self.fold, &self.quarantine);
+            self.memory.apply(event, &self.fold);
             self.ring.push(Frame::from(stored), ring_max);
         }
         self.committed = batch.row.head;

@@ -187,9 +187,7 @@ impl Session {
                 asked.get(turn).map(|asked| asked.prompt.as_str())
             });
             session.fold.apply(&event);
-            session
-                .memory
-                .apply(&event, &session.fold, &session.quarantine);
+            session.memory.apply(&event, &session.fold);
         }
         session.committed = session.row.head;
         session.staged = session.row.head;

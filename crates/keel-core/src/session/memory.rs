@@ -11,7 +11,7 @@ use keel_wire::{
     limits::SNAPSHOT_PROMPT_BYTES_MAX, record::TurnMemory,
 };
 
-use super::quarantine::Quarantine;
+use super::quarantine::is_deadly;
 use crate::limits;
 
 /// Why a turn was stopped by another that came: its `stop_reason`.
@@ -69,8 +69,8 @@ impl Memory {
         Some(prompt)
     }
 
-    /// Takes an event that is committed; `fold` and `quarantine` have taken it.
-    pub(super) fn apply(&mut self, event: &Event, fold: &Snapshot, quarantine: &Quarantine) {
+    /// Takes an event that is committed; `fold` has taken it.
+    pub(super) fn apply(&mut self, event: &Event, fold: &Snapshot) {
         match event {
             Event::TurnAccepted(accepted) => {
                 if is_long(&accepted.text) {
@@ -89,7 +89,7 @@ impl Memory {
             }
             Event::TurnEnded(ended) => {
                 self.ended(ended);
-                self.forget_deadly(ended, fold, quarantine);
+                self.forget_deadly(ended, fold);
                 self.prompts.retain(|(turn, _)| fold.turn(turn).is_some());
             }
             Event::SessionCreated(_)
@@ -128,27 +128,19 @@ impl Memory {
         }
     }
 
-    /// What shut its prompt out is not told with the next prompt either, nor are turns of the same
-    /// prompt before it: it would break that one, too.
-    fn forget_deadly(&mut self, ended: &TurnEnded, fold: &Snapshot, quarantine: &Quarantine) {
-        let prompt_of = |turn: &TurnId| self.prompt(fold.turn(turn)?);
-        let deadly = prompt_of(&ended.turn).filter(|prompt| quarantine.has_shut_out(prompt));
-        let (Some(deadly), TurnEnd::Failed) = (deadly, ended.end) else {
+    /// Turns of one prompt that broke what answers it, twice as far as the fold goes, are not told with
+    /// later prompts: they would break it with those as well.
+    fn forget_deadly(&mut self, ended: &TurnEnded, fold: &Snapshot) {
+        let prompt_of = |view: &TurnView| self.prompt(view).map(str::to_owned);
+        let last = fold.turn(&ended.turn).filter(|view| was_deadly(view));
+        let Some(prompt) = last.and_then(prompt_of) else {
             return;
         };
-        let has_failed = |view: &&TurnView| {
-            let is_failed =
-                matches!(&view.state, TurnState::Ended { ended } if ended.end == TurnEnd::Failed);
-            is_failed && self.prompt(view) == Some(deadly)
-        };
-        let same: Vec<TurnId> = fold
-            .turns
-            .iter()
-            .filter(has_failed)
-            .map(|view| view.turn.clone())
-            .collect();
-        for turn in same {
-            self.forget(turn);
+        let same = |view: &&TurnView| was_deadly(view) && self.prompt(view) == Some(&prompt);
+        let same = fold.turns.iter().filter(same);
+        let same: Vec<TurnId> = same.map(|view| view.turn.clone()).collect();
+        if same.len() >= limits::QUARANTINE_CRASHES as usize {
+            same.into_iter().for_each(|turn| self.forget(turn));
         }
     }
 
@@ -195,6 +187,14 @@ impl Memory {
             self.prompts.pop_front();
         }
     }
+}
+
+/// Whether a turn ended because what answered it broke.
+fn was_deadly(view: &TurnView) -> bool {
+    let TurnState::Ended { ended } = &view.state else {
+        return false;
+    };
+    ended.fault.as_ref().is_some_and(|fault| is_deadly(fault))
 }
 
 /// Whether the fold has, or may have, the beginning only.

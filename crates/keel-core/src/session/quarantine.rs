@@ -16,6 +16,12 @@ use crate::{limits, node::ms};
 #[derive(Debug, Default)]
 pub(super) struct Quarantine(Vec<CrashedPrompt>);
 
+/// Whether a failure is what a prompt of death does, and was not made on purpose.
+pub(super) fn is_deadly(fault: &Fault) -> bool {
+    let on_purpose = fault.detail.contains_key("injected");
+    !on_purpose && (is_crash(fault) || is_broken_off(fault))
+}
+
 /// Whether a failure is the program's crash: not its own report of an error, not what it could not help
 /// (a cause that may be gone at another try), and not ours.
 fn is_crash(fault: &Fault) -> bool {
@@ -41,10 +47,6 @@ fn is_broken_off(fault: &Fault) -> bool {
 
 fn says(fault: &Fault, key: &str, value: &str) -> bool {
     fault.detail.get(key).is_some_and(|is| is == value)
-}
-
-fn is_on_purpose(fault: &Fault) -> bool {
-    fault.detail.contains_key("injected")
 }
 
 impl Quarantine {
@@ -102,7 +104,7 @@ impl Quarantine {
 
     /// An attempt at a prompt has failed.
     pub(super) fn failed(&mut self, prompt: &str, fault: &Fault) {
-        if is_on_purpose(fault) || !(is_crash(fault) || is_broken_off(fault)) {
+        if !is_deadly(fault) {
             return;
         }
         let print = fingerprint(prompt);
@@ -126,23 +128,13 @@ impl Quarantine {
         }
     }
 
-    /// Whether a prompt was shut out, be it let in again since.
-    pub(super) fn has_shut_out(&self, prompt: &str) -> bool {
-        self.known(prompt)
-            .is_some_and(|known| known.crashes >= limits::QUARANTINE_CRASHES)
-    }
-
-    fn known(&self, prompt: &str) -> Option<&CrashedPrompt> {
+    /// For how many milliseconds more a prompt is not run, if it is not.
+    pub(super) fn holds_ms(&self, prompt: &str, now: UnixMillis) -> Option<u64> {
         if self.0.is_empty() {
             return None;
         }
         let print = fingerprint(prompt);
-        self.0.iter().find(|known| known.print == print)
-    }
-
-    /// For how many milliseconds more a prompt is not run, if it is not.
-    pub(super) fn holds_ms(&self, prompt: &str, now: UnixMillis) -> Option<u64> {
-        let known = self.known(prompt)?;
+        let known = self.0.iter().find(|known| known.print == print)?;
         let until = known.last_at.saturating_add(ms(limits::QUARANTINE_FOR));
         let held = known.crashes >= limits::QUARANTINE_CRASHES && until > now;
         held.then(|| until - now)
