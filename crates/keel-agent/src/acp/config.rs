@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use crate::process;
+use crate::{limits::CANCEL_ASK, process};
 
 /// What to run, and what it may do. See [`Config::new`] for what is usual.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Config {
             forgotten: Forgotten::Retell,
             auth_method: None,
             login: None,
-            ask: Duration::from_secs(5),
+            ask: CANCEL_ASK,
         }
     }
 }
