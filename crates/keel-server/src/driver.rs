@@ -10,6 +10,7 @@ mod history;
 mod journal;
 mod late;
 mod load;
+mod mouth;
 mod runs;
 mod store_io;
 
@@ -39,7 +40,7 @@ pub(crate) use store_io::load_revoked;
 /// Inputs that may wait for the driver.
 pub(crate) const EVENTS_WAITING_MAX: usize = 512;
 /// Inputs after which others of this thread have their turn.
-const AT_ONCE: u32 = 128;
+const AT_ONCE: u32 = 512;
 /// How often the driver shows that it lives, and the journal is put away.
 const EVERY: Duration = Duration::from_millis(200);
 /// How long the store may take to answer what was asked, once the server is being closed.

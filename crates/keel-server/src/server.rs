@@ -335,7 +335,7 @@ impl Server {
             tracker: tracker.clone(),
             closing: closing.clone(),
         };
-        let driver = tokio::spawn(Box::pin(driver.run()));
+        let driver = tokio::spawn(tokio::task::unconstrained(Box::pin(driver.run())));
         let router = http::router(Arc::clone(&shared));
         let tls = shared.tls.is_some();
         if let Some(tls) = &shared.tls {

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     history::{Histories, History},
+    mouth::{Crowd, Mouth},
     until,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(super) struct Runs {
     histories: Histories,
     orders: HashMap<RunId, mpsc::UnboundedSender<Order>>,
     told: Option<mpsc::UnboundedSender<Input>>,
+    crowd: Crowd,
 }
 
 impl Runs {
@@ -71,6 +73,7 @@ impl Runs {
                 histories,
                 orders: HashMap::new(),
                 told: Some(told),
+                crowd: Crowd::default(),
             },
             receiver,
         )
@@ -80,11 +83,8 @@ impl Runs {
         let Some(told) = self.told.clone() else {
             return;
         };
-        let mouth = Mouth {
-            run,
-            told,
-            end: Some(RunEnd::Failed(internal())),
-        };
+        let end = RunEnd::Failed(internal());
+        let mouth = Mouth::new(run, told, self.crowd.clone(), end);
         let Some((provider, budgets)) = self.backends.get(&request.backend) else {
             let message = format!("there is no backend named {:?}", request.backend);
             mouth.end(RunEnd::Failed(failure(Code::BackendNotFound, message)));
@@ -187,34 +187,6 @@ async fn stands(workplaces: &Workplaces, request: &keel_agent::Request) -> Resul
     found.map(drop)
 }
 
-/// Tells the Node what a run says, and its end when it is dropped.
-struct Mouth {
-    run: RunId,
-    told: mpsc::UnboundedSender<Input>,
-    end: Option<RunEnd>,
-}
-
-impl Mouth {
-    fn say(&self, output: RunOutput) {
-        let _ = self.told.send(Input::RunOutput {
-            run: self.run,
-            output,
-        });
-    }
-
-    fn end(mut self, end: RunEnd) {
-        self.end = Some(end);
-    }
-}
-
-impl Drop for Mouth {
-    fn drop(&mut self) {
-        if let Some(end) = self.end.take() {
-            let _ = self.told.send(Input::RunEnded { run: self.run, end });
-        }
-    }
-}
-
 /// What was told and not credited yet: bytes as the Node counts them, and as the provider does.
 #[derive(Default)]
 struct Owed {
@@ -309,7 +281,7 @@ async fn attend(
     mut orders: mpsc::UnboundedReceiver<Order>,
     provider: String,
     mut notice: Option<Value>,
-    mouth: Mouth,
+    mut mouth: Mouth,
 ) {
     let mut words = Taken {
         taken: running.words_taken(),
@@ -346,12 +318,13 @@ async fn attend(
                 }
                 Some(Told::Outcome(outcome)) => {
                     // What was taken is told before the end: the rest was not.
-                    words.tell(&mouth);
+                    words.tell(&mut mouth);
                     return mouth.end(end_of(&outcome, cancelled));
                 }
                 None => return,
             },
-            () = words.more() => words.tell(&mouth),
+            () = mouth.waited() => mouth.flush(),
+            () = words.more() => words.tell(&mut mouth),
             () = until(stalled), if stalled.is_some() => stalled = None,
             order = orders.recv(), if running.is_some() => match (order, &running) {
                 (Some(Order::Credit(bytes)), Some(running)) => running.refill(owed.credit(bytes)),
@@ -396,7 +369,7 @@ impl Taken {
         }
     }
 
-    fn tell(&mut self, mouth: &Mouth) {
+    fn tell(&mut self, mouth: &mut Mouth) {
         let taken = *self.taken.borrow_and_update();
         for _ in self.told..taken {
             mouth.say(RunOutput::WordsTaken);
