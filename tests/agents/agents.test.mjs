@@ -1,330 +1,188 @@
 // Real agents, driven by a real server against a model server on loopback: a turn, a cancel, a death
-// in mid-turn and the conversation taken up after it, a model that is cut off, refuses for a while,
-// cannot be reached. After each, what is left of the agents is counted.
+// in mid-turn and the conversation taken up after it, the server's own death, a tool that a person is
+// asked about, a model that refuses the key, is cut off, refuses for a while, breaks, cannot be
+// reached. After each, what is left of the agents is counted. At the end there is a table.
 //
-// The agents are installed by npm into `target/agents` when they are not there (1 GiB together); one
-// that cannot be had is skipped, loudly. None is given a key, or a way out: every address that they
-// know is on loopback.
+// The agents are installed by npm into `target/agents` when they are not there (1.3 GiB together);
+// one that cannot be had is skipped, loudly. `AGENTS=codex,gemini` drives only those.
 
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import { test } from 'node:test';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Server } from '../page/server.mjs';
+import { agents, canary } from './known.mjs';
+import { AgentServer, Model, Talk, install, target, versionOf } from './rig.mjs';
 
-const root = resolve(import.meta.dirname, '../..');
-const target = join(root, 'target/agents');
-const turnWithin = 120_000; // some agents need half a minute for their first word, on a loaded machine
-const idleMs = 25_000; // then a turn that says nothing is over, by the server's word
+const cancelledWithin = 9_000; // asked 5 s, terminated 3 s, and what it takes
+const crashToldWithin = 500; // 100 on a machine that does nothing else
 
-/** How each is started against the model at `url`, in a home of its own. */
-const agents = {
-  codex: {
-    package: '@zed-industries/codex-acp@0.16.0',
-    bin: 'codex-acp',
-    command: (bin, url) => [
-      bin, '-c', 'model="fake-model"', '-c', 'model_provider="fake"', '-c', 'model_providers.fake.name="fake"',
-      '-c', `model_providers.fake.base_url="${url}/v1"`, '-c', 'model_providers.fake.wire_api="responses"',
-      '-c', 'model_providers.fake.env_key="FAKE_KEY"',
-    ],
-    env: () => ({ FAKE_KEY: 'sk-canary-codex-0123456789' }),
-  },
-  gemini: {
-    package: '@google/gemini-cli@0.61.0',
-    bin: 'gemini',
-    command: (bin) => [bin, '--acp', '-m', 'gemini-2.5-flash'],
-    env: (url) => ({ GOOGLE_GEMINI_BASE_URL: url, GEMINI_API_KEY: 'AIza-canary-gemini-0123456789', GEMINI_CLI_TRUST_WORKSPACE: 'true' }),
-    prepare(home) {
-      mkdirSync(join(home, '.gemini'), { recursive: true });
-      const settings = { security: { auth: { selectedType: 'gemini-api-key' } }, privacy: { usageStatisticsEnabled: false } };
-      writeFileSync(join(home, '.gemini/settings.json'), JSON.stringify(settings));
-    },
-  },
-  claude: {
-    package: '@agentclientprotocol/claude-agent-acp@0.100.0',
-    bin: 'claude-agent-acp',
-    command: (bin) => [bin],
-    env: (url) => ({ ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: 'sk-canary-claude-0123456789', CLAUDE_CODE_MAX_RETRIES: '2' }),
-  },
-  opencode: {
-    package: 'opencode-ai@1.18.33',
-    bin: 'opencode',
-    command: (bin) => [bin, 'acp'],
-    env: (url) => ({
-      OPENCODE_DISABLE_MODELS_FETCH: '1',
-      OPENCODE_CONFIG_CONTENT: JSON.stringify({
-        model: 'fake/fake-model', small_model: 'fake/fake-model', autoupdate: false, share: 'disabled',
-        provider: { fake: {
-          npm: '@ai-sdk/openai-compatible',
-          options: { baseURL: `${url}/v1`, apiKey: 'sk-canary-opencode-0123456789' },
-          models: { 'fake-model': { limit: { context: 100_000, output: 10_000 } } },
-        } },
-      }),
-    }),
-  },
-};
-
-/** Where an agent's program is; undefined if it cannot be had. */
-function install(name) {
-  const { package: wanted, bin } = agents[name];
-  const program = join(target, name, 'node_modules/.bin', bin);
-  if (!existsSync(program)) {
-    mkdirSync(join(target, name), { recursive: true });
-    const args = ['install', '--prefix', join(target, name), '--no-fund', '--no-audit', '--loglevel=error', wanted];
-    spawnSync('npm', args, { stdio: 'inherit', timeout: 180_000 });
-  }
-  return existsSync(program) ? program : undefined;
-}
-
-/** A model server whose mode is in a file. */
-class Model {
-  static async start(dir) {
-    const model = new this();
-    model.file = join(dir, 'mode');
-    model.mode('ok');
-    const program = join(root, 'target/debug/keel-fake-model');
-    assert.ok(existsSync(program), `there is no ${program}: cargo build -p keel-agent`);
-    model.child = spawn(program, ['--mode-file', model.file], { stdio: ['pipe', 'pipe', 'ignore'] });
-    [model.url] = await once(createInterface({ input: model.child.stdout }), 'line');
-    return model;
-  }
-
-  mode(line) {
-    writeFileSync(this.file, `${line}\n`);
-  }
-
-  async counts() {
-    return (await fetch(`${this.url}/counts`)).json();
-  }
-
-  async stop() {
-    this.child.stdin.end();
-    await once(this.child, 'exit');
-  }
-}
-
-/** A server whose agents live in `home`s beneath its directory. */
-class AgentServer extends Server {
-  static async with(model, programs) {
-    this.model = model;
-    this.programs = programs;
-    return this.start();
-  }
-
-  config() {
-    const { model, programs } = this.constructor;
-    const backends = Object.entries(programs).flatMap(([name, program]) => {
-      const home = join(this.dir, `home-${name}`);
-      const work = join(this.dir, `work-${name}`);
-      mkdirSync(home, { recursive: true });
-      mkdirSync(work, { recursive: true });
-      agents[name].prepare?.(home);
-      return [[name, model.url], [`${name}-nowhere`, 'http://127.0.0.1:9']].map(([backend, url]) => {
-        const env = Object.entries(agents[name].env(url)).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
-        return `
-[backends.${backend}]
-kind = "acp"
-preset = "${name}"
-command = ${JSON.stringify(agents[name].command(program, url))}
-home = "${home}"
-cwd = "${work}"
-permissions = { allow = ["execute", "read", "edit"] }
-env = { ${env.join(', ')} }
-clocks = { first_output_ms = 60000, idle_ms = ${idleMs} }
-`;
-      });
-    });
-    return super.config() + backends.join('');
-  }
-
-  async call(method, path, body) {
-    const headers = { authorization: `Bearer ${this.token()}`, 'idempotency-key': crypto.randomUUID() };
-    if (body) headers['content-type'] = 'application/json';
-    const answer = await fetch(`${this.url}${path}`, { method, headers, body: body && JSON.stringify(body) });
-    const text = await answer.text();
-    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
-    return text ? JSON.parse(text) : undefined;
-  }
-
-  /** Processes that this server's agents are, by what they run. */
-  agents() {
-    const marker = `HOME=${this.dir}/home-`;
-    return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
-      try {
-        if (!readFileSync(`/proc/${pid}/environ`, 'utf8').includes(marker)) return [];
-        return [{ pid: Number(pid), exe: readlinkSync(`/proc/${pid}/exe`) }];
-      } catch {
-        return [];
-      }
-    });
-  }
-
-  async nothingLeft(what) {
-    for (const end = Date.now() + 10_000; this.agents().length; await sleep(50)) {
-      assert.ok(Date.now() < end, `${what}: ${JSON.stringify(this.agents())}`);
-    }
-  }
-}
-
-/** One session, by HTTP. */
-class Talk {
-  static async open(server, backend) {
-    const talk = new this();
-    talk.server = server;
-    const opened = await server.call('POST', '/v1/sessions', { backend });
-    talk.id = opened.session;
-    talk.after = 0;
-    talk.events = [];
-    return talk;
-  }
-
-  async say(text) {
-    const { ok } = await this.server.call('POST', `/v1/sessions/${this.id}/commands`, { name: 'say', data: { text } });
-    return ok.turn;
-  }
-
-  async read() {
-    const page = await this.server.call('GET', `/v1/sessions/${this.id}/events?after=${this.after}&limit=2048`);
-    this.after = page.next;
-    this.events.push(...page.events);
-  }
-
-  /** Waits for an event that `wanted` likes. */
-  async until(wanted, what) {
-    const began = Date.now();
-    for (let seen = 0; ; await sleep(50)) {
-      await this.read();
-      for (; seen < this.events.length; seen += 1) if (wanted(this.events[seen])) return this.events[seen];
-      assert.ok(Date.now() - began < turnWithin, `${what} does not come: ${JSON.stringify(this.events.slice(-5))}\n${this.server.log().slice(-2000)}`);
-    }
-  }
-
-  /** How a turn ended, with its text and how long it took. */
-  async turn(text) {
-    const began = Date.now();
-    const turn = await this.say(text);
-    return { turn, ...(await this.end(turn)), ms: Date.now() - began };
-  }
-
-  async end(turn) {
-    const { data } = await this.until((event) => event.kind === 'turn.ended' && event.data.turn === turn, 'the end of a turn');
-    const ends = this.events.filter((event) => event.kind === 'turn.ended' && event.data.turn === turn);
-    assert.equal(ends.length, 1, 'one end a turn');
-    let said = '';
-    for (const { kind, data: told } of this.events) {
-      if (told.turn !== turn) continue;
-      if (kind === 'turn.started') said = '';
-      if (kind === 'text') said += told.data;
-    }
-    return { ...data, said };
-  }
-
-  bound() {
-    return this.events.filter((event) => event.kind === 'agent.bound').map((event) => event.data.id);
-  }
-
-  async close() {
-    await this.server.call('POST', `/v1/sessions/${this.id}/end`, {});
-  }
-}
-
-const told = (what, { outcome, end, fault, ms, said }) =>
-  console.log(`  ${what}: ${outcome ?? end} ${fault ? `${fault.code} (${fault.detail?.cause ?? ''})` : ''} ${ms ?? '?'} ms, ${said?.length} bytes`);
-
+const rows = [];
 const wanted = (process.env.AGENTS ?? Object.keys(agents).join(',')).split(',');
 
 for (const name of wanted) {
+  const row = { agent: name, version: '', passed: [], cancelMs: '', crashToldMs: '', resumeMs: '', note: '' };
+  rows.push(row);
   const program = install(name);
   if (!program) {
-    console.error(`skipped{needs: npm, ${agents[name].package}}: the agent ${name}`);
+    row.note = `skipped{needs: npm, ${agents[name].package}}`;
+    console.error(`${row.note}: the agent ${name}`);
     continue;
   }
+  row.version = versionOf(program);
   test(`${name} is driven through every failure, and leaves nothing`, { timeout: 900_000 }, async () => {
     mkdirSync(join(target, 'state', name), { recursive: true });
     const model = await Model.start(join(target, 'state', name));
     const server = await AgentServer.with(model, { [name]: program });
     try {
-      await drive(name, server, model);
+      const part = async (what, drive) => {
+        await drive(name, server, model, row);
+        await server.nothingLeft(what);
+        row.passed.push(what);
+      };
+      await part('turn, cancel, crash, resume', conversation);
+      await part('server killed', serverKilled);
+      await part('asked', asked);
+      for (const [what, mode] of failures) await part(what, (...all) => failure(what, mode, ...all));
+    } catch (error) {
+      row.note ||= error.message.split('\n')[0].slice(0, 100);
+      throw error;
     } finally {
       const log = server.log();
+      server.unfollow();
       await server.stop();
       await model.stop();
-      assert.ok(!log.includes('-canary-'), 'a key is in the log');
+      assert.ok(!log.includes(canary), 'a key is in the log');
       await server.nothingLeft('after the server');
     }
   });
 }
 
-async function drive(name, server, model) {
-  const state = (end) => end.outcome ?? end.end;
-  let talk = await Talk.open(server, name);
+after(() => {
+  console.log('| agent | version | passed | cancel, ms | crash told, ms | resumed, ms | note |\n|---|---|---|---|---|---|---|');
+  for (const row of rows) {
+    const { agent, version, passed, cancelMs, crashToldMs, resumeMs, note } = row;
+    console.log(`| ${agent} | ${version} | ${passed.join('; ')} | ${cancelMs} | ${crashToldMs} | ${resumeMs} | ${note} |`);
+  }
+});
+
+const told = (what, { state, fault, ms, said }) =>
+  console.log(`  ${what}: ${state} ${fault ? `${fault.code} (${fault.detail?.cause ?? ''})` : ''} ${ms ?? '?'} ms, ${JSON.stringify(said?.slice(-90))}`);
+
+/** A turn that ends well, and says `words` once. */
+async function good(talk, what, text, words) {
+  const turn = await talk.turn(text);
+  told(what, turn);
+  assert.equal(turn.state, 'done', JSON.stringify(turn));
+  assert.equal(turn.said.split(words).length, 2, `${words} once: ${turn.said}`);
+  return turn;
+}
+
+/** Until what an agent keeps may be loaded again without being lost. */
+async function resumable(name) {
+  if (agents[name].resumesNextMinute) await sleep(60_100 - (Date.now() % 60_000));
+}
+
+async function conversation(name, server, model, row) {
+  const talk = await Talk.open(server, name);
 
   model.mode('ok text=one_two_three_');
-  const first = await talk.turn('hello');
-  told('a turn', first);
-  assert.equal(state(first), 'done', JSON.stringify(first));
-  assert.ok(first.said.includes('one two three'), first.said);
+  await good(talk, 'a turn', 'hello, it is Ann', 'one two three');
   assert.equal(talk.bound().length, 1);
 
   model.mode('hangmid');
   const hanging = await talk.say('say more');
-  await talk.until((event) => ['text', 'item'].includes(event.kind) && event.data.turn === hanging, 'something').catch(() => {});
-  await sleep(1_000);
-  const before = Date.now();
-  await server.call('POST', `/v1/sessions/${talk.id}/commands`, { name: 'turn.cancel', data: { turn: hanging } });
-  const cancelled = { ...(await talk.end(hanging)), ms: Date.now() - before };
+  await talk.saying(hanging, 'Hello from');
+  const before = performance.now();
+  await talk.command('turn.cancel', { turn: hanging });
+  const cancelled = await talk.end(hanging);
+  row.cancelMs = cancelled.ms = Math.round(cancelled.at - before);
   told('cancelled', cancelled);
-  assert.equal(state(cancelled), 'cancelled', JSON.stringify(cancelled));
-  assert.ok(cancelled.ms < 9_000, `${cancelled.ms} ms`);
+  assert.equal(cancelled.state, 'cancelled', JSON.stringify(cancelled));
+  assert.ok(cancelled.ms < cancelledWithin, `${cancelled.ms} ms`);
 
   model.mode('ok text=still_here_');
-  const again = await talk.turn('and now');
-  told('after the cancel', again);
-  assert.equal(state(again), 'done', JSON.stringify(again));
+  await good(talk, 'after the cancel', 'and now', 'still here');
 
   model.mode('hangmid');
   const doomed = await talk.say('one more');
-  await sleep(3_000);
-  const died = Date.now();
-  for (const { pid } of server.agents()) process.kill(pid, 'SIGKILL');
-  const killed = { ...(await talk.end(doomed)), ms: Date.now() - died };
+  await talk.saying(doomed, 'Hello from');
+  const died = await server.killAgents();
+  const killed = await talk.end(doomed);
+  row.crashToldMs = killed.ms = Math.max(0, Math.round(killed.at - died));
   told('killed in mid-turn', killed);
-  assert.equal(state(killed), 'failed', JSON.stringify(killed));
+  assert.equal(killed.state, 'failed', JSON.stringify(killed));
   assert.equal(killed.fault.code, 'provider_crashed');
+  assert.ok(killed.said.includes('Hello from'), 'what was said stands');
+  assert.ok(killed.ms < crashToldWithin, `${killed.ms} ms`);
 
+  await resumable(name);
   model.mode('ok text=back_again_');
-  const resumed = await talk.turn('are you there');
-  told('resumed', resumed);
-  assert.equal(state(resumed), 'done', JSON.stringify(resumed));
-  assert.ok(resumed.said.includes('back again'), resumed.said);
-  const names = talk.bound();
-  const notices = talk.events.filter((event) => event.kind === 'item' && event.data.data?.type === 'notice');
-  console.log(`  names of the conversation: ${names.length}, notices: ${notices.map((it) => it.data.data.text)}`);
+  row.resumeMs = (await good(talk, 'resumed', 'are you there', 'back again')).ms;
+  // It is the conversation that it was: under its name, and the model is told what was said first.
+  assert.equal(talk.bound().length, 1, JSON.stringify(talk.notices()));
+  model.mode('history');
+  const history = await talk.turn('what did I say');
+  assert.ok(history.said.includes('it is Ann') && history.said.includes('one two three'), history.said);
   await talk.close();
-  await server.nothingLeft('after a session');
+}
 
-  for (const [what, mode] of [['cut off', 'cutfin'], ['rate limited', '429'], ['broken', '500']]) {
-    talk = await Talk.open(server, name);
-    model.mode(mode);
-    const broken = await talk.turn('hello');
-    told(what, broken);
-    // An agent that makes up for it by itself is none the worse; else it is told with its cause.
-    assert.ok(state(broken) === 'done' || (state(broken) === 'failed' && broken.fault?.code), JSON.stringify(broken));
-    assert.ok(!JSON.stringify(talk.events).includes('-canary-'), 'a key is told');
+async function serverKilled(name, server, model) {
+  const talk = await Talk.open(server, name);
+  model.mode('ok text=one_two_three_');
+  await good(talk, 'before the server dies', 'hello, it is Bea', 'one two three');
+  model.mode('hangmid');
+  const doomed = await talk.say('say more');
+  await talk.saying(doomed, 'Hello from');
+  await server.kill();
+  await resumable(name);
+  // What an agent itself started may have outlived it and its server; the next one reaps it.
+  const left = server.agents().map(({ pid }) => pid);
+  await server.run();
+  await server.noneOf(left, 'of a server that was killed');
+  const interrupted = await talk.end(doomed);
+  told('interrupted', interrupted);
+  assert.equal(interrupted.state, 'interrupted', JSON.stringify(interrupted));
+  model.mode('ok text=back_again_');
+  await good(talk, 'after the server is back', 'are you there', 'back again');
+  assert.equal(talk.bound().length, 1, JSON.stringify(talk.notices()));
+  await talk.close();
+}
+
+/** A tool that a person is asked about: it runs when that one allows it, and not when refused. */
+async function asked(name, server, model, row) {
+  for (const [file, kind] of [['allowed', 'allow_once'], ['refused', 'reject_once']]) {
+    const talk = await Talk.open(server, `${name}-asks`);
+    model.mode(`tool cmd=touch_${file}`);
+    const turn = await talk.say('make a file');
+    const { data, kind: what } = await talk.of(turn, 'turn.waiting', 'turn.ended');
+    if (what === 'turn.waiting') {
+      const { action } = data;
+      const choice = action.choices.find((it) => it.kind === kind);
+      assert.ok(choice, JSON.stringify(action));
+      await talk.command('turn.answer', { turn, action: action.id, answer: choice.option });
+    } else {
+      row.note = 'ran a tool without asking';
+    }
+    const ended = await talk.end(turn);
+    told(`asked, and ${file}`, ended);
+    assert.ok(['done', 'cancelled'].includes(ended.state), JSON.stringify(ended));
+    const made = existsSync(join(server.work(name), file));
+    console.log(`  ${what}, made: ${made}, ${JSON.stringify(data).slice(0, 300)}`);
+    if (what === 'turn.waiting') assert.equal(made, file === 'allowed');
     await talk.close();
-    await server.nothingLeft(what);
   }
+}
 
-  talk = await Talk.open(server, `${name}-nowhere`);
-  const nowhere = await talk.turn('hello');
-  told('unreachable', nowhere);
-  assert.ok(state(nowhere) === 'failed' || state(nowhere) === 'done', JSON.stringify(nowhere));
-  assert.ok(!JSON.stringify(talk.events).includes('-canary-'), 'a key is told');
+const failures = [['key refused', '401'], ['cut off', 'cutfin'], ['rate limited', '429'], ['broken', '500'], ['unreachable', undefined]];
+
+async function failure(what, mode, name, server, model) {
+  const talk = await Talk.open(server, mode ? name : `${name}-nowhere`);
+  model.mode(mode ?? 'ok');
+  const broken = await talk.turn('hello');
+  told(what, broken);
+  assert.ok(!JSON.stringify(talk.events).includes(canary), 'a key is told');
+  assert.equal(broken.fault?.code ?? broken.state, agents[name].expected[what], JSON.stringify(broken));
   await talk.close();
-  await server.nothingLeft('unreachable');
 }
