@@ -8,6 +8,12 @@ import { join } from 'node:path';
 /** What the keys that agents are given have in common. Nobody may be told of one. */
 export const canary = '-canary-';
 
+/** A model that calls the tool that runs programs, with these arguments. */
+const call = (args) => `tool args=${JSON.stringify(args).replaceAll(' ', '\\u0020').replaceAll('_', '\\u005f')}`;
+
+/** A model that has an agent run a program. */
+export const tool = (name, command) => agents[name].tool?.(command) ?? `tool cmd=${command.replaceAll(' ', '_')}`;
+
 /**
  * An agent that tries again by itself may keep at it for longer than its silence is borne. What is
  * `expected` of each failure is how the turn ends: `done`, or a fault's code.
@@ -23,8 +29,11 @@ export const agents = {
       '-c', 'model_providers.fake.env_key="FAKE_KEY"',
     ],
     env: () => ({ FAKE_KEY: `sk${canary}codex-0123456789` }),
+    // Its own sandbox is asked to be left, which is what it asks a person about.
+    tool: (command) => call({ cmd: command, sandbox_permissions: 'require_escalated', justification: 'it is wanted' }),
     expected: {
-      'key refused': 'provider_auth', 'cut off': 'provider_unavailable', 'rate limited': 'provider_rate_limited',
+      // It says of a refused key what it says of anything else that it does not know.
+      'key refused': 'provider_unavailable', 'cut off': 'provider_unavailable', 'rate limited': 'provider_rate_limited',
       broken: 'provider_unavailable', unreachable: 'provider_unavailable',
     },
   },
@@ -81,7 +90,8 @@ export const agents = {
       }),
     }),
     expected: {
-      'key refused': 'provider_auth', 'cut off': 'provider_timeout', 'rate limited': 'provider_timeout',
+      // It says of a refused key what its server wrote, and nothing that can be told from anything else.
+      'key refused': 'provider_unavailable', 'cut off': 'provider_timeout', 'rate limited': 'provider_timeout',
       broken: 'provider_timeout', unreachable: 'provider_timeout',
     },
   },
@@ -94,6 +104,7 @@ export const agents = {
       GOOSE_PROVIDER: 'openai', GOOSE_MODEL: 'fake-model', GOOSE_MODE: 'approve', OPENAI_HOST: url,
       OPENAI_API_KEY: `sk${canary}goose-0123456789`,
     }),
+    tool: (command) => call({ command }),
     // Whatever its model does, it says so as its answer, and that it is done.
     expected: { 'key refused': 'done', 'cut off': 'done', 'rate limited': 'done', broken: 'done', unreachable: 'done' },
   },

@@ -23,6 +23,7 @@ use crate::{
         run_marker,
         status::{self, Seen},
         tree::Felled,
+        veil::Veil,
     },
     sink::Meter,
 };
@@ -96,6 +97,8 @@ struct Turn<'a> {
     authenticated: bool,
     desk: Desk,
     repeats: Repeats,
+    text_veil: Veil,
+    thought_veil: Veil,
     outputs: VecDeque<Output>,
     outputs_bytes: u64,
     meter: Arc<Meter>,
@@ -183,6 +186,8 @@ impl<'a> Turn<'a> {
             authenticated: false,
             desk: Desk::new(policy, question_prefix(&request)),
             repeats: Repeats::default(),
+            text_veil: Veil::default(),
+            thought_veil: Veil::default(),
             outputs: VecDeque::new(),
             outputs_bytes: 0,
             meter: sink.meter(),
@@ -255,9 +260,7 @@ impl<'a> Turn<'a> {
             End::Settled(ending) | End::Broken(ending) => ending,
             End::Gone => self.gone(&felled),
         };
-        for said in self.repeats.settle() {
-            self.say(said);
-        }
+        self.settle();
         for (request, outcome) in self.desk.cancel() {
             self.link.answer(&request, Ok(outcome));
         }

@@ -355,6 +355,17 @@ async fn a_key_that_an_agent_says_is_not_told_a67() {
         .await;
     assert_eq!(heard.text(), "bad key: [redacted]");
     assert_eq!(heard.items("thought")[0]["text"], "[redacted]");
+    // In pieces, with a thought between them; what only begins like it is told when nothing follows.
+    let heard = agent
+        .turn("!text=no_can text=ary-01 thought=canary-0 thought=123456789, text=23456789. text=_can thought=can tool text=ary-0")
+        .await;
+    assert_eq!(heard.text(), "no [redacted]. canary-0");
+    let thoughts: Vec<_> = heard
+        .items("thought")
+        .iter()
+        .map(|it| it["text"].clone())
+        .collect();
+    assert_eq!(thoughts, ["[redacted],", "can"]);
     agent.close().await;
     config.process.owner = super::harness::owner();
     let prompt = "!permit=canary-0123456789";

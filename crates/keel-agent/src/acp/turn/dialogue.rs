@@ -198,9 +198,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn settled(&mut self, result: Result<Value, RpcError>) {
-        for said in self.repeats.settle() {
-            self.say(said);
-        }
+        self.settle();
         let cancelling = self.ladder.is_some();
         let ending = match result {
             Ok(told) => {
