@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::mouth::Mouth;
 use super::{
-    config::Config, files::Workspace, link::Link, permission::Desk, repeat::Repeats, warm::Lease,
+    choice::What, config::Config, files::Workspace, link::Link, permission::Desk, repeat::Repeats,
+    warm::Lease,
 };
 use crate::{
     Ask, Control, Ending, Failure, Outcome, Output, Request, Sink,
@@ -48,6 +49,8 @@ enum Stage {
         quiet_at: Instant,
         over_at: Instant,
     },
+    /// It is told what the session chose.
+    Choose(u64, What),
     Prompt(u64),
 }
 
@@ -207,7 +210,7 @@ impl<'a> Turn<'a> {
         let pid = turn.link.pid;
         turn.tell(Output::Started { pid });
         if turn.link.session.is_some() {
-            turn.prompt();
+            turn.choose();
         } else {
             turn.initialize();
         }
@@ -381,9 +384,11 @@ impl<'a> Turn<'a> {
         let closed = closed.map(|at| (at + clocks.stdout_closed, Why::StdoutClosed));
         let replayed = match self.stage {
             Stage::Replay { quiet_at, over_at } => Some((quiet_at.min(over_at), Why::Replayed)),
-            Stage::Initialize(_) | Stage::Authenticate(_) | Stage::Open(..) | Stage::Prompt(_) => {
-                None
-            }
+            Stage::Initialize(_)
+            | Stage::Authenticate(_)
+            | Stage::Open(..)
+            | Stage::Choose(..)
+            | Stage::Prompt(_) => None,
         };
         let replayed = replayed.filter(|_| self.ladder.is_none());
         [ladder, closed, replayed]
@@ -394,7 +399,7 @@ impl<'a> Turn<'a> {
 
     fn reached(&mut self, why: Why) {
         match (why, self.ladder) {
-            (Why::Replayed, _) => self.prompt(),
+            (Why::Replayed, _) => self.choose(),
             (Why::Ladder, Some((Step::Asked, _))) => self.terminate(true),
             (Why::Ladder, _) => {
                 self.steps.step(CancelStep::Killing);

@@ -12,7 +12,8 @@
 //! | `--replay=N` | tells N words again at `session/load` |
 //! | `--replay-late` | does so after it has answered |
 //! | `--crash-at=METHOD`, `--hang-at=METHOD` | does so when asked that; `start` before anything |
-//! | `--modes` | tells of its modes |
+//! | `--modes`, `--options` | has modes and models, in the older way; as options of a session |
+//! | `--refuse-choices` | takes none of them |
 //! | `--banner` | writes garbage first |
 //! | `--witness=FILE` | appends the name of each method that it is asked, and of each cancel |
 //! | `--ignore-term`, `--ignore-cancel` | does so |
@@ -24,7 +25,7 @@
 //! | `tool`, `plan`, `mode`, `usage`, `commands`, `unknown` | tells of it |
 //! | `permit`, `permit=KIND`, `permit2` | asks for leave; for a tool of a kind; twice at once; says the outcome |
 //! | `read=PATH`, `write=PATH:T`, `run=PROGRAM:ARG…` | has us do it; says what came of it |
-//! | `echo`, `cwd`, `env`, `session`, `pid` | says the prompt, its directory, names of its variables, … |
+//! | `echo`, `cwd`, `env`, `session`, `pid`, `chosen` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
 //! | `error=CODE:T`, `stop=REASON`, `two-ends` | ends so |
 //! | `end=REASON` | ends so at once, and goes on |
@@ -61,6 +62,8 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
         asked: 0,
         ignore_cancel: false,
         cancelled: false,
+        mode: "code".to_owned(),
+        model: "small".to_owned(),
         answers: Vec::new(),
     };
     agent.run()
@@ -91,6 +94,8 @@ struct Agent {
     asked: u64,
     ignore_cancel: bool,
     cancelled: bool,
+    mode: String,
+    model: String,
     /// Answers that nobody has looked for yet.
     answers: Vec<Value>,
 }
@@ -176,6 +181,12 @@ impl Agent {
                 return Ok(());
             }
             "session/load" | "session/resume" => self.reopened(method, params)?,
+            "session/set_mode" => self.choose("mode", &params["modeId"]),
+            "session/set_model" => self.choose("model", &params["modelId"]),
+            "session/set_config_option" => {
+                let option = params["configId"].as_str().unwrap_or_default();
+                self.choose(option, &params["value"])
+            }
             "session/prompt" => return self.prompt(&message["id"], params),
             _ if message["id"].is_null() => return Ok(()),
             _ => Err((-32_601, "no such method".to_owned())),
@@ -209,11 +220,41 @@ impl Agent {
         }
         self.session = Some(id.clone());
         self.cwd = params["cwd"].as_str().unwrap_or_default().to_owned();
-        let mut told = json!({"sessionId": id});
-        if self.flag("modes").is_some() {
-            told["modes"] = json!({"currentModeId": "code", "availableModes": []});
-        }
+        let mut told = self.offers();
+        told["sessionId"] = id.into();
         Ok(told)
+    }
+
+    fn offers(&self) -> Value {
+        let (mode, model) = (&self.mode, &self.model);
+        let mut told = json!({});
+        if self.flag("modes").is_some() {
+            told["modes"] = json!({"currentModeId": mode,
+                "availableModes": [{"id": "code"}, {"id": "plan"}]});
+            told["models"] = json!({"currentModelId": model,
+                "availableModels": [{"modelId": "small"}, {"modelId": "large"}]});
+        }
+        if self.flag("options").is_some() {
+            told["configOptions"] = json!([
+                {"id": "a", "category": "mode", "type": "select", "currentValue": mode,
+                 "options": [{"value": "code"}, {"value": "plan"}]},
+                {"id": "b", "category": "model", "type": "select", "currentValue": model,
+                 "options": [{"group": "all", "options": [{"value": "small"}, {"value": "large"}]}]},
+            ]);
+        }
+        told
+    }
+
+    fn choose(&mut self, what: &str, value: &Value) -> Result<Value, (i64, String)> {
+        if self.flag("refuse-choices").is_some() {
+            return Err((-32_602, format!("Invalid params: {what}")));
+        }
+        let value = value.as_str().unwrap_or_default().to_owned();
+        match what {
+            "a" | "mode" => self.mode = value,
+            _ => self.model = value,
+        }
+        Ok(self.offers())
     }
 
     fn reopened(
@@ -241,7 +282,7 @@ impl Agent {
                 self.text(None, "said before ")?;
             }
         }
-        Ok(Ok(json!({})))
+        Ok(Ok(self.offers()))
     }
 
     fn update(&self, update: Value) -> io::Result<()> {
@@ -353,6 +394,7 @@ impl Agent {
                 self.text(None, &names.join("\n"))?;
             }
             "session" => self.text(None, self.session.as_deref().unwrap_or_default())?,
+            "chosen" => self.text(None, &format!("{} {} ", self.mode, self.model))?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
             "hang-if" if !blocks.iter().any(|block| says(block, value)) => {}
