@@ -44,6 +44,7 @@ for (const name of wanted) {
       await part('turn, cancel, crash, resume', conversation);
       await part('server killed', serverKilled);
       await part('asked', asked);
+      await part('chosen', chosen);
       for (const [what, mode] of failures) await part(what, (...all) => failure(what, mode, ...all));
       row.note = 'all passed';
     } finally {
@@ -166,6 +167,27 @@ async function asked(name, server, model) {
     assert.equal(existsSync(join(server.work(name), file)), file === 'allowed', JSON.stringify(talk.events.slice(-12)));
     await talk.close();
   }
+}
+
+/** A mode and a model of its own; another is refused, and nothing is asked. */
+async function chosen(name, server, model) {
+  const { mode, model: wanted, seen } = agents[name].chosen;
+  const talk = await Talk.open(server, name);
+  model.mode('ok text=one_two_three_');
+  await talk.command('params.set', { patch: { mode, model: wanted } });
+  await model.forget();
+  await good(talk, 'chosen', 'hello', 'one two three');
+  const modes = talk.events.filter((event) => event.kind === 'item' && event.data.data?.type === 'mode').map((event) => event.data.data.mode);
+  assert.equal(modes.at(-1), mode, modes);
+  assert.ok((await model.seen()).includes(seen.replaceAll('"', '\\"')) || (await model.seen()).includes(seen), await model.seen());
+  await talk.command('params.set', { patch: { mode: 'no-such-mode' } });
+  await model.forget();
+  const refused = await talk.turn('hello');
+  told('chosen amiss', refused);
+  assert.equal(refused.fault?.code, 'provider_refused', JSON.stringify(refused));
+  assert.deepEqual(refused.fault.detail.offered, [mode]);
+  assert.equal(await model.seen(), '[]');
+  await talk.close();
 }
 
 const failures = [['key refused', '401'], ['cut off', 'cutfin'], ['rate limited', '429'], ['broken', '500'], ['unreachable', undefined]];

@@ -15,7 +15,8 @@ const call = (args) => `tool args=${JSON.stringify(args).replaceAll(' ', '\\u002
 export const tool = (name, command) => agents[name].tool?.(command) ?? `tool cmd=${command.replaceAll(' ', '_')}`;
 
 /**
- * An agent that tries again by itself may keep at it for longer than its silence is borne. What is
+ * What is `chosen` is a mode and a model that it offers, and what its model's server then sees of the
+ * latter. An agent that tries again by itself may keep at it for longer than its silence is borne. What is
  * `expected` of each failure is how the turn ends: `done`, or a fault's code.
  */
 export const agents = {
@@ -29,6 +30,7 @@ export const agents = {
       '-c', 'model_providers.fake.env_key="FAKE_KEY"',
     ],
     env: () => ({ FAKE_KEY: `sk${canary}codex-0123456789` }),
+    chosen: { mode: 'auto', model: 'gpt-5.4', seen: '"gpt-5.4"' },
     // Its own sandbox is asked to be left, which is what it asks a person about.
     tool: (command) => call({ cmd: command, sandbox_permissions: 'require_escalated', justification: 'it is wanted' }),
     expected: {
@@ -41,6 +43,7 @@ export const agents = {
     package: '@google/gemini-cli@0.61.0',
     bin: 'gemini',
     idleMs: 25_000,
+    chosen: { mode: 'autoEdit', model: 'gemini-2.5-pro', seen: 'gemini-2.5-pro:' },
     // It names what it keeps by the minute, and writes over it when it loads what began in the same one.
     resumesNextMinute: true,
     command: (bin) => [bin, '--acp', '-m', 'gemini-2.5-flash'],
@@ -61,6 +64,7 @@ export const agents = {
     package: '@agentclientprotocol/claude-agent-acp@0.100.0',
     bin: 'claude-agent-acp',
     idleMs: 25_000,
+    chosen: { mode: 'acceptEdits', model: 'haiku', seen: 'haiku' },
     command: (bin) => [bin],
     env: (url) => ({
       ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: `sk${canary}claude-0123456789`, CLAUDE_CODE_MAX_RETRIES: '2',
@@ -75,6 +79,7 @@ export const agents = {
     package: 'opencode-ai@1.18.33',
     bin: 'opencode',
     idleMs: 25_000,
+    chosen: { mode: 'plan', model: 'fake/other', seen: '"other"' },
     command: (bin) => [bin, 'acp'],
     env: (url) => ({
       FAKE_KEY: `sk${canary}opencode-0123456789`,
@@ -85,7 +90,7 @@ export const agents = {
         provider: { fake: {
           npm: '@ai-sdk/openai-compatible',
           options: { baseURL: `${url}/v1`, apiKey: '{env:FAKE_KEY}' },
-          models: { 'fake-model': { limit: { context: 100_000, output: 10_000 } } },
+          models: Object.fromEntries(['fake-model', 'other'].map((it) => [it, { limit: { context: 100_000, output: 10_000 } }])),
         } },
       }),
     }),
@@ -99,6 +104,7 @@ export const agents = {
     package: '@aaif/goose-binary-linux-x64@0.20.2',
     bin: 'goose',
     idleMs: 45_000,
+    chosen: { mode: 'chat', model: 'fake-model', seen: '"fake-model"' }, // the only one that it offers
     command: (bin) => [bin, 'acp'],
     env: (url) => ({
       GOOSE_PROVIDER: 'openai', GOOSE_MODEL: 'fake-model', GOOSE_MODE: 'approve', OPENAI_HOST: url,

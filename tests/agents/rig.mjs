@@ -53,6 +53,15 @@ export class Model {
     writeFileSync(this.file, `${line}\n`);
   }
 
+  /** The last requests that it got. */
+  async seen() {
+    return (await fetch(`${this.url}/seen`)).text();
+  }
+
+  async forget() {
+    await fetch(`${this.url}/reset`, { method: 'POST' });
+  }
+
   async stop() {
     this.child.stdin.end();
     await once(this.child, 'exit');
@@ -87,6 +96,8 @@ command = ${JSON.stringify(agent.command(program, url))}
 home = "${home}"
 cwd = "${this.work(name)}"
 permissions = ${permissions}
+modes = ["${agent.chosen.mode}"]
+models = ["${agent.chosen.model}"]
 env = { ${env.join(', ')} }
 clocks = { first_output_ms = 60000, idle_ms = ${agent.idleMs} }
 `;
