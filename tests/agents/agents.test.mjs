@@ -76,7 +76,9 @@ async function good(talk, what, text, words) {
   const turn = await talk.turn(text);
   told(what, turn);
   assert.equal(turn.state, 'done', JSON.stringify(turn));
-  assert.equal(turn.said.split(words).length, 2, `${words} once: ${turn.said}`);
+  assert.ok(turn.said.includes(words), turn.said);
+  const [first] = words.split(' ');
+  assert.equal(turn.said.split(first).length, 2, `${first} once: ${JSON.stringify(talk.events.filter(({ data }) => data.turn === turn.turn))}`);
   return turn;
 }
 
@@ -181,12 +183,11 @@ async function chosen(name, server, model) {
   assert.equal(modes.at(-1), mode, modes);
   assert.ok((await model.seen()).includes(seen.replaceAll('"', '\\"')) || (await model.seen()).includes(seen), await model.seen());
   await talk.command('params.set', { patch: { mode: 'no-such-mode' } });
-  await model.forget();
-  const refused = await talk.turn('hello');
+  const refused = await talk.turn('what is refused');
   told('chosen amiss', refused);
   assert.equal(refused.fault?.code, 'provider_refused', JSON.stringify(refused));
   assert.deepEqual(refused.fault.detail.offered, [mode]);
-  assert.equal(await model.seen(), '[]');
+  assert.ok(!(await model.seen()).includes('what is refused'), 'nothing is asked');
   await talk.close();
 }
 

@@ -236,15 +236,16 @@ export class Talk {
     return this.until(() => this.said(turn).includes(words), `${words} of ${turn}`);
   }
 
-  /** What stands of a turn's text. */
+  /** What stands of a turn's text: a piece may come again, as part of a larger one. */
   said(turn) {
-    let [said, attempt] = ['', 0];
+    let [said, attempt] = [Buffer.alloc(0), 0];
     for (const { kind, data } of this.events) {
       if (kind !== 'text' || data.turn !== turn) continue;
-      if (data.attempt !== attempt) [said, attempt] = ['', data.attempt];
-      said += data.data;
+      if (data.attempt !== attempt) [said, attempt] = [Buffer.alloc(0), data.attempt];
+      assert.ok(data.at_byte <= said.length, 'a piece is missing');
+      said = Buffer.concat([said.subarray(0, data.at_byte), Buffer.from(data.data)]);
     }
-    return said;
+    return said.toString();
   }
 
   /** A turn, from what is said to how it ended. */
