@@ -66,7 +66,8 @@ impl RpcError {
         let word = || data?.get("errorKind")?.as_str().and_then(status_of);
         let told = data.and_then(|data| status_in(data, DATA_DEPTH_MAX));
         let code = u16::try_from(self.code).ok();
-        told.or_else(word).or(code.filter(|code| is_failure(*code)))
+        told.or_else(word)
+            .or_else(|| code.filter(|code| is_failure(*code)))
     }
 
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {

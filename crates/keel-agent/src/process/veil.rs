@@ -48,7 +48,7 @@ mod tests {
             told.push_str(&veil.piece(redactor, piece));
             let begins =
                 |secret: &&str| secret.len() > veil.held.len() && secret.starts_with(&*veil.held);
-            assert!(secrets.iter().any(|it| begins(it)), "{pieces:?} {veil:?}");
+            assert!(secrets.iter().any(begins), "{pieces:?} {veil:?}");
         }
         told + &veil.rest(redactor)
     }
