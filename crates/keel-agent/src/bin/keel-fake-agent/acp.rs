@@ -44,7 +44,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::perform;
+use super::{choices::Choices, perform};
 
 pub(crate) fn run(args: &[String]) -> io::Result<()> {
     let (flags, ops): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.starts_with("--"));
@@ -63,8 +63,7 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
         asked: 0,
         ignore_cancel: false,
         cancelled: false,
-        mode: "code".to_owned(),
-        model: "small".to_owned(),
+        choices: Choices::default(),
         answers: Vec::new(),
     };
     agent.run()
@@ -95,8 +94,7 @@ struct Agent {
     asked: u64,
     ignore_cancel: bool,
     cancelled: bool,
-    mode: String,
-    model: String,
+    choices: Choices,
     /// Answers that nobody has looked for yet.
     answers: Vec<Value>,
 }
@@ -125,6 +123,7 @@ impl Agent {
     }
 
     fn run(&mut self) -> io::Result<()> {
+        self.choices = Choices::new(|flag| self.flag(flag).is_some());
         self.ignore_cancel = self.flag("ignore-cancel").is_some();
         if self.flag("ignore-term").is_some() {
             perform("ignore-term", "", &mut io::sink())?;
@@ -182,12 +181,7 @@ impl Agent {
                 return Ok(());
             }
             "session/load" | "session/resume" => self.reopened(method, params)?,
-            "session/set_mode" => self.choose("mode", &params["modeId"]),
-            "session/set_model" => self.choose("model", &params["modelId"]),
-            "session/set_config_option" => {
-                let option = params["configId"].as_str().unwrap_or_default();
-                self.choose(option, &params["value"])
-            }
+            _ if method.starts_with("session/set_") => self.choices.choose(method, params),
             "session/prompt" => return self.prompt(&message["id"], params),
             _ if message["id"].is_null() => return Ok(()),
             _ => Err((-32_601, "no such method".to_owned())),
@@ -221,41 +215,9 @@ impl Agent {
         }
         self.session = Some(id.clone());
         self.cwd = params["cwd"].as_str().unwrap_or_default().to_owned();
-        let mut told = self.offers();
+        let mut told = self.choices.offers();
         told["sessionId"] = id.into();
         Ok(told)
-    }
-
-    fn offers(&self) -> Value {
-        let (mode, model) = (&self.mode, &self.model);
-        let mut told = json!({});
-        if self.flag("modes").is_some() {
-            told["modes"] = json!({"currentModeId": mode,
-                "availableModes": [{"id": "code"}, {"id": "plan"}]});
-            told["models"] = json!({"currentModelId": model,
-                "availableModels": [{"modelId": "small"}, {"modelId": "large"}]});
-        }
-        if self.flag("options").is_some() {
-            told["configOptions"] = json!([
-                {"id": "a", "category": "mode", "type": "select", "currentValue": mode,
-                 "options": [{"value": "code"}, {"value": "plan"}]},
-                {"id": "b", "category": "model", "type": "select", "currentValue": model,
-                 "options": [{"group": "all", "options": [{"value": "small"}, {"value": "large"}]}]},
-            ]);
-        }
-        told
-    }
-
-    fn choose(&mut self, what: &str, value: &Value) -> Result<Value, (i64, String)> {
-        if self.flag("refuse-choices").is_some() {
-            return Err((-32_602, format!("Invalid params: {what}")));
-        }
-        let value = value.as_str().unwrap_or_default().to_owned();
-        match what {
-            "a" | "mode" => self.mode = value,
-            _ => self.model = value,
-        }
-        Ok(self.offers())
     }
 
     fn reopened(
@@ -283,7 +245,7 @@ impl Agent {
                 self.text(None, "said before ")?;
             }
         }
-        Ok(Ok(self.offers()))
+        Ok(Ok(self.choices.offers()))
     }
 
     fn update(&self, update: Value) -> io::Result<()> {
@@ -396,7 +358,7 @@ impl Agent {
                 self.text(None, &names.join("\n"))?;
             }
             "session" => self.text(None, self.session.as_deref().unwrap_or_default())?,
-            "chosen" => self.text(None, &format!("{} {} ", self.mode, self.model))?,
+            "chosen" => self.text(None, &self.choices.chosen())?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
             "hang-if" if !blocks.iter().any(|block| says(block, value)) => {}
