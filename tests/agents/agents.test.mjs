@@ -92,7 +92,7 @@ async function good(talk, what, text, words) {
   assert.equal(turn.state, 'done', JSON.stringify(turn));
   assert.ok(turn.said.includes(words), turn.said);
   const [first] = words.split(' ');
-  assert.equal(turn.said.split(first).length, 2, `${first} once: ${JSON.stringify(talk.events.filter(({ data }) => data.turn === turn.turn))}`);
+  assert.equal(turn.said.split(new RegExp(`\\b${first}\\b`)).length, 2, `${first} once: ${JSON.stringify(talk.events.filter(({ data }) => data.turn === turn.turn))}`);
   return turn;
 }
 
