@@ -303,6 +303,8 @@ impl World {
                 | Code::ServerShutdown
                 | Code::RecoveryDeadline
                 | Code::RejoinLimit => self.actors[client].disturbed,
+                // What it was to do about that took longer than it had left.
+                Code::ResumeRefused => self.actors[client].disturbed && !fault.cause.is_empty(),
                 _ => false,
             };
         if !meant {

@@ -32,8 +32,8 @@ pub(super) enum Outcome {
 
 /// Does the jobs in one transaction, and syncs it.
 pub(super) fn transact(conn: &Connection, granted: Fence, jobs: &[Job], now: u64) -> Outcome {
-    let applied = match apply_all(conn, granted, jobs, now) {
-        Ok(Applied::NotAll) if undo(conn) => apply_each(conn, granted, jobs, now),
+    let applied = match apply_all(conn, granted, jobs, now, Undo::Group) {
+        Ok(Applied::NotAll) if undo(conn) => apply_all(conn, granted, jobs, now, Undo::Job),
         applied => applied,
     };
     match applied {
@@ -63,60 +63,48 @@ enum Applied {
     Fenced,
 }
 
-/// Does the jobs as if none could fail.
+/// What is undone when a job is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// The whole group: nearly never, so that nothing is made ready for it.
+    Group,
+    /// What the job did: each has a savepoint.
+    Job,
+}
+
+/// Does the jobs in a transaction that it begins.
 fn apply_all(
     conn: &Connection,
     granted: Fence,
     jobs: &[Job],
     now: u64,
+    undo: Undo,
 ) -> Result<Applied, StoreError> {
-    if !begin(conn, granted)? {
+    run(conn, "BEGIN IMMEDIATE")?;
+    if apply::fence(conn)? != granted {
         return Ok(Applied::Fenced);
     }
+    let savepoint = |sql| match undo {
+        Undo::Group => Ok(()),
+        Undo::Job => run(conn, sql),
+    };
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let answer = apply_one(conn, granted, &job.ask, now);
-        if let Err(error) = &answer {
-            return match ends_the_group(conn, error) {
-                Some(error) => Err(error),
-                None => Ok(Applied::NotAll),
-            };
-        }
-        answers.push(answer);
-    }
-    Ok(Applied::All(answers))
-}
-
-/// Does the jobs, each of which may fail by itself.
-fn apply_each(
-    conn: &Connection,
-    granted: Fence,
-    jobs: &[Job],
-    now: u64,
-) -> Result<Applied, StoreError> {
-    if !begin(conn, granted)? {
-        return Ok(Applied::Fenced);
-    }
-    let mut answers = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        run(conn, "SAVEPOINT job")?;
+        savepoint("SAVEPOINT job")?;
         let answer = apply_one(conn, granted, &job.ask, now);
         if let Err(error) = &answer {
             if let Some(error) = ends_the_group(conn, error) {
                 return Err(error);
             }
+            if undo == Undo::Group {
+                return Ok(Applied::NotAll);
+            }
             run(conn, "ROLLBACK TO job")?;
         }
-        run(conn, "RELEASE job")?;
+        savepoint("RELEASE job")?;
         answers.push(answer);
     }
     Ok(Applied::All(answers))
-}
-
-/// Begins a transaction; whether this server may write.
-fn begin(conn: &Connection, granted: Fence) -> Result<bool, StoreError> {
-    run(conn, "BEGIN IMMEDIATE")?;
-    Ok(apply::fence(conn)? == granted)
 }
 
 fn apply_one(conn: &Connection, granted: Fence, ask: &Ask, now: u64) -> Answer {
