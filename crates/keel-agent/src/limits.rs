@@ -12,11 +12,21 @@ pub const ITEM_BYTES_MAX: usize = 128 * 1024;
 pub const ITEM_DEPTH_MAX: usize = keel_wire::limits::JSON_DEPTH_MAX - 8;
 /// Answers and words that wait for the provider to take them; more of either than a session lets wait.
 pub const ASKS_MAX: usize = 48;
-/// How long a cancelled attempt may take to return before its outcome is decided without it.
+/// From asking a program to stop, in its own protocol, to a signal that asks it to end. The design
+/// allows 5 s: what is left of them is for the kill at the ladder's end.
+pub const CANCEL_ASK: Duration = Duration::from_millis(4_500);
+/// From that signal, or from a cancel where a program cannot be asked in its own words, to its being
+/// killed with everything that it started.
+pub const CANCEL_TERMINATE: Duration = Duration::from_secs(3);
+/// How long a cancelled attempt may take to return before its outcome is decided without it, and what
+/// it has started is killed: whatever it does, nothing of it is left after that.
 ///
-/// Longer than the longest kill ladder, that of [`crate::acp`]: 5 s after it was asked it is sent a
-/// signal, 3 s after that it is killed, which takes one more at worst.
-pub const CANCEL_MAX: Duration = Duration::from_millis(9_500);
+/// Longer than the longest ladder, [`CANCEL_ASK`] and [`CANCEL_TERMINATE`], by what a kill takes.
+pub const CANCEL_MAX: Duration = Duration::from_secs(8);
+const _: () = assert!(
+    CANCEL_ASK.as_millis() + CANCEL_TERMINATE.as_millis() + 500 <= CANCEL_MAX.as_millis(),
+    "a kill has its time"
+);
 /// How long an attempt that was refused by its sink may take to return.
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 /// Bytes of stderr that a fault carries (its end).

@@ -231,9 +231,10 @@ pub const TURN_FIRST_OUTPUT_WITHIN: Duration = s(60);
 pub const TURN_IDLE_WITHIN: Duration = s(300);
 /// The whole turn.
 pub const TURN_WITHIN: Duration = s(30 * 60);
-/// From asking a provider to stop, in its own protocol, to a signal that ends it.
+/// From asking a provider to stop, in its own protocol, to a signal that ends it, at most: a shell may be
+/// sooner, so that what it kills at the end is gone by the sum of both.
 pub const CANCEL_ASKED_WITHIN: Duration = s(5);
-/// From there to its being killed.
+/// From there to its being killed, at most.
 pub const CANCEL_TERMINATED_WITHIN: Duration = s(3);
 /// From asking a provider to stop to its end. The shell's own ladder is over by then; this is for a
 /// shell whose is not.

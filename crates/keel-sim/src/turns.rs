@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keel_core::node::{self, RunRequest};
-use keel_wire::{TurnEnd, TurnEnded, TurnId};
+use keel_wire::{Code, TurnEnd, TurnEnded, TurnId};
 
 use crate::{archive::command_of, mutant::Mutant, world::World};
 
 /// Turns that a Node is bound to remember about; beyond, the model does not look.
 const FORGOTTEN_LOOKED_AT: usize = 60;
+
+/// Turns that crashed a program with one prompt are certainly known to a Node when so few lie between.
+const CRASHES_NEAR: usize = 3;
 
 /// What programs did with words and turns, by what the models of them did.
 #[derive(Debug, Default)]
@@ -29,6 +32,9 @@ pub(crate) struct Ties {
     steered: BTreeMap<u64, TurnId>,
     /// Of these, those that became turns of their own.
     again: BTreeSet<u64>,
+    prompts: BTreeMap<TurnId, String>,
+    /// Turns that are over, with their prompts if they crashed their program.
+    over: Vec<(TurnId, Option<String>)>,
 }
 
 impl Ties {
@@ -39,6 +45,8 @@ impl Ties {
         if let Some(of) = &accepted.continues {
             self.forgotten.remove(of);
         }
+        self.prompts
+            .insert(accepted.turn.clone(), accepted.text.clone());
     }
 
     pub(crate) fn steered(&mut self, command: Option<u64>, turn: &TurnId) {
@@ -60,6 +68,30 @@ impl Ties {
         } else if ended.stop_reason.as_deref() == Some("replaced") {
             self.forgotten.insert(ended.turn.clone());
         }
+        let prompt = self.prompts.remove(&ended.turn).filter(|_| crashed(ended));
+        let near = self.over.iter().rev().take(CRASHES_NEAR);
+        let again = |(_, before): &(TurnId, Option<String>)| before.is_some() && *before == prompt;
+        let near: Vec<TurnId> = near
+            .filter(|over| again(over))
+            .map(|(turn, _)| turn.clone())
+            .collect();
+        if !near.is_empty() {
+            self.forgotten.extend(near);
+            self.forgotten.insert(ended.turn.clone());
+        }
+        self.over.push((ended.turn.clone(), prompt));
+    }
+
+    /// Whether a turn's prompt crashed its program in another turn, too: of those that lie far apart a
+    /// Node need not know.
+    fn crashed_twice(&self, turn: &TurnId) -> bool {
+        let of = |turn: &TurnId| self.over.iter().find(|(over, _)| over == turn);
+        let prompt = of(turn).and_then(|(_, prompt)| prompt.as_ref());
+        let same = self
+            .over
+            .iter()
+            .filter(|(_, other)| other.as_ref() == prompt);
+        prompt.is_some() && same.count() > 1
     }
 
     fn before(&self, turn: &TurnId) -> BTreeSet<TurnId> {
@@ -77,6 +109,12 @@ impl Ties {
         forgotten.extend(self.forgotten.iter().cloned());
         forgotten
     }
+}
+
+fn crashed(ended: &TurnEnded) -> bool {
+    let fault = ended.fault.as_ref();
+    let real = fault.filter(|fault| !fault.detail.contains_key("injected"));
+    real.is_some_and(|fault| fault.code == Code::ProviderCrashed)
 }
 
 impl World {
@@ -107,7 +145,9 @@ impl World {
         let bound = archive.bound.as_deref();
         let same = request.bound.as_ref().map(|bound| bound.id.as_str()) == bound;
         let alone = self.servers.len() == 1;
-        if told != meant && meant.len() < FORGOTTEN_LOOKED_AT && alone {
+        let surplus = |turn: &TurnId| !meant.contains(turn) && !archive.ties.crashed_twice(turn);
+        let differs = !told.is_superset(&meant) || told.iter().any(surplus);
+        if differs && told.len() < FORGOTTEN_LOOKED_AT && alone {
             let what = format!("{}: {told:?} is not {meant:?}", request.turn);
             return self.breaks("what was replaced is not told again", what);
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use crate::process;
+use crate::{limits::CANCEL_ASK, process};
 
 /// What to run, and what it may do. See [`Config::new`] for what is usual.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Config {
             modes: Vec::new(),
             models: Vec::new(),
             login: None,
-            ask: Duration::from_secs(5),
+            ask: CANCEL_ASK,
         }
     }
 }

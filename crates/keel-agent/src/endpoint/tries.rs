@@ -13,7 +13,7 @@ use super::{
     later,
     refusal::{Again, Failed},
 };
-use crate::{Control, Failure, Outcome, Output, Request, Sink, Stopped};
+use crate::{Control, Failure, NetworkStage, Outcome, Output, Request, Sink, Stopped};
 
 pub(crate) async fn run(
     endpoint: &Endpoint,
@@ -44,7 +44,7 @@ pub(crate) async fn run(
             Ended::Failed(failed) => failed,
         };
         let Some(wait) = tries.wait(&failed, &answer) else {
-            return Ok(Outcome::failed(failed.failure));
+            return Ok(Outcome::failed(tries.first_cause(failed.failure)));
         };
         let failure = failed.failure;
         let in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -73,6 +73,8 @@ struct Tries<'a> {
     failed: u32,
     silent: u32,
     loading: u32,
+    /// How it broke off, if it did, and has not answered since.
+    broken: Option<Failure>,
 }
 
 impl<'a> Tries<'a> {
@@ -83,11 +85,38 @@ impl<'a> Tries<'a> {
             failed: 0,
             silent: 0,
             loading: 0,
+            broken: None,
         }
+    }
+
+    /// Keeps in mind how it broke off.
+    fn note(&mut self, failure: &Failure) {
+        if is_broken_off(failure) {
+            self.broken = Some(failure.clone());
+        } else if !matches!(failure, Failure::Network { .. }) {
+            self.broken = None;
+        }
+    }
+
+    /// What a last failure is told as. That nobody listens any more, where an answer was broken off
+    /// before, is what came of that: the server died of it, and is not back.
+    fn first_cause(self, last: Failure) -> Failure {
+        let (Some(mut broken), Failure::Network { stage, error: then }) = (self.broken, &last)
+        else {
+            return last;
+        };
+        if *stage != NetworkStage::Connect {
+            return last;
+        }
+        if let Failure::Cut { error, .. } | Failure::Network { error, .. } = &mut broken {
+            error.push_str(&format!("; then: {then}"));
+        }
+        broken
     }
 
     /// How long to wait before asking again; `None` if that is not to be.
     fn wait(&mut self, failed: &Failed, answer: &Answer) -> Option<Duration> {
+        self.note(&failed.failure);
         let config = &self.endpoint.config;
         if answer.called || (answer.text_bytes > 0 && !config.retry_after_text) {
             return None;
@@ -119,4 +148,16 @@ impl<'a> Tries<'a> {
     fn fits(&self, wait: Duration, within: Duration) -> Option<Duration> {
         (self.began.elapsed() + wait < within).then_some(wait)
     }
+}
+
+/// Whether the connection broke once the request was on its way.
+const fn is_broken_off(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Cut { .. }
+            | Failure::Network {
+                stage: NetworkStage::Send,
+                ..
+            }
+    )
 }

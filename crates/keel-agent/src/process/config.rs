@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::limits::CANCEL_TERMINATE;
+
 /// What to run, and how. See [`Config::new`] for what is usual.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -138,7 +140,7 @@ pub struct Clocks {
 impl Default for Clocks {
     fn default() -> Self {
         Self {
-            terminate: Duration::from_secs(3),
+            terminate: CANCEL_TERMINATE,
             stdin: Duration::from_secs(5),
             stdout_closed: Duration::from_secs(1),
             linger: Duration::from_secs(2),

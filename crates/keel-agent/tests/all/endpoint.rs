@@ -671,6 +671,39 @@ async fn a_prompt_that_fails_each_time_costs_a_bounded_number_of_calls_h18() {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_of_a_prompt_is_told_by_how_it_broke_off_h18() {
+    for dialect in Dialect::ALL {
+        let model = Model::start(&[]);
+        let heard = ask(dialect, model.config(), "!die").await;
+        let stages: Vec<_> = retries(&heard)
+            .iter()
+            .map(|(_, failure)| stage(failure))
+            .collect();
+        // It is not back for the second try and the third, and that is not what the turn failed of.
+        assert_eq!(stages, [NetworkStage::Send, NetworkStage::Connect]);
+        assert_eq!(stage(heard.failure()), NetworkStage::Send);
+        assert!(
+            heard.failure().to_string().contains("; then: "),
+            "{heard:?}"
+        );
+        // Who was never there broke nothing off.
+        let heard = ask(dialect, model.config(), "hello").await;
+        assert_eq!(stage(heard.failure()), NetworkStage::Connect);
+        assert!(
+            !heard.failure().to_string().contains("; then: "),
+            "{heard:?}"
+        );
+    }
+}
+
+fn stage(failure: &Failure) -> NetworkStage {
+    let Failure::Network { stage, .. } = failure else {
+        panic!("{failure:?}")
+    };
+    *stage
+}
+
+#[tokio::test]
 async fn a_key_that_is_not_there_is_told_without_a_request() {
     let model = Model::start(&[]);
     let mut config = model.config();

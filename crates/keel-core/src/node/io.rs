@@ -197,7 +197,7 @@ pub struct RunRequest {
     pub bound: Option<AgentView>,
     /// What was said before lies in the log below this position.
     pub history_to: Seq,
-    /// Turns that the provider is not to remember: they were replaced.
+    /// Turns that the provider is not to remember: they were replaced, or broke what answered them.
     pub forget: Vec<TurnId>,
 }
 

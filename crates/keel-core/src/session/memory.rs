@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use keel_wire::{
-    Event, Snapshot, TurnEnd, TurnEnded, TurnId, TurnView, limits::SNAPSHOT_PROMPT_BYTES_MAX,
-    record::TurnMemory,
+    Event, Snapshot, TurnEnd, TurnEnded, TurnId, TurnState, TurnView,
+    limits::SNAPSHOT_PROMPT_BYTES_MAX, record::TurnMemory,
 };
 
+use super::quarantine::is_deadly;
 use crate::limits;
 
 /// Why a turn was stopped by another that came: its `stop_reason`.
@@ -88,6 +89,7 @@ impl Memory {
             }
             Event::TurnEnded(ended) => {
                 self.ended(ended);
+                self.forget_deadly(ended, fold);
                 self.prompts.retain(|(turn, _)| fold.turn(turn).is_some());
             }
             Event::SessionCreated(_)
@@ -123,6 +125,22 @@ impl Memory {
             }
         } else if replaced {
             self.forget(ended.turn.clone());
+        }
+    }
+
+    /// Turns of one prompt that broke what answers it, twice as far as the fold goes, are not told with
+    /// later prompts: they would break it with those as well.
+    fn forget_deadly(&mut self, ended: &TurnEnded, fold: &Snapshot) {
+        let prompt_of = |view: &TurnView| self.prompt(view).map(str::to_owned);
+        let last = fold.turn(&ended.turn).filter(|view| was_deadly(view));
+        let Some(prompt) = last.and_then(prompt_of) else {
+            return;
+        };
+        let same = |view: &&TurnView| was_deadly(view) && self.prompt(view) == Some(&prompt);
+        let same = fold.turns.iter().filter(same);
+        let same: Vec<TurnId> = same.map(|view| view.turn.clone()).collect();
+        if same.len() >= limits::QUARANTINE_CRASHES as usize {
+            same.into_iter().for_each(|turn| self.forget(turn));
         }
     }
 
@@ -169,6 +187,14 @@ impl Memory {
             self.prompts.pop_front();
         }
     }
+}
+
+/// Whether a turn ended because what answered it broke.
+fn was_deadly(view: &TurnView) -> bool {
+    let TurnState::Ended { ended } = &view.state else {
+        return false;
+    };
+    ended.fault.as_ref().is_some_and(|fault| is_deadly(fault))
 }
 
 /// Whether the fold has, or may have, the beginning only.

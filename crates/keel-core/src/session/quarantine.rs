@@ -1,4 +1,5 @@
-//! Prompts of death: what crashed the program twice is not given to it a third time.
+//! Prompts of death: what crashed the program twice is not given to it a third time, be it ours or a
+//! model's server, whose death is a connection that breaks under an answer.
 //!
 //! A prompt is known by a fingerprint, and only while it is among the last few that crashed anything.
 //! It is let in again after a while, because the reason may have been another, and at once where it
@@ -15,18 +16,37 @@ use crate::{limits, node::ms};
 #[derive(Debug, Default)]
 pub(super) struct Quarantine(Vec<CrashedPrompt>);
 
-/// Whether a failure is the program's crash: not its own report of an error, not what it could not help
-/// (a cause that may be gone at another try), and not ours, on purpose or otherwise.
-pub(super) fn is_crash(fault: &Fault) -> bool {
-    let says = |key: &str, value: &str| fault.detail.get(key).is_some_and(|is| is == value);
+/// Whether a failure is what a prompt of death does, and was not made on purpose.
+pub(super) fn is_deadly(fault: &Fault) -> bool {
     let on_purpose = fault.detail.contains_key("injected");
+    !on_purpose && (is_crash(fault) || is_broken_off(fault))
+}
+
+/// Whether a failure is the program's crash: not its own report of an error, not what it could not help
+/// (a cause that may be gone at another try), and not ours.
+fn is_crash(fault: &Fault) -> bool {
+    let says = |key, value| says(fault, key, value);
     let passes = |cause: &Fault| matches!(cause.retry, Retry::Now | Retry::After { .. });
     let helpless = says("cause", "exited") && fault.cause.iter().any(passes);
     fault.code == FaultCode::Known(Code::ProviderCrashed)
         && !says("cause", "reported")
         && !says("cause", "dropped")
         && !helpless
-        && !on_purpose
+}
+
+/// Whether a model's server broke off while it had the prompt: in its answer, or before that. It may
+/// have died of it, or the network may have; twice in a row it was the prompt. What it answers (an
+/// error, a refusal), and that nobody listens, is no such thing.
+fn is_broken_off(fault: &Fault) -> bool {
+    let unavailable = fault.code == FaultCode::Known(Code::ProviderUnavailable);
+    let cause = |value| says(fault, "cause", value);
+    let last = || fault.cause.last().is_some_and(is_broken_off);
+    let broke = cause("cut") || (cause("network") && says(fault, "stage", "send"));
+    unavailable && (broke || (cause("fallback") && last()))
+}
+
+fn says(fault: &Fault, key: &str, value: &str) -> bool {
+    fault.detail.get(key).is_some_and(|is| is == value)
 }
 
 impl Quarantine {
@@ -47,7 +67,9 @@ impl Quarantine {
     ) {
         match event {
             Event::TurnStarted(started) => {
-                if let (Some(fault), Some(prompt)) = (&started.fault, prompt_of(&started.turn)) {
+                // What was broken off is asked for again within its attempt, which counts once, as it ends.
+                let crash = started.fault.as_ref().filter(|fault| is_crash(fault));
+                if let (Some(fault), Some(prompt)) = (crash, prompt_of(&started.turn)) {
                     self.failed(prompt, fault);
                 }
             }
@@ -82,7 +104,7 @@ impl Quarantine {
 
     /// An attempt at a prompt has failed.
     pub(super) fn failed(&mut self, prompt: &str, fault: &Fault) {
-        if !is_crash(fault) {
+        if !is_deadly(fault) {
             return;
         }
         let print = fingerprint(prompt);
@@ -155,6 +177,44 @@ mod tests {
         assert_eq!(quarantine.holds_ms("x", 2_000 + span), None);
         quarantine.answered("x");
         assert_eq!(quarantine.holds_ms("x", 3_000), None);
+    }
+
+    #[test]
+    fn what_a_models_server_broke_off_twice_is_shut_out_and_what_it_answered_is_not_h18() {
+        let unavailable = |cause: &str| {
+            let mut fault = crash(1_000).detail("cause", cause);
+            fault.code = Code::ProviderUnavailable.into();
+            fault
+        };
+        let network = |stage: &str| unavailable("network").detail("stage", stage);
+        let chain = |last: Fault| unavailable("fallback").caused_by(crash(1)).caused_by(last);
+        let broken = [
+            unavailable("cut"),
+            network("send"),
+            chain(unavailable("cut")),
+        ];
+        for fault in &broken {
+            let mut quarantine = Quarantine::default();
+            quarantine.failed("x", fault);
+            assert_eq!(quarantine.holds_ms("x", 1_000), None, "{fault:?}");
+            quarantine.failed("x", fault);
+            assert!(quarantine.holds_ms("x", 1_000).is_some(), "{fault:?}");
+            assert_eq!(quarantine.holds_ms("y", 1_000), None, "{fault:?}");
+        }
+        let other = [
+            unavailable("http"),
+            unavailable("upstream"),
+            network("connect"),
+            chain(network("connect")),
+            unavailable("cut").detail("injected", "f-1"),
+        ];
+        for fault in &other {
+            let mut quarantine = Quarantine::default();
+            for _ in 0..3 {
+                quarantine.failed("x", fault);
+            }
+            assert_eq!(quarantine.keep(), [], "{fault:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_core::node::{Backend, Input, RunEnd, RunOutput, TurnClocks};
+use keel_core::node::{Backend, Input, RunEnd, RunFailure, RunOutput, TurnClocks};
 use keel_wire::{BusyPolicy, Code, Event, Injection, ReceiptBody, ServerFrame, TurnEnd};
 use serde_json::json;
 
@@ -175,6 +175,42 @@ fn a_prompt_that_crashed_the_program_twice_is_not_run_a_third_time_a64() {
             "it may have been something else"
         );
     }
+}
+
+#[test]
+fn a_prompt_that_a_models_server_broke_off_twice_is_not_run_a_third_time_h18() {
+    let broken_off = || RunFailure {
+        code: Code::ProviderUnavailable,
+        message: "cut".into(),
+        detail: [("cause".to_owned(), json!("cut"))].into_iter().collect(),
+        retry: None,
+        causes: Vec::new(),
+    };
+    let mut world = World::new();
+    let tab = Tab::new(1);
+    let conn = world.connect(&tab);
+    let welcome = world.welcome(conn);
+    world.say(conn, 1, "die");
+    let run = world.runs[0].0;
+    world.text("so far");
+    for _ in 0..2 {
+        let failure = broken_off();
+        let output = RunOutput::NewAttempt { failure };
+        world.input(Input::RunOutput { run, output });
+    }
+    world.finish(RunEnd::Failed(broken_off()));
+    // Its tries are one failure, in the log that is read back as well.
+    world.crash();
+    let conn = world.connect(&tab.again(&welcome, 0));
+    world.say(conn, 2, "die");
+    assert_eq!(refusal(&world, conn), None);
+    world.finish(RunEnd::Failed(broken_off()));
+    world.say(conn, 3, "die");
+    assert_eq!(refusal(&world, conn), Some(Code::PromptQuarantined.known()));
+    // What it was told before breaks it just as well with the next prompt.
+    world.say(conn, 4, "live");
+    let (_, request) = world.runs.last().unwrap();
+    assert_eq!((request.prompt.as_str(), request.forget.len()), ("live", 2));
 }
 
 #[test]

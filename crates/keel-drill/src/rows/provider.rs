@@ -1,11 +1,13 @@
 //! C, H and K: what is behind a session, and everything that it does wrong.
 
 mod agents;
+mod case;
 mod kinds;
 mod lives;
 mod models;
 mod poison;
 mod programs;
+mod sealed;
 mod storm;
 
 use super::{S, Spec};
@@ -17,6 +19,7 @@ pub(super) fn rows() -> Vec<Spec> {
         models::rows(),
         poison::rows(),
         agents::rows(),
+        sealed::rows(),
         storm::rows(),
     ];
     groups.into_iter().flatten().collect()

@@ -331,15 +331,18 @@ async fn attend(
                         mouth.say(RunOutput::Item(notice));
                     }
                     let cost = output.cost();
-                    let (output, counted) = translate(&provider, output);
-                    let counted = counted.then(|| {
-                        cost.saturating_sub(OUTPUT_COST_BYTES) as usize
-                    });
-                    match counted {
-                        Some(counted) => owed.outputs.push_back((counted, cost)),
-                        None => if let Some(running) = &running { running.refill(cost) },
+                    let output = translate(&provider, output);
+                    match (&output, &running) {
+                        (Some((_, true)), _) => {
+                            let counted = cost.saturating_sub(OUTPUT_COST_BYTES) as usize;
+                            owed.outputs.push_back((counted, cost));
+                        }
+                        (_, Some(running)) => running.refill(cost),
+                        (_, None) => {}
                     }
-                    mouth.say(output);
+                    if let Some((output, _)) = output {
+                        mouth.say(output);
+                    }
                 }
                 Some(Told::Outcome(outcome)) => {
                     // What was taken is told before the end: the rest was not.
@@ -402,9 +405,10 @@ impl Taken {
     }
 }
 
-/// An output, and whether the Node will credit its bytes.
-fn translate(provider: &str, output: keel_agent::Output) -> (RunOutput, bool) {
-    match output {
+/// An output, and whether the Node will credit its bytes; nothing for lines that are not of the
+/// protocol: an agent that mutters for ever that it waits for a network is as silent as one that hangs.
+fn translate(provider: &str, output: keel_agent::Output) -> Option<(RunOutput, bool)> {
+    Some(match output {
         keel_agent::Output::Started { .. } => (RunOutput::Started, false),
         keel_agent::Output::Text(text) => {
             // Of no text nothing is committed, so nothing is credited.
@@ -426,10 +430,12 @@ fn translate(provider: &str, output: keel_agent::Output) -> (RunOutput, bool) {
         }
         keel_agent::Output::Cancelling { step } => (RunOutput::Cancelling(step), false),
         keel_agent::Output::NeedsAction(action) => (RunOutput::NeedsAction(action), false),
-        keel_agent::Output::ModelCall | keel_agent::Output::Noise { .. } => {
-            (RunOutput::Alive, false)
+        keel_agent::Output::ModelCall => (RunOutput::Alive, false),
+        keel_agent::Output::Noise { lines } => {
+            tracing::debug!(provider, lines, "lines are not of the protocol");
+            return None;
         }
-    }
+    })
 }
 
 fn end_of(outcome: &keel_agent::Outcome, cancelled: bool) -> RunEnd {

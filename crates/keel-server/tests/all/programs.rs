@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use keel_server::config::{Backend, BackendKind, Capacity, CapacityKind, StoreKind};
+use keel_server::config::{
+    Backend, BackendKind, Capacity, CapacityKind, Clocks, Framing, StoreKind,
+};
 use serde_json::json;
 
 use crate::support::{Host, hello, is_turn_end, text_of};
@@ -64,6 +66,30 @@ async fn a_program_that_fails_is_told_with_its_cause() {
         assert_eq!(end["data"]["fault"]["code"], code, "{end:#?}");
         host.close().await;
     }
+}
+
+/// As codex does where it is let out to no network.
+#[tokio::test]
+async fn a_program_that_mutters_for_ever_is_as_silent_as_one_that_hangs_c25() {
+    let script = "read -r l; while :; do echo waiting for network; sleep 0.1; done";
+    let host = with(Backend {
+        output: Framing::JsonLines,
+        clocks: Clocks {
+            first_output_ms: 500,
+            ..Clocks::default()
+        },
+        ..program(&["sh", "-c", script])
+    })
+    .await;
+    let mut wire = host.dial().await;
+    wire.send(hello(&host.token())).await;
+    wire.until(|frame| frame["type"] == "welcome").await;
+    wire.say(1, "go").await;
+    let end = wire.until(is_turn_end).await.pop().expect("one");
+    let fault = &end["data"]["fault"];
+    assert_eq!(fault["code"], "provider_timeout", "{end:#?}");
+    assert_eq!(fault["detail"]["clock"], "first output", "{end:#?}");
+    host.close().await;
 }
 
 #[tokio::test]

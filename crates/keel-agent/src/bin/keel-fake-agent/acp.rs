@@ -28,23 +28,28 @@
 //! | `waits=N:PROGRAM:ARG…` | waits N times at once for the end of one program, and ends it; says what came of it |
 //! | `echo`, `cwd`, `env`, `session`, `pid`, `chosen` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
+//! | `broken` | says `a?b?c`, where `?` is no UTF-8 and half a surrogate |
+//! | `reach=ADDR` | connects to ADDR; says why not |
+//! | `mutter=N` | writes a bad line each N ms, until it is told to stop |
 //! | `error=CODE:T`, `stop=REASON`, `two-ends` | ends so |
 //! | `end=REASON` | ends so at once, and goes on |
 //! | `orphans=N`, `ignore-term`, `ignore-cancel`, `close-stdout` | does so |
-//! | `hang-if=WORD` | hangs if the prompt holds WORD |
+//! | `hang-if=WORD`, `crash-if=WORD` | does so if the prompt, or what it is told with it, holds WORD |
+//! | `deaf` | reads no more |
+//! | `until-eof` | reads to the end, whatever it is told |
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N` | does so |
 
 use std::{
-    io::{self, BufRead, Write},
+    io::{self, Write},
     path::PathBuf,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::RecvTimeoutError,
     thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use super::{choices::Choices, perform};
+use super::{choices::Choices, ear::Ear, perform, reach};
 
 pub(crate) fn run(args: &[String]) -> io::Result<()> {
     let (flags, ops): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.starts_with("--"));
@@ -56,7 +61,7 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
             .map(|(flag, value)| (flag.to_owned(), value.to_owned()))
             .collect(),
         ops: ops.into_iter().cloned().collect(),
-        heard: listen(),
+        ear: Ear::open(),
         authenticated: false,
         session: None,
         cwd: String::new(),
@@ -69,25 +74,10 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
     agent.run()
 }
 
-/// Reads stdin beside everything else.
-fn listen() -> Receiver<Value> {
-    let (told, heard) = mpsc::channel();
-    thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            let message = serde_json::from_str(&line).unwrap_or(Value::Null);
-            if told.send(message).is_err() {
-                return;
-            }
-        }
-    });
-    heard
-}
-
 struct Agent {
     flags: Vec<(String, String)>,
     ops: Vec<String>,
-    heard: Receiver<Value>,
+    ear: Ear,
     authenticated: bool,
     session: Option<String>,
     cwd: String,
@@ -132,7 +122,7 @@ impl Agent {
         if self.flag("banner").is_some() {
             raw("Welcome to \u{1b}[31mthe agent\u{1b}[0m!\n[\"npm\", \"warn\"]\n\n")?;
         }
-        while let Ok(message) = self.heard.recv() {
+        while let Ok(message) = self.ear.heard.recv() {
             self.handle(&message)?;
         }
         Ok(())
@@ -361,9 +351,17 @@ impl Agent {
             "chosen" => self.text(None, &self.choices.chosen())?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
-            "hang-if" if !blocks.iter().any(|block| says(block, value)) => {}
+            "hang-if" | "crash-if" if !blocks.iter().any(|block| says(block, value)) => {}
             "hang" | "hang-if" => loop {
                 self.hear(Duration::from_secs(3600))?;
+            },
+            "crash-if" => perform("signal", "11", &mut io::stdout())?,
+            "until-eof" => while self.ear.heard.recv().is_ok() {},
+            "deaf" => self.ear.stop(),
+            "reach" => self.text(None, &reach(value))?,
+            "mutter" => loop {
+                raw("waiting for network\n")?;
+                self.hear(Duration::from_millis(number()? as u64))?;
             },
             "sleep-ms" => self.hear(Duration::from_millis(number()? as u64))?,
             "stop" => value.clone_into(stop),
@@ -419,6 +417,16 @@ impl Agent {
                 "[".repeat(100_000),
                 "]".repeat(100_000)
             )),
+            "broken" => {
+                let mut out = io::stdout().lock();
+                out.write_all(br#"{"method":"session/update","params":{"sessionId":"#)?;
+                serde_json::to_writer(&mut out, &self.session)?;
+                out.write_all(b",\"update\":{\"sessionUpdate\":\"agent_message_chunk\",")?;
+                out.write_all(
+                    b"\"content\":{\"type\":\"text\",\"text\":\"a\xffb\\ud800c\"}}}}\r\n",
+                )?;
+                out.flush()
+            }
             "half" => {
                 raw("{\"jsonrpc\":\"2.0\",\"id\"")?;
                 perform("exit", "0", &mut io::stdout())
@@ -433,7 +441,7 @@ impl Agent {
             if self.cancelled {
                 return Err(Halt::Cancelled);
             }
-            match self.heard.recv_timeout(span) {
+            match self.ear.heard.recv_timeout(span) {
                 Ok(message) => self.note(&message)?,
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 // Nobody speaks any more.
@@ -467,7 +475,7 @@ impl Agent {
             if self.cancelled && !is_permission {
                 return Err(Halt::Cancelled);
             }
-            let Ok(message) = self.heard.recv() else {
+            let Ok(message) = self.ear.heard.recv() else {
                 std::process::exit(0);
             };
             self.note(&message)?;

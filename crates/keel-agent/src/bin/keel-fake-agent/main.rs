@@ -23,14 +23,18 @@
 //! | `fds`, `env` | says its descriptors; its environment |
 //! | `orphans=N` | leaves N children in sessions of their own, which hold stdout |
 //! | `ignore-term`, `close-stdout` | does so |
+//! | `reach=ADDR` | connects to ADDR; says why not, as a JSON line |
+//! | `mutter=N` | writes a bad line each N ms, for ever |
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N`, `hog=N` | does so; takes N MiB of memory |
 
 mod acp;
 mod choices;
+mod ear;
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, Read, Write},
+    net::TcpStream,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio, exit},
@@ -93,6 +97,12 @@ fn perform(op: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
                 writeln!(out, "{}", name.display())?;
             }
         }
+        "reach" => writeln!(out, r#"{{"type":"text","text":{}}}"#, quote(&reach(value)))?,
+        "mutter" => loop {
+            out.write_all(b"waiting for network\n")?;
+            out.flush()?;
+            thread::sleep(Duration::from_millis(number()? as u64));
+        },
         "orphans" => {
             out.flush()?;
             (0..number()?).try_for_each(|_| orphan())?;
@@ -135,6 +145,15 @@ fn perform(op: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
         _ => return Err(io::Error::other(format!("no such op: {op}"))),
     }
     out.flush()
+}
+
+/// What comes of connecting to `addr`, which may be a URL, in words.
+fn reach(addr: &str) -> String {
+    let addr = addr.trim_start_matches("http://");
+    match TcpStream::connect(addr) {
+        Ok(_) => format!("reached {addr}"),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn fill(out: &mut impl Write, mut bytes: usize) -> io::Result<()> {

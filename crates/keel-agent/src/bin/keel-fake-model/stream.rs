@@ -10,6 +10,7 @@
 //! | `badusage:negative`, `:absurd`, `:text`, `:missing` | `ok` with such usage |
 //! | `twice` | says all of it two times, each with an end |
 //! | `hang`, `hangmid` | falls silent before the head, after some words |
+//! | `die` | dies before the head |
 //! | `cutfin`, `cutrst`, `cut0` | cuts the chunked body after some words, before any |
 //! | `cutafter` | cuts the body after all was said, its end too |
 //! | `noend`, `nodone` | ends the body properly without a reason, with one and without `[DONE]` |
@@ -63,6 +64,9 @@ pub(crate) async fn stream(
 ) -> io::Result<Finish> {
     if mode.word == "hang" {
         forever().await;
+    }
+    if mode.word == "die" {
+        std::process::exit(1);
     }
     answer.head(200, &SSE).await?;
     set_usage(mode, &mut speaker);

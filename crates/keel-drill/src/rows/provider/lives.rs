@@ -2,6 +2,8 @@
 //! back, a server that is killed, viewers, slots, an end that nobody wanted. A line a kind; the
 //! scenarios are generated over all of them.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -17,7 +19,7 @@ use crate::{
 /// A program's death is told within this, in milliseconds, whatever it served by.
 const DEATH_TOLD_MS: f64 = 100.;
 /// Whatever a provider does, a cancelled turn is over within this, in milliseconds.
-const CANCELLED_MS: f64 = 8_000.;
+pub(super) const CANCELLED_MS: f64 = 8_000.;
 
 /// What happens to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +44,9 @@ const LIVES: [Life; 7] = [
 ];
 
 /// Silence is told within this, in milliseconds: 5 s, and what a busy machine takes.
-const STALLED_MS: f64 = 6_000.;
+pub(super) const STALLED_MS: f64 = 6_000.;
 /// The policy that ends what is silent, later than silence is told.
-const PATIENT: &str = "clocks = { idle_ms = 6500 }";
+pub(super) const PATIENT: &str = "clocks = { idle_ms = 6500 }";
 
 const ONE_SLOT: &str = "capacity = { kind = \"turn\", slots = 1 }";
 
@@ -165,7 +167,7 @@ async fn away(rig: &mut Rig, kind: Kind) -> Result<()> {
             break;
         }
         ensure!(std::time::Instant::now() < until, "nothing goes on alone");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     rig.join(Who::Owner, Via::Direct, &[]).await?;
     rig.over("k1").await?;
@@ -274,7 +276,7 @@ async fn free(rig: &Rig, after: &str) -> Result<()> {
             std::time::Instant::now() < until,
             "after a turn that was {after}: {taken:?} slots are held, {held:?} run"
         );
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -292,11 +294,17 @@ async fn cancelled(rig: &mut Rig, kind: Kind) -> Result<()> {
         // was asked is kept for the next turn.
         let kept = 1 + u64::from(kind == Kind::Acp);
         let gone = || children_left(&dir).is_ok_and(|left| left <= kept);
-        wait("nothing of the turn lives on", S(8), gone).await?;
+        wait("nothing of the turn lives on", rest_of_cancel(rig), gone).await?;
     }
     whole(rig, kind, "k2").await?;
     rig.recovered();
     Ok(())
+}
+
+/// What is left of the time that a cancel has, since the strike.
+pub(super) fn rest_of_cancel(rig: &Rig) -> Duration {
+    let rest = CANCELLED_MS - span(rig.struck_at, unix_ms());
+    Duration::from_secs_f64(rest.max(0.) / 1_000.)
 }
 
 /// Its death is told at once, with its cause; what was said is kept, and the session goes on.
@@ -324,8 +332,13 @@ async fn hangs(rig: &mut Rig, kind: Kind) -> Result<()> {
     enter(rig, kind, Via::Direct).await?;
     rig.join(Who::Viewer, Via::Proxy, &[]).await?;
     let words = kind.hang_next(rig).await?;
+    falls_silent(rig, &words).await
+}
+
+/// A turn of a provider that falls silent once it has said something.
+pub(super) async fn falls_silent(rig: &mut Rig, words: &str) -> Result<()> {
     rig.ends.insert("k1".to_owned(), "failed");
-    rig.flow("k1", &words).await?;
+    rig.flow("k1", words).await?;
     rig.strike();
     let stalled = rig.sees(S(10), "told of the silence", |line| match &line.what {
         Seen::Ephemeral { kind, .. } if kind == "turn.stalled" => Some(()),

@@ -1,12 +1,12 @@
-//! H18: a prompt of death. A program that it crashed twice is not given it a third time; a model's server
-//! is no program of ours, and is asked as often as somebody wants. The session stays usable in both.
+//! H18: a prompt of death. What it broke twice is not given it a third time: a program that crashed, a
+//! model's server that broke off its answer or died of it. The session stays usable.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
     Spec,
-    kinds::{Kind, program},
+    kinds::{Kind, agent, program},
     storm::is_refusal,
 };
 use crate::{
@@ -21,45 +21,34 @@ const DEATH: &str = "the words of death";
 /// Dies of some words, and answers others.
 const MORTAL: &str = r#"read -r l; case "$l" in *death*) kill -SEGV $$;; esac; echo fine"#;
 
+/// How a model's server takes the words: it breaks off its answer, or is not there any more.
+const BREAKS: [(&str, &str); 2] = [("again", "cutrst"), ("dies", "die")];
+
 pub(super) fn rows() -> Vec<Spec> {
-    let of = |kind: &str, code: &str| {
-        let id = format!("H18/mid-turn/owner/again/{kind}");
-        let fault = "the same words break it each time";
-        (id, fault, code.to_owned())
-    };
-    let models = Kind::MODELS.iter().map(|kind| {
-        let (id, fault, code) = of(kind.name(), "provider_unavailable");
-        let spec = Spec::new(&id, fault, Mutant::CauseChanged, |rig| {
-            Box::pin(asked_again(rig))
-        });
-        spec.fails()
-            .cause(&code)
-            .told_within(4_000.)
-            .config(format!("{}tries = 1\n", kind.model_at("{model}")))
-            .backend(kind.name())
-            .model("cutrst")
+    let models = Kind::MODELS.iter().flat_map(|kind| {
+        BREAKS.map(|(how, mode)| {
+            row(how, kind.name(), "provider_unavailable")
+                .config(kind.model_at("{model}"))
+                .model(mode)
+        })
     });
-    let (id, fault, code) = of("lines", "provider_crashed");
-    let program = Spec::new(&id, fault, Mutant::CauseChanged, |rig| {
-        Box::pin(shut_out(rig))
-    })
-    .fails()
-    .cause(&code)
-    .told_within(4_000.)
-    .config(program("bad", "lines", MORTAL));
-    models.chain([program]).collect()
+    let program = row("again", "lines", "provider_crashed").config(program("bad", "lines", MORTAL));
+    let mortal = ["text=begun ", "crash-if=death", "text=fine"];
+    let agent = row("again", "acp", "provider_crashed").config(agent(&mortal));
+    models.chain([program, agent]).collect()
 }
 
-async fn asked_again(rig: &mut Rig) -> Result<()> {
-    let mut raw = enter(rig).await?;
-    for n in 1..=3 {
-        let answer = say(rig, &mut raw, n, DEATH).await?;
-        ensure!(answer["data"]["end"] == "failed", "{answer}");
-    }
-    rig.model()?.answer("ok")?;
-    let answer = say(rig, &mut raw, 4, DEATH).await?;
-    ensure!(answer["data"]["end"] == "done", "not usable: {answer}");
-    Ok(())
+fn row(how: &str, kind: &str, code: &str) -> Spec {
+    Spec::new(
+        &format!("H18/mid-turn/owner/{how}/{kind}"),
+        "the same words break it each time",
+        Mutant::CauseChanged,
+        |rig| Box::pin(shut_out(rig)),
+    )
+    .fails()
+    .cause(code)
+    .told_within(4_000.)
+    .backend(kind)
 }
 
 async fn shut_out(rig: &mut Rig) -> Result<()> {
@@ -67,12 +56,38 @@ async fn shut_out(rig: &mut Rig) -> Result<()> {
     for n in 1..=2 {
         let answer = say(rig, &mut raw, n, DEATH).await?;
         ensure!(answer["data"]["end"] == "failed", "{answer}");
+        if let Some(model) = &mut rig.model {
+            // It is there again, as it was, whether it died or not.
+            model.kill().await?;
+            model.launch().await?;
+        }
     }
     let answer = say(rig, &mut raw, 3, DEATH).await?;
     ensure!(answer["fault"]["code"] == "prompt_quarantined", "{answer}");
+    if let Some(model) = &rig.model {
+        let counts = model.counts().await?;
+        ensure!(counts["total"] == 0, "it was asked again: {counts}");
+        // It says all that it is told.
+        model.answer("history")?;
+    }
     let answer = say(rig, &mut raw, 4, "other words").await?;
     ensure!(answer["data"]["end"] == "done", "not usable: {answer}");
+    if rig.model.is_some() {
+        let log = rig.ask_session("/events?after=0&limit=200").await?;
+        let told = texts(&log);
+        ensure!(told.contains("other words"), "it was not told: {log}");
+        ensure!(!told.contains(DEATH), "it was told them again: {told}");
+    }
     Ok(())
+}
+
+/// All text of a session's log.
+fn texts(log: &Value) -> String {
+    let events = log["events"].as_array().into_iter().flatten();
+    let texts = events.filter(|event| event["kind"] == "text");
+    texts
+        .filter_map(|text| text["data"]["data"].as_str())
+        .collect()
 }
 
 async fn enter(rig: &mut Rig) -> Result<Raw> {

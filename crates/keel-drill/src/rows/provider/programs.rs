@@ -3,47 +3,45 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{S, Spec};
+use super::{
+    S, Spec,
+    case::{Case, Expected, ignores, misbehaves},
+    kinds::program,
+};
 use crate::{
     heart::unix_ms,
-    ledger::{Line, Seen},
     mutant::Mutant,
     rig::{Rig, Via, Who, span, wait},
 };
 
-/// What a program does, and what must come of it.
-struct Case {
-    id: &'static str,
-    fault: &'static str,
-    /// For `/bin/sh -c`; `{dir}` is the row's folder.
-    script: &'static str,
+/// A script for `/bin/sh -c`, and how its output is read; `{dir}` is the row's folder.
+#[derive(Debug, Clone, Copy)]
+struct Script {
+    text: &'static str,
     output: &'static str,
-    more: &'static str,
-    /// How the turn must end: done, or failed with this code.
-    code: Option<&'static str>,
-    /// What must be told of it: all of it where it is done.
-    text: Option<&'static str>,
-    within_ms: f64,
-    mutant: Mutant,
 }
 
-const CASE: Case = Case {
-    id: "",
-    fault: "",
-    script: "",
-    output: "lines",
-    more: "",
-    code: None,
-    text: None,
-    within_ms: 2_000.,
-    mutant: Mutant::CrashIsDone,
-};
+const fn lines(text: &'static str) -> Script {
+    Script {
+        text,
+        output: "lines",
+    }
+}
 
-const CASES: &[Case] = &[
+const fn json(text: &'static str) -> Script {
+    Script {
+        text,
+        output: "json_lines",
+    }
+}
+
+const CASE: Case<Script> = Case::of(lines(""));
+
+const CASES: &[Case<Script>] = &[
     Case {
         id: "C02",
         fault: "exits with 3 before its first line",
-        script: "read -r l; exit 3",
+        does: lines("read -r l; exit 3"),
         code: Some("provider_crashed"),
         text: Some(""),
         ..CASE
@@ -51,8 +49,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C03",
         fault: "exits with 0 and never says that it is done",
-        script: r#"read -r l; echo "{\"type\":\"text\",\"text\":\"half\"}""#,
-        output: "json_lines",
+        does: json(r#"read -r l; echo "{\"type\":\"text\",\"text\":\"half\"}""#),
         code: Some("provider_crashed"),
         text: Some("half"),
         ..CASE
@@ -60,7 +57,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C04",
         fault: "is killed by a signal in mid-turn",
-        script: "read -r l; echo begun; sleep 1; kill -SEGV $$",
+        does: lines("read -r l; echo begun; sleep 1; kill -SEGV $$"),
         code: Some("provider_crashed"),
         text: Some("begun\n"),
         within_ms: 3_000.,
@@ -69,8 +66,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C05",
         fault: "says that it failed, and exits with 0",
-        script: r#"read -r l; echo "{\"type\":\"error\",\"message\":\"no\"}""#,
-        output: "json_lines",
+        does: json(r#"read -r l; echo "{\"type\":\"error\",\"message\":\"no\"}""#),
         code: Some("provider_crashed"),
         text: Some(""),
         mutant: Mutant::ToldLate,
@@ -79,7 +75,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C06",
         fault: "hangs before its first line",
-        script: "read -r l; exec sleep 600",
+        does: lines("read -r l; exec sleep 600"),
         more: "clocks = { spawn_ms = 1500, first_output_ms = 1500 }",
         code: Some("provider_timeout"),
         text: Some(""),
@@ -90,7 +86,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C07",
         fault: "hangs in mid-turn",
-        script: "read -r l; echo begun; exec sleep 600",
+        does: lines("read -r l; echo begun; exec sleep 600"),
         more: "clocks = { idle_ms = 1500 }",
         code: Some("provider_timeout"),
         text: Some("begun\n"),
@@ -101,7 +97,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C09",
         fault: "leaves a child in a session of its own",
-        script: r#"read -r l; echo begun; setsid /bin/sh -c "sleep 600; : drill-agent {dir}" & sleep 1; echo ended"#,
+        does: lines(
+            r#"read -r l; echo begun; setsid /bin/sh -c "sleep 600; : drill-agent {dir}" & sleep 1; echo ended"#,
+        ),
         text: Some("begun\nended\n"),
         within_ms: 5_000.,
         mutant: Mutant::ChildLeft,
@@ -110,7 +108,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C10",
         fault: "closes its output and lives on",
-        script: "read -r l; echo begun; exec sleep 600 >&-",
+        does: lines("read -r l; echo begun; exec sleep 600 >&-"),
         code: Some("provider_protocol"),
         text: Some("begun\n"),
         within_ms: 5_000.,
@@ -120,8 +118,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C11",
         fault: "writes a banner between its JSON lines",
-        script: r#"read -r l; echo "npm WARN old"; printf "\033[31mred\033[0m\n"; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; echo "npm WARN old"; printf "\033[31mred\033[0m\n"; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
+        ),
         text: Some("fine"),
         mutant: Mutant::TextDropped,
         ..CASE
@@ -129,16 +128,16 @@ const CASES: &[Case] = &[
     Case {
         id: "C12",
         fault: "ends in the middle of a line",
-        script: r#"read -r l; printf "{\"type\":\"text\""; exit 0"#,
-        output: "json_lines",
+        does: json(r#"read -r l; printf "{\"type\":\"text\""; exit 0"#),
         code: Some("provider_protocol"),
         ..CASE
     },
     Case {
         id: "C13",
         fault: "writes a line of 3 MiB",
-        script: r#"read -r l; printf "{\"type\":\"text\",\"text\":\""; head -c 3145728 /dev/zero | tr "\0" x; echo "\"}"; echo "{\"type\":\"done\"}""#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; printf "{\"type\":\"text\",\"text\":\""; head -c 3145728 /dev/zero | tr "\0" x; echo "\"}"; echo "{\"type\":\"done\"}""#,
+        ),
         code: Some("provider_protocol"),
         within_ms: 5_000.,
         mutant: Mutant::LogMute,
@@ -147,7 +146,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C14",
         fault: "writes what is no UTF-8",
-        script: r#"read -r l; printf "a\377b\r\n""#,
+        does: lines(r#"read -r l; printf "a\377b\r\n""#),
         text: Some("a\u{fffd}b\r\n"),
         mutant: Mutant::TextDoubled,
         ..CASE
@@ -155,8 +154,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C15",
         fault: "writes JSON of 10,000 levels",
-        script: r#"read -r l; head -c 10000 /dev/zero | tr "\0" "["; echo; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; head -c 10000 /dev/zero | tr "\0" "["; echo; echo "{\"type\":\"text\",\"text\":\"fine\"}"; echo "{\"type\":\"done\"}""#,
+        ),
         text: Some("fine"),
         mutant: Mutant::TextDropped,
         ..CASE
@@ -164,7 +164,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C16",
         fault: "floods stderr with 256 MiB",
-        script: "read -r l; head -c 268435456 /dev/zero >&2; echo ended",
+        does: lines("read -r l; head -c 268435456 /dev/zero >&2; echo ended"),
         text: Some("ended\n"),
         within_ms: 20_000.,
         mutant: Mutant::EndlessRun,
@@ -173,7 +173,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C17",
         fault: "waits for the end of its input",
-        script: "cat >/dev/null; echo ended",
+        does: lines("cat >/dev/null; echo ended"),
         text: Some("ended\n"),
         mutant: Mutant::TextDoubled,
         ..CASE
@@ -181,8 +181,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C20",
         fault: "goes on after it is done, twice",
-        script: r#"read -r l; for x in "{\"type\":\"future\"}" "{\"type\":\"text\",\"text\":\"fine\"}" "{\"type\":\"done\"}" "{\"type\":\"text\",\"text\":\"late\"}" "{\"type\":\"error\",\"message\":\"late\"}"; do echo "$x"; done"#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; for x in "{\"type\":\"future\"}" "{\"type\":\"text\",\"text\":\"fine\"}" "{\"type\":\"done\"}" "{\"type\":\"text\",\"text\":\"late\"}" "{\"type\":\"error\",\"message\":\"late\"}"; do echo "$x"; done"#,
+        ),
         text: Some("fine"),
         mutant: Mutant::EndlessRun,
         ..CASE
@@ -190,8 +191,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C21",
         fault: "begins anew and says the same again",
-        script: r#"read -r l; for x in "{\"type\":\"text\",\"text\":\"one two\"}" "{\"type\":\"new_attempt\"}" "{\"type\":\"text\",\"text\":\"one two three\"}" "{\"type\":\"done\"}"; do echo "$x"; done"#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; for x in "{\"type\":\"text\",\"text\":\"one two\"}" "{\"type\":\"new_attempt\"}" "{\"type\":\"text\",\"text\":\"one two three\"}" "{\"type\":\"done\"}"; do echo "$x"; done"#,
+        ),
         text: Some("one two three"),
         mutant: Mutant::TextDropped,
         ..CASE
@@ -199,8 +201,7 @@ const CASES: &[Case] = &[
     Case {
         id: "C22",
         fault: "calls its model for ever",
-        script: r#"read -r l; while :; do echo "{\"type\":\"model_call\"}"; done"#,
-        output: "json_lines",
+        does: json(r#"read -r l; while :; do echo "{\"type\":\"model_call\"}"; done"#),
         more: "calls_max = 50",
         code: Some("provider_budget"),
         within_ms: 5_000.,
@@ -210,8 +211,9 @@ const CASES: &[Case] = &[
     Case {
         id: "C23",
         fault: "asks, and nobody answers",
-        script: r#"read -r l; echo "{\"type\":\"needs_action\",\"id\":\"a1\",\"prompt\":\"?\"}"; read -r a; echo "{\"type\":\"text\",\"text\":\"refused\"}"; echo "{\"type\":\"done\"}""#,
-        output: "json_lines",
+        does: json(
+            r#"read -r l; echo "{\"type\":\"needs_action\",\"id\":\"a1\",\"prompt\":\"?\"}"; read -r a; echo "{\"type\":\"text\",\"text\":\"refused\"}"; echo "{\"type\":\"done\"}""#,
+        ),
         more: "clocks = { action_ms = 1500 }",
         text: Some("refused"),
         within_ms: 5_000.,
@@ -220,11 +222,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-const CANCELLED: &str = r#"
-[backends.bad]
-kind = "process"
-command = ["/bin/sh", "-c", "trap '' TERM; read -r l; echo begun; while :; do sleep 1; done"]
-"#;
+const STUBBORN: &str = r#"trap "" TERM; read -r l; echo begun; while :; do sleep 1; done"#;
 const MISSING: &str = r#"
 [backends.bad]
 kind = "process"
@@ -270,7 +268,7 @@ pub(super) fn rows() -> Vec<Spec> {
             |rig| Box::pin(ignores(rig)),
         )
         .told_within(6_000.)
-        .config(CANCELLED),
+        .config(program("bad", "lines", STUBBORN)),
         Spec::new(
             "C18/mid-turn/owner",
             "does not read its input, and its pipe is full",
@@ -293,104 +291,13 @@ pub(super) fn rows() -> Vec<Spec> {
     rows
 }
 
-fn row(case: &'static Case) -> Spec {
+fn row(case: &'static Case<Script>) -> Spec {
+    let Script { text, output } = case.does;
     let toml = format!(
-        "[backends.bad]\nkind = \"process\"\noutput = \"{}\"\ncommand = [\"/bin/sh\", \"-c\", \
-         '''{}''']\n{}\n",
-        case.output, case.script, case.more
+        "[backends.bad]\nkind = \"process\"\noutput = \"{output}\"\n\
+         command = [\"/bin/sh\", \"-c\", '''{text}''']\n"
     );
-    let spec = Spec::new(
-        &format!("{}/mid-turn/owner", case.id),
-        case.fault,
-        case.mutant,
-        move |rig| {
-            let expected = Expected {
-                code: case.code,
-                text: case.text,
-                retries: None,
-            };
-            Box::pin(misbehaves(rig, expected))
-        },
-    )
-    .told_within(case.within_ms)
-    .config(toml);
-    match case.code {
-        Some(code) => spec.fails().cause(code),
-        None => spec,
-    }
-}
-
-/// What must come of a turn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    /// How it ends: done, or failed with this code.
-    pub(super) code: Option<&'static str>,
-    /// What is told of it.
-    pub(super) text: Option<&'static str>,
-    /// How many retries are told.
-    pub(super) retries: Option<usize>,
-}
-
-/// A turn of a provider that does something wrong, and another; the session must go on.
-pub(super) async fn misbehaves(rig: &mut Rig, expected: Expected) -> Result<()> {
-    let Expected {
-        code,
-        text,
-        retries,
-    } = expected;
-    rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
-        .await?;
-    rig.join(Who::Viewer, Via::Proxy, &[]).await?;
-    rig.strike();
-    rig.losses = Some(0);
-    for key in ["k1", "k2"] {
-        if code.is_some() {
-            rig.ends.insert(key.to_owned(), "failed");
-        }
-        let said_at = unix_ms();
-        rig.tell(&format!("say {key}")).await?;
-        let turn = rig.over(key).await?;
-        let took = span(said_at, turn.ended_at);
-        rig.row.told_ms = Some(rig.row.told_ms.unwrap_or(took).max(took));
-        rig.row.cause.clone_from(&turn.end_code);
-        let told = retries_told(rig)?;
-        if retries.is_some_and(|each| told != each * if key == "k1" { 1 } else { 2 }) {
-            rig.wrong(format!("{told} retries were told by the end of {key}"));
-        }
-        if text.is_some_and(|text| turn.text != text.as_bytes()) {
-            let told = String::from_utf8_lossy(&turn.text[..turn.text.len().min(80)]).into_owned();
-            rig.wrong(format!("{key} said {told:?}"));
-        }
-    }
-    let outcome = if rig.row.cause.is_some() {
-        "failed"
-    } else {
-        "recovered"
-    };
-    rig.row.outcome = Some(outcome.to_owned());
-    Ok(())
-}
-
-fn retries_told(rig: &Rig) -> Result<usize> {
-    let lines = rig.client(Who::Owner)?.lines();
-    let is_retry =
-        |line: &&Line| matches!(&line.what, Seen::Event { kind, .. } if kind == "turn.retrying");
-    Ok(lines.iter().filter(is_retry).count())
-}
-
-async fn ignores(rig: &mut Rig) -> Result<()> {
-    rig.witnessed = false;
-    rig.join(Who::Owner, Via::Direct, &["--backend", "bad"])
-        .await?;
-    rig.ends.insert("k1".to_owned(), "cancelled");
-    rig.flow("k1", "").await?;
-    rig.strike();
-    rig.tell("cancel").await?;
-    let turn = rig.over("k1").await?;
-    rig.row.told_ms = Some(span(rig.struck_at, turn.ended_at));
-    rig.recovered();
-    Ok(())
+    case.row(&format!("{}/mid-turn/owner", case.id), &toml)
 }
 
 /// The prompt alone fits into a pipe; with the answer to what was asked it does not.
