@@ -45,6 +45,7 @@ export class Model {
     const program = join(root, 'target/debug/keel-fake-model');
     assert.ok(existsSync(program), `there is no ${program}: cargo build -p keel-agent`);
     model.child = spawn(program, ['--mode-file', model.file], { stdio: ['pipe', 'pipe', 'ignore'] });
+    model.gone = once(model.child, 'exit');
     [model.url] = await once(createInterface({ input: model.child.stdout }), 'line');
     return model;
   }
@@ -63,8 +64,9 @@ export class Model {
   }
 
   async stop() {
+    assert.deepEqual([this.child.exitCode, this.child.signalCode], [null, null], 'the model has died');
     this.child.stdin.end();
-    await once(this.child, 'exit');
+    await this.gone;
   }
 }
 
