@@ -47,6 +47,8 @@ mod retries;
 mod store;
 #[path = "all/turns.rs"]
 mod turns;
+#[path = "all/wandering.rs"]
+mod wandering;
 #[path = "all/wishes.rs"]
 mod wishes;
 #[path = "all/world.rs"]

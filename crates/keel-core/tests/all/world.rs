@@ -1,7 +1,7 @@
 //! A Node, the smallest store that keeps its promises, and connections that speak in frames.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -14,8 +14,8 @@ use keel_core::{
 };
 use keel_wire::{
     ActionId, Admission, ClientFrame, CloseCode, Code, Command, CommandFrame, Epoch, Event, Fault,
-    Grant, Hello, History, InstanceId, RawData, Receipt, Resume, Role, Seq, ServerFrame, SessionId,
-    StreamId, StreamState, Welcome,
+    Grant, HandoverId, Hello, History, InstanceId, RawData, Receipt, Resume, Role, Seq,
+    ServerFrame, SessionId, StreamId, StreamState, Welcome,
     codec::Decoded,
     handover::{Handover, Mark},
     journal::Fact,
@@ -74,6 +74,8 @@ pub(crate) struct World {
     kept: BTreeMap<SessionId, Kept>,
     pub(crate) handovers: BTreeMap<SessionId, Handover>,
     pub(crate) mark_mood: MarkMood,
+    /// Offers that were settled here.
+    settled: BTreeSet<HandoverId>,
     /// Sessions that are to be given to another server.
     pub(crate) givings: Vec<Giving>,
     pub(crate) handed_over: Option<Progress>,
@@ -107,7 +109,7 @@ pub(crate) struct World {
     pub(crate) drained: bool,
     pub(crate) grant: Grant,
     next_conn: u64,
-    lives: u64,
+    pub(crate) lives: u64,
 }
 
 impl World {
@@ -152,6 +154,7 @@ impl World {
             kept: BTreeMap::new(),
             handovers: BTreeMap::new(),
             mark_mood: MarkMood::Well,
+            settled: BTreeSet::new(),
             givings: Vec::new(),
             handed_over: None,
             mood: StoreMood::Well,
@@ -528,12 +531,26 @@ impl World {
         let (id, moves) = (giving.offer.session.clone(), giving.offer.moves);
         let offer = giving.offer.id.clone();
         let known = self.handovers.get(&id);
-        if known.is_some_and(|known| known.mark == Mark::Received { id: offer.clone() }) {
+        let accepted = known.is_some_and(|known| match &known.mark {
+            Mark::Received { id } if *id == offer => true,
+            // It has gone on from here since, or was to.
+            Mark::Received { .. } | Mark::Offered { .. } | Mark::Moved { .. } | Mark::Kept => {
+                known.moves > moves
+            }
+            Mark::Declined => false,
+        });
+        if accepted {
             return Delivered::Accepted;
         }
         let declined = |why: &str| Delivered::Declined {
             why: why.to_owned(),
         };
+        if giving.settle {
+            self.settled.insert(offer.clone());
+        } else if self.settled.contains(&offer) {
+            // What came of it was thrown away: of what is late only its last request can arrive.
+            return declined("not all of it came");
+        }
         if known.is_some_and(|known| known.moves >= moves) || self.kept.contains_key(&id) {
             return declined("past");
         }
