@@ -1,330 +1,216 @@
 // Real agents, driven by a real server against a model server on loopback: a turn, a cancel, a death
-// in mid-turn and the conversation taken up after it, a model that is cut off, refuses for a while,
-// cannot be reached. After each, what is left of the agents is counted.
+// in mid-turn and the conversation taken up after it, the server's own death, a tool that a person is
+// asked about, a model that refuses the key, is cut off, refuses for a while, breaks, cannot be
+// reached. After each, what is left of the agents is counted. At the end there is a table.
 //
-// The agents are installed by npm into `target/agents` when they are not there (1 GiB together); one
-// that cannot be had is skipped, loudly. None is given a key, or a way out: every address that they
-// know is on loopback.
+// The agents are installed by npm into `target/agents` when they are not there (1.3 GiB together);
+// one that cannot be had is skipped, loudly. `AGENTS=codex,gemini` drives only those.
 
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import { test } from 'node:test';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Server } from '../page/server.mjs';
+import { agents, canary, tool } from './known.mjs';
+import { AgentServer, Model, Talk, install, target, versionOf } from './rig.mjs';
 
-const root = resolve(import.meta.dirname, '../..');
-const target = join(root, 'target/agents');
-const turnWithin = 120_000; // some agents need half a minute for their first word, on a loaded machine
-const idleMs = 25_000; // then a turn that says nothing is over, by the server's word
+const cancelledWithin = 9_000; // asked 5 s, terminated 3 s, and what it takes
+const crashToldWithin = 500; // 100 on a machine that does nothing else
 
-/** How each is started against the model at `url`, in a home of its own. */
-const agents = {
-  codex: {
-    package: '@zed-industries/codex-acp@0.16.0',
-    bin: 'codex-acp',
-    command: (bin, url) => [
-      bin, '-c', 'model="fake-model"', '-c', 'model_provider="fake"', '-c', 'model_providers.fake.name="fake"',
-      '-c', `model_providers.fake.base_url="${url}/v1"`, '-c', 'model_providers.fake.wire_api="responses"',
-      '-c', 'model_providers.fake.env_key="FAKE_KEY"',
-    ],
-    env: () => ({ FAKE_KEY: 'sk-canary-codex-0123456789' }),
-  },
-  gemini: {
-    package: '@google/gemini-cli@0.61.0',
-    bin: 'gemini',
-    command: (bin) => [bin, '--acp', '-m', 'gemini-2.5-flash'],
-    env: (url) => ({ GOOGLE_GEMINI_BASE_URL: url, GEMINI_API_KEY: 'AIza-canary-gemini-0123456789', GEMINI_CLI_TRUST_WORKSPACE: 'true' }),
-    prepare(home) {
-      mkdirSync(join(home, '.gemini'), { recursive: true });
-      const settings = { security: { auth: { selectedType: 'gemini-api-key' } }, privacy: { usageStatisticsEnabled: false } };
-      writeFileSync(join(home, '.gemini/settings.json'), JSON.stringify(settings));
-    },
-  },
-  claude: {
-    package: '@agentclientprotocol/claude-agent-acp@0.100.0',
-    bin: 'claude-agent-acp',
-    command: (bin) => [bin],
-    env: (url) => ({ ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: 'sk-canary-claude-0123456789', CLAUDE_CODE_MAX_RETRIES: '2' }),
-  },
-  opencode: {
-    package: 'opencode-ai@1.18.33',
-    bin: 'opencode',
-    command: (bin) => [bin, 'acp'],
-    env: (url) => ({
-      OPENCODE_DISABLE_MODELS_FETCH: '1',
-      OPENCODE_CONFIG_CONTENT: JSON.stringify({
-        model: 'fake/fake-model', small_model: 'fake/fake-model', autoupdate: false, share: 'disabled',
-        provider: { fake: {
-          npm: '@ai-sdk/openai-compatible',
-          options: { baseURL: `${url}/v1`, apiKey: 'sk-canary-opencode-0123456789' },
-          models: { 'fake-model': { limit: { context: 100_000, output: 10_000 } } },
-        } },
-      }),
-    }),
-  },
-};
+const failures = [['key refused', '401'], ['cut off', 'cutfin'], ['rate limited', '429'], ['broken', '500'], ['unreachable', undefined]];
 
-/** Where an agent's program is; undefined if it cannot be had. */
-function install(name) {
-  const { package: wanted, bin } = agents[name];
-  const program = join(target, name, 'node_modules/.bin', bin);
-  if (!existsSync(program)) {
-    mkdirSync(join(target, name), { recursive: true });
-    const args = ['install', '--prefix', join(target, name), '--no-fund', '--no-audit', '--loglevel=error', wanted];
-    spawnSync('npm', args, { stdio: 'inherit', timeout: 180_000 });
-  }
-  return existsSync(program) ? program : undefined;
-}
+/** What is driven, what of it is promised, and how. */
+const parts = [
+  ['turn, cancel, crash, resume', 'a_real_agent_is_cancelled_dies_and_goes_on_with_its_conversation_m21_i4_i8_c04', conversation],
+  ['server killed', 'a_real_agent_of_a_server_that_was_killed_is_reaped_and_its_conversation_goes_on_i9_i11', serverKilled],
+  ['asked', 'a_real_agent_asks_a_person_and_does_as_that_one_says_a65', asked],
+  ['chosen', 'a_real_agent_has_the_mode_and_the_model_that_a_session_may_choose', chosen],
+  ...failures.map(([what, mode]) => [
+    what, 'a_real_agent_whose_model_fails_ends_its_turn_once_and_tells_no_key_i3_a67', (...all) => failure(what, mode, ...all),
+  ]),
+];
 
-/** A model server whose mode is in a file. */
-class Model {
-  static async start(dir) {
-    const model = new this();
-    model.file = join(dir, 'mode');
-    model.mode('ok');
-    const program = join(root, 'target/debug/keel-fake-model');
-    assert.ok(existsSync(program), `there is no ${program}: cargo build -p keel-agent`);
-    model.child = spawn(program, ['--mode-file', model.file], { stdio: ['pipe', 'pipe', 'ignore'] });
-    [model.url] = await once(createInterface({ input: model.child.stdout }), 'line');
-    return model;
-  }
-
-  mode(line) {
-    writeFileSync(this.file, `${line}\n`);
-  }
-
-  async counts() {
-    return (await fetch(`${this.url}/counts`)).json();
-  }
-
-  async stop() {
-    this.child.stdin.end();
-    await once(this.child, 'exit');
-  }
-}
-
-/** A server whose agents live in `home`s beneath its directory. */
-class AgentServer extends Server {
-  static async with(model, programs) {
-    this.model = model;
-    this.programs = programs;
-    return this.start();
-  }
-
-  config() {
-    const { model, programs } = this.constructor;
-    const backends = Object.entries(programs).flatMap(([name, program]) => {
-      const home = join(this.dir, `home-${name}`);
-      const work = join(this.dir, `work-${name}`);
-      mkdirSync(home, { recursive: true });
-      mkdirSync(work, { recursive: true });
-      agents[name].prepare?.(home);
-      return [[name, model.url], [`${name}-nowhere`, 'http://127.0.0.1:9']].map(([backend, url]) => {
-        const env = Object.entries(agents[name].env(url)).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
-        return `
-[backends.${backend}]
-kind = "acp"
-preset = "${name}"
-command = ${JSON.stringify(agents[name].command(program, url))}
-home = "${home}"
-cwd = "${work}"
-permissions = { allow = ["execute", "read", "edit"] }
-env = { ${env.join(', ')} }
-clocks = { first_output_ms = 60000, idle_ms = ${idleMs} }
-`;
-      });
-    });
-    return super.config() + backends.join('');
-  }
-
-  async call(method, path, body) {
-    const headers = { authorization: `Bearer ${this.token()}`, 'idempotency-key': crypto.randomUUID() };
-    if (body) headers['content-type'] = 'application/json';
-    const answer = await fetch(`${this.url}${path}`, { method, headers, body: body && JSON.stringify(body) });
-    const text = await answer.text();
-    assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
-    return text ? JSON.parse(text) : undefined;
-  }
-
-  /** Processes that this server's agents are, by what they run. */
-  agents() {
-    const marker = `HOME=${this.dir}/home-`;
-    return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
-      try {
-        if (!readFileSync(`/proc/${pid}/environ`, 'utf8').includes(marker)) return [];
-        return [{ pid: Number(pid), exe: readlinkSync(`/proc/${pid}/exe`) }];
-      } catch {
-        return [];
-      }
-    });
-  }
-
-  async nothingLeft(what) {
-    for (const end = Date.now() + 10_000; this.agents().length; await sleep(50)) {
-      assert.ok(Date.now() < end, `${what}: ${JSON.stringify(this.agents())}`);
-    }
-  }
-}
-
-/** One session, by HTTP. */
-class Talk {
-  static async open(server, backend) {
-    const talk = new this();
-    talk.server = server;
-    const opened = await server.call('POST', '/v1/sessions', { backend });
-    talk.id = opened.session;
-    talk.after = 0;
-    talk.events = [];
-    return talk;
-  }
-
-  async say(text) {
-    const { ok } = await this.server.call('POST', `/v1/sessions/${this.id}/commands`, { name: 'say', data: { text } });
-    return ok.turn;
-  }
-
-  async read() {
-    const page = await this.server.call('GET', `/v1/sessions/${this.id}/events?after=${this.after}&limit=2048`);
-    this.after = page.next;
-    this.events.push(...page.events);
-  }
-
-  /** Waits for an event that `wanted` likes. */
-  async until(wanted, what) {
-    const began = Date.now();
-    for (let seen = 0; ; await sleep(50)) {
-      await this.read();
-      for (; seen < this.events.length; seen += 1) if (wanted(this.events[seen])) return this.events[seen];
-      assert.ok(Date.now() - began < turnWithin, `${what} does not come: ${JSON.stringify(this.events.slice(-5))}\n${this.server.log().slice(-2000)}`);
-    }
-  }
-
-  /** How a turn ended, with its text and how long it took. */
-  async turn(text) {
-    const began = Date.now();
-    const turn = await this.say(text);
-    return { turn, ...(await this.end(turn)), ms: Date.now() - began };
-  }
-
-  async end(turn) {
-    const { data } = await this.until((event) => event.kind === 'turn.ended' && event.data.turn === turn, 'the end of a turn');
-    const ends = this.events.filter((event) => event.kind === 'turn.ended' && event.data.turn === turn);
-    assert.equal(ends.length, 1, 'one end a turn');
-    let said = '';
-    for (const { kind, data: told } of this.events) {
-      if (told.turn !== turn) continue;
-      if (kind === 'turn.started') said = '';
-      if (kind === 'text') said += told.data;
-    }
-    return { ...data, said };
-  }
-
-  bound() {
-    return this.events.filter((event) => event.kind === 'agent.bound').map((event) => event.data.id);
-  }
-
-  async close() {
-    await this.server.call('POST', `/v1/sessions/${this.id}/end`, {});
-  }
-}
-
-const told = (what, { outcome, end, fault, ms, said }) =>
-  console.log(`  ${what}: ${outcome ?? end} ${fault ? `${fault.code} (${fault.detail?.cause ?? ''})` : ''} ${ms ?? '?'} ms, ${said?.length} bytes`);
-
+const rows = [];
 const wanted = (process.env.AGENTS ?? Object.keys(agents).join(',')).split(',');
 
 for (const name of wanted) {
+  const row = { agent: name, version: '', passed: [], cancelMs: '', crashToldMs: '', resumeMs: '', note: '' };
+  rows.push(row);
   const program = install(name);
   if (!program) {
-    console.error(`skipped{needs: npm, ${agents[name].package}}: the agent ${name}`);
+    row.note = `skipped{needs: npm, ${agents[name].package}}`;
+    console.error(`${row.note}: the agent ${name}`);
     continue;
   }
-  test(`${name} is driven through every failure, and leaves nothing`, { timeout: 900_000 }, async () => {
+  row.version = versionOf(program);
+  test(name, { timeout: 900_000 }, async (context) => {
     mkdirSync(join(target, 'state', name), { recursive: true });
     const model = await Model.start(join(target, 'state', name));
     const server = await AgentServer.with(model, { [name]: program });
     try {
-      await drive(name, server, model);
+      for (const [what, promise, drive] of parts) {
+        let passed = false;
+        await context.test(promise, async () => {
+          await drive(name, server, model, row);
+          await server.nothingLeft(what);
+          passed = true;
+        });
+        row.passed.push(passed ? what : `not ${what}`);
+        // What it has left would be taken for what the next leaves.
+        if (!passed) return;
+      }
+      row.note = 'all passed';
     } finally {
+      row.note ||= 'failed';
       const log = server.log();
+      server.unfollow();
       await server.stop();
       await model.stop();
-      assert.ok(!log.includes('-canary-'), 'a key is in the log');
-      await server.nothingLeft('after the server');
+      // Of a part that failed, there may be something left.
+      for (const { pid } of server.agents()) process.kill(pid, 'SIGKILL');
+      assert.ok(!log.includes(canary), 'a key is in the log');
     }
   });
 }
 
-async function drive(name, server, model) {
-  const state = (end) => end.outcome ?? end.end;
-  let talk = await Talk.open(server, name);
+after(() => {
+  console.log('| agent | version | passed | cancel, ms | crash told, ms | resumed, ms | note |\n|---|---|---|---|---|---|---|');
+  for (const row of rows) {
+    const { agent, version, passed, cancelMs, crashToldMs, resumeMs, note } = row;
+    console.log(`| ${agent} | ${version} | ${passed.join('; ')} | ${cancelMs} | ${crashToldMs} | ${resumeMs} | ${note} |`);
+  }
+});
+
+const told = (what, { state, fault, ms, said }) =>
+  console.log(`  ${what}: ${state} ${fault ? `${fault.code} (${fault.detail?.cause ?? ''})` : ''} ${ms ?? '?'} ms, ${JSON.stringify(said?.slice(-90))}`);
+
+/** A turn that ends well, and says `words` once. */
+async function good(talk, what, text, words) {
+  const turn = await talk.turn(text);
+  told(what, turn);
+  assert.equal(turn.state, 'done', JSON.stringify(turn));
+  assert.ok(turn.said.includes(words), turn.said);
+  const [first] = words.split(' ');
+  assert.equal(turn.said.split(new RegExp(`\\b${first}\\b`)).length, 2, `${first} once: ${JSON.stringify(talk.events.filter(({ data }) => data.turn === turn.turn))}`);
+  return turn;
+}
+
+/** Until what an agent keeps may be loaded again without being lost. */
+async function resumable(name) {
+  if (agents[name].resumesNextMinute) await sleep(60_100 - (Date.now() % 60_000));
+}
+
+async function conversation(name, server, model, row) {
+  const talk = await Talk.open(server, name);
 
   model.mode('ok text=one_two_three_');
-  const first = await talk.turn('hello');
-  told('a turn', first);
-  assert.equal(state(first), 'done', JSON.stringify(first));
-  assert.ok(first.said.includes('one two three'), first.said);
+  await good(talk, 'a turn', 'hello, it is Ann', 'one two three');
   assert.equal(talk.bound().length, 1);
 
   model.mode('hangmid');
   const hanging = await talk.say('say more');
-  await talk.until((event) => ['text', 'item'].includes(event.kind) && event.data.turn === hanging, 'something').catch(() => {});
-  await sleep(1_000);
-  const before = Date.now();
-  await server.call('POST', `/v1/sessions/${talk.id}/commands`, { name: 'turn.cancel', data: { turn: hanging } });
-  const cancelled = { ...(await talk.end(hanging)), ms: Date.now() - before };
+  await talk.saying(hanging, 'Hello from');
+  const before = performance.now();
+  await talk.command('turn.cancel', { turn: hanging });
+  const cancelled = await talk.end(hanging);
+  row.cancelMs = cancelled.ms = Math.round(cancelled.at - before);
   told('cancelled', cancelled);
-  assert.equal(state(cancelled), 'cancelled', JSON.stringify(cancelled));
-  assert.ok(cancelled.ms < 9_000, `${cancelled.ms} ms`);
+  assert.equal(cancelled.state, 'cancelled', JSON.stringify(cancelled));
+  assert.ok(cancelled.ms < cancelledWithin, `${cancelled.ms} ms`);
 
   model.mode('ok text=still_here_');
-  const again = await talk.turn('and now');
-  told('after the cancel', again);
-  assert.equal(state(again), 'done', JSON.stringify(again));
+  await good(talk, 'after the cancel', 'and now', 'still here');
 
   model.mode('hangmid');
   const doomed = await talk.say('one more');
-  await sleep(3_000);
-  const died = Date.now();
-  for (const { pid } of server.agents()) process.kill(pid, 'SIGKILL');
-  const killed = { ...(await talk.end(doomed)), ms: Date.now() - died };
+  await talk.saying(doomed, 'Hello from');
+  const died = await server.killAgents();
+  const killed = await talk.end(doomed);
+  row.crashToldMs = killed.ms = Math.max(0, Math.round(killed.at - died));
   told('killed in mid-turn', killed);
-  assert.equal(state(killed), 'failed', JSON.stringify(killed));
+  assert.equal(killed.state, 'failed', JSON.stringify(killed));
   assert.equal(killed.fault.code, 'provider_crashed');
+  assert.ok(killed.said.includes('Hello from'), 'what was said stands');
+  assert.ok(killed.ms < crashToldWithin, `${killed.ms} ms`);
 
+  await resumable(name);
   model.mode('ok text=back_again_');
-  const resumed = await talk.turn('are you there');
-  told('resumed', resumed);
-  assert.equal(state(resumed), 'done', JSON.stringify(resumed));
-  assert.ok(resumed.said.includes('back again'), resumed.said);
-  const names = talk.bound();
-  const notices = talk.events.filter((event) => event.kind === 'item' && event.data.data?.type === 'notice');
-  console.log(`  names of the conversation: ${names.length}, notices: ${notices.map((it) => it.data.data.text)}`);
+  row.resumeMs = (await good(talk, 'resumed', 'are you there', 'back again')).ms;
+  // It is the conversation that it was: under its name, and the model is told what was said first.
+  assert.equal(talk.bound().length, 1, JSON.stringify(talk.notices()));
+  model.mode('history');
+  const history = await talk.turn('what did I say');
+  assert.ok(history.said.includes('it is Ann') && history.said.includes('one two three'), history.said);
   await talk.close();
-  await server.nothingLeft('after a session');
+}
 
-  for (const [what, mode] of [['cut off', 'cutfin'], ['rate limited', '429'], ['broken', '500']]) {
-    talk = await Talk.open(server, name);
-    model.mode(mode);
-    const broken = await talk.turn('hello');
-    told(what, broken);
-    // An agent that makes up for it by itself is none the worse; else it is told with its cause.
-    assert.ok(state(broken) === 'done' || (state(broken) === 'failed' && broken.fault?.code), JSON.stringify(broken));
-    assert.ok(!JSON.stringify(talk.events).includes('-canary-'), 'a key is told');
+async function serverKilled(name, server, model) {
+  const talk = await Talk.open(server, name);
+  model.mode('ok text=one_two_three_');
+  await good(talk, 'before the server dies', 'hello, it is Bea', 'one two three');
+  model.mode('hangmid');
+  const doomed = await talk.say('say more');
+  await talk.saying(doomed, 'Hello from');
+  await server.kill();
+  await resumable(name);
+  // What an agent itself started may have outlived it and its server; the next one reaps it.
+  const left = server.agents().map(({ pid }) => pid);
+  await server.run();
+  await server.noneOf(left, 'of a server that was killed');
+  const interrupted = await talk.end(doomed);
+  told('interrupted', interrupted);
+  assert.equal(interrupted.state, 'interrupted', JSON.stringify(interrupted));
+  model.mode('ok text=back_again_');
+  await good(talk, 'after the server is back', 'are you there', 'back again');
+  assert.equal(talk.bound().length, 1, JSON.stringify(talk.notices()));
+  await talk.close();
+}
+
+/** A tool that a person is asked about: it runs when that one allows it, and not when refused. */
+async function asked(name, server, model) {
+  for (const [file, kind] of [['allowed', 'allow_once'], ['refused', 'reject_once']]) {
+    const talk = await Talk.open(server, `${name}-asks`);
+    model.mode(tool(name, `touch ${file}`));
+    const turn = await talk.say('make a file');
+    const { data: { action } } = await talk.of(turn, 'turn.waiting', 'turn.ended');
+    assert.ok(action, 'it does not ask');
+    const choice = action.choices.find((it) => it.kind === kind) ?? {};
+    await talk.command('turn.answer', { turn, action: action.id, answer: choice.option });
+    const ended = await talk.end(turn);
+    told(`asked, and ${file}`, ended);
+    assert.equal(ended.state, 'done', JSON.stringify(ended));
+    assert.equal(existsSync(join(server.work(name), file)), file === 'allowed', JSON.stringify(talk.events.slice(-12)));
     await talk.close();
-    await server.nothingLeft(what);
   }
+}
 
-  talk = await Talk.open(server, `${name}-nowhere`);
-  const nowhere = await talk.turn('hello');
-  told('unreachable', nowhere);
-  assert.ok(state(nowhere) === 'failed' || state(nowhere) === 'done', JSON.stringify(nowhere));
-  assert.ok(!JSON.stringify(talk.events).includes('-canary-'), 'a key is told');
+/** A mode and a model of its own; another is refused, and nothing is asked. */
+async function chosen(name, server, model) {
+  const { mode, model: wanted, seen } = agents[name].chosen;
+  const talk = await Talk.open(server, name);
+  model.mode('ok text=one_two_three_');
+  await talk.command('params.set', { patch: { mode, model: wanted } });
+  await model.forget();
+  await good(talk, 'chosen', 'hello', 'one two three');
+  const modes = talk.events.filter((event) => event.kind === 'item' && event.data.data?.type === 'mode').map((event) => event.data.data.mode);
+  assert.equal(modes.at(-1), mode, modes);
+  assert.ok((await model.seen()).includes(seen.replaceAll('"', '\\"')) || (await model.seen()).includes(seen), await model.seen());
+  await talk.command('params.set', { patch: { mode: 'no-such-mode' } });
+  const refused = await talk.turn('what is refused');
+  told('chosen amiss', refused);
+  assert.equal(refused.fault?.code, 'provider_refused', JSON.stringify(refused));
+  assert.deepEqual(refused.fault.detail.offered, [mode]);
+  assert.ok(!(await model.seen()).includes('what is refused'), 'nothing is asked');
   await talk.close();
-  await server.nothingLeft('unreachable');
+}
+
+async function failure(what, mode, name, server, model) {
+  const talk = await Talk.open(server, mode ? name : `${name}-nowhere`);
+  model.mode(mode ?? 'ok');
+  const broken = await talk.turn('hello');
+  told(what, broken);
+  assert.ok(!JSON.stringify(talk.events).includes(canary), 'a key is told');
+  assert.equal(broken.fault?.code ?? broken.state, agents[name].expected[what], JSON.stringify(broken));
+  await talk.close();
 }

@@ -16,10 +16,11 @@ use crate::shell::root;
 /// What a row says whose proof is merely missing: the next test that names its id holds it.
 const NO_TEST: &str = "open: no test yet";
 /// Where the text of a proof that is no Rust test stands.
-const FOLDERS: [(&str, &str); 4] = [
+const FOLDERS: [(&str, &str); 5] = [
     ("drill", "crates/keel-drill"),
     ("sim", "crates/keel-sim"),
     ("page", "tests/page"),
+    ("agents", "tests/agents"),
     ("js", "js/sdk/test"),
 ];
 

@@ -15,6 +15,7 @@
 //! field for itself. Its official types are still held against ours where real agents are run: two
 //! of those are built on them.
 
+mod choice;
 mod config;
 mod files;
 mod link;

@@ -242,6 +242,16 @@ pub enum Failure {
         /// Its words, redacted and cut.
         message: String,
     },
+    /// The session chose what it may not choose, or what the agent does not offer.
+    #[error("a session cannot have the {what} {value:?} here")]
+    Choice {
+        /// The param.
+        what: &'static str,
+        /// What it says, cut.
+        value: String,
+        /// What it may say.
+        offered: Vec<String>,
+    },
     /// The agent answers with an error of its protocol; its process goes on.
     #[error("the agent reports: {message}")]
     Rpc {
@@ -302,6 +312,7 @@ impl Failure {
             Self::Auth { .. } => "auth",
             Self::Incompatible { .. } => "incompatible",
             Self::Resume { .. } => "resume",
+            Self::Choice { .. } => "choice",
             Self::Rpc { .. } => "rpc",
             Self::Fallback { .. } => "fallback",
             Self::Panicked { .. } => "panicked",
@@ -326,6 +337,7 @@ impl Failure {
             Self::Network { .. } | Self::Cut { .. } | Self::Upstream { .. } | Self::Rpc { .. } => {
                 Code::ProviderUnavailable
             }
+            Self::Choice { .. } => Code::ProviderRefused,
             Self::Auth { .. } => Code::ProviderAuth,
             Self::Silent { .. } => Code::ProviderTimeout,
             // The last one's: it is what stands in the way now.
@@ -388,6 +400,7 @@ impl Failure {
             | Self::Auth { .. }
             | Self::Incompatible { .. }
             | Self::Resume { .. }
+            | Self::Choice { .. }
             | Self::Rpc { .. }
             | Self::Fallback { .. } => Origin::Provider,
             Self::Network { .. } => Origin::Network,
@@ -478,6 +491,15 @@ impl Failure {
             Self::Auth { message, methods } => vec![
                 ("reported", message.as_str().into()),
                 ("methods", methods.clone().into()),
+            ],
+            Self::Choice {
+                what,
+                value,
+                offered,
+            } => vec![
+                ("param", (*what).into()),
+                ("value", value.as_str().into()),
+                ("offered", offered.clone().into()),
             ],
             Self::Incompatible { message } | Self::Resume { message } => {
                 vec![("reported", message.as_str().into())]

@@ -39,6 +39,8 @@ pub const WARM_MAX: usize = 64;
 pub const PERMISSIONS_MAX: usize = 64;
 /// Options of one permission; beyond, they are left out.
 pub const PERMISSION_OPTIONS_MAX: usize = 16;
+/// Modes or models of an agent among which is chosen; beyond, they are left out.
+pub const CHOICES_MAX: usize = 512;
 /// Outputs of an agent that wait to be told; beyond, the agent is not read.
 pub const OUTPUTS_WAITING_MAX: usize = 256;
 /// Things that an agent may have us do at once; beyond, it is told to wait.

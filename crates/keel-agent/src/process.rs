@@ -17,6 +17,7 @@ pub(crate) mod stderr;
 mod stdin;
 mod stdout;
 pub(crate) mod tree;
+pub(crate) mod veil;
 
 use std::sync::{
     Arc,

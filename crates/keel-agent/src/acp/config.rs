@@ -26,6 +26,10 @@ pub struct Config {
     /// Which of its ways to log in is tried when it wants one, by the protocol's id. It must be one
     /// that asks nobody.
     pub auth_method: Option<String>,
+    /// Modes that a session may choose by its param `mode`: one may do more than another without asking.
+    pub modes: Vec<String>,
+    /// Models that it may choose by its param `model`.
+    pub models: Vec<String>,
     /// What a person has to do to log in.
     pub login: Option<String>,
     /// From asking a turn to stop to asking the program to end.
@@ -44,6 +48,8 @@ impl Config {
             idle: Duration::from_secs(600),
             forgotten: Forgotten::Retell,
             auth_method: None,
+            modes: Vec::new(),
+            models: Vec::new(),
             login: None,
             ask: CANCEL_ASK,
         }

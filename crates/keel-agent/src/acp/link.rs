@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    choice::Choices,
     config::Config,
     files::Workspace,
     rpc::{self, Line, Message, RpcError},
@@ -95,6 +96,8 @@ pub(crate) struct Link {
     bounds: Bounds,
     pub(crate) pid: Option<u32>,
     pub(crate) abilities: Abilities,
+    /// What it lets be chosen in that session.
+    pub(crate) choices: Choices,
     /// The agent's own session that this process serves.
     pub(crate) session: Option<String>,
 }
@@ -151,6 +154,7 @@ impl Link {
                 stdin: process.clocks.stdin,
             },
             abilities: Abilities::default(),
+            choices: Choices::default(),
             session: None,
         })
     }

@@ -67,7 +67,7 @@ pub const PRESETS: &[Preset] = &[
         env_set: &[],
         config_dirs: &[("CODEX_HOME", ".codex")],
         auth_method: None,
-        login: "run `codex login` as the server's user, or give the server OPENAI_API_KEY",
+        login: "run `codex login` as the server's user, or give the server CODEX_API_KEY or OPENAI_API_KEY",
         version: Some("0.16.0"),
         install: "npm install -g @zed-industries/codex-acp@0.16.0",
     },
@@ -91,13 +91,14 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "cursor",
         command: &["agent", "acp"],
-        env_pass: &["CURSOR_API_KEY"],
+        env_pass: &["CURSOR_API_KEY", "CURSOR_AUTH_TOKEN"],
         env_set: &[],
         config_dirs: &[("XDG_CONFIG_HOME", ".config")],
         auth_method: None,
         login: "run `agent login` as the server's user, or give the server CURSOR_API_KEY",
         version: None,
-        install: "see cursor.com/cli",
+        // No package registry has it: it comes by a script of its maker's.
+        install: "see cursor.com/docs/cli/installation (no package registry has it)",
     },
     Preset {
         name: "opencode",
@@ -135,15 +136,16 @@ pub const PRESETS: &[Preset] = &[
             "OPENAI_API_KEY",
             "OPENROUTER_API_KEY",
         ],
-        env_set: &[("GOOSE_DISABLE_KEYRING", "1")],
+        env_set: &[("GOOSE_DISABLE_KEYRING", "1"), ("GOOSE_TELEMETRY_OFF", "1")],
         config_dirs: &[
             ("XDG_CONFIG_HOME", ".config"),
             ("XDG_DATA_HOME", ".local/share"),
+            ("XDG_STATE_HOME", ".local/state"),
         ],
         auth_method: None,
         login: "run `goose configure` as the server's user",
-        version: None,
-        install: "see github.com/block/goose/releases",
+        version: Some("0.20.2"),
+        install: "npm install -g @aaif/goose-binary-linux-x64@0.20.2",
     },
 ];
 

@@ -59,11 +59,15 @@ impl RpcError {
         }
     }
 
-    /// What the model's server of the agent answered, where the data has it, or a word for it.
+    /// What the model's server of the agent answered, where the data has it, or a word for it; or
+    /// where the code is that, as Gemini's is.
     pub(crate) fn status(&self) -> Option<u16> {
-        let data = self.data.as_ref()?;
-        let word = data.get("errorKind").and_then(Value::as_str);
-        status_in(data, DATA_DEPTH_MAX).or_else(|| word.and_then(status_of))
+        let data = self.data.as_ref();
+        let word = || data?.get("errorKind")?.as_str().and_then(status_of);
+        let told = data.and_then(|data| status_in(data, DATA_DEPTH_MAX));
+        let code = u16::try_from(self.code).ok();
+        told.or_else(word)
+            .or_else(|| code.filter(|code| is_failure(*code)))
     }
 
     pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
@@ -135,13 +139,17 @@ fn status_in(data: &Value, depth: usize) -> Option<u16> {
     let names = ["http_status_code", "httpStatusCode", "statusCode", "status"];
     let own = names.iter().find_map(|name| object.get(*name)?.as_u64());
     let own = own.and_then(|status| u16::try_from(status).ok());
-    let own = own.filter(|status| (400..600).contains(status));
+    let own = own.filter(|status| is_failure(*status));
     let beneath = || {
         object
             .values()
             .find_map(|value| status_in(value, depth - 1))
     };
     own.or_else(|| if depth > 0 { beneath() } else { None })
+}
+
+fn is_failure(status: u16) -> bool {
+    (400..600).contains(&status)
 }
 
 /// The status that Claude's words for failures stand for.
@@ -276,6 +284,7 @@ mod tests {
             (claude.words(), claude.status()),
             ("Internal error", Some(429))
         );
+        assert_eq!(RpcError::new(401, "no such key").status(), Some(401));
         let none = RpcError::new(7, "no");
         assert_eq!((none.words(), none.status()), ("no", None));
         assert_eq!(error(json!({"status": 200})).status(), None);

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::mouth::Mouth;
 use super::{
-    config::Config, files::Workspace, link::Link, permission::Desk, repeat::Repeats, warm::Lease,
+    choice::What, config::Config, files::Workspace, link::Link, permission::Desk, repeat::Repeats,
+    warm::Lease,
 };
 use crate::{
     Ask, Control, Ending, Failure, Outcome, Output, Request, Sink,
@@ -23,6 +24,7 @@ use crate::{
         run_marker,
         status::{self, Seen},
         tree::Felled,
+        veil::Veil,
     },
     sink::Meter,
 };
@@ -47,6 +49,8 @@ enum Stage {
         quiet_at: Instant,
         over_at: Instant,
     },
+    /// It is told what the session chose.
+    Choose(u64, What),
     Prompt(u64),
 }
 
@@ -96,6 +100,8 @@ struct Turn<'a> {
     authenticated: bool,
     desk: Desk,
     repeats: Repeats,
+    text_veil: Veil,
+    thought_veil: Veil,
     outputs: VecDeque<Output>,
     outputs_bytes: u64,
     meter: Arc<Meter>,
@@ -183,6 +189,8 @@ impl<'a> Turn<'a> {
             authenticated: false,
             desk: Desk::new(policy, question_prefix(&request)),
             repeats: Repeats::default(),
+            text_veil: Veil::default(),
+            thought_veil: Veil::default(),
             outputs: VecDeque::new(),
             outputs_bytes: 0,
             meter: sink.meter(),
@@ -202,7 +210,7 @@ impl<'a> Turn<'a> {
         let pid = turn.link.pid;
         turn.tell(Output::Started { pid });
         if turn.link.session.is_some() {
-            turn.prompt();
+            turn.choose();
         } else {
             turn.initialize();
         }
@@ -255,9 +263,7 @@ impl<'a> Turn<'a> {
             End::Settled(ending) | End::Broken(ending) => ending,
             End::Gone => self.gone(&felled),
         };
-        for said in self.repeats.settle() {
-            self.say(said);
-        }
+        self.settle();
         for (request, outcome) in self.desk.cancel() {
             self.link.answer(&request, Ok(outcome));
         }
@@ -378,9 +384,11 @@ impl<'a> Turn<'a> {
         let closed = closed.map(|at| (at + clocks.stdout_closed, Why::StdoutClosed));
         let replayed = match self.stage {
             Stage::Replay { quiet_at, over_at } => Some((quiet_at.min(over_at), Why::Replayed)),
-            Stage::Initialize(_) | Stage::Authenticate(_) | Stage::Open(..) | Stage::Prompt(_) => {
-                None
-            }
+            Stage::Initialize(_)
+            | Stage::Authenticate(_)
+            | Stage::Open(..)
+            | Stage::Choose(..)
+            | Stage::Prompt(_) => None,
         };
         let replayed = replayed.filter(|_| self.ladder.is_none());
         [ladder, closed, replayed]
@@ -391,7 +399,7 @@ impl<'a> Turn<'a> {
 
     fn reached(&mut self, why: Why) {
         match (why, self.ladder) {
-            (Why::Replayed, _) => self.prompt(),
+            (Why::Replayed, _) => self.choose(),
             (Why::Ladder, Some((Step::Asked, _))) => self.terminate(true),
             (Why::Ladder, _) => {
                 self.steps.step(CancelStep::Killing);

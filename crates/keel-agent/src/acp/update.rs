@@ -26,8 +26,8 @@ pub(crate) enum Update {
         message: Option<String>,
         text: String,
     },
-    /// A thought; it does not part a message.
-    Thought(Value),
+    /// More of a thought; it does not part a message.
+    Thought(String),
     /// Anything else to be told.
     Item(Value),
     /// What kind a tool is of, besides what is told of its call.
@@ -83,8 +83,22 @@ fn chunk(update: &Map<String, Value>) -> Update {
 fn thought(update: &Map<String, Value>) -> Update {
     let content = update.get("content").unwrap_or(&Value::Null);
     match content.get("text").and_then(Value::as_str) {
-        Some(text) => Update::Thought(fit(json!({"type": "thought", "text": without_nul(text)}))),
+        Some(text) => Update::Thought(without_nul(text)),
         None => Update::Silent,
+    }
+}
+
+/// A thought as it is told.
+pub(crate) fn thought_item(text: &str) -> Value {
+    fit(json!({"type": "thought", "text": text}))
+}
+
+/// Whether an update is a piece of a text that others follow, so that a secret may be in two of them.
+pub(crate) fn is_piece(update: &Value) -> bool {
+    match update["sessionUpdate"].as_str() {
+        Some("agent_message_chunk") => update["content"]["type"] == "text",
+        Some("agent_thought_chunk") => true,
+        _ => false,
     }
 }
 
@@ -304,7 +318,8 @@ mod tests {
 
     fn item(update: Value) -> Value {
         match read(update) {
-            Update::Item(item) | Update::Thought(item) => item,
+            Update::Item(item) => item,
+            Update::Thought(text) => thought_item(&text),
             Update::Tool { mut items, .. } => items.remove(0),
             other @ (Update::Text { .. } | Update::Silent) => panic!("{other:?}"),
         }

@@ -39,7 +39,10 @@ const BEGINNINGS: [&str; 10] = [
 
 /// Knows the secrets of one attempt.
 pub(crate) struct Redactor {
+    /// The longest first.
     secrets: Vec<String>,
+    /// What they begin with.
+    beginnings: Vec<char>,
 }
 
 impl fmt::Debug for Redactor {
@@ -57,7 +60,13 @@ impl Redactor {
         let mut secrets: Vec<String> = secrets.map(|(_, value)| value.clone()).collect();
         // One secret may begin with another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { secrets }
+        let mut beginnings: Vec<char> = secrets.iter().filter_map(|it| it.chars().next()).collect();
+        beginnings.sort_unstable();
+        beginnings.dedup();
+        Self {
+            secrets,
+            beginnings,
+        }
     }
 
     /// Takes the known secrets out of all texts of a value, where each is whole in one of them. How
@@ -65,10 +74,8 @@ impl Redactor {
     pub(crate) fn conceal(&self, value: &mut serde_json::Value) {
         match value {
             serde_json::Value::String(text) => {
-                for secret in &self.secrets {
-                    if text.contains(secret) {
-                        *text = text.replace(secret, INSTEAD);
-                    }
+                if self.secrets.iter().any(|secret| text.contains(secret)) {
+                    *text = self.without_secrets(text, false).0;
                 }
             }
             serde_json::Value::Array(values) => {
@@ -80,6 +87,30 @@ impl Redactor {
             serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
             }
         }
+    }
+
+    /// `text` without the known secrets, the longest that begins at each place, up to where the rest
+    /// may be the beginning of one, if `more` of it may follow; and where that is.
+    pub(super) fn without_secrets(&self, text: &str, more: bool) -> (String, usize) {
+        let mut out = String::with_capacity(text.len());
+        let mut at = 0;
+        while let Some(found) = text[at..].find(&self.beginnings[..]) {
+            out.push_str(&text[at..at + found]);
+            at += found;
+            let rest = &text[at..];
+            let begins = |secret: &String| secret.len() > rest.len() && secret.starts_with(rest);
+            if more && self.secrets.iter().any(begins) {
+                return (out, at);
+            }
+            // They are sorted: the longest comes first.
+            let secret = self.secrets.iter().find(|secret| rest.starts_with(*secret));
+            let first = rest.chars().next().map_or(0, char::len_utf8);
+            let (told, bytes) = secret.map_or((&rest[..first], first), |it| (INSTEAD, it.len()));
+            out.push_str(told);
+            at += bytes;
+        }
+        out.push_str(&text[at..]);
+        (out, text.len())
     }
 
     /// `text` without secrets, at a length that can be told. A secret must not be cut before it is

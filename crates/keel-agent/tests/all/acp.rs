@@ -44,6 +44,14 @@ fn steps(heard: &Heard) -> Vec<&'static str> {
     heard.outputs.iter().filter_map(step).collect()
 }
 
+/// A request of a session with these params.
+fn with_params(prompt: &str, params: Value) -> Request {
+    Request {
+        params,
+        ..request(prompt)
+    }
+}
+
 /// What the agent calls the conversation.
 fn bound(heard: &Heard) -> Option<String> {
     heard.outputs.iter().find_map(|output| match output {
@@ -365,6 +373,17 @@ async fn a_key_that_an_agent_says_is_not_told_a67() {
         .await;
     assert_eq!(heard.text(), "bad key: [redacted]");
     assert_eq!(heard.items("thought")[0]["text"], "[redacted]");
+    // In pieces, with a thought between them; what only begins like it is told when nothing follows.
+    let heard = agent
+        .turn("!text=no_can text=ary-01 thought=canary-0 thought=123456789, text=23456789. text=_can thought=can tool text=ary-0")
+        .await;
+    assert_eq!(heard.text(), "no [redacted]. canary-0");
+    let thoughts: Vec<_> = heard
+        .items("thought")
+        .iter()
+        .map(|it| it["text"].clone())
+        .collect();
+    assert_eq!(thoughts, ["[redacted],", "can"]);
     agent.close().await;
     config.process.owner = super::harness::owner();
     let prompt = "!permit=canary-0123456789";
@@ -916,4 +935,119 @@ async fn a_directory_of_the_session_is_where_its_agent_runs() {
     let heard = agent.start(gone).finish().await;
     assert_eq!(heard.failure().cause(), "spawn");
     agent.close().await;
+}
+
+#[tokio::test]
+async fn what_a_session_chooses_is_in_force_before_its_agent_is_asked() {
+    for way in ["--modes", "--options"] {
+        let mut config = agent(&[way, "--resume", "chosen"]);
+        config.modes = vec!["plan".to_owned(), "code".to_owned()];
+        config.models = vec!["large".to_owned()];
+        let owner = config.process.owner.clone();
+        let agent = Agent::new(config);
+        let chosen = async |params: Value| {
+            let heard = agent.start(with_params("hello", params)).finish().await;
+            heard.assert_done();
+            (heard.text(), heard.items("mode").len(), heard.pid())
+        };
+        let (text, told, pid) = chosen(json!({})).await;
+        assert_eq!((text.as_str(), told), ("code small ", 1), "{way}");
+        // Told to the agent that waits; once.
+        let both = json!({"mode": "plan", "model": "large"});
+        assert_eq!(
+            chosen(both.clone()).await,
+            ("plan large ".to_owned(), 1, pid),
+            "{way}"
+        );
+        assert_eq!(
+            chosen(both.clone()).await,
+            ("plan large ".to_owned(), 0, pid),
+            "{way}"
+        );
+        // What is not said any more is as it was.
+        let one = json!({"mode": "plan", "model": null});
+        assert_eq!(
+            chosen(one).await,
+            ("plan small ".to_owned(), 0, pid),
+            "{way}"
+        );
+        // To one that died in between, before it is asked.
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("it has one");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
+        until(|| left_of(&owner).is_empty()).await;
+        let (text, ..) = chosen(both).await;
+        assert_eq!(text, "plan large ", "{way}");
+        agent.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_may_not_choose_is_a_fault_and_nothing_is_asked_a65() {
+    let rows = [
+        (json!({"mode": "plan"}), "mode", "plan"),
+        (json!({"mode": "yolo"}), "mode", "yolo"),
+        (json!({"mode": 7}), "mode", "7"),
+        (json!({"model": "huge"}), "model", "huge"),
+        (
+            json!({"mode": "code", "model": "x".repeat(500)}),
+            "model",
+            "xxx",
+        ),
+    ];
+    let mut config = agent(&["--options"]);
+    // One that the agent does not have is none that can be chosen.
+    config.modes = ["code", "yolo"].map(str::to_owned).into();
+    config.models = ["small", "gone"].map(str::to_owned).into();
+    let agent = Agent::new(config.clone());
+    let mut pids = Vec::new();
+    for (params, param, value) in rows {
+        let heard = agent.start(with_params("hello", params)).finish().await;
+        assert_eq!(heard.text(), "");
+        let fault = heard.outcome.fault("f-1".parse().unwrap(), 7).unwrap();
+        assert_eq!(fault.code, keel_wire::Code::ProviderRefused);
+        let fact = |key: &str| fault.detail[key].clone();
+        assert_eq!(
+            (fact("cause"), fact("param")),
+            (json!("choice"), json!(param))
+        );
+        assert!(
+            fact("value")
+                .as_str()
+                .is_some_and(|it| it.starts_with(value) && it.len() <= 128)
+        );
+        let offered = if param == "mode" {
+            json!(["code"])
+        } else {
+            json!(["small"])
+        };
+        assert_eq!(fact("offered"), offered);
+        pids.push(heard.pid());
+    }
+    let heard = agent.turn("hello").await;
+    heard.assert_done();
+    assert!(
+        pids.iter().all(|pid| *pid == heard.pid()),
+        "it is the same agent: {pids:?}"
+    );
+    agent.close().await;
+
+    // An agent that offers it and does not take it; one that offers nothing.
+    for (flags, modes) in [
+        (&["--modes", "--refuse-choices"][..], ["plan"]),
+        (&[], ["plan"]),
+    ] {
+        let mut config = super::harness::agent(flags);
+        config.modes = modes.map(str::to_owned).into();
+        let agent = Agent::new(config);
+        let heard = agent
+            .start(with_params("hello", json!({"mode": "plan"})))
+            .finish()
+            .await;
+        assert_eq!(heard.failure().cause(), "choice", "{flags:?}");
+        agent.turn("hello").await.assert_done();
+        agent.close().await;
+    }
 }

@@ -86,6 +86,8 @@ impl Backend {
             PermissionPolicy::Allow { allow } => Permissions::Allow(allow.clone()),
         };
         (config.files, config.terminals) = (self.files, self.terminals);
+        config.modes.clone_from(&self.modes);
+        config.models.clone_from(&self.models);
         config.idle = Duration::from_secs(idle_s);
         config.forgotten = match self.forgotten {
             Forgotten::Retell => acp::Forgotten::Retell,
@@ -203,13 +205,15 @@ mod tests {
     fn a_command_stands_over_a_presets_and_permissions_are_what_they_say() {
         let config = agent(
             "kind = 'acp'\npreset = 'gemini'\ncommand = ['/opt/gemini', '--acp', '-m', 'x']\n\
-             permissions = {allow = ['read', 'search']}\nfiles = true\nidle_s = 5",
+             permissions = {allow = ['read', 'search']}\nfiles = true\nidle_s = 5\n\
+             modes = ['plan']\nmodels = ['a', 'b']",
         );
         let config = config.expect("it is right");
         assert_eq!(config.process.args, ["--acp", "-m", "x"]);
         let kinds = ["read", "search"].map(str::to_owned);
         assert_eq!(config.permissions, Permissions::Allow(kinds.into()));
         assert_eq!(config.idle, Duration::from_secs(5));
+        assert_eq!((config.modes.len(), config.models.len()), (1, 2));
         let config = agent("kind = 'acp'\ncommand = ['x']\npermissions = 'deny'");
         assert_eq!(config.expect("it is right").permissions, Permissions::Deny);
     }

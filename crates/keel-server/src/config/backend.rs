@@ -175,6 +175,9 @@ pub struct Backend {
     /// Models that a session may choose by its param `model`, besides.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Modes of an agent that a session may choose by its param `mode`.
+    #[serde(default)]
+    pub modes: Vec<String>,
     /// The name of this server's environment variable that holds the key.
     #[serde(default)]
     pub api_key_env: Option<String>,
@@ -261,6 +264,7 @@ impl Backend {
             api: Api::default(),
             model: None,
             models: Vec::new(),
+            modes: Vec::new(),
             api_key_env: None,
             headers: BTreeMap::new(),
             system: None,

@@ -134,8 +134,11 @@ impl Backend {
         })
     }
 
-    /// The models that a session may have, its usual one first.
+    /// The models that a session may have, its usual one first. An agent's usual one is its own.
     pub(crate) fn offers(&self) -> Vec<String> {
+        if self.kind == BackendKind::Acp {
+            return self.models.clone();
+        }
         let has_models = matches!(self.kind, BackendKind::OpenAi | BackendKind::Anthropic);
         let own = self
             .model

@@ -18,6 +18,9 @@ pub(crate) struct Offered {
     /// The models among which a session may choose by its param `model`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) models: Vec<String>,
+    /// The modes of an agent among which a session may choose by its param `mode`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) modes: Vec<String>,
     /// Whether a session may say where its programs work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) cwd: bool,

@@ -151,6 +151,7 @@ pub(super) fn offered(config: &Config) -> Vec<Offered> {
             name: name.clone(),
             kind: backend.kind,
             models: backend.offers(),
+            modes: backend.modes.clone(),
             cwd: !backend.cwd_roots.is_empty(),
         })
         .collect()

@@ -214,7 +214,18 @@ async fn the_models_that_a_session_may_choose_are_offered() {
     let url = model().await;
     let mut backend = asks(&url);
     backend.models = vec!["n".to_owned(), "m".to_owned()];
-    let host = host(vec![("model", backend), ("one", asks(&url))]).await;
+    let agent = Backend {
+        command: vec!["agent".to_owned()],
+        models: vec!["large".to_owned()],
+        modes: vec!["plan".to_owned()],
+        ..Backend::of(BackendKind::Acp)
+    };
+    let host = host(vec![
+        ("model", backend),
+        ("one", asks(&url)),
+        ("agent", agent),
+    ])
+    .await;
     let offered = host.get("/v1/backends", &host.token()).await.json();
     let of = |name: &str| {
         let mut found = offered["backends"].as_array().unwrap().iter();
@@ -228,5 +239,9 @@ async fn the_models_that_a_session_may_choose_are_offered() {
         json!({"name": "model", "kind": "openai", "models": ["m", "n"]})
     );
     assert_eq!(of("one"), json!({"name": "one", "kind": "openai"}));
+    assert_eq!(
+        of("agent"),
+        json!({"name": "agent", "kind": "acp", "models": ["large"], "modes": ["plan"]})
+    );
     host.close().await;
 }

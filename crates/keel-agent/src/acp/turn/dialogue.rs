@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::{
     super::{
         PROTOCOL_VERSION,
+        choice::{Choices, What},
         config::Forgotten,
         link::Abilities,
-        rpc::{AUTH_REQUIRED, RpcError},
+        rpc::{AUTH_REQUIRED, INVALID_PARAMS, RpcError},
         update,
     },
     End, Opening, REPLAY_MAX, REPLAY_QUIET, Stage, Turn,
@@ -66,6 +67,84 @@ impl Turn<'_> {
         self.stage = Stage::Prompt(self.link.request("session/prompt", &params));
     }
 
+    /// Has the agent take what the session chose, one thing after the other; then it is asked.
+    pub(super) fn choose(&mut self) {
+        for what in What::ALL {
+            let wanted = match self.wanted(what) {
+                Ok(wanted) => wanted,
+                Err(failure) => return self.refuse(failure),
+            };
+            let session = self.link.session.as_deref().unwrap_or_default();
+            let choice = self.link.choices.of(what);
+            if let (Some(value), Some(choice)) = (wanted, choice) {
+                let (method, params) = choice.request(what, session, &value);
+                self.stage = Stage::Choose(self.link.request(method, &params), what);
+                return;
+            }
+        }
+        self.prompt();
+    }
+
+    /// What is to be chosen that is not in force: what the session says, or, when it has ceased to
+    /// say anything, what the agent began with.
+    fn wanted(&self, what: What) -> Result<Option<String>, Failure> {
+        let wish = &self.request.params[what.name()];
+        let choice = self.link.choices.of(what);
+        let (allowed, offered) = match what {
+            What::Mode => (&self.config.modes, choice),
+            What::Model => (&self.config.models, choice),
+        };
+        let may = |value: &str| {
+            let offers = offered.is_some_and(|it| it.offered.iter().any(|it| it == value));
+            offers && allowed.iter().any(|it| it == value)
+        };
+        let value = match (wish, choice) {
+            (Value::Null, None) => return Ok(None),
+            (Value::Null, Some(choice)) => choice.began(),
+            (Value::String(value), _) if may(value) => value,
+            (wish, _) => {
+                let wish = wish
+                    .as_str()
+                    .map_or_else(|| wish.to_string(), str::to_owned);
+                return Err(Failure::Choice {
+                    what: what.name(),
+                    value: wish.chars().take(128).collect(),
+                    offered: allowed.iter().filter(|it| may(it)).cloned().collect(),
+                });
+            }
+        };
+        let in_force = choice.is_some_and(|choice| choice.now() == value);
+        Ok((!in_force).then(|| value.to_owned()))
+    }
+
+    fn chosen(&mut self, what: What, result: Result<Value, RpcError>) {
+        // The params of a turn do not change.
+        let wanted = self.wanted(what).ok().flatten();
+        if let Err(error) = result {
+            let failure = match wanted {
+                Some(value) if error.code == INVALID_PARAMS => Failure::Choice {
+                    what: what.name(),
+                    value,
+                    offered: Vec::new(),
+                },
+                _ => self.failure(&error),
+            };
+            return self.refuse(failure);
+        }
+        if let Some(value) = wanted {
+            self.link.choices.took(what, value.clone());
+            if what == What::Mode {
+                self.tell(Output::Item(json!({"type": "mode", "mode": value})));
+            }
+        }
+        self.choose();
+    }
+
+    /// The turn fails, and the agent is none the worse for it.
+    fn refuse(&mut self, failure: Failure) {
+        self.end = Some(End::Settled(Ending::Failed(failure)));
+    }
+
     /// The agent does not know the session that it had.
     pub(super) fn forgotten(&mut self, why: &str) {
         let why = self.link.redactor.report(why);
@@ -98,12 +177,14 @@ impl Turn<'_> {
                 Err(error) => self.unauthenticated(&error),
             },
             Stage::Open(asked, opening) if asked == id => self.opened(opening, result),
+            Stage::Choose(asked, what) if asked == id => self.chosen(what, result),
             Stage::Prompt(asked) if asked == id => self.settled(result),
             // Nobody asked, or nobody wants to know any more.
             Stage::Initialize(_)
             | Stage::Authenticate(_)
             | Stage::Open(..)
             | Stage::Replay { .. }
+            | Stage::Choose(..)
             | Stage::Prompt(_) => self.link.noise(),
         }
     }
@@ -179,10 +260,9 @@ impl Turn<'_> {
             let id = session.clone();
             self.tell(Output::Bound { id });
         }
-        if let Some(mode) = told["modes"]
-            .as_object()
-            .and_then(|m| update::text(m, "currentModeId"))
-        {
+        self.link.choices = Choices::read(&told);
+        if let Some(mode) = self.link.choices.of(What::Mode) {
+            let mode = mode.now().to_owned();
             self.tell(Output::Item(json!({"type": "mode", "mode": mode})));
         }
         self.link.session = Some(session);
@@ -194,13 +274,11 @@ impl Turn<'_> {
             };
             return;
         }
-        self.prompt();
+        self.choose();
     }
 
     pub(super) fn settled(&mut self, result: Result<Value, RpcError>) {
-        for said in self.repeats.settle() {
-            self.say(said);
-        }
+        self.settle();
         let cancelling = self.ladder.is_some();
         let ending = match result {
             Ok(told) => {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Ending, Failure, Output,
     limits::{CREDIT_BYTES, OUTPUTS_WAITING_MAX},
+    process::veil::Veil,
 };
 
 /// Bytes of text that are gathered before they are told.
@@ -53,9 +54,13 @@ impl Turn<'_> {
         match say {
             Say::Text(text) => {
                 self.said_text |= !text.is_empty();
-                self.tell(Output::Text(text));
+                self.unveil_thought();
+                let text = self.text_veil.piece(&self.link.redactor, &text);
+                self.text(text);
             }
             Say::Anew => {
+                // What was held back of it is superseded, too.
+                self.text_veil = Veil::default();
                 let message = "the agent began its answer anew".to_owned();
                 let failure = Box::new(Failure::Reported { message });
                 self.tell(Output::NewAttempt { failure });
@@ -69,10 +74,43 @@ impl Turn<'_> {
         ));
     }
 
+    fn text(&mut self, text: String) {
+        if !text.is_empty() {
+            self.tell(Output::Text(text));
+        }
+    }
+
+    fn thought(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.tell(Output::Item(update::thought_item(text)));
+        }
+    }
+
+    fn unveil_thought(&mut self) {
+        let rest = self.thought_veil.rest(&self.link.redactor);
+        self.thought(&rest);
+    }
+
+    /// Tells what was held back: what follows is something else, or nothing.
+    fn unveil(&mut self) {
+        self.unveil_thought();
+        let rest = self.text_veil.rest(&self.link.redactor);
+        self.text(rest);
+    }
+
+    /// The answer is whole.
+    pub(super) fn settle(&mut self) {
+        for said in self.repeats.settle() {
+            self.say(said);
+        }
+        self.unveil();
+    }
+
     pub(super) fn item(&mut self, item: Value) {
         for said in self.repeats.part() {
             self.say(said);
         }
+        self.unveil();
         self.tell(Output::Item(item));
     }
 
@@ -131,8 +169,11 @@ impl Turn<'_> {
         let ours = of.is_some() && of == self.link.session.as_deref();
         let update = params.get_mut("update").map(Value::take);
         let mut update = update.unwrap_or(Value::Null);
-        // Some agents say an error of their model's server as if it were an answer, key and all.
-        self.link.redactor.conceal(&mut update);
+        // Some agents say an error of their model's server as if it were an answer, key and all. What
+        // comes in pieces is put together before it is looked through.
+        if !update::is_piece(&update) {
+            self.link.redactor.conceal(&mut update);
+        }
         let update = update::read(update);
         if let Stage::Replay { quiet_at, .. } = &mut self.stage {
             *quiet_at = Instant::now() + REPLAY_QUIET;
@@ -153,7 +194,10 @@ impl Turn<'_> {
                     self.say(said);
                 }
             }
-            Update::Thought(item) => self.tell(Output::Item(item)),
+            Update::Thought(text) => {
+                let text = self.thought_veil.piece(&self.link.redactor, &text);
+                self.thought(&text);
+            }
             Update::Item(item) => self.item(item),
             Update::Tool { id, kind, items } => {
                 if let Some(kind) = kind {
@@ -199,6 +243,7 @@ impl Turn<'_> {
         if let Some(Update::Tool { items, .. }) = call.map(update::tool_update) {
             items.into_iter().for_each(|item| self.item(item));
         }
+        self.unveil();
         match self.desk.request(id.clone(), &params) {
             Verdict::Wait => {}
             Verdict::Answer(outcome, told) => {

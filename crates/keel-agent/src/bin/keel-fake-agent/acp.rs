@@ -12,7 +12,8 @@
 //! | `--replay=N` | tells N words again at `session/load` |
 //! | `--replay-late` | does so after it has answered |
 //! | `--crash-at=METHOD`, `--hang-at=METHOD` | does so when asked that; `start` before anything |
-//! | `--modes` | tells of its modes |
+//! | `--modes`, `--options` | has modes and models, in the older way; as options of a session |
+//! | `--refuse-choices` | takes none of them |
 //! | `--banner` | writes garbage first |
 //! | `--witness=FILE` | appends the name of each method that it is asked, and of each cancel |
 //! | `--ignore-term`, `--ignore-cancel` | does so |
@@ -25,7 +26,7 @@
 //! | `permit`, `permit=KIND`, `permit2` | asks for leave; for a tool of a kind; twice at once; says the outcome |
 //! | `read=PATH`, `write=PATH:T`, `run=PROGRAM:ARG…` | has us do it; says what came of it |
 //! | `waits=N:PROGRAM:ARG…` | waits N times at once for the end of one program, and ends it; says what came of it |
-//! | `echo`, `cwd`, `env`, `session`, `pid` | says the prompt, its directory, names of its variables, … |
+//! | `echo`, `cwd`, `env`, `session`, `pid`, `chosen` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
 //! | `broken` | says `a?b?c`, where `?` is no UTF-8 and half a surrogate |
 //! | `reach=ADDR` | connects to ADDR; says why not |
@@ -48,7 +49,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{ear::Ear, perform, reach};
+use super::{choices::Choices, ear::Ear, perform, reach};
 
 pub(crate) fn run(args: &[String]) -> io::Result<()> {
     let (flags, ops): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.starts_with("--"));
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &[String]) -> io::Result<()> {
         asked: 0,
         ignore_cancel: false,
         cancelled: false,
+        choices: Choices::default(),
         answers: Vec::new(),
     };
     agent.run()
@@ -82,6 +84,7 @@ struct Agent {
     asked: u64,
     ignore_cancel: bool,
     cancelled: bool,
+    choices: Choices,
     /// Answers that nobody has looked for yet.
     answers: Vec<Value>,
 }
@@ -110,6 +113,7 @@ impl Agent {
     }
 
     fn run(&mut self) -> io::Result<()> {
+        self.choices = Choices::new(|flag| self.flag(flag).is_some());
         self.ignore_cancel = self.flag("ignore-cancel").is_some();
         if self.flag("ignore-term").is_some() {
             perform("ignore-term", "", &mut io::sink())?;
@@ -167,6 +171,7 @@ impl Agent {
                 return Ok(());
             }
             "session/load" | "session/resume" => self.reopened(method, params)?,
+            _ if method.starts_with("session/set_") => self.choices.choose(method, params),
             "session/prompt" => return self.prompt(&message["id"], params),
             _ if message["id"].is_null() => return Ok(()),
             _ => Err((-32_601, "no such method".to_owned())),
@@ -200,10 +205,8 @@ impl Agent {
         }
         self.session = Some(id.clone());
         self.cwd = params["cwd"].as_str().unwrap_or_default().to_owned();
-        let mut told = json!({"sessionId": id});
-        if self.flag("modes").is_some() {
-            told["modes"] = json!({"currentModeId": "code", "availableModes": []});
-        }
+        let mut told = self.choices.offers();
+        told["sessionId"] = id.into();
         Ok(told)
     }
 
@@ -232,7 +235,7 @@ impl Agent {
                 self.text(None, "said before ")?;
             }
         }
-        Ok(Ok(json!({})))
+        Ok(Ok(self.choices.offers()))
     }
 
     fn update(&self, update: Value) -> io::Result<()> {
@@ -345,6 +348,7 @@ impl Agent {
                 self.text(None, &names.join("\n"))?;
             }
             "session" => self.text(None, self.session.as_deref().unwrap_or_default())?,
+            "chosen" => self.text(None, &self.choices.chosen())?,
             "pid" => self.text(None, &std::process::id().to_string())?,
             "ignore-cancel" => self.ignore_cancel = true,
             "hang-if" | "crash-if" if !blocks.iter().any(|block| says(block, value)) => {}

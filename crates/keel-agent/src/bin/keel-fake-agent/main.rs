@@ -28,6 +28,7 @@
 //! | `hang`, `sleep-ms=N`, `exit=N`, `signal=N`, `hog=N` | does so; takes N MiB of memory |
 
 mod acp;
+mod choices;
 mod ear;
 
 use std::{

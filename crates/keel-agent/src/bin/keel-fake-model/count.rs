@@ -26,6 +26,7 @@ pub(crate) struct Counts {
     prompts: RefCell<BTreeMap<String, u64>>,
     paths: RefCell<BTreeMap<String, u64>>,
     seen: RefCell<VecDeque<Value>>,
+    answers: Cell<u64>,
 }
 
 impl Counts {
@@ -33,6 +34,12 @@ impl Counts {
     pub(crate) fn call(&self, prompt: &str) -> u64 {
         self.total.set(self.total.get() + 1);
         count(&mut self.prompts.borrow_mut(), key(prompt))
+    }
+
+    /// The number of an answer, like no other's of this server's.
+    pub(crate) fn answer(&self) -> u64 {
+        self.answers.set(self.answers.get() + 1);
+        self.answers.get()
     }
 
     pub(crate) fn see(&self, request: &Request) {

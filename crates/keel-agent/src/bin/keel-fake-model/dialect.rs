@@ -65,12 +65,12 @@ pub(crate) struct Speaker {
 }
 
 impl Speaker {
-    pub(crate) fn new(dialect: Dialect, model: &str, call: u64) -> Self {
+    pub(crate) fn new(dialect: Dialect, model: &str, answer: u64) -> Self {
         let usage = json!({"input": 11, "output": 7, "cached": 3});
         Self {
             dialect,
             model: model.to_owned(),
-            id: format!("fake-{call}"),
+            id: format!("fake-{answer}"),
             with_usage: true,
             usage: Some(usage),
             text: String::new(),

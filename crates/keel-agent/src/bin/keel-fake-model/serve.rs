@@ -181,7 +181,7 @@ async fn model(
     if refuse::refuse(answer, server, &mode, &asked, key).await? {
         return Ok(Finish::KeepAlive);
     }
-    let mut speaker = Speaker::new(dialect, &asked.model, call);
+    let mut speaker = Speaker::new(dialect, &asked.model, server.counts.answer());
     if asked.streamed {
         speaker.with_usage = asked.usage;
         return stream::stream(answer, &mode, &asked, speaker).await;
