@@ -36,6 +36,10 @@ export class Chat {
   outbox = new Outbox();
   /** @type {Older | undefined} */
   older = undefined;
+  /** What was shown before the log was passed over: it stays, though the reader has not got there. @type {Map<string, import('./turns.js').Turn>} */
+  #kept = new Map();
+  /** Where that was; what lies between is read. */
+  #passedFrom = Infinity;
   /** Commands that this server does not know. @type {Set<string>} */
   missing = new Set();
   /** @type {Map<string, TurnView>} */
@@ -136,6 +140,8 @@ export class Chat {
     this.#announcer.reset();
     $('turns').replaceChildren();
     this.older = undefined;
+    this.#kept.clear();
+    this.#passedFrom = Infinity;
     this.outbox = new Outbox();
     this.#follows = this.#isFirst = true;
     this.#began = performance.now();
@@ -200,19 +206,16 @@ export class Chat {
   }
 
   #turns(chat, about) {
-    if (this.older && chat.first !== Infinity && chat.first > this.older.until) {
-      // A snapshot stands in for what was between: it is read from there on.
-      this.older = undefined;
-      this.#readOlder();
-    }
+    if (chat.passed || (this.older && chat.first !== Infinity && chat.first > this.older.until)) this.#passOver(chat);
     const list = $('turns'), { older } = this;
     if (older && chat.missingSome) chat.complete(older.fold);
-    const old = older ? [...older.turns.values()].filter(({ turn }) => !chat.all.has(turn)) : [];
+    const before = [...this.#kept.values()].filter(({ turn }) => !older?.turns.has(turn));
+    const old = [...before, ...older?.turns.values() ?? []].filter(({ turn }) => !chat.all.has(turn));
     if (this.#follows && old.length + chat.all.size > 2 * TURNS_MAX && chat.trim()) return this.#restart();
     const shown = [...old, ...[...chat.all.values()].filter(({ state }) => state !== 'queued')];
     // What is read stays where it is when something older comes in above it.
     const anchor = this.#follows ? undefined : [...list.children].find((node) => node.offsetTop + node.offsetHeight > list.scrollTop);
-    const before = anchor?.offsetTop ?? 0;
+    const top = anchor?.offsetTop ?? 0;
     let isWhole = true;
     keyed(list, shown, ({ turn }) => turn, ({ turn }) => {
       const view = new TurnView();
@@ -223,16 +226,28 @@ export class Chat {
     });
     if (this.#views.size > shown.length) for (const [id, view] of this.#views) if (!view.element.isConnected) this.#views.delete(id);
     if (this.#follows) this.#toEnd();
-    else if (anchor?.isConnected) list.scrollTop += anchor.offsetTop - before;
+    else if (anchor?.isConnected) list.scrollTop += anchor.offsetTop - top;
     if (!isWhole) setTimeout(this.#around.changed, 30);
     const hasMore = older ? !older.isAtEnd : chat.first > 1 && chat.first !== Infinity;
-    put($('older'), older?.isReading ? 'Reading what was said before…' : older?.error ? `What was said before cannot be read: ${older.error.message}` : hasMore ? 'Scroll up for what was said before.' : '');
+    put($('older'), older?.isReading ? 'Reading what was said before…' : older?.error ? `What was said before cannot be read: ${older.error.message}` : older?.isTrimmed ? (before.length > 0 ? 'Some of what was said in between is no longer kept.' : 'What was said before is no longer kept.') : hasMore ? 'Scroll up for what was said before.' : '');
     // A short conversation does not fill its room: then there is nothing to scroll.
     if (hasMore && !older?.error && !older?.isReading && list.scrollHeight <= list.clientHeight) this.#readOlder();
   }
 
+  /** A snapshot stands in for what was between: it is read from there on, and what was here stays. @param {import('./turns.js').Turns} chat */
+  #passOver(chat) {
+    const { turns, from } = chat.passed ?? { turns: [], from: Infinity };
+    const known = [...this.#kept, ...this.older?.turns ?? [], ...turns.map((turn) => [turn.turn, turn])];
+    this.#kept = new Map(known.slice(-2 * TURNS_MAX));
+    this.#passedFrom = Math.min(this.#passedFrom, from);
+    chat.passed = this.older = undefined;
+    this.#readOlder();
+  }
+
   #restart() {
     this.older = undefined;
+    this.#kept.clear();
+    this.#passedFrom = Infinity;
     this.#around.changed();
   }
 
@@ -247,7 +262,10 @@ export class Chat {
     for (let n = 0; n < READS_MAX; n += 1) {
       if (!await older.read() || model !== this.#model || older !== this.older) break;
       model.chat.complete(older.fold);
-      if (!model.chat.missingSome || older.isAtEnd) break;
+      if (older.isAtEnd) break;
+      const isClosed = older.from <= this.#passedFrom && !(older.wantsMore && this.#passedFrom < Infinity);
+      if (isClosed) this.#passedFrom = Infinity;
+      if (isClosed && !model.chat.missingSome) break;
     }
     if (model === this.#model) this.#around.changed();
   }
