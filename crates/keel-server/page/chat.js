@@ -1,14 +1,16 @@
 // The conversation with a text backend: puts its parts together. What a model, a tool or another
 // participant says becomes text nodes, and nothing else.
 
-import { $, keyed, make, put } from './dom.js';
+import { $, conversation, keepFocus, keyed, make, put } from './dom.js';
 import { Announcer } from './chat/announce.js';
 import { Composer } from './chat/composer.js';
 import { TurnView } from './chat/turn.js';
 import { Outbox, drawOutbox, drawQueue } from './chat/waiting.js';
+import { claims } from './link.js';
 import { Older } from './older.js';
 import { TURNS_MAX, isOpen } from './turns.js';
 import { line } from './text/visible.js';
+import { sentenced } from './words.js';
 
 /** How near the end counts as at the end. */
 const NEAR = 80;
@@ -104,7 +106,7 @@ export class Chat {
     } catch (error) {
       const { fault } = error, isUnknown = fault?.code === 'invalid_request' && /no such command/.test(fault.message);
       if (isUnknown) this.missing.add(name);
-      put($('chat-note'), isUnknown ? 'This server cannot do that.' : fault?.message ?? String(error));
+      put($('chat-note'), isUnknown ? 'This server cannot do that.' : sentenced(fault?.message ?? error));
       this.#around.note('refused', fault?.message ?? String(error));
     }
     this.#around.changed();
@@ -114,6 +116,11 @@ export class Chat {
 
   /** @param {boolean} isText whether words are what it is for */
   draw(isText) {
+    keepFocus($('chat'), () => this.#draw(isText), conversation);
+  }
+
+  /** @param {boolean} isText */
+  #draw(isText) {
     const model = this.#around.model(), session = this.#around.session();
     if (model !== this.#model) this.#begin(model);
     const { chat } = model, isShown = isText || chat.all.size > 0 || Boolean(this.#around.reading());
@@ -130,7 +137,7 @@ export class Chat {
       again: (said) => (this.outbox.remove(said), this.say(said.text)),
       back: (said) => (this.outbox.remove(said), this.composer.put(said.text), this.composer.field.focus(), this.#around.changed()),
       drop: (said) => (this.outbox.remove(said), this.#around.changed()),
-    });
+    }, model.status.state === 'recovering');
     this.#controls(isText, model, about);
   }
 
@@ -167,7 +174,7 @@ export class Chat {
     const { chat, role } = model, me = session?.participant;
     const subjects = new Map(chat.subjects);
     for (const { participant, subject } of session?.snapshot.participants ?? []) subjects.set(participant, subject);
-    const mine = subjects.get(me);
+    const mine = session ? subjects.get(me) : claims(this.#around.token() ?? '').sub;
     const maySay = Boolean(session) && SAY.includes(role);
     const nameOf = (participant) => (participant === undefined ? 'the server' : participant === me ? 'you' : line(subjects.get(participant) ?? participant, 60));
     return {
@@ -190,7 +197,7 @@ export class Chat {
   #header(session, model) {
     const snapshot = session?.snapshot ?? this.#around.reading();
     put($('chat-title'), line(snapshot?.title, 80) || 'Conversation');
-    const facts = snapshot ? [snapshot.backend, snapshot.project, snapshot.cwd, BUSY[snapshot.busy?.policy], [...model.turns.values()].at(-1)?.mode] : [];
+    const facts = snapshot ? [snapshot.backend, snapshot.project, snapshot.cwd, model.role && BUSY[snapshot.busy?.policy], [...model.turns.values()].at(-1)?.mode] : [];
     this.#models(session, model.role);
     put($('chat-facts'), facts.filter(Boolean).map((fact) => line(fact, 80)).join(' · '));
   }
@@ -279,17 +286,29 @@ export class Chat {
 
   #controls(isText, model, about) {
     const running = this.#running;
-    for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || !about.maySay;
-    $('cancel').hidden = !about.maySay;
+    // Who can say nothing has no field for it, and a word about why.
+    const whyNot = this.#whyNot(isText, model, about);
+    put($('say-not').firstChild, whyNot);
+    $('say-not').hidden = !whyNot;
+    $('another').hidden = !this.#around.reading();
+    $('say').hidden = Boolean(whyNot);
     $('longer').hidden = this.#around.backend()?.kind !== 'echo'; // No other would understand it.
-    $('cancel').disabled = !running || Boolean(running.cancelling);
+    const isIdle = !running || Boolean(running.cancelling);
+    if (isIdle && document.activeElement === $('cancel')) this.composer.field.focus(); // Before it is lost.
+    $('cancel').disabled = isIdle;
     put($('cancel'), running?.cancelling ? 'Stopping…' : 'Stop');
     const { waits } = this.outbox;
     put($('receipts'), waits > 0 && model.status.state === 'recovering' ? `${waits} said and not answered yet; kept until there is an answer.` : '');
     const asks = running?.state === 'waiting' && !running.action?.options?.length;
     const policy = this.#around.session()?.snapshot.busy?.policy;
-    put($('hint'), this.composer.isAsking ? 'Press Escape once more to stop.' : !about.maySay && isText ? 'You are watching: a viewer says nothing.' : asks ? 'What you say now answers the question.' : running ? HINTS[policy] ?? '' : 'Enter sends, Shift+Enter is a new line.');
+    put($('hint'), this.composer.isAsking ? 'Press Escape once more to stop.' : asks ? 'What you say now answers the question.' : running ? HINTS[policy] ?? '' : 'Enter sends, Shift+Enter is a new line.');
     $('chat').dataset.busy = running ? 'yes' : 'no';
+  }
+
+  #whyNot(isText, { role, status }, about) {
+    if (!isText) return this.#around.reading() ? 'This session is over: nothing more is said in it.' : '';
+    if (status.state === 'queued') return 'You can say something once it is your turn.';
+    return role && !about.maySay ? 'You are watching. Only who takes part can say something.' : '';
   }
 
   async #copied({ target }) {

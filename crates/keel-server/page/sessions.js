@@ -69,6 +69,8 @@ export class Sessions {
       this.rows = [];
       this.#anew();
     });
+    $('session-list').addEventListener('focusin', ({ target }) => this.#steps(target.closest('li')));
+    $('session-list').addEventListener('keydown', (event) => this.#walk(event));
     $('session-list').addEventListener('scroll', () => this.#isNearEnd && this.#more());
     if (matchMedia('(max-width: 62rem)').matches) $('sessions-fold').open = false;
     setInterval(() => !document.hidden && this.#around.token() && this.read(), EVERY_MS);
@@ -247,6 +249,20 @@ export class Sessions {
     if ($('tag').value !== this.#tag) $('tag').value = this.#tag;
   }
 
+  /** The list is one stop of the keyboard; the arrows go from row to row. @param {Element | null} row */
+  #steps(row) {
+    for (const node of $('session-list').children) for (const one of node.querySelectorAll('button')) one.tabIndex = node === row ? 0 : -1;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #walk(event) {
+    const { children } = $('session-list'), at = [...children].findIndex((node) => node.contains(event.target));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: children.length - 1 }[event.key];
+    if (to === undefined || !children[to] || event.target.matches('input')) return;
+    event.preventDefault();
+    children[to].querySelector('.open').focus();
+  }
+
   /** Whose row goes while it has the focus goes on in the next one. @param {string | undefined} current */
   #drawRows(current) {
     const list = $('session-list'), at = [...list.children].findIndex((node) => node.contains(document.activeElement));
@@ -255,7 +271,9 @@ export class Sessions {
       isCurrent: row.session === current, isRich: this.isRich,
       writing: this.#writing?.session === row.session ? this.#writing.what : undefined, written: (what) => this.#written(row, what),
     }));
-    if (at < 0 || list.contains(document.activeElement)) return;
+    const focused = [...list.children].find((node) => node.contains(document.activeElement));
+    this.#steps(focused ?? list.querySelector('[aria-current]') ?? list.firstElementChild);
+    if (at < 0 || focused) return;
     const next = list.children[Math.min(at, list.children.length - 1)];
     (next?.querySelector('.open') ?? $('new')).focus();
   }
