@@ -72,7 +72,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await until(tab, () => document.body.dataset.view === 'join' && !document.getElementById('chat').checkVisibility());
   });
 
-  page('a_store_that_refuses_asks_nobody_to_try_again_but_for_what_was_not_said_s06', [], async (context, server) => {
+  page('a_store_that_refuses_asks_nobody_to_try_again_but_for_what_was_not_said_s07', [], async (context, server) => {
     const tab = await begin(context, server, 'echo');
     await say(tab, 'before ');
     await turnIs(tab, 'done');
@@ -99,7 +99,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await until(tab, () => document.querySelector('#outbox .note')?.textContent === 'Kept here, and sent once there is a connection.');
     await until(tab, () => document.getElementById('fault-message').textContent.startsWith('The connection was reset.'));
     await tab.evaluate(() => playground.sessions.read());
-    assert.equal(await tab.textContent('#sessions-note'), 'The list cannot be read: the server cannot be reached');
+    assert.equal(await tab.textContent('#sessions-note'), 'The list cannot be read: the server cannot be reached. It is tried again by itself.');
     await context.setOffline(false);
     await turnIs(tab, 'done');
     await until(tab, () => document.getElementById('outbox').hidden);

@@ -5,6 +5,7 @@ import { $, button, keyed, make, put } from './dom.js';
 import { ask } from './link.js';
 import { nameOf, rowNode, showRow } from './session-row.js';
 import { line } from './text/visible.js';
+import { sentenced } from './words.js';
 
 const PAGE = 40, SHOWN_MAX = 200;
 /** How often a list that is looked at is read again. */
@@ -123,7 +124,7 @@ export class Sessions {
       this.#error = page.more ? 'There is more; other words narrow it down.' : '';
     } catch (error) {
       if (asked !== this.#asked) return;
-      this.#error = `The list cannot be read: ${error.message}`;
+      this.#error = `${sentenced(`The list cannot be read: ${error.message}`)} It is tried again by itself.`;
     }
     this.draw();
   }
@@ -162,7 +163,7 @@ export class Sessions {
       Object.assign(row, what);
       if (what.archived !== undefined) this.#moved(row, what.archived);
     } catch (error) {
-      this.#refusal = `That did not work: ${error.message}`;
+      this.#refusal = sentenced(`That did not work: ${error.message}`);
     }
     this.draw();
     this.soon();
@@ -184,7 +185,7 @@ export class Sessions {
       this.rows = this.rows.filter(({ session }) => session !== row.session);
     } catch (error) {
       if (error.code === 'session_busy') this.#busy = row;
-      else this.#refusal = `It was not deleted: ${error.message}`;
+      else this.#refusal = sentenced(`It was not deleted: ${error.message}`);
     }
     this.draw();
     this.soon();
@@ -200,7 +201,7 @@ export class Sessions {
       make('a', { href, download: `${row.session}.${format === 'markdown' ? 'md' : format}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10_000);
     } catch (error) {
-      this.#refusal = `It was not saved: ${error.message}`;
+      this.#refusal = sentenced(`It was not saved: ${error.message}`);
       this.draw();
     }
   }

@@ -14,7 +14,7 @@ const FAILS = {
   provider_unavailable: ['The provider cannot be reached, or is down.', 'Ask again in a while, or choose another backend.'],
   turn_interrupted: ['The server went away in the middle of this turn.', 'What had been said stays. It is not run again by itself: that is for you to say.'],
   prompt_quarantined: ['This prompt has crashed the program twice, and is not run for a while.', 'Say it in another way.'],
-  session_busy: ['A turn is running, and this session queues no more.', 'Wait until it is done, stop it, or remove something from the queue.'],
+  session_busy: ['A turn is running, and no more is taken meanwhile.', 'Wait until it is done, or stop it.'],
   at_capacity: ['Everything that can work is at work.', undefined],
   session_limit: ['As much runs as may at once.', 'Let something end first.'],
   rate_limited: ['That was too much in too short a time.', undefined],
