@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { asks, item, text, withAgents } from './agents.mjs';
 import { broken, contrasts, inState, live, offline, open, rig, shot, until } from './playground.mjs';
+import { Server } from './server.mjs';
 
 const shared = rig(withAgents({
   crash: [text('I begin to answer'), item({ type: 'tool_call', id: 't1', title: 'Edit a.txt', status: 'done' }), 'exit=3'],
@@ -103,6 +104,24 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await context.setOffline(false);
     await turnIs(tab, 'done');
     await until(tab, () => document.getElementById('outbox').hidden);
+  });
+
+  page('a_server_that_is_gone_is_told_as_that_and_what_is_said_meanwhile_arrives_s01', [broken, offline], async (context) => {
+    const own = await Server.start();
+    try {
+      const tab = await open(context, own.link({ backend: 'echo' }));
+      await live(tab);
+      await own.kill();
+      await inState(tab, 'recovering');
+      await until(tab, () => document.getElementById('words').textContent.startsWith('The server cannot be reached. Coming back to the same place, attempt '));
+      assert.match(await tab.textContent('#fault-next'), /what you say meanwhile is kept and sent then/);
+      await say(tab, 'said meanwhile ');
+      await own.run();
+      await turnIs(tab, 'done');
+      assert.deepEqual(await tab.$$eval('#turns .text', (all) => all.map(({ textContent }) => textContent)), ['said meanwhile ']);
+    } finally {
+      await own.stop();
+    }
   });
 
   page('the_keyboard_alone_asks_decides_and_stops_and_the_focus_is_never_lost', [], async (context, server) => {

@@ -66,7 +66,10 @@ export class Chat {
       $('latest').hidden = this.#follows;
     });
     list.addEventListener('click', (event) => this.#copied(event));
-    $('latest').addEventListener('click', () => this.#toEnd());
+    $('latest').addEventListener('click', () => {
+      list.focus({ preventScroll: true });
+      this.#toEnd();
+    });
     $('cancel').addEventListener('click', () => this.stop());
     $('chat-model').addEventListener('change', () => {
       const session = this.#around.session(), model = $('chat-model').value;
@@ -294,7 +297,7 @@ export class Chat {
     $('say').hidden = Boolean(whyNot);
     $('longer').hidden = this.#around.backend()?.kind !== 'echo'; // No other would understand it.
     const isIdle = !running || Boolean(running.cancelling);
-    if (isIdle && document.activeElement === $('cancel')) this.composer.field.focus(); // Before it is lost.
+    if (isIdle && document.activeElement === $('cancel')) conversation().focus({ preventScroll: true }); // Before it is lost.
     $('cancel').disabled = isIdle;
     put($('cancel'), running?.cancelling ? 'Stopping…' : 'Stop');
     const { waits } = this.outbox;

@@ -57,7 +57,7 @@ function drawFault({ status, fault: over }, about) {
     const meant = injected || simulated ? ' It was broken on purpose.' : '';
     put($('fault-message'), `${sentenced(fault.message)}${full}${meant}`);
     const first = fault.cause?.at(-1);
-    put($('fault-next'), `${final ? comeBack(fault) : status.state === 'recovering' ? 'It is being repaired; there is nothing that you have to do.' : 'It is being looked after; what else works goes on.'}${first ? ` It began with ${first.code}: ${sentenced(first.message)}` : ''}`);
+    put($('fault-next'), `${final ? comeBack(fault) : status.state === 'recovering' ? status.legs.some(({ leg, health }) => leg === 'signaling' && health === 'recovering') ? 'It is being repaired by itself; what you say meanwhile is kept and sent then.' : 'It is being repaired; there is nothing that you have to do.' : 'It is being looked after; what else works goes on.'}${first ? ` It began with ${first.code}: ${sentenced(first.message)}` : ''}`);
     $('again').hidden = !final;
     $('line-up').hidden = !final || fault.code !== 'at_capacity' || !about.mayLineUp;
     if (explained !== fault.code) {

@@ -19,7 +19,7 @@ const ENDS = {
 const ROLES = { owner: 'the owner', publisher: 'taking part', viewer: 'watching' };
 const PHASES = { token: 'Asking for a token.', dial: 'Reaching the server.', hello: 'Saying hello.', replay: 'Catching up on what was said.' };
 const STRATEGIES = {
-  fast: 'A new connection for the same place',
+  fast: 'Coming back to the same place',
   rejoin: 'Joining anew in the same place',
   migrate: 'Moving to another server',
 };
@@ -54,9 +54,13 @@ export function sentence(status, { role, online }) {
   }
 }
 
+/** Tries after which a server counts as one that cannot be reached. */
+const UNANSWERED = 2;
+
 /** What is being done about a leg. */
 export function recovering(leg) {
-  const waits = WAITS[leg.waiting_for];
+  // While one try follows the other nothing is waited for, and yet nobody answers.
+  const waits = WAITS[leg.waiting_for] ?? (leg.leg === 'signaling' && leg.attempt > UNANSWERED ? WAITS.network : undefined);
   const how = leg.leg === 'media' ? ({ fast: 'Another way for the same transport', rejoin: 'A new transport' })[leg.strategy] : STRATEGIES[leg.strategy];
   return `${waits ? `${waits} ` : ''}${how ?? leg.strategy}, attempt ${leg.attempt}.`;
 }
