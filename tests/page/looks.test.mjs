@@ -23,6 +23,16 @@ async function begin(context, server, backend, more = {}) {
   return tab;
 }
 
+/** A server of one's own, to be broken. */
+async function withOwn(run) {
+  const own = await Server.start();
+  try {
+    await run(own);
+  } finally {
+    await own.stop();
+  }
+}
+
 async function say(tab, text) {
   await tab.fill('#text', text);
   await tab.press('#text', 'Enter');
@@ -73,8 +83,8 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await until(tab, () => document.body.dataset.view === 'join' && !document.getElementById('chat').checkVisibility());
   });
 
-  page('a_store_that_refuses_asks_nobody_to_try_again_but_for_what_was_not_said_s07', [], async (context, server) => {
-    const tab = await begin(context, server, 'echo');
+  page('a_store_that_refuses_asks_nobody_to_try_again_but_for_what_was_not_said_s07', [], async (context) => withOwn(async (own) => { // It refuses everybody.
+    const tab = await begin(context, own, 'echo');
     await say(tab, 'before ');
     await turnIs(tab, 'done');
     await tab.evaluate(() => void playground.session.inject({ kind: 'fail_store' }).catch(() => {}));
@@ -89,7 +99,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await tab.click('#outbox button:text-is("Say it again")');
     await until(tab, () => document.querySelectorAll('#turns > li[data-state="done"]').length === 2);
     assert.deepEqual(await tab.$$eval('#turns .text', (all) => all.map(({ textContent }) => textContent)), ['before ', 'meanwhile ']);
-  });
+  }));
 
   page('what_is_said_without_a_connection_is_shown_as_kept_m27', [broken, offline], async (context, server) => {
     const tab = await begin(context, server, 'echo');
@@ -106,23 +116,18 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await until(tab, () => document.getElementById('outbox').hidden);
   });
 
-  page('a_server_that_is_gone_is_told_as_that_and_what_is_said_meanwhile_arrives_s01', [broken, offline], async (context) => {
-    const own = await Server.start();
-    try {
-      const tab = await open(context, own.link({ backend: 'echo' }));
-      await live(tab);
-      await own.kill();
-      await inState(tab, 'recovering');
-      await until(tab, () => document.getElementById('words').textContent.startsWith('The server cannot be reached. Coming back to the same place, attempt '));
-      assert.match(await tab.textContent('#fault-next'), /what you say meanwhile is kept and sent then/);
-      await say(tab, 'said meanwhile ');
-      await own.run();
-      await turnIs(tab, 'done');
-      assert.deepEqual(await tab.$$eval('#turns .text', (all) => all.map(({ textContent }) => textContent)), ['said meanwhile ']);
-    } finally {
-      await own.stop();
-    }
-  });
+  page('a_server_that_is_gone_is_told_as_that_and_what_is_said_meanwhile_arrives_s01', [broken, offline], async (context) => withOwn(async (own) => {
+    const tab = await open(context, own.link({ backend: 'echo' }));
+    await live(tab);
+    await own.kill();
+    await inState(tab, 'recovering');
+    await until(tab, () => document.getElementById('words').textContent.startsWith('The server cannot be reached. Coming back to the same place, attempt '));
+    assert.match(await tab.textContent('#fault-next'), /what you say meanwhile is kept and sent then/);
+    await say(tab, 'said meanwhile ');
+    await own.run();
+    await turnIs(tab, 'done');
+    assert.deepEqual(await tab.$$eval('#turns .text', (all) => all.map(({ textContent }) => textContent)), ['said meanwhile ']);
+  }));
 
   page('the_keyboard_alone_asks_decides_and_stops_and_the_focus_is_never_lost', [], async (context, server) => {
     const tab = await begin(context, server, 'asker');
@@ -148,7 +153,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
   });
 
   for (const colorScheme of ['light', 'dark']) {
-    page(`on_a_phone_one_can_write_without_scrolling_whatever_happens_in_${colorScheme}`, [broken], async (context, server) => {
+    page(`on_a_phone_one_can_write_without_scrolling_whatever_happens_in_${colorScheme}`, [broken, offline], async (context, server) => {
       const fits = async (tab, what) => {
         const [bottom, height, wide] = await tab.evaluate(() => [document.querySelector('#say').getBoundingClientRect().bottom, innerHeight, document.documentElement.scrollWidth - innerWidth]);
         assert.ok(bottom <= height, `${what}: the field ends at ${bottom} of ${height}`);
@@ -163,9 +168,12 @@ describe('what a person sees', { concurrency: 2 }, () => {
       for (const text of ['one ', 'two ']) await say(tab, text);
       await until(tab, () => document.querySelectorAll('#queue li').length === 2);
       await fits(tab, 'queue');
-      await tab.evaluate(() => playground.session.simulate('half_open'));
+      await context.setOffline(true);
+      await tab.evaluate(() => playground.session.simulate('drop_transport'));
       await until(tab, () => !document.getElementById('fault').hidden);
+      await until(tab, () => document.querySelector('#say').getBoundingClientRect().bottom <= innerHeight);
       await fits(tab, 'fault');
+      await context.setOffline(false);
       await tab.close();
       const asked = await begin(context, server, 'asker');
       await say(asked, 'go');

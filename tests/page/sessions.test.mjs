@@ -114,6 +114,21 @@ describe('the list of sessions', { concurrency: 2 }, () => {
     await lists(tab, await listed(server, token, {}));
   });
 
+  page('a_list_that_is_longer_than_a_read_loses_no_row_when_one_moves_up', [], async (context, server) => {
+    const token = server.token('longer');
+    await make(server, token, Array.from({ length: 230 }, (_, n) => ({ title: `number ${n}` })));
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token, backend: 'echo' })}`);
+    await live(tab);
+    await reaches(tab, 231);
+    // The last of them is the last one used now, and what was the 200th is the 201st.
+    const session = await tab.evaluate(() => playground.sessions.rows.at(-1).session);
+    await ask(server, token, `/${session}`, 'PATCH', { title: 'moved up' });
+    await tab.evaluate(() => playground.sessions.read());
+    const expected = await listed(server, token, {});
+    assert.equal(expected[0], 'moved up');
+    await lists(tab, expected);
+  });
+
   page('what_is_archived_can_be_had_back_and_the_focus_is_never_lost', [], async (context, server) => {
     const token = server.token('undo');
     for (const title of ['first', 'second', 'third']) await make(server, token, [{ title }]);

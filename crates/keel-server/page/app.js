@@ -359,6 +359,13 @@ function drawPeople() {
   });
 }
 
+/** What is told above the chat takes of its room, and does not push away what one writes in. */
+function makeRoom() {
+  const chat = $('chat'), measure = () => chat.checkVisibility() && document.documentElement.style.setProperty('--chat-top', `${Math.ceil(chat.getBoundingClientRect().top + scrollY)}px`);
+  const room = new ResizeObserver(() => requestAnimationFrame(measure));
+  for (const node of [document.querySelector('.bar'), $('sessions'), $('fault'), chat]) room.observe(node);
+}
+
 /** A command whose refusal is shown and not thrown. */
 function tried(promise) {
   promise.catch((error) => page.model.note('refused', error.fault?.message ?? String(error), 'warn'));
@@ -489,6 +496,7 @@ async function boot() {
   setUpTheme(changed);
   setUpForm();
   setUpButtons();
+  makeRoom();
   const { wish, isNew } = arrive();
   page.wish = wish;
   fill(wish);

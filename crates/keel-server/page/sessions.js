@@ -118,7 +118,7 @@ export class Sessions {
       if (asked !== this.#asked) return;
       this.#counts = counts;
       this.#isNew = false;
-      const beyond = this.rows.length > SHOWN_MAX && page.next ? this.rows.slice(page.sessions.length).filter(({ session }) => !page.sessions.some((row) => row.session === session)) : [];
+      const beyond = this.rows.length > SHOWN_MAX && page.next ? this.#beyond(page.sessions) : [];
       this.rows = [...page.sessions, ...beyond];
       if (beyond.length === 0) this.#next = page.next ?? undefined;
       this.#error = page.more ? 'There is more; other words narrow it down.' : '';
@@ -127,6 +127,12 @@ export class Sessions {
       this.#error = `${sentenced(`The list cannot be read: ${error.message}`)} It is tried again by itself.`;
     }
     this.draw();
+  }
+
+  /** What is known of what comes after those: whatever has moved up is among them. @param {Row[]} first */
+  #beyond(first) {
+    const known = new Set(first.map(({ session }) => session)), last = first.at(-1)?.last_activity ?? 0;
+    return this.rows.filter((row) => !known.has(row.session) && row.last_activity <= last);
   }
 
   async #more() {
