@@ -63,8 +63,8 @@ export function hostileTexts({ count, seed }) {
  * code says of itself.
  */
 export async function watchAll() {
-  const [{ TurnView }, { make, put, button }, { line }] = await Promise.all([import('/page/chat/turn.js'), import('/page/dom.js'), import('/page/text/visible.js')]);
-  const NAMES = new Set('li,p,div,details,summary,span,bdi,h3,h4,h5,h6,pre,code,button,ul,ol,strong,em,del,a,hr,blockquote,table,thead,tbody,tr,th,td'.split(','));
+  const [{ TurnView }, { rowNode, showRow }, { make, put, button }, { line }] = await Promise.all(['chat/turn.js', 'session-row.js', 'dom.js', 'text/visible.js'].map((path) => import(`/page/${path}`)));
+  const NAMES = new Set('li,p,div,details,summary,span,bdi,h3,h4,h5,h6,pre,code,button,ul,ol,strong,small,em,del,a,hr,blockquote,table,thead,tbody,tr,th,td'.split(','));
   const ATTRIBUTES = /^(class|dir|title|type|tabindex|role|scope|start|open|hidden|aria-[a-z]+|data-[a-z]+)$/;
   // Not seen, or seen elsewhere than where it stands; but for what joins emoji and scripts.
   const HIDES = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff]|[\u{e0000}-\u{e0fff}]|\p{Cs}/u;
@@ -131,6 +131,12 @@ export async function watchAll() {
       view.show(turnOf(text, { rev: 10, state: 'failed', fault, stop_reason: text, usage: { input_tokens: text, unknown: text } }), about);
       const label = make('span', { text }), name = make('bdi');
       put(name, text);
+      // In the list of sessions, called by it, and found by it.
+      for (const found of [undefined, { excerpt: text }]) {
+        const row = rowNode(() => undefined, {}), about = { isCurrent: false, isRich: true, writing: undefined, written() {} };
+        showRow(row, { session: text, title: text, backend: text, project: text, tags: [text, text], state: text, ended: false, head: 1, last_activity: 0, found }, about);
+        room.append(row);
+      }
       room.append(label, name, button(line(text), () => {}, { title: line(text) }));
       await new Promise((done) => setTimeout(done)); // Folds fill, and whoever watches is told.
       for (const node of room.children) look(node);
