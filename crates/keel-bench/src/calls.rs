@@ -45,8 +45,10 @@ pub struct Calls {
 pub(crate) enum Order {
     /// A session of its own for a publisher.
     Publish,
-    /// So many viewers of the last session, and how many of them join at once.
+    /// So many viewers of a session, by default the last that began here, and how many of them join
+    /// at once.
     View {
+        session: Option<String>,
         count: usize,
         whole: bool,
         at_once: usize,
@@ -60,6 +62,8 @@ pub(crate) enum Order {
 /// What there is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Told {
+    /// The last session that began here.
+    pub(crate) session: String,
     /// Packets that were sent by publishers, and that came to viewers, since the last look.
     pub(crate) sent: u64,
     pub(crate) came: u64,
@@ -112,15 +116,17 @@ pub async fn main(calls: Calls) -> Result<()> {
                 running.spawn(call.run());
             }
             Order::View {
+                session: of,
                 count,
                 whole,
                 at_once,
             } => {
+                let of = of.unwrap_or_else(|| session.clone());
                 let gate = Arc::new(Semaphore::new(at_once.clamp(1, AT_ONCE)));
                 let mut entering = JoinSet::new();
                 for _ in 0..count {
                     let (shared, gate) = (Arc::clone(&shared), Arc::clone(&gate));
-                    let session = session.clone();
+                    let session = of.clone();
                     entering.spawn(async move {
                         let _permit = gate.acquire().await?;
                         Box::pin(enter(&shared, Part::Viewer { session, whole })).await
@@ -136,6 +142,7 @@ pub async fn main(calls: Calls) -> Result<()> {
             Order::Look => {}
         }
         let told = Told {
+            session: session.clone(),
             sent: shared.sent.swap(0, Relaxed),
             came: shared.came.swap(0, Relaxed),
             datagram: shared.datagram.load(Relaxed),

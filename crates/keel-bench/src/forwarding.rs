@@ -79,14 +79,50 @@ async fn stage(bench: &Bench<'_>, name: &str) -> Result<(Served, Process)> {
     let more =
         format!("[backends.room]\nkind = \"room\"\n[media]\nlisten = \"127.0.0.1:{port}\"\n");
     let served = bench.serve(name, &more).await?;
+    let calls = participants(bench, &served)?;
+    Ok((served, calls))
+}
+
+/// A process of participants.
+fn participants(bench: &Bench<'_>, served: &Served) -> Result<Process> {
     let addr = served.server.addr().to_string();
     let args = ["bench-calls", "--addr", &addr];
-    let calls = Process::start(&bench.options.exe, &args, &served.token)?;
-    Ok((served, calls))
+    Process::start(&bench.options.exe, &args, &served.token)
 }
 
 async fn order(calls: &mut Process, order: Order) -> Result<Told> {
     calls.ask(&serde_json::to_string(&order)?).await
+}
+
+/// Those who are measured, and the crowd that makes the load: a process each, so that neither waits
+/// for the other.
+struct Calls {
+    own: Process,
+    crowd: Option<Process>,
+}
+
+impl Calls {
+    /// Lets more into the crowd.
+    async fn more(&mut self, session: &str, count: usize) -> Result<()> {
+        let crowd = self.crowd.as_mut().context("there is a crowd")?;
+        let lean = Order::View {
+            session: Some(session.to_owned()),
+            count,
+            whole: false,
+            at_once: 8,
+        };
+        order(crowd, lean).await.map(drop)
+    }
+
+    /// What those who are measured have seen, and how many packets came to the crowd.
+    async fn look(&mut self) -> Result<(Told, u64)> {
+        let own = order(&mut self.own, Order::Look).await?;
+        let Some(crowd) = &mut self.crowd else {
+            return Ok((own, 0));
+        };
+        let crowd = order(crowd, Order::Look).await?;
+        Ok((own, crowd.came))
+    }
 }
 
 /// What a round has shown.
@@ -100,19 +136,19 @@ struct Round {
     datagram: u64,
 }
 
-async fn round(served: &Served, calls: &mut Process, viewers: usize) -> Result<Round> {
+async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Round> {
     let pid = served.pid()?;
-    order(calls, Order::Look).await?;
+    calls.look().await?;
     let (cpu, at) = (cpu_us(pid)?, std::time::Instant::now());
     tokio::time::sleep(ROUND).await;
     let (cpu, took) = (cpu_us(pid)? - cpu, at.elapsed().as_secs_f64());
-    let told = order(calls, Order::Look).await?;
+    let (told, crowd) = calls.look().await?;
     let mut delays = Samples::default();
     for delay in &told.delays_ms {
         delays.push(*delay);
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of packets")]
-    let (sent, came) = (told.sent as f64, told.came as f64);
+    let (sent, came) = (told.sent as f64, (told.came + crowd) as f64);
     #[expect(clippy::cast_precision_loss, reason = "some viewers")]
     let share = came / (sent * viewers as f64);
     ensure!(
@@ -131,18 +167,24 @@ async fn round(served: &Served, calls: &mut Process, viewers: usize) -> Result<R
 
 async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     let rounds = bench.samples(ROUNDS).max(2);
-    // Lean ones, and one that is whole among them.
-    let (served, mut calls) = stage(bench, "forwarding").await?;
-    order(&mut calls, Order::Publish).await?;
-    view(&mut calls, VIEWERS, false).await?;
-    view(&mut calls, 1, true).await?;
+    // Lean ones, and one that is whole beside the publisher.
+    let (served, mut own) = stage(bench, "forwarding").await?;
+    let session = order(&mut own, Order::Publish).await?.session;
+    view(&mut own, 1, true).await?;
+    let mut calls = Calls {
+        own,
+        crowd: Some(participants(bench, &served)?),
+    };
+    calls.more(&session, VIEWERS).await?;
     let viewers = VIEWERS + 1;
     let (mut idle, mut cost, mut per_core) =
         (Samples::default(), Samples::default(), Samples::default());
-    order(&mut calls, Order::Pace { per_s: PER_S / 10 }).await?;
+    let idly = Order::Pace { per_s: PER_S / 10 };
+    order(&mut calls.own, idly).await?;
     tokio::time::sleep(SETTLED).await;
     idle.extend(round(&served, &mut calls, viewers).await?.delays);
-    order(&mut calls, Order::Pace { per_s: PER_S_BUSY }).await?;
+    let busily = Order::Pace { per_s: PER_S_BUSY };
+    order(&mut calls.own, busily).await?;
     tokio::time::sleep(SETTLED).await;
     let mut datagram = 0;
     for n in 1..=rounds {
@@ -152,7 +194,7 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         per_core.push(1e6 / round.cost_us);
         datagram = round.datagram;
     }
-    let viewers = load(&served, &mut calls, viewers, cost.median()).await?;
+    let viewers = load(&served, &mut calls, &session, viewers, cost.median()).await?;
     let (mut delays, mut loads, mut rates) =
         (Samples::default(), Samples::default(), Samples::default());
     for n in 1..=rounds {
@@ -182,7 +224,7 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
             )
             .method(format!(
                 "from a packet's writing by the publisher to its coming at a whole viewer among \
-                 {} lean ones, both in one process and woken by its scheduler, while the server took \
+                 {} lean ones, which are in a process of their own, while the server took \
                  {:.0} % of a processor for {:.0} packets a second; beside the same of {VIEWERS} viewers at {} packets a second \
                  to each; {}",
                 viewers - 1,
@@ -197,7 +239,13 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
 /// Adds viewers until the server takes as much of a processor as is wanted; how many there are then.
 ///
 /// A packet costs less the more of them go out at once, so that the cost of one does not foretell it.
-async fn load(served: &Served, calls: &mut Process, mut viewers: usize, us: f64) -> Result<usize> {
+async fn load(
+    served: &Served,
+    calls: &mut Calls,
+    session: &str,
+    mut viewers: usize,
+    us: f64,
+) -> Result<usize> {
     let wanted = |viewers: usize, load: f64| {
         #[expect(
             clippy::cast_possible_truncation,
@@ -215,7 +263,7 @@ async fn load(served: &Served, calls: &mut Process, mut viewers: usize, us: f64)
         if load >= LOAD - LOAD_SLACK || more == 0 {
             break;
         }
-        view(calls, more, false).await?;
+        calls.more(session, more).await?;
         viewers += more;
         tokio::time::sleep(SETTLED).await;
         load = round(served, calls, viewers).await?.load;
@@ -226,10 +274,11 @@ async fn load(served: &Served, calls: &mut Process, mut viewers: usize, us: f64)
 /// What a forwarded packet costs where viewers say what came, and when.
 async fn costs_whole(bench: &Bench<'_>) -> Result<Measured> {
     let rounds = bench.samples(ROUNDS).max(2);
-    let (served, mut calls) = stage(bench, "forwarding-whole").await?;
-    order(&mut calls, Order::Publish).await?;
-    view(&mut calls, VIEWERS_WHOLE, true).await?;
-    order(&mut calls, Order::Pace { per_s: PER_S }).await?;
+    let (served, mut own) = stage(bench, "forwarding-whole").await?;
+    order(&mut own, Order::Publish).await?;
+    view(&mut own, VIEWERS_WHOLE, true).await?;
+    order(&mut own, Order::Pace { per_s: PER_S }).await?;
+    let mut calls = Calls { own, crowd: None };
     tokio::time::sleep(SETTLED).await;
     let (mut whole, mut datagram) = (Samples::default(), 0);
     for n in 1..=rounds {
@@ -260,6 +309,7 @@ async fn view(calls: &mut Process, count: usize, whole: bool) -> Result<Told> {
     order(
         calls,
         Order::View {
+            session: None,
             count,
             whole,
             at_once,
@@ -276,6 +326,7 @@ async fn joins(bench: &Bench<'_>) -> Result<Measured> {
     for _ in 0..bench.samples(JOINS) {
         tokio::time::sleep(JOIN_APART).await;
         let one = Order::View {
+            session: None,
             count: 1,
             whole: true,
             at_once: 1,

@@ -4,6 +4,8 @@
 mod speakers;
 mod stamps;
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, ensure};
 
 pub use speakers::{Speakers, main};
@@ -31,10 +33,10 @@ const OVERHEAD_MS: f64 = 10.;
 
 pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     let exe = &bench.options.exe;
-    let mut model = Process::start(&exe.with_file_name("keel-fake-model"), &[], "")?;
+    let mut model = Process::start(&beside(exe, "keel-fake-model")?, &[], "")?;
     let url = model.line().await?;
     let addr = url.trim_start_matches("http://").to_owned();
-    let served = bench.serve("turns", &backends(bench, &url)).await?;
+    let served = bench.serve("turns", &backends(exe, &url)?).await?;
     let many = bench.samples(TURNS);
     let few = bench.samples(PROGRAMS);
 
@@ -77,14 +79,26 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     Ok(results)
 }
 
-fn backends(bench: &Bench<'_>, url: &str) -> String {
-    let agent = bench.options.exe.with_file_name("keel-fake-agent");
+/// A program that is built with the one that runs.
+fn beside(exe: &Path, name: &str) -> Result<PathBuf> {
+    let program = exe.with_file_name(name);
+    let how = "build it: cargo build --release -p keel-agent --bins";
+    ensure!(
+        program.exists(),
+        "{} is not there; {how}",
+        program.display()
+    );
+    Ok(program)
+}
+
+fn backends(exe: &Path, url: &str) -> Result<String> {
+    let agent = beside(exe, "keel-fake-agent")?;
     let pace_us = 1_000_000 / RATE;
-    format!(
+    Ok(format!(
         "{UNHINDERED}\n[backends.model]\nkind = \"openai\"\nbase_url = \"{url}/v1\"\nmodel = \"m\"\n\
          tries = 1\n[backends.talk]\nkind = \"process\"\ncommand = [{agent:?}, \"stream\", \"--lines\", \
          \"{WORDS}\", \"--bytes\", \"17\", \"--pace-us\", \"{pace_us}\"]\n"
-    )
+    ))
 }
 
 /// A process of readers who speak to a backend of the server.

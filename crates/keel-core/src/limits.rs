@@ -188,6 +188,21 @@ pub const LAG_EVENTS_MAX: u64 = 10_000;
 pub const CROWD_MIN: usize = 64;
 /// Between two such steps: no event waits longer for a crowd, and what comes meanwhile is one write.
 pub const CROWD_STEP: Duration = ms(20);
+/// A session that streams text leaves a pause after each commit of text of so many times what its
+/// commits take: text that comes meanwhile is committed together.
+pub const TEXT_STEP_COMMITS: u32 = 8;
+/// Commits of text a second that all turns which run make together, as far as [`TEXT_STEP_MAX`] allows:
+/// the pause is a turn's share of the second.
+pub const TEXT_COMMITS_PER_S: u32 = 5_000;
+/// The longest such pause: no word waits longer for others.
+pub const TEXT_STEP_MAX: Duration = ms(100);
+/// Bytes of text that wait for others; at more, they are committed.
+pub const TEXT_GATHERED_BYTES_MAX: usize = 4 * 1024;
+/// Pieces of text that wait for others; at more, they are committed.
+pub const TEXT_GATHERED_PIECES_MAX: usize = 64;
+/// Milliseconds by which a session's last activity may lag while nothing but text is said in it: the
+/// listings' indexes follow each change of it.
+pub const ACTIVITY_STEP_MS: u64 = 1_000;
 /// Events after which a session's fold is stored anew.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 1_024;
 /// A store that refused is tried again after this, doubled up to [`STORE_RETRY_CAP`].
@@ -322,6 +337,9 @@ pub const INJECTED_KEPT: usize = 16;
 pub const LOADING_WAITERS_MAX: usize = 1_024;
 /// Sessions that are given to another server at once, and that are read for it.
 pub const HANDOVERS_AT_ONCE: usize = 16;
+/// How long nobody may say who has a session that was offered; then it takes no place of others. For so
+/// long, too, a server may take none before what it was not offered stays.
+pub const HANDOVER_STUCK_AFTER: Duration = s(10);
 /// Sessions of a page of those that are to be handed over.
 pub const HANDOVER_PAGE: usize = 256;
 /// Between two looks at sessions whose leaving is waited for.

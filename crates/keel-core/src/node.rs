@@ -16,6 +16,7 @@ mod ice;
 mod injection;
 mod io;
 pub mod media;
+mod moved;
 mod opening;
 mod pressure;
 mod registry;
@@ -242,6 +243,7 @@ impl Node {
             Input::Load(load) => self.pressed(now, load, out),
             Input::Tick => {}
         }
+        self.look_at_leaving(now, out);
         self.run_timers(now, out);
         self.tell_admission(now, out);
         self.tell_gone(now, out);

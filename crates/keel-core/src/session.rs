@@ -23,6 +23,7 @@ mod asks;
 mod commands;
 mod commit;
 mod deliver;
+mod gather;
 mod handover;
 mod health;
 mod injection;
@@ -51,6 +52,7 @@ use crate::{Instant, ring::Ring, small_map::SmallMap};
 
 use commit::{InFlight, Stage};
 use deliver::Crowd;
+use gather::Gather;
 use handover::Leaving;
 pub(crate) use handover::Readiness;
 use health::{Legs, StoreLeg};
@@ -134,6 +136,7 @@ pub(crate) struct Session {
     /// What was broken on purpose.
     injected: Vec<InForce>,
     crowd: Crowd,
+    gather: Gather,
     /// Positions of text that may be put together, of turns that have ended.
     compactable: VecDeque<(Seq, Seq)>,
     /// When it began to wait for a slot, and where it stands.

@@ -23,6 +23,8 @@ mod frames;
 mod fuzz;
 #[path = "all/fuzzed.rs"]
 mod fuzzed;
+#[path = "all/gathers.rs"]
+mod gathers;
 #[path = "all/handover.rs"]
 mod handover;
 #[path = "all/hostile.rs"]
@@ -33,6 +35,8 @@ mod injected;
 mod leaving;
 #[path = "all/media.rs"]
 mod media;
+#[path = "all/moving.rs"]
+mod moving;
 #[path = "all/policies.rs"]
 mod policies;
 #[path = "all/resume.rs"]

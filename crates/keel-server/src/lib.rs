@@ -37,5 +37,5 @@ pub use auth::{AUDIENCE, Claims, KeyError, Tokens};
 pub use config::{Config, ConfigError};
 pub use log::init as init_log;
 pub use peers::{HandOverError, PeerError};
-pub use server::{CloseError, RunError, Running, Server, StartError};
+pub use server::{CloseError, RunError, Running, Server, StartError, adopt_orphans};
 pub use tls::{Reload, TlsError, TlsFile};

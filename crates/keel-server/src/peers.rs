@@ -28,7 +28,7 @@ pub(crate) use give::give;
 pub(crate) use receive::{hello, session};
 
 use link::{Link, Tls};
-use seal::Secret;
+use seal::{Sealed, Secret};
 
 /// How long another server may take to answer one request.
 const PEER_WITHIN: Duration = Duration::from_secs(10);
@@ -105,9 +105,9 @@ impl Peers {
     }
 
     /// Whether a peer has sealed that request.
-    fn sealed(&self, seal: &str, path: &str, body: &[u8], now: UnixMillis) -> bool {
+    fn have_sealed(&self, seal: &str, sealed: Sealed<'_>, now: UnixMillis) -> bool {
         let mut peers = self.0.values();
-        peers.any(|peer| peer.secret.has_sealed(seal, path, body, now))
+        peers.any(|peer| peer.secret.has_sealed(seal, sealed, now))
     }
 }
 

@@ -137,6 +137,14 @@ impl std::fmt::Debug for DynStore {
     }
 }
 
+/// Makes this process the one that adopts what programs leave behind, so that init does not, and it is
+/// reaped when it is killed. For a process that is a server and nothing else.
+pub fn adopt_orphans() {
+    if let Err(error) = process::become_subreaper() {
+        tracing::warn!(%error, "orphans of programs are adopted by init");
+    }
+}
+
 impl Server {
     /// Opens the store, makes the keys if there are none, and listens.
     ///

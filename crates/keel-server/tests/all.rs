@@ -3,6 +3,8 @@
 #[path = "all/support.rs"]
 mod support;
 
+#[path = "all/aside.rs"]
+mod aside;
 #[path = "all/attacks_http.rs"]
 mod attacks_http;
 #[path = "all/attacks_text.rs"]
@@ -13,6 +15,8 @@ mod attacks_websocket;
 mod configuration;
 #[path = "all/described.rs"]
 mod described;
+#[path = "all/exports.rs"]
+mod exports;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/files.rs"]
@@ -25,6 +29,8 @@ mod http_api;
 mod memory;
 #[path = "all/models.rs"]
 mod models;
+#[path = "all/moves.rs"]
+mod moves;
 #[path = "all/openapi.rs"]
 mod openapi;
 #[path = "all/peer.rs"]

@@ -32,7 +32,11 @@ impl World {
         let Some(deadline) = server.node.deadline() else {
             return;
         };
-        let at = deadline.at.micros().saturating_sub(1).max(self.now);
+        let mut at = deadline.at.micros().saturating_sub(1).max(self.now);
+        if self.mutant == Some(Mutant::LateTimer) {
+            self.mutated = true;
+            at += 400 * MS;
+        }
         if server
             .armed
             .is_some_and(|armed| armed <= at && armed >= self.now)
@@ -246,6 +250,7 @@ impl World {
         let at = self
             .store
             .takes(self.now, &session, &self.mix.store, &mut self.chance);
+        self.check_text_waited(&batch);
         let early = (self.mutant == Some(Mutant::TellBeforeCommit)).then(|| session.clone());
         let (id, fate) = self.store.begin(
             self.now,

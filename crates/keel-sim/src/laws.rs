@@ -1,8 +1,15 @@
 //! What must hold at every step (DESIGN §2.12).
 
-use keel_core::client::{Because, Event, LogEvent};
+use std::collections::BTreeMap;
+
+use keel_core::{
+    client::{Because, Event, LogEvent},
+    limits::TEXT_STEP_MAX,
+    node::Input,
+};
 use keel_wire::{
-    Code, EndReason, Fault, FaultCode, Range, Retry, SessionId, Snapshot, State, Status,
+    Code, EndReason, Fault, FaultCode, Range, Retry, SessionId, Snapshot, State, Status, Text,
+    TurnId, record::Batch,
 };
 use serde_json::Value;
 
@@ -25,7 +32,47 @@ pub(crate) struct RunParams {
     pub(crate) at: u64,
 }
 
+/// What programs have said and nobody has begun to write.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// Since when, by turn.
+    pub(crate) said_at: BTreeMap<TurnId, u64>,
+    /// When a session's last commit was written; `None` while one has to be written again.
+    free_at: BTreeMap<SessionId, Option<u64>>,
+}
+
 impl World {
+    /// A commit of a session was answered.
+    pub(crate) fn note_synced(&mut self, answer: &Input) {
+        match answer {
+            Input::Committed { session, .. } => {
+                self.words.free_at.insert(session.clone(), Some(self.now));
+            }
+            Input::CommitFailed { session, .. } => {
+                self.words.free_at.insert(session.clone(), None);
+            }
+            _ => {}
+        }
+    }
+
+    /// What waits for more text waits no longer than it may, where nothing is being written.
+    pub(crate) fn check_text_waited(&mut self, batch: &Batch) {
+        let free_at = self.words.free_at.get(&batch.row.session);
+        let free_at = free_at.copied().unwrap_or(Some(0));
+        for event in batch.events.iter().filter(|event| &*event.kind == "text") {
+            let text: Result<Text, _> = serde_json::from_str(event.data.get());
+            let Some(said_at) = text.ok().and_then(|t| self.words.said_at.remove(&t.turn)) else {
+                continue;
+            };
+            let Some(free_at) = free_at else { continue };
+            let waited = self.now - said_at.max(free_at);
+            if u128::from(waited) > TEXT_STEP_MAX.as_micros() + u128::from(MS) {
+                let what = format!("{} us in {}", waited, batch.row.session);
+                self.breaks("text waits within its bound", what);
+            }
+        }
+    }
+
     // What an application is told.
 
     pub(crate) fn check_event(&mut self, client: usize, event: Event) {
@@ -256,6 +303,8 @@ impl World {
                 | Code::ServerShutdown
                 | Code::RecoveryDeadline
                 | Code::RejoinLimit => self.actors[client].disturbed,
+                // What it was to do about that took longer than it had left.
+                Code::ResumeRefused => self.actors[client].disturbed && !fault.cause.is_empty(),
                 _ => false,
             };
         if !meant {

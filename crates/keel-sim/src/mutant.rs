@@ -25,6 +25,8 @@ pub enum Mutant {
     LostWakeUp,
     /// A timer of a client's is never set.
     LostTimer,
+    /// A server's timers ring late.
+    LateTimer,
     /// What was taken of a stream is forgotten with the process.
     ForgottenDeduplication,
     /// A commit counts as done when it is asked for.
@@ -71,9 +73,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::LostWakeUp,
         Self::LostTimer,
+        Self::LateTimer,
         Self::ForgottenDeduplication,
         Self::TellBeforeCommit,
         Self::BudgetReset,
@@ -140,6 +143,7 @@ impl Mutant {
             // A verdict takes longer than most runs break things.
             Self::MediaNoVerdict => mix.chaos = 80 * SECOND,
             Self::OkForNothing
+            | Self::LateTimer
             | Self::MediaLossHidden
             | Self::MediaFalseUp
             | Self::TransportLeft
@@ -167,6 +171,7 @@ impl Mutant {
             }
             Self::LostWakeUp
             | Self::LostTimer
+            | Self::LateTimer
             | Self::ForgottenDeduplication
             | Self::TellBeforeCommit
             | Self::BudgetReset

@@ -176,6 +176,10 @@ impl World {
                 program.credit = program.credit.saturating_sub(text.len());
                 let key = (program.turn.clone(), program.attempt);
                 self.emitted.entry(key).or_default().push_str(&text);
+                if !program.ended && !program.cancelled {
+                    let said_at = self.words.said_at.entry(program.turn.clone());
+                    said_at.or_insert(self.now);
+                }
                 outputs.push(RunOutput::Text(text));
             }
             Act::Items(count) => {

@@ -75,6 +75,7 @@ pub(crate) struct World {
     pub(crate) actors: Vec<Actor>,
     pub(crate) asked: Vec<Asked>,
     pub(crate) emitted: Emitted,
+    pub(crate) words: crate::laws::Words,
     /// The session of each group, once its opener knows it.
     pub(crate) sessions: Vec<Option<SessionId>>,
     pub(crate) stretch: Stretch,
@@ -129,6 +130,7 @@ impl World {
             actors: Vec::new(),
             asked: Vec::new(),
             emitted: Emitted::new(),
+            words: crate::laws::Words::default(),
             sessions: vec![None; mix.sessions + 1],
             stretch: Stretch::Chaos,
             stretch_since: 0,
@@ -216,6 +218,7 @@ impl World {
                 if let Some(input) = input
                     && alive(self, server, life)
                 {
+                    self.note_synced(&input);
                     self.tell_server(server, input);
                 }
             }

@@ -42,6 +42,9 @@ pub(crate) const READERS: usize = 2;
 pub(crate) const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// Writes that one transaction takes.
 pub(crate) const GROUP_WRITES_MAX: usize = 256;
+/// KiB of pages that the writer keeps at hand: each session that streams writes at the end of its own
+/// part of the log's index.
+pub(crate) const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// Bytes that one session may put into a transaction before the others have had their turn.
 pub(crate) const QUANTUM_BYTES: usize = 64 * 1024;
 /// How long opening waits for a lock that the kernel is about to free.

@@ -37,8 +37,9 @@ type Check = fn(Arc<dyn Store>) -> BoxFuture<()>;
 /// # Panics
 /// At the first promise that is not kept.
 pub async fn run<F: Factory>(factory: &F) {
-    let checks: [Check; 30] = [
+    let checks: [Check; 31] = [
         |store| Box::pin(commits::what_is_committed_is_loaded(store)),
+        |store| Box::pin(commits::a_row_is_kept_whatever_alone_changes_in_it(store)),
         |store| Box::pin(commits::expected_must_be_the_head(store)),
         |store| Box::pin(commits::refused_batches_leave_nothing(store)),
         |store| Box::pin(commits::another_fence_is_refused(store)),

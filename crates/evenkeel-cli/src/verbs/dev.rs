@@ -37,6 +37,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = configure(&args)?;
     keel_server::init_log(&config.log);
+    keel_server::adopt_orphans();
     let (is_memory, faults) = (
         config.store.kind == StoreKind::Memory,
         config.faults.enabled,

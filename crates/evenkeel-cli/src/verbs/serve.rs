@@ -42,6 +42,7 @@ pub(super) async fn bind(args: Args) -> Result<Server, Failure> {
         config.store.path = DATA.into();
     }
     keel_server::init_log(&config.log);
+    keel_server::adopt_orphans();
     Server::bind(config).await.map_err(|error| refused(&error))
 }
 

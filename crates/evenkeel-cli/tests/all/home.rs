@@ -40,9 +40,20 @@ pub(crate) fn stderr(output: &Output) -> String {
 
 impl Home {
     pub(crate) fn start() -> Self {
+        Self::begin(TempDir::new().expect("a directory"), &[])
+    }
+
+    /// With a configuration to begin with.
+    pub(crate) fn start_with(config: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
+        std::fs::write(dir.path().join("first.toml"), config).expect("written");
+        Self::begin(dir, &["--config", "first.toml"])
+    }
+
+    fn begin(dir: TempDir, more: &[&str]) -> Self {
         let mut child = command(dir.path())
             .args(["dev", "--listen", "127.0.0.1:0"])
+            .args(more)
             .spawn()
             .expect("a server");
         let mut said = BufReader::new(child.stdout.take().expect("piped"));
@@ -62,6 +73,11 @@ impl Home {
             address,
             child,
         }
+    }
+
+    /// The server's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {

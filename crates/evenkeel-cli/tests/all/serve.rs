@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::home::{command, stderr, stdout, terminate};
+use crate::home::{Home, command, stderr, stdout, terminate};
 
 #[test]
 fn a_certificate_that_is_not_there_is_refused_with_its_option_its_file_and_78() {
@@ -103,4 +103,27 @@ fn sigterm_drains_and_exits_with_0_s14() {
         .expect("text");
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("drained") && !log.contains(&token), "{log}");
+}
+
+#[test]
+fn what_a_program_leaves_behind_is_the_servers_child_and_gone_with_the_turn_c09() {
+    // A shell that ends before what it began, which is in no group of the server's.
+    let script = r"stray=$(sh -c 'setsid sleep 100 >/dev/null & echo $!'); \
+                   grep PPid: /proc/$stray/status; echo stray: $stray";
+    let home = Home::start_with(&format!(
+        "[backends.leaves]\nkind = \"process\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+    ));
+    let output = home.run(&["connect", "--backend", "leaves", "--say", "hello"]);
+    let said = stdout(&output);
+    let number = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|number| number.trim().parse::<u32>().ok());
+        number.unwrap_or_else(|| panic!("{name} in {said:?}: {}", stderr(&output)))
+    };
+    assert_eq!(number("PPid:"), home.pid());
+    let stray = format!("/proc/{}", number("stray:"));
+    assert!(
+        !std::path::Path::new(&stray).exists(),
+        "neither alive nor a zombie"
+    );
 }

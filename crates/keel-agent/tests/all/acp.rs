@@ -27,6 +27,10 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
+fn is_there(pid: rustix::process::Pid) -> bool {
+    rustix::process::test_kill_process(pid).is_ok()
+}
+
 /// The steps of a cancel, as they were told.
 fn steps(heard: &Heard) -> Vec<&'static str> {
     let step = |output: &Output| match output {
@@ -174,6 +178,12 @@ async fn an_agent_that_dies_between_turns_is_replaced_c04() {
     let began = Instant::now();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     until(|| left_of(&agent.owner).is_empty()).await;
+    // Its memory goes before it is dead: a turn that begins in between meets an agent that dies.
+    until(|| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| stat.contains(") Z ")) || !is_there(pid)
+    })
+    .await;
     assert!(
         began.elapsed() < Duration::from_millis(100),
         "{:?}",
@@ -703,6 +713,60 @@ async fn terminals_run_in_the_directory_and_end_with_the_agent_c09_i11() {
         driven.finish().await.outcome.ending,
         Ending::Cancelled { .. }
     ));
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn what_ends_a_program_is_done_while_as_much_as_may_be_waits_for_its_end_i11() {
+    let mut config = agent(&[]);
+    config.terminals = true;
+    let agent = Agent::new(config);
+    let most = keel_agent::limits::SERVICES_MAX;
+    let heard = agent.turn(&format!("!waits={most}:sleep:1000")).await;
+    done(&heard, "end_turn");
+    let text = heard.text();
+    let told: Vec<&str> = text.lines().collect();
+    let [one_more, output, kill, ended, release] = told[..] else {
+        panic!("{text}")
+    };
+    assert_eq!(
+        one_more,
+        r#"wait_for_exit: refused: "too much at once; ask again later""#
+    );
+    assert!(output.starts_with(r#"output: {""#), "{output}");
+    assert!(output.contains(r#""exitStatus":null"#), "it runs: {output}");
+    assert_eq!(kill, "kill: {}");
+    assert_eq!(ended, format!("ended: {most}"));
+    assert_eq!(release, "release: {}");
+    // What was refused may be asked for again, now that there is room.
+    let heard = agent.turn("!run=pwd").await;
+    assert!(heard.text().contains(r#""exitCode":0"#), "{heard:?}");
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn of_a_session_that_left_and_came_back_only_the_new_agent_is_kept_i11() {
+    let agent = Agent::with(&["--ignore-term"]);
+    let session = request("").session;
+    let mut old = agent.start(request("!orphans=2 text=one permit"));
+    old.until(|output| matches!(output, Output::NeedsAction(_)))
+        .await;
+    agent.provider.release(&session);
+    let new = agent.turn("!pid").await;
+    assert_eq!(left_of(&agent.owner).len(), 4);
+    let Some(Output::NeedsAction(action)) = old.outputs.last() else {
+        panic!("it was the last");
+    };
+    let answer = Answer {
+        action: action.id.clone(),
+        answer: json!("yes"),
+    };
+    assert!(old.running.answer(answer));
+    old.finish().await.assert_done();
+    // Nothing of the old one is left when its turn is over, and nothing is wrong with the new one.
+    assert_eq!(left_of(&agent.owner).len(), 1);
+    let again = agent.turn("!pid").await;
+    assert_eq!(again.text(), new.text());
     agent.close().await;
 }
 

@@ -117,10 +117,11 @@ impl Call {
 
     async fn hello(&mut self) -> Result<()> {
         let n = self.shared.last.fetch_add(1, Relaxed);
+        let name = format!("{}-{n}", std::process::id());
         let mut hello = json!({
-            "type": "hello", "token": self.shared.calls.token, "instance": format!("i-call-{n}"),
+            "type": "hello", "token": self.shared.calls.token, "instance": format!("i-call-{name}"),
             "attempt": 1, "role": "publisher", "history": "snapshot", "sdk": "bench/0",
-            "stream": { "id": format!("c-call-{n}"), "next": 1, "receipts_ack": 0 },
+            "stream": { "id": format!("c-call-{name}"), "next": 1, "receipts_ack": 0 },
         });
         match &self.part {
             Part::Publisher => {

@@ -3,6 +3,11 @@
 //! Those in memory are closed up at once, each by itself; the others are read, a few at a time. Each goes
 //! when nothing of it runs any more, and what is left here is a sign that says where it is, and the
 //! connections and transports of those who have not gone there yet.
+//!
+//! The other server may stop answering. What it was offered then is offered until it answers: whose it
+//! is only that one knows. It keeps no other from going, though ([`limits::HANDOVER_STUCK_AFTER`]), and
+//! once what runs had its time, nothing waits for a server that takes none: what was offered to nobody
+//! is nobody else's for certain, and goes on here.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,14 +15,12 @@ use std::{
 };
 
 use keel_wire::{
-    Code, Fault, Goaway, Grant, Origin, SessionId,
+    SessionId,
     record::{SessionRow, SlotRow},
 };
 
 use super::{
-    Answer, Ask, ConnId, MediaFact, MediaOrder, Node, Output, Outputs,
-    media::PeerId,
-    ms,
+    Node, Output, Outputs,
     registry::{Entry, Waiter},
 };
 use crate::{Deadline, Instant, Now, limits, session::Readiness};
@@ -45,7 +48,7 @@ pub(super) struct Exodus {
     peer: String,
     address: String,
     stop_at: Instant,
-    linger: Duration,
+    pub(super) linger: Duration,
     /// The last session that was listed, and whether there may be more.
     after: Option<SessionId>,
     more: bool,
@@ -59,8 +62,15 @@ pub(super) struct Exodus {
     closing: BTreeSet<SessionId>,
     ready: BTreeSet<SessionId>,
     going: BTreeSet<SessionId>,
+    /// Those that are going and of which nobody has said for long who has them.
+    stuck: BTreeSet<SessionId>,
+    /// When the last was taken, or this began; and whether one was not taken since.
+    taken_at: Instant,
+    refused: bool,
+    /// No more are offered.
+    given_up: bool,
     /// Sessions that have moved and whose clients are still here, by when they are sent after them.
-    lingering: BTreeSet<(Instant, SessionId)>,
+    pub(super) lingering: BTreeSet<(Instant, SessionId)>,
     /// Those that are waited for are looked at again then.
     look_at: Instant,
     moved: u64,
@@ -100,6 +110,41 @@ impl Exodus {
         all.into_iter().fold(None, Deadline::earlier)
     }
 
+    /// An offer came to an end, whichever: whether there was one.
+    fn goes_no_more(&mut self, id: &SessionId) -> bool {
+        self.stuck.remove(id);
+        self.going.remove(id)
+    }
+
+    /// A session was not taken.
+    const fn was_refused(&mut self) {
+        self.stayed += 1;
+        self.refused = true;
+    }
+
+    /// A session has moved; its clients are kept here until then.
+    pub(super) fn has_moved(&mut self, now: Instant, id: &SessionId, until: Instant) {
+        self.goes_no_more(id);
+        self.moved += 1;
+        (self.taken_at, self.refused) = (now, false);
+        self.lingering.insert((until, id.clone()));
+    }
+
+    /// Whether one more may be offered: those that are stuck move no bytes, and take nobody's place.
+    fn has_room(&self) -> bool {
+        self.going.len() - self.stuck.len() < limits::HANDOVERS_AT_ONCE
+    }
+
+    /// Whether what was not offered is to wait no longer: what ran had its time, and the other server
+    /// has taken none for a while, though it was to.
+    fn is_in_vain(&self, now: Instant) -> bool {
+        let unheeded = self.refused || !self.stuck.is_empty();
+        let late = self
+            .stop_at
+            .max(self.taken_at + limits::HANDOVER_STUCK_AFTER);
+        unheeded && late <= now
+    }
+
     /// Until when what runs in a session that is to leave may end.
     pub(super) fn closes(&self, id: &SessionId) -> Option<Instant> {
         self.closing.contains(id).then_some(self.stop_at)
@@ -114,7 +159,7 @@ impl Exodus {
             Readiness::Stays if self.closing.remove(id) => {
                 self.ready.remove(id);
             }
-            Readiness::Stays if self.going.remove(id) => self.stayed += 1,
+            Readiness::Stays if self.goes_no_more(id) => self.was_refused(),
             Readiness::Ready
             | Readiness::Stays
             | Readiness::NotYet
@@ -153,6 +198,10 @@ impl Node {
             closing: BTreeSet::new(),
             ready: BTreeSet::new(),
             going: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            taken_at: now.mono,
+            refused: false,
+            given_up: false,
             lingering: BTreeSet::new(),
             look_at: now.mono + limits::HANDOVER_LOOK_EVERY,
             moved: 0,
@@ -161,6 +210,7 @@ impl Node {
         };
         if let Some(before) = before {
             exodus.going = before.going;
+            exodus.stuck = before.stuck;
             exodus.lingering = before.lingering;
             exodus.moved = before.moved;
             exodus.asked = before.asked;
@@ -185,6 +235,9 @@ impl Node {
             Readiness::Going | Readiness::Gone => {
                 exodus.going.insert(id.clone());
             }
+            Readiness::Stays | Readiness::NotYet | Readiness::Ready if exodus.given_up => {
+                exodus.stayed += 1;
+            }
             Readiness::Stays | Readiness::NotYet | Readiness::Ready => {
                 exodus.closing.insert(id.clone());
                 let stop_at = exodus.stop_at;
@@ -200,6 +253,7 @@ impl Node {
         };
         exodus.asked = false;
         match sessions {
+            Ok(_) | Err(_) if exodus.given_up => {}
             Ok(sessions) => {
                 exodus.more = sessions.len() >= limits::HANDOVER_PAGE;
                 if let Some(last) = sessions.last() {
@@ -226,9 +280,16 @@ impl Node {
 
     pub(super) fn not_read_to_leave(&mut self, id: &SessionId, is_gone: bool) {
         if let Some(exodus) = &mut self.exodus {
-            let waited = exodus.reading.remove(id) | exodus.going.remove(id);
+            let waited = exodus.reading.remove(id) | exodus.goes_no_more(id);
             exodus.stayed += u64::from(waited && !is_gone);
         }
+    }
+
+    /// Sees how those that leave are doing. Called before sessions are told the time: what is not to leave
+    /// any more is not stopped for it.
+    pub(super) fn look_at_leaving(&mut self, now: Now, out: &mut Outputs) {
+        self.look_after(now, out);
+        self.give_up_in_vain(now, out);
     }
 
     /// Goes on with what can go on. Called once after each input.
@@ -236,7 +297,6 @@ impl Node {
         if self.exodus.is_none() {
             return;
         }
-        self.look_after(now, out);
         self.read_more(now, out);
         self.offer_more(now, out);
         self.linger(now, out);
@@ -259,6 +319,13 @@ impl Node {
             return;
         };
         exodus.look_at = now.mono + limits::HANDOVER_LOOK_EVERY;
+        let stuck = |id: &&SessionId| match self.sessions.get(*id) {
+            Some(Entry::Active { session, .. }) => session
+                .owed_since()
+                .is_some_and(|since| since + limits::HANDOVER_STUCK_AFTER <= now.mono),
+            Some(Entry::Loading { .. } | Entry::Moved(_)) | None => false,
+        };
+        exodus.stuck = exodus.going.iter().filter(stuck).cloned().collect();
         let mut again = Vec::new();
         for id in exodus.closing.iter().chain(&exodus.going) {
             match self.sessions.get(id) {
@@ -274,13 +341,40 @@ impl Node {
                 return;
             };
             exodus.closing.remove(&id);
-            exodus.going.remove(&id);
+            exodus.goes_no_more(&id);
             exodus.ready.remove(&id);
             if here {
                 self.close_up(now, &id, out);
             } else {
                 exodus.queue.push_back(id);
             }
+        }
+    }
+
+    /// What was to be offered to a server that takes none goes on here instead.
+    fn give_up_in_vain(&mut self, now: Now, out: &mut Outputs) {
+        let in_vain = |exodus: &&mut Exodus| !exodus.given_up && exodus.is_in_vain(now.mono);
+        let Some(exodus) = self.exodus.as_mut().filter(in_vain) else {
+            return;
+        };
+        exodus.given_up = true;
+        exodus.more = false;
+        exodus.list_again_at = None;
+        exodus.ready.clear();
+        let closing = std::mem::take(&mut exodus.closing);
+        let unread = std::mem::take(&mut exodus.queue);
+        let counted = |id: &&SessionId| closing.contains(*id) || exodus.going.contains(*id);
+        let unread = unread.iter().filter(|id| !counted(id));
+        let left = closing.len() + unread.count();
+        exodus.stayed += left as u64;
+        tracing::warn!(
+            peer = exodus.peer,
+            stuck = exodus.stuck.len(),
+            left,
+            "the other server takes no sessions: what it was not offered stays"
+        );
+        for id in closing {
+            self.with(now, &id, out, |session, ctx| session.stay(ctx));
         }
     }
 
@@ -322,7 +416,7 @@ impl Node {
 
     fn offer_more(&mut self, now: Now, out: &mut Outputs) {
         while let Some(exodus) = &mut self.exodus {
-            if exodus.going.len() >= limits::HANDOVERS_AT_ONCE {
+            if !exodus.has_room() {
                 return;
             }
             let Some(id) = exodus.ready.pop_first() else {
@@ -340,200 +434,6 @@ impl Node {
             self.with(now, &id, out, |session, ctx| {
                 session.offer(&peer, &address, ctx);
             });
-        }
-    }
-
-    /// That a session has moved may be written: then its machine goes, and its clients are told.
-    pub(super) fn leave_if_moved(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
-        let Some(Entry::Active { session, .. }) = self.sessions.get(id) else {
-            return;
-        };
-        let Some(address) = session.moved_to().map(str::to_owned) else {
-            return;
-        };
-        let mut moved = Moved {
-            address,
-            head: session.committed(),
-            row: Box::new(session.row().clone()),
-            conns: session.connections().into_iter().collect(),
-            peers: session.transports().collect(),
-        };
-        let linger = self
-            .exodus
-            .as_ref()
-            .map_or(limits::MOVED_LINGER_MAX, |exodus| exodus.linger);
-        if let Some(Entry::Active {
-            armed: Some(at), ..
-        }) = self.sessions.remove(id)
-        {
-            self.timers.remove(&(at, id.clone()));
-        }
-        for admission in self.admissions.values_mut() {
-            admission.release(id, now.mono);
-        }
-        out.push(Output::Release {
-            session: id.clone(),
-            backend: moved.row.backend.clone(),
-        });
-        let goaway = Goaway {
-            reason: "the session has moved to another server".to_owned(),
-            deadline_ms: ms(linger),
-            target: Some(moved.address.clone()),
-        };
-        tracing::info!(session = %id, to = moved.address, "a session has moved");
-        for conn in moved.conns.clone() {
-            if self.conns.is_welcomed(conn) {
-                self.conns.tell(conn, &goaway.clone().into(), out);
-            } else {
-                // It has nothing here that it would keep: it stood in line.
-                moved.conns.remove(&conn);
-                self.send_after(now, id, conn, &moved.address, out);
-            }
-        }
-        self.sessions.insert(id.clone(), Entry::Moved(moved));
-        self.start.settling.remove(id);
-        if let Some(exodus) = &mut self.exodus {
-            exodus.going.remove(id);
-            exodus.moved += 1;
-            exodus.lingering.insert((now.mono + linger, id.clone()));
-        } else {
-            // It had been offered by a server before this one.
-            return self.forget_moved(now, id, out);
-        }
-        self.forget_if_left(now, id, out);
-    }
-
-    /// A session that has moved and that nobody is at any more is forgotten.
-    fn forget_if_left(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
-        let left = |entry: &Entry| match entry {
-            Entry::Moved(moved) => moved.conns.is_empty() && moved.peers.is_empty(),
-            Entry::Active { .. } | Entry::Loading { .. } => false,
-        };
-        if self.sessions.get(id).is_some_and(left) {
-            self.forget_moved(now, id, out);
-        }
-    }
-
-    /// A connection is gone; it may have been one of a session that has moved.
-    pub(super) fn left_moved(&mut self, now: Now, id: &SessionId, conn: ConnId, out: &mut Outputs) {
-        if let Some(Entry::Moved(moved)) = self.sessions.get_mut(id) {
-            moved.conns.remove(&conn);
-            self.forget_if_left(now, id, out);
-        }
-    }
-
-    /// Those who have not gone where their session went are sent after it, when it is time.
-    fn linger(&mut self, now: Now, out: &mut Outputs) {
-        let Some(exodus) = &self.exodus else { return };
-        let due = exodus.lingering.iter();
-        let over: Vec<SessionId> = due
-            .take_while(|(until, _)| *until <= now.mono)
-            .map(|(_, id)| id.clone())
-            .collect();
-        for id in over {
-            self.forget_moved(now, &id, out);
-        }
-        if let Some(exodus) = &mut self.exodus {
-            exodus.lingering.retain(|(until, _)| *until > now.mono);
-        }
-    }
-
-    /// Nothing of a session that has moved is kept in memory.
-    pub(super) fn forget_moved(&mut self, now: Now, id: &SessionId, out: &mut Outputs) {
-        let Some(Entry::Moved(moved)) = self.sessions.get(id) else {
-            return;
-        };
-        let address = moved.address.clone();
-        for conn in moved.conns.clone() {
-            self.send_after(now, id, conn, &address, out);
-        }
-        for peer in self.peers.take_of(id) {
-            out.push(Output::Media(MediaOrder::Close { peer }));
-        }
-        self.sessions.remove(id);
-        if let Some(exodus) = &mut self.exodus {
-            exodus.lingering.retain(|(_, of)| of != id);
-        }
-    }
-
-    /// What a transport of a session that has moved says: whether it was of such a one.
-    pub(super) fn fact_of_moved(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        fact: &MediaFact,
-        out: &mut Outputs,
-    ) -> bool {
-        let Some(Entry::Moved(moved)) = self.sessions.get_mut(id) else {
-            return false;
-        };
-        if let MediaFact::Failed { peer, .. } = fact {
-            moved.peers.remove(peer);
-            self.peers.close(*peer);
-            self.forget_if_left(now, id, out);
-        }
-        true
-    }
-
-    fn moved_fault(&mut self, now: Now, id: &SessionId, address: &str) -> Fault {
-        self.mint
-            .fault(now, Code::SessionMoved, Origin::Server)
-            .session(id)
-            .detail("target", address)
-    }
-
-    /// Tells a connection where its session is, and ends it.
-    fn send_after(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        conn: ConnId,
-        address: &str,
-        out: &mut Outputs,
-    ) {
-        let goaway = Goaway {
-            reason: "the session has moved to another server".to_owned(),
-            deadline_ms: 0,
-            target: Some(address.to_owned()),
-        };
-        let fault = self.moved_fault(now, id, address);
-        self.conns.tell(conn, &goaway.into(), out);
-        self.conns.refuse(conn, fault, out);
-    }
-
-    /// Answers who wants a session that has moved, and may enter it.
-    pub(super) fn direct(
-        &mut self,
-        now: Now,
-        id: &SessionId,
-        waiter: Waiter,
-        (address, row): (&str, &SessionRow),
-        out: &mut Outputs,
-    ) {
-        let may = |grant: &Grant| grant.may_enter(row);
-        let allowed = match &waiter {
-            Waiter::Conn(conn) => {
-                let grant = self.conns.get(*conn).and_then(|conn| conn.grant.as_ref());
-                grant.is_some_and(|grant| may(grant))
-            }
-            Waiter::Ask(_, question) => match &**question {
-                Ask::Command { grant, .. } | Ask::End { grant, .. } => may(grant),
-                Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => false,
-            },
-            Waiter::Leave => return self.not_read_to_leave(id, true),
-        };
-        if !allowed {
-            let fault = self.mint.fault(now, Code::SessionNotFound, Origin::Server);
-            return self.turn_away(id, waiter, fault, out);
-        }
-        match waiter {
-            Waiter::Conn(conn) => self.send_after(now, id, conn, address, out),
-            Waiter::Ask(ask, _) => {
-                let fault = Box::new(self.moved_fault(now, id, address));
-                let answer = Answer::Receipt(keel_wire::ReceiptBody::Fault(fault));
-                out.push(Output::Reply { ask, answer });
-            }
-            Waiter::Leave => {}
         }
     }
 
@@ -578,15 +478,4 @@ impl Node {
             }
         }
     }
-}
-
-/// A session that has moved, and whose clients are still here.
-#[derive(Debug)]
-pub(super) struct Moved {
-    pub(super) address: String,
-    pub(super) head: keel_wire::Seq,
-    pub(super) row: Box<SessionRow>,
-    /// Those of its participants, and their transports.
-    pub(super) conns: BTreeSet<ConnId>,
-    pub(super) peers: BTreeSet<PeerId>,
 }

@@ -13,7 +13,7 @@ use keel_wire::{
 
 use super::{
     Answer, Ask, AskId, ConnId, Ctx, LoadFailure, MediaOrder, Node, Output, Outputs, conn::Phase,
-    handover::Moved,
+    moved::Moved,
 };
 use crate::{Instant, Now, limits, session::Session};
 

@@ -1,7 +1,7 @@
 //! From staged to told: one commit in flight a session, and nothing told before its commit.
 //!
 //! What arrives while a commit is in flight forms the next one, so that a busy session writes few
-//! large batches and an idle one writes at once. A batch that was not written is written again, as it
+//! large batches and an idle one writes at once; text may wait a little longer (`gather`). A batch that was not written is written again, as it
 //! is; one whose fate is unknown is looked up first. Neither is told meanwhile.
 
 use std::sync::Arc;
@@ -13,7 +13,11 @@ use keel_wire::{
     record::{Batch, SearchText, SlotRow, StoredEvent, StoredReceipt, StoredSnapshot},
 };
 
-use super::{Session, health::StoreLeg};
+use super::{
+    Session,
+    gather::{Gather, Gathered},
+    health::StoreLeg,
+};
 use crate::{
     Instant, audit, limits,
     node::{Answer, AskId, CommitFailure, ConnId, Ctx, Output, RunId},
@@ -56,9 +60,29 @@ pub(crate) struct Stage {
     row: bool,
     /// What turns that ended are found by.
     search: Vec<SearchText>,
+    /// Pieces of text in it.
+    pieces: usize,
 }
 
 impl Stage {
+    /// How much text there is, if there is nothing else.
+    fn text_alone(&self) -> Option<Gathered> {
+        let [(_, Event::Text(text))] = &self.events[..] else {
+            return None;
+        };
+        let follows_from_text = |effect: &Effect| matches!(effect, Effect::Credit { .. });
+        let alone = self.streams.is_empty()
+            && self.receipts.is_empty()
+            && self.streams_dropped.is_empty()
+            && self.effects.iter().all(follows_from_text)
+            && self.search.is_empty()
+            && !self.row;
+        alone.then_some(Gathered {
+            bytes: text.data.len(),
+            pieces: self.pieces,
+        })
+    }
+
     fn is_empty(&self) -> bool {
         self.events.is_empty()
             && self.receipts.is_empty()
@@ -102,6 +126,7 @@ impl Session {
 
     /// Stages text, put together with what was staged just before where it belongs to the same run.
     pub(super) fn stage_text(&mut self, text: Text) {
+        self.stage.pieces += 1;
         if let Some((_, Event::Text(last))) = self.stage.events.last_mut()
             && last.turn == text.turn
             && last.attempt == text.attempt
@@ -198,9 +223,20 @@ impl Session {
         if self.inflight.is_some() || self.stage.is_empty() || self.stands_still() {
             return;
         }
+        let now = ctx.now.mono;
+        let text = self.stage.text_alone();
+        let runs = ctx.runs.len();
+        if text.is_some_and(|text| self.gather.holds(text, runs, now)) {
+            return;
+        }
         let stage = std::mem::take(&mut self.stage);
+        self.gather.sent(stage.pieces > 0, now);
         let fresh = self.committed == Seq::ZERO;
-        self.row.last_activity = ctx.now.wall;
+        // Every listing is in its order: text alone moves it in steps.
+        let lasted = ctx.now.wall.saturating_sub(self.row.last_activity);
+        if text.is_none() || lasted >= limits::ACTIVITY_STEP_MS {
+            self.row.last_activity = ctx.now.wall;
+        }
         self.row.head = self.staged;
         self.row.open_turn = !self.turns.is_empty();
         let asks = self.run.as_ref().is_some_and(|run| run.waiting.is_some());
@@ -298,6 +334,7 @@ impl Session {
             self.snapshot_seq = snapshot.seq;
         }
         self.store_answered(inflight.sent_at, ctx);
+        self.gather.took(ctx.now.mono.since(inflight.sent_at));
         for receipt in &batch.receipts {
             self.keep_receipt(receipt, ctx);
         }
@@ -440,6 +477,7 @@ impl Session {
         }
         self.inflight = None;
         self.stage = Stage::default();
+        self.gather = Gather::default();
         for conn in self.connections() {
             let fault = ctx.fault(keel_wire::Code::ServerShutdown).session(&self.id);
             ctx.conns.refuse(conn, fault, ctx.out);

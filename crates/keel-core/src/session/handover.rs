@@ -42,6 +42,8 @@ pub(crate) struct Going {
     /// The step came to nothing and is taken again then.
     again_at: Option<Instant>,
     refusals: u32,
+    /// Since when it is not known who has it.
+    owed_since: Option<Instant>,
     /// Connections whose commands were not taken.
     unheard: BTreeSet<ConnId>,
 }
@@ -115,6 +117,23 @@ impl Session {
         }
     }
 
+    /// It was to leave and was offered to nobody, so that nobody else can have it: it goes on here.
+    pub(crate) fn stay(&mut self, ctx: &mut Ctx<'_>) {
+        if matches!(self.leaving, Leaving::Closing { .. }) {
+            self.leaving = Leaving::No;
+            self.start_next(ctx);
+            self.note_idle(ctx.now.mono);
+        }
+    }
+
+    /// Since when nobody has said whether the other server has it, though it was asked.
+    pub(crate) const fn owed_since(&self) -> Option<Instant> {
+        match &self.leaving {
+            Leaving::Going(going) => going.owed_since,
+            Leaving::No | Leaving::Closing { .. } => None,
+        }
+    }
+
     /// Stands still, and is offered.
     pub(crate) fn offer(&mut self, peer: &str, address: &str, ctx: &mut Ctx<'_>) {
         if self.readiness() != Readiness::Ready {
@@ -133,6 +152,7 @@ impl Session {
             step: Step::Offer,
             again_at: None,
             refusals: 0,
+            owed_since: None,
             unheard: BTreeSet::new(),
         }));
         self.take_step(ctx);
@@ -157,6 +177,7 @@ impl Session {
                 step: Step::Ask,
                 again_at: None,
                 refusals: 0,
+                owed_since: Some(ctx.now.mono),
                 unheard: BTreeSet::new(),
             }));
             self.take_step(ctx);
@@ -263,17 +284,18 @@ impl Session {
         match outcome {
             Delivered::Accepted => {
                 going.step = Step::Leave;
-                going.refusals = 0;
+                (going.refusals, going.owed_since) = (0, None);
                 self.take_step(ctx);
             }
             Delivered::Declined { why } => {
                 tracing::warn!(session = %self.id, peer = going.peer, why, "not handed over");
                 going.step = Step::Keep;
-                going.refusals = 0;
+                (going.refusals, going.owed_since) = (0, None);
                 self.take_step(ctx);
             }
             Delivered::Unknown { error } => {
                 going.step = Step::Ask;
+                going.owed_since.get_or_insert(ctx.now.mono);
                 self.step_again(&error, ctx);
             }
         }

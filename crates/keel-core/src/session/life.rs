@@ -18,6 +18,7 @@ use super::{
     Life, Session,
     commit::{Effect, Stage},
     deliver::Crowd,
+    gather::Gather,
     health::{Legs, StoreLeg},
     members::Member,
     memory::{Memory, StopFor},
@@ -79,6 +80,7 @@ impl Session {
             injected: Vec::new(),
             compactable: VecDeque::new(),
             crowd: Crowd::default(),
+            gather: Gather::default(),
             queued_at: None,
             place: (0, 0),
             row,
@@ -291,6 +293,7 @@ impl Session {
             at(self.read_slow_at(), "slow page"),
             at(self.legs.read_again_at, "page retry"),
             at(self.crowd_due(), "crowd step"),
+            at(self.gather.due(), "text step"),
             at(self.turn_expires_at(), "turn expiry"),
             at(
                 self.members_expire_at(config.resume_window)

@@ -1,5 +1,7 @@
 //! A session with many viewers: told in steps, and nothing is lost by it.
 
+use std::time::Duration;
+
 use keel_core::limits::{CROWD_MIN, CROWD_STEP};
 use keel_wire::{Event, Role};
 
@@ -34,8 +36,11 @@ fn a_crowd_is_told_in_steps_and_whoever_takes_part_at_once() {
         "one two ",
         "the first of a step goes at once"
     );
-    world.text("three ");
-    world.text("four ");
+    for text in ["three ", "four "] {
+        // Words that come at once are one event.
+        world.pass(Duration::from_millis(1));
+        world.text(text);
+    }
     assert_eq!(world.heard(owner), "one two three four ");
     assert_eq!(
         world.heard(first),

@@ -12,11 +12,11 @@ use super::world::{MarkMood, Tab, World, seq};
 
 const TARGET: &str = "ws://green";
 
-fn green() -> World {
+pub(crate) fn green() -> World {
     World::with(|config: &mut Config| config.secret = [9; 32])
 }
 
-fn hand_over(world: &mut World, within_s: u64) {
+pub(crate) fn hand_over(world: &mut World, within_s: u64) {
     world.input(Input::HandOver {
         peer: "green".to_owned(),
         address: TARGET.to_owned(),
@@ -25,12 +25,12 @@ fn hand_over(world: &mut World, within_s: u64) {
 }
 
 /// What the node wants to give next.
-fn giving(world: &mut World) -> Giving {
+pub(crate) fn giving(world: &mut World) -> Giving {
     assert_eq!(world.givings.len(), 1, "{:?}", world.givings);
     world.givings.remove(0)
 }
 
-fn answer(world: &mut World, giving: &Giving, outcome: Delivered) {
+pub(crate) fn answer(world: &mut World, giving: &Giving, outcome: Delivered) {
     world.input(Input::Delivered {
         session: giving.offer.session.clone(),
         id: giving.offer.id.clone(),
@@ -38,7 +38,7 @@ fn answer(world: &mut World, giving: &Giving, outcome: Delivered) {
     });
 }
 
-fn unknown() -> Delivered {
+pub(crate) fn unknown() -> Delivered {
     Delivered::Unknown {
         error: "no answer".to_owned(),
     }
@@ -61,19 +61,19 @@ fn goaways(world: &World, conn: ConnId) -> Vec<Goaway> {
     told.collect()
 }
 
-fn codes(world: &World, conn: ConnId) -> Vec<String> {
+pub(crate) fn codes(world: &World, conn: ConnId) -> Vec<String> {
     let faults = world.faults(conn);
     let codes = faults.iter().map(|fault| fault.code.name().to_owned());
     codes.collect()
 }
 
-fn migrates(tab: &Tab, welcome: &keel_wire::Welcome, applied: u64) -> Tab {
+pub(crate) fn migrates(tab: &Tab, welcome: &keel_wire::Welcome, applied: u64) -> Tab {
     let mut tab = tab.again(welcome, applied);
     tab.hello.resume.as_mut().unwrap().strategy = Strategy::Migrate;
     tab
 }
 
-fn ends(world: &World, session: &SessionId) -> Vec<TurnEnd> {
+pub(crate) fn ends(world: &World, session: &SessionId) -> Vec<TurnEnd> {
     let log = world.log(session);
     let ends = log.iter().filter_map(|event| match event {
         Event::TurnEnded(ended) => Some(ended.end),
@@ -83,7 +83,7 @@ fn ends(world: &World, session: &SessionId) -> Vec<TurnEnd> {
 }
 
 /// Time passes, and a client is heard meanwhile.
-fn wait(world: &mut World, conn: ConnId, seconds: u64) {
+pub(crate) fn wait(world: &mut World, conn: ConnId, seconds: u64) {
     for _ in 0..seconds {
         world.pass(Duration::from_secs(1));
         world.send(conn, keel_wire::Ack { seq: seq(2) });

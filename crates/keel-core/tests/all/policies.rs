@@ -172,6 +172,112 @@ fn words_that_nobody_takes_have_a_bound() {
 }
 
 #[test]
+fn words_that_would_not_fit_in_the_line_are_refused_and_those_that_were_taken_are_run_m24() {
+    let mut world = steering();
+    let conn = world.connect(&tab(BusyPolicy::Steer));
+    world.say(conn, 1, "draw a boat");
+    world.command(conn, 2, CancelTurn { turn: None });
+    // While it is being stopped, what is said stands in line.
+    let waiting: Vec<String> = (0..11).map(|n| format!("turn {n}")).collect();
+    for (n, prompt) in (3..).zip(&waiting) {
+        world.say(conn, n, prompt);
+    }
+    world.finish(cancelled());
+    assert_eq!(line(&world), waiting, "the first of them runs");
+    let room = keel_core::limits::TURNS_QUEUED_MAX as usize - 10;
+    let words: Vec<String> = (0..room + 2).map(|n| format!("words {n}")).collect();
+    for (n, text) in (14..).zip(&words) {
+        world.say(conn, n, text);
+    }
+    let receipts = world.receipts(conn);
+    assert_eq!(receipts.len(), 13 + words.len(), "each has its answer");
+    let refused: Vec<u64> = receipts
+        .iter()
+        .filter_map(|receipt| match &receipt.body {
+            ReceiptBody::Fault(fault) if fault.code == Code::SessionBusy => Some(receipt.n.get()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [14 + room as u64, 15 + room as u64]);
+    let told: Vec<&str> = world
+        .steered
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .collect();
+    assert_eq!(told, words[..room]);
+    // None of them was taken: each is a turn, and all have room.
+    world.done();
+    let rest = [&waiting[1..], &words[..room]].concat();
+    assert_eq!(line(&world), rest);
+    for _ in &rest {
+        world.done();
+    }
+    assert_eq!(prompts(&world)[2..], rest);
+}
+
+#[test]
+fn words_that_a_server_which_stops_had_acknowledged_are_run_where_the_session_goes_on_m24_s14() {
+    let mut world = steering();
+    let conn = world.connect(&tab(BusyPolicy::Steer));
+    world.say(conn, 1, "draw a boat");
+    world.say(conn, 2, "in blue");
+    takes_words(&mut world);
+    world.say(conn, 3, "with sails");
+    stop(&mut world);
+    assert!(world.drained);
+    let end = ended(&world).remove(0);
+    assert_eq!(end.end, TurnEnd::Interrupted);
+    assert_eq!(end.fault.unwrap().code, Code::ServerShutdown);
+    assert_eq!(
+        line(&world),
+        ["with sails"],
+        "what was taken is over with it"
+    );
+    // It is the same command that was said into the turn.
+    let log = world.log(&session(&world));
+    let commands: Vec<_> = log
+        .iter()
+        .filter_map(|event| match event {
+            Event::TurnSteered(said) if said.text == "with sails" => Some(said.command.clone()),
+            Event::TurnAccepted(said) if said.text == "with sails" => Some(said.command.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(commands.len(), 2);
+    assert_eq!(commands[0], commands[1]);
+    assert_eq!(prompts(&world), ["draw a boat"], "nothing is begun here");
+    world.crash();
+    assert_eq!(prompts(&world), ["with sails"]);
+}
+
+#[test]
+fn words_of_a_turn_that_somebody_stopped_end_with_it_when_the_server_stops_too() {
+    let mut world = steering();
+    world.kills_slowly = true;
+    let conn = world.connect(&tab(BusyPolicy::Steer));
+    world.say(conn, 1, "draw a boat");
+    world.say(conn, 2, "in blue");
+    world.command(conn, 3, CancelTurn { turn: None });
+    stop(&mut world);
+    world.finish(cancelled());
+    assert!(world.drained);
+    assert_eq!(ended(&world)[0].end, TurnEnd::Interrupted);
+    assert_eq!(line(&world), [] as [&str; 0]);
+    world.crash();
+    assert_eq!(world.runs, []);
+}
+
+/// The server stops, and what runs does not end in time.
+fn stop(world: &mut World) {
+    let within = Duration::from_secs(1);
+    world.input(Input::Drain {
+        within,
+        target: None,
+    });
+    world.pass(within);
+}
+
+#[test]
 fn another_attempt_is_told_what_the_one_before_was_told() {
     let mut world = World::with(|config| {
         let echo = config.backends.get_mut("echo").unwrap();

@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) loads: usize,
     /// Pages are not answered until told.
     pub(crate) holds_pages: bool,
+    /// Nor are sessions that are to be read.
+    pub(crate) holds_loads: bool,
     pages: Vec<Input>,
     /// What is killed is gone when the test says so.
     pub(crate) kills_slowly: bool,
@@ -157,6 +159,7 @@ impl World {
             load_failure: None,
             loads: 0,
             holds_pages: false,
+            holds_loads: false,
             pages: Vec::new(),
             kills_slowly: false,
             lines: BTreeMap::new(),
@@ -343,7 +346,12 @@ impl World {
                     }),
                     Some(_) | None => self.load_failure.clone().map_or(Ok(loaded), Err),
                 };
-                inputs.push_back(Input::Loaded { session, loaded });
+                let loaded = Input::Loaded { session, loaded };
+                if self.holds_loads {
+                    self.pages.push(loaded);
+                } else {
+                    inputs.push_back(loaded);
+                }
             }
             Output::Commit { session, n, batch } => {
                 self.commit(session, n, (*batch).clone(), inputs);
@@ -555,9 +563,9 @@ impl World {
         }
     }
 
-    /// The store answers with the pages that it held back.
+    /// The store answers with the pages and the sessions that it held back.
     pub(crate) fn release_pages(&mut self) {
-        self.holds_pages = false;
+        (self.holds_pages, self.holds_loads) = (false, false);
         for page in std::mem::take(&mut self.pages) {
             self.input(page);
         }

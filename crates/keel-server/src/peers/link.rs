@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{PEER_BODY_BYTES_MAX, PEER_WITHIN, Peer, PeerError, seal};
+use super::{
+    PEER_BODY_BYTES_MAX, PEER_WITHIN, Peer, PeerError,
+    seal::{self, Digesting, Sealed},
+};
 use crate::clock;
 
 /// How a peer's certificate is checked.
@@ -157,11 +160,18 @@ impl Link {
 
     async fn exchange(&mut self, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), String> {
         let host = self.peer.url.split_once("://").map_or("", |(_, host)| host);
-        let seal = self.peer.secret.seal(path, &body, clock::wall());
+        let digest = Digesting::of(&body);
+        let sealed = Sealed {
+            host,
+            path,
+            digest: &digest,
+        };
+        let seal = self.peer.secret.seal(sealed, clock::wall());
         let request = Request::post(path)
             .header(HOST, host)
             .header(CONTENT_TYPE, "application/json")
             .header(seal::HEADER, seal)
+            .header(seal::DIGEST_HEADER, &digest)
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
         let response = self.sender.send_request(request).await;

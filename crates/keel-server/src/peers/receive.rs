@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{HttpBody, to_bytes},
+    body::{Body, HttpBody},
     extract::{Path, Request, State},
-    http::StatusCode,
+    http::{StatusCode, header::HOST},
     response::Response,
 };
+use http_body_util::BodyExt;
 use keel_core::node::Input;
 use keel_store::{Head, StoreError, StoreErrorKind};
 use keel_wire::{
@@ -18,7 +19,11 @@ use keel_wire::{
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{Greeting, HELLO, Hello, PEER_BODY_BYTES_MAX, give::Asked, seal};
+use super::{
+    Greeting, Hello, PEER_BODY_BYTES_MAX,
+    give::Asked,
+    seal::{self, Digesting, Sealed},
+};
 use crate::{clock, driver::Event, edge, http::reply, shared::Shared};
 
 /// Revocations that are written together.
@@ -26,7 +31,7 @@ const REVOKED_AT_ONCE: usize = 1_024;
 
 /// `POST /v1/peer/hello`.
 pub(crate) async fn hello(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let hello: Hello = match read(&shared, HELLO, request).await {
+    let hello: Hello = match read(&shared, request).await {
         Ok(hello) => hello,
         Err(response) => return response,
     };
@@ -64,8 +69,7 @@ pub(crate) async fn session(
     Path(session): Path<String>,
     request: Request,
 ) -> Response {
-    let path = format!("/v1/peer/sessions/{session}");
-    let asked: Asked = match read(&shared, &path, request).await {
+    let asked: Asked = match read(&shared, request).await {
         Ok(asked) => asked,
         Err(response) => return response,
     };
@@ -154,31 +158,56 @@ fn answer(known: Result<Option<Head>, StoreError>, declined: &str) -> Response {
     }
 }
 
-/// The body of a request that a peer has sealed.
-async fn read<T: DeserializeOwned>(
-    shared: &Shared,
-    path: &str,
-    request: Request,
-) -> Result<T, Response> {
-    let seal = edge::one(request.headers(), seal::HEADER).ok().flatten();
-    // Without one nothing is read.
-    let Some(seal) = seal.map(str::to_owned) else {
+/// The body of a request that a peer has sealed for this server. Nothing of it is read before that is
+/// proven, and nothing is made of one that is not the body that was sealed.
+async fn read<T: DeserializeOwned>(shared: &Shared, request: Request) -> Result<T, Response> {
+    let (head, body) = request.into_parts();
+    let header = |name| edge::one(&head.headers, name).ok().flatten();
+    let refused = |why: &'static str| {
+        tracing::warn!(why, "audit: a request that no peer has sealed");
+        reply::nothing_here()
+    };
+    let told = (header(seal::HEADER), header(seal::DIGEST_HEADER));
+    let (Some(seal), Some(digest)) = told else {
         return Err(reply::nothing_here());
     };
+    let sealed = Sealed {
+        // It is one of this server's names, or it would not have come so far.
+        host: header(HOST.as_str()).unwrap_or_default(),
+        path: head.uri.path(),
+        digest,
+    };
+    if !shared.peers.have_sealed(seal, sealed, clock::wall()) {
+        return Err(refused("the seal is not good"));
+    }
     let too_large = || {
         let message = "the body is too large, or broke off";
         reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, message)
     };
-    if request.body().size_hint().lower() > PEER_BODY_BYTES_MAX as u64 {
-        return Err(too_large());
-    }
-    let bytes = to_bytes(request.into_body(), PEER_BODY_BYTES_MAX);
-    let Ok(Ok(bytes)) = timeout(shared.request_within, bytes).await else {
-        return Err(too_large());
-    };
-    if !shared.peers.sealed(&seal, path, &bytes, clock::wall()) {
-        tracing::warn!(path, "audit: a request that no peer has sealed");
-        return Err(reply::nothing_here());
+    let read = timeout(shared.request_within, whole(body)).await;
+    let (bytes, is) = read.ok().flatten().ok_or_else(too_large)?;
+    if is != digest {
+        return Err(refused("the body is not what was sealed"));
     }
     serde_json::from_slice(&bytes).map_err(|error| reply::invalid(&error.to_string()))
+}
+
+/// A body within its bound, and its digest.
+async fn whole(mut body: Body) -> Option<(Vec<u8>, String)> {
+    if body.size_hint().lower() > PEER_BODY_BYTES_MAX as u64 {
+        return None;
+    }
+    let (mut bytes, mut digest) = (Vec::new(), Digesting::default());
+    while let Some(frame) = body.frame().await {
+        // What is no data is the end of them.
+        let Ok(piece) = frame.ok()?.into_data() else {
+            continue;
+        };
+        if bytes.len() + piece.len() > PEER_BODY_BYTES_MAX {
+            return None;
+        }
+        digest.add(&piece);
+        bytes.extend_from_slice(&piece);
+    }
+    Some((bytes, digest.finish()))
 }

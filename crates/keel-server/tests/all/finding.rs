@@ -240,7 +240,7 @@ async fn transcribed(kind: StoreKind) {
 }
 
 /// The body of an answer in chunks.
-fn unchunked(body: &str) -> String {
+pub(crate) fn unchunked(body: &str) -> String {
     let (mut text, mut rest) = (String::new(), body);
     loop {
         let (size, after) = rest.split_once("\r\n").expect("a chunk");

@@ -11,10 +11,15 @@ use keel_server::{
     Server,
     config::{Backend, BackendKind, StoreKind},
 };
-use keel_wire::SessionId;
+use keel_store::{BoxFuture, PageLimit, Store, StoreError};
+use keel_wire::{Seq, SessionId, record::StoredEvent};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::support::{Host, Wire, config, hello, is_turn_end, text_of};
+use crate::{
+    aside::{self, Moment},
+    support::{Host, Wire, config, hello, is_turn_end, text_of},
+};
 
 async fn joined(host: &Host, busy: &str) -> Wire {
     let mut wire = host.dial().await;
@@ -173,4 +178,114 @@ async fn what_a_backend_keeps_is_released_with_its_session_and_all_of_it_with_th
     assert_eq!(*told.lock().expect("told"), std::slice::from_ref(&session));
     host.close().await;
     assert_eq!(*told.lock().expect("told"), [session, "closed".to_owned()]);
+}
+
+/// As `echo`, but it wants to be told what was said before.
+#[derive(Debug)]
+struct Forgetful(Arc<dyn Provider>);
+
+impl Provider for Forgetful {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn run(&self, request: Request, control: Control, sink: Sink) -> Attempt {
+        self.0.run(request, control, sink)
+    }
+
+    fn wants_history(&self) -> bool {
+        true
+    }
+
+    fn steers(&self) -> bool {
+        self.0.steers()
+    }
+}
+
+/// Has whoever reads a log wait at a gate.
+struct Gate {
+    came: Semaphore,
+    open: Semaphore,
+}
+
+impl Gate {
+    fn new() -> Arc<Self> {
+        let (came, open) = (Semaphore::new(0), Semaphore::new(0));
+        Arc::new(Self { came, open })
+    }
+
+    /// Returns when somebody has come, and waits.
+    async fn is_waited_at(&self) {
+        let came = tokio::time::timeout(crate::support::PATIENCE, self.came.acquire());
+        came.await.expect("in time").expect("open").forget();
+    }
+}
+
+impl Moment for Arc<Gate> {
+    fn events(
+        &self,
+        store: &Arc<dyn Store>,
+        session: &SessionId,
+        after: Seq,
+        limit: PageLimit,
+    ) -> BoxFuture<Result<Vec<StoredEvent>, StoreError>> {
+        let events = store.events(session, after, limit);
+        let gate = Self::clone(self);
+        Box::pin(async move {
+            gate.came.add_permits(1);
+            gate.open.acquire().await.expect("open").forget();
+            events.await
+        })
+    }
+}
+
+async fn forgetful(gate: &Arc<Gate>) -> Host {
+    let (server, _, dir) = aside::server(|_| (), Arc::clone(gate)).await;
+    let server = server.with_providers(|inner| Arc::new(Forgetful(inner)));
+    aside::started(server, dir)
+}
+
+#[tokio::test]
+async fn what_is_said_while_the_history_is_read_reaches_the_provider_m24() {
+    let gate = Gate::new();
+    let host = forgetful(&gate).await;
+    let mut wire = joined(&host, "steer").await;
+    wire.say(1, "!ask=go?\nfirst ").await;
+    gate.is_waited_at().await;
+    wire.say(2, "second ").await;
+    wire.until(is("turn.steered")).await;
+    wire.say(3, "third").await;
+    wire.until(is("turn.steered")).await;
+    gate.open.add_permits(100);
+    let waiting = wire.until(is("turn.waiting")).await.pop().expect("one");
+    let turn = &waiting["data"]["turn"];
+    let answer = json!({ "turn": turn, "action": waiting["data"]["action"]["id"], "answer": 1 });
+    command(&mut wire, 4, "turn.answer", answer).await;
+    let frames = wire.until(is_turn_end).await;
+    assert_eq!(text_of(&frames), "1\nfirst second third");
+    let end = frames.last().expect("one");
+    assert_eq!(
+        (&end["data"]["turn"], &end["data"]["end"]),
+        (turn, &json!("done"))
+    );
+    host.close().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_stopped_while_the_history_is_read_ends_and_what_was_said_into_it_too() {
+    let gate = Gate::new();
+    let host = forgetful(&gate).await;
+    let mut wire = joined(&host, "steer").await;
+    wire.say(1, "first").await;
+    gate.is_waited_at().await;
+    wire.say(2, "second").await;
+    wire.until(is("turn.steered")).await;
+    command(&mut wire, 3, "turn.cancel", json!({})).await;
+    let frames = wire.until(is_turn_end).await;
+    assert_eq!(frames.last().expect("one")["data"]["end"], "cancelled");
+    gate.open.add_permits(100);
+    wire.say(4, "third").await;
+    let frames = wire.until(is_turn_end).await;
+    assert_eq!(text_of(&frames), "third", "{frames:#?}");
+    host.close().await;
 }

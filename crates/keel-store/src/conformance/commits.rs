@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keel_wire::{
     Epoch, ParticipantId, RawData, ReceiptBody, Seq, SessionId, StreamId, UnixMillis,
-    record::{Batch, Fence, SlotRow, StoredEvent, StoredReceipt, StreamRow},
+    record::{Batch, Fence, SessionRow, SlotRow, StoredEvent, StoredReceipt, StreamRow},
 };
 
 use super::script::{Scribe, created, joined, snapshot, text, whole_turn};
@@ -109,6 +109,38 @@ pub(super) async fn what_is_committed_is_loaded(store: Arc<dyn Store>) {
         seq: seq(3),
     };
     assert_eq!(store.head(scribe.id()).await, Ok(Some(head)));
+}
+
+pub(super) async fn a_row_is_kept_whatever_alone_changes_in_it(store: Arc<dyn Store>) {
+    let changes: [fn(&mut SessionRow); 17] = [
+        |_| {},
+        |row| row.subject = "bob".to_owned(),
+        |row| row.backend = "other".to_owned(),
+        |row| row.project = Some("proj".to_owned()),
+        |row| row.created_at += 1,
+        |row| row.last_activity += 1,
+        |row| row.ends_by = Some(9),
+        |row| row.epoch = Epoch(seq(7)),
+        |row| row.open_turn = !row.open_turn,
+        |row| row.waiting = !row.waiting,
+        |row| row.ended = !row.ended,
+        |row| row.slot = Some(SlotRow::Held),
+        |row| row.about.title = Some("title".to_owned()),
+        |row| row.about.cwd = Some("/srv".to_owned()),
+        |row| row.about.starred = !row.about.starred,
+        |row| row.about.archived = !row.about.archived,
+        |row| row.about.tags = vec!["tag".to_owned()],
+    ];
+    let mut scribe = Scribe::new(&store, 1);
+    let first = scribe.batch(&[created()]);
+    scribe.commit(first).await.expect("the first commit");
+    for (nth, change) in changes.into_iter().enumerate() {
+        change(&mut scribe.row);
+        let batch = scribe.batch(&[text(1, nth as u64, "x")]);
+        scribe.commit(batch.clone()).await.expect("a commit");
+        let loaded = store.load(scribe.id()).await.expect("readable");
+        assert_eq!(loaded.expect("there").row, batch.row, "change {nth}");
+    }
 }
 
 pub(super) async fn expected_must_be_the_head(store: Arc<dyn Store>) {

@@ -79,14 +79,12 @@ pub(super) fn head(conn: &Connection, session: &SessionId) -> Result<Option<Head
 
 /// Writes a batch that is whole in itself and carries the right fence.
 pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
-    let known = known(conn, &batch.row.session).map_err(CommitError::NotWritten)?;
-    let head = known.as_ref().map(|known| known.head);
-    if head != batch.expected {
-        return Err(CommitError::Conflict { head });
-    }
-    let (id, title) = known.map_or((None, None), |known| (Some(known.id), known.title));
+    let not_written = |error| CommitError::NotWritten(error_of(&error));
+    let (id, retitled) = match grow(conn, batch).map_err(not_written)? {
+        Some(id) => (id, false),
+        None => replace(conn, batch)?,
+    };
     let write = || {
-        let id = upsert(conn, id, &batch.row)?;
         append(conn, id, &batch.events)?;
         receipts(conn, id, batch)?;
         if let Some(snapshot) = &batch.snapshot {
@@ -94,10 +92,10 @@ pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError
             let row = params![id, number(snapshot.seq), json(snapshot)];
             conn.prepare_cached(sql)?.execute(row)?;
         }
-        Ok(id)
+        Ok(())
     };
-    let id = write().map_err(|error| CommitError::NotWritten(error_of(&error)))?;
-    let retitled = (title != batch.row.about.title).then_some(&batch.row.about.title);
+    write().map_err(not_written)?;
+    let retitled = retitled.then_some(&batch.row.about.title);
     search::write(conn, id, &batch.row, retitled, &batch.search)
         .map_err(CommitError::NotWritten)?;
     match batch.compact {
@@ -106,6 +104,62 @@ pub(super) fn commit(conn: &Connection, batch: &Batch) -> Result<(), CommitError
         }
         None => Ok(()),
     }
+}
+
+/// Moves the log's end, where that is all that changes of the row: no index has to follow, which is most
+/// of what a commit of text costs. `None` where there is more to it, and nothing was done.
+fn grow(conn: &Connection, batch: &Batch) -> Sql<Option<i64>> {
+    let Some(expected) = batch.expected else {
+        return Ok(None);
+    };
+    let row = &batch.row;
+    let mut grow = conn.prepare_cached(
+        "UPDATE session SET head = :head
+         WHERE session = :session AND head = :expected AND last_activity = :last_activity
+           AND open_turn = :open_turn AND ended = :ended AND waiting = :waiting AND epoch = :epoch
+           AND slot IS :slot AND ends_by IS :ends_by AND subject = :subject AND backend = :backend
+           AND project IS :project AND created_at = :created_at AND title IS :title AND cwd IS :cwd
+           AND starred = :starred AND archived = :archived AND tags = :tags
+         RETURNING id",
+    )?;
+    let mut grown = grow.query(named_params! {
+        ":head": number(row.head),
+        ":session": row.session.as_str(),
+        ":expected": number(expected),
+        ":last_activity": millis(row.last_activity),
+        ":open_turn": row.open_turn,
+        ":ended": row.ended,
+        ":waiting": row.waiting,
+        ":epoch": number(row.epoch.0),
+        ":slot": row.slot.as_ref().map(json),
+        ":ends_by": row.ends_by.map(millis),
+        ":subject": row.subject,
+        ":backend": row.backend,
+        ":project": row.project,
+        ":created_at": millis(row.created_at),
+        ":title": row.about.title,
+        ":cwd": row.about.cwd,
+        ":starred": row.about.starred,
+        ":archived": row.about.archived,
+        ":tags": json(&row.about.tags),
+    })?;
+    let id = grown.next()?.map(|row| row.get(0)).transpose()?;
+    // A statement is over when it has said so.
+    while grown.next()?.is_some() {}
+    Ok(id)
+}
+
+/// Writes the whole row where the log ends as it should; its id, and whether its title is another now.
+fn replace(conn: &Connection, batch: &Batch) -> Result<(i64, bool), CommitError> {
+    let known = known(conn, &batch.row.session).map_err(CommitError::NotWritten)?;
+    let head = known.as_ref().map(|known| known.head);
+    if head != batch.expected {
+        return Err(CommitError::Conflict { head });
+    }
+    let (id, title) = known.map_or((None, None), |known| (Some(known.id), known.title));
+    let id = upsert(conn, id, &batch.row);
+    let id = id.map_err(|error| CommitError::NotWritten(error_of(&error)))?;
+    Ok((id, title != batch.row.about.title))
 }
 
 fn upsert(conn: &Connection, id: Option<i64>, row: &SessionRow) -> Sql<i64> {

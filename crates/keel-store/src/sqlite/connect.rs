@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::failure::error_of;
-use crate::{StoreError, bounds::BUSY_TIMEOUT};
+use crate::{
+    StoreError,
+    bounds::{BUSY_TIMEOUT, WRITER_CACHE_KIB},
+};
 
 /// Where to connect to.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ impl Target {
             conn.pragma_update(None, "journal_mode", "wal")?;
             conn.pragma_update(None, "synchronous", "full")?;
             conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            // A negative size is in KiB.
+            conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
             let limit = i64::try_from(crate::bounds::WAL_BYTES_SOFT / 2).expect("a few megabytes");
             conn.pragma_update(None, "journal_size_limit", limit)?;
             Ok(conn)

@@ -1,7 +1,9 @@
-//! Group commit: one transaction for all that waits, a savepoint for each.
+//! Group commit: one transaction for all that waits.
 //!
-//! What one job does wrong is undone by its savepoint and told to its caller; the others go on. What
-//! goes wrong with the disk or the engine ends the whole group, and nothing of it is told as written.
+//! Nearly always all of it goes well. Where one job does not, the transaction is undone and made anew
+//! with a savepoint for each: what one does wrong is undone by its savepoint and told to its caller, and
+//! the others go on. What goes wrong with the disk or the engine ends the whole group, and nothing of it
+//! is told as written.
 
 use keel_wire::record::Fence;
 use rusqlite::Connection;
@@ -30,9 +32,18 @@ pub(super) enum Outcome {
 
 /// Does the jobs in one transaction, and syncs it.
 pub(super) fn transact(conn: &Connection, granted: Fence, jobs: &[Job], now: u64) -> Outcome {
-    match apply_all(conn, granted, jobs, now) {
-        Ok(Some(answers)) => finish(conn, answers),
-        Ok(None) => {
+    let applied = match apply_all(conn, granted, jobs, now, Undo::Group) {
+        Ok(Applied::NotAll) if undo(conn) => apply_all(conn, granted, jobs, now, Undo::Job),
+        applied => applied,
+    };
+    match applied {
+        Ok(Applied::All(answers)) => finish(conn, answers),
+        Ok(Applied::NotAll) => {
+            undo(conn);
+            let error = "a transaction could not be made anew";
+            Outcome::Unknown(StoreError::new(StoreErrorKind::Other, error))
+        }
+        Ok(Applied::Fenced) => {
             undo(conn);
             Outcome::Fenced
         }
@@ -42,31 +53,58 @@ pub(super) fn transact(conn: &Connection, granted: Fence, jobs: &[Job], now: u64
     }
 }
 
-/// The answers, or `None` if the fence is another's.
+/// What came of a group, which is not committed yet.
+enum Applied {
+    /// An answer for each job.
+    All(Vec<Answer>),
+    /// A job was refused, and what it did is still there.
+    NotAll,
+    /// The fence is another's.
+    Fenced,
+}
+
+/// What is undone when a job is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// The whole group: nearly never, so that nothing is made ready for it.
+    Group,
+    /// What the job did: each has a savepoint.
+    Job,
+}
+
+/// Does the jobs in a transaction that it begins.
 fn apply_all(
     conn: &Connection,
     granted: Fence,
     jobs: &[Job],
     now: u64,
-) -> Result<Option<Vec<Answer>>, StoreError> {
+    undo: Undo,
+) -> Result<Applied, StoreError> {
     run(conn, "BEGIN IMMEDIATE")?;
     if apply::fence(conn)? != granted {
-        return Ok(None);
+        return Ok(Applied::Fenced);
     }
+    let savepoint = |sql| match undo {
+        Undo::Group => Ok(()),
+        Undo::Job => run(conn, sql),
+    };
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        run(conn, "SAVEPOINT job")?;
+        savepoint("SAVEPOINT job")?;
         let answer = apply_one(conn, granted, &job.ask, now);
         if let Err(error) = &answer {
             if let Some(error) = ends_the_group(conn, error) {
                 return Err(error);
             }
+            if undo == Undo::Group {
+                return Ok(Applied::NotAll);
+            }
             run(conn, "ROLLBACK TO job")?;
         }
-        run(conn, "RELEASE job")?;
+        savepoint("RELEASE job")?;
         answers.push(answer);
     }
-    Ok(Some(answers))
+    Ok(Applied::All(answers))
 }
 
 fn apply_one(conn: &Connection, granted: Fence, ask: &Ask, now: u64) -> Answer {

@@ -24,6 +24,7 @@
 //! | `tool`, `plan`, `mode`, `usage`, `commands`, `unknown` | tells of it |
 //! | `permit`, `permit=KIND`, `permit2` | asks for leave; for a tool of a kind; twice at once; says the outcome |
 //! | `read=PATH`, `write=PATH:T`, `run=PROGRAM:ARG…` | has us do it; says what came of it |
+//! | `waits=N:PROGRAM:ARG…` | waits N times at once for the end of one program, and ends it; says what came of it |
 //! | `echo`, `cwd`, `env`, `session`, `pid` | says the prompt, its directory, names of its variables, … |
 //! | `garbage=N`, `huge=N`, `half`, `deep`, `complain=N` | writes N bad lines, a line of N bytes, … |
 //! | `error=CODE:T`, `stop=REASON`, `two-ends` | ends so |
@@ -339,6 +340,7 @@ impl Agent {
                 self.tell_result("fs/write_text_file", params)?;
             }
             "run" => self.run_program(value)?,
+            "waits" => self.wait_at_once(value)?,
             "echo" => {
                 let texts = blocks.iter().filter_map(|block| block["text"].as_str());
                 self.text(None, &texts.collect::<String>())?;
@@ -504,6 +506,21 @@ impl Agent {
     }
 
     fn run_program(&mut self, value: &str) -> Result<(), Halt> {
+        let Some(terminal) = self.begin_program(value)? else {
+            return Ok(());
+        };
+        for method in [
+            "terminal/wait_for_exit",
+            "terminal/output",
+            "terminal/release",
+        ] {
+            self.tell_result(method, terminal.clone())?;
+        }
+        Ok(())
+    }
+
+    /// What names the terminal that a program runs in; it is told where there is none.
+    fn begin_program(&mut self, value: &str) -> Result<Option<Value>, Halt> {
         let mut words = value.split(':');
         let command = words.next().unwrap_or_default();
         let args: Vec<&str> = words.collect();
@@ -512,17 +529,34 @@ impl Agent {
         let asked = self.request("terminal/create", params)?;
         let answer = self.answer(asked, false)?;
         let Some(terminal) = answer["result"]["terminalId"].as_str() else {
-            return Ok(self.text(None, &format!("refused: {}", answer["error"]["message"]))?);
+            self.text(None, &format!("refused: {}", answer["error"]["message"]))?;
+            return Ok(None);
         };
-        let params = json!({"sessionId": session, "terminalId": terminal});
-        for method in [
-            "terminal/wait_for_exit",
-            "terminal/output",
-            "terminal/release",
-        ] {
-            self.tell_result(method, params.clone())?;
+        Ok(Some(json!({"sessionId": session, "terminalId": terminal})))
+    }
+
+    fn wait_at_once(&mut self, value: &str) -> Result<(), Halt> {
+        let (waits, program) = value.split_once(':').unwrap_or((value, "sleep:1000"));
+        let waits: usize = waits.parse().map_err(io::Error::other)?;
+        let Some(terminal) = self.begin_program(program)? else {
+            return Ok(());
+        };
+        let mut asked = Vec::new();
+        for _ in 0..waits {
+            asked.push(self.request("terminal/wait_for_exit", terminal.clone())?);
         }
-        Ok(())
+        for method in ["wait_for_exit", "output", "kill"] {
+            self.text(None, &format!("{method}: "))?;
+            self.tell_result(&format!("terminal/{method}"), terminal.clone())?;
+            self.text(None, "\n")?;
+        }
+        let mut ended = 0;
+        for asked in asked {
+            let answer = self.answer(asked, false)?;
+            ended += usize::from(answer["result"]["signal"].is_string());
+        }
+        self.text(None, &format!("ended: {ended}\nrelease: "))?;
+        self.tell_result("terminal/release", terminal)
     }
 }
 
