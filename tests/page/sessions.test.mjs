@@ -114,6 +114,43 @@ describe('the list of sessions', { concurrency: 2 }, () => {
     await lists(tab, await listed(server, token, {}));
   });
 
+  page('a_read_that_comes_between_two_pages_leaves_no_hole', [], async (context, server) => {
+    const token = server.token('between');
+    await make(server, token, Array.from({ length: 190 }, (_, n) => ({ title: `number ${n}` })));
+    const [readHeld, readGo, pageHeld, pageGo, nextHeld, nextGo] = Array.from({ length: 6 }, deferred);
+    let holds = '';
+    await context.route(/\/v1\/sessions\?/, async (route) => {
+      const what = holds;
+      if (what === '' || route.request().url().includes('before=') !== (what !== 'read')) return route.continue();
+      holds = what === 'page' ? 'next' : '';
+      const [held, go] = { read: [readHeld, readGo], page: [pageHeld, pageGo], next: [nextHeld, nextGo] }[what];
+      held.resolve();
+      await go.promise;
+      await route.continue();
+    });
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token, backend: 'echo' })}`);
+    await live(tab);
+    await reaches(tab, 80);
+    // A read of what is there begins; two pages are asked for; the first comes before it, the other after it.
+    holds = 'read';
+    await tab.evaluate(() => void (window.reading = playground.sessions.read()));
+    await readHeld.promise;
+    await reaches(tab, 120);
+    holds = 'page';
+    await tab.evaluate(() => (document.getElementById('session-list').scrollTop = 0));
+    await tab.evaluate(() => (document.getElementById('session-list').scrollTop = 1e6));
+    await pageHeld.promise;
+    readGo.resolve();
+    await tab.evaluate(() => window.reading);
+    await nextHeld.promise; // What follows on the rows that the read has left.
+    const answered = tab.waitForResponse(/before=/);
+    pageGo.resolve();
+    await answered;
+    nextGo.resolve();
+    await reaches(tab, 191);
+    assert.deepEqual(await names(tab), await listed(server, token, {}), 'at once, and not when the list is next read');
+  });
+
   page('a_list_that_is_longer_than_a_read_loses_no_row_when_one_moves_up', [], async (context, server) => {
     const token = server.token('longer');
     await make(server, token, Array.from({ length: 230 }, (_, n) => ({ title: `number ${n}` })));

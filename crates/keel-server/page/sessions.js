@@ -27,6 +27,8 @@ export class Sessions {
   /** Whether this server describes, filters and searches. */
   isRich = false;
   #next = undefined;
+  /** The page that is on its way. @type {{ before: string } | undefined} */
+  #asking = undefined;
   #filter = 'current';
   #query = '';
   #tag = '';
@@ -95,7 +97,7 @@ export class Sessions {
   /** Something else is looked for, from its beginning. */
   #anew() {
     this.#refusal = '';
-    this.#done = this.#next = undefined;
+    this.#done = this.#next = this.#asking = undefined;
     this.#isNew = true;
     $('session-list').scrollTop = 0;
     this.read();
@@ -120,7 +122,9 @@ export class Sessions {
       this.#isNew = false;
       const beyond = this.rows.length > SHOWN_MAX && page.next ? this.#beyond(page.sessions) : [];
       this.rows = [...page.sessions, ...beyond];
-      if (beyond.length === 0) this.#next = page.next ?? undefined;
+      // What was asked for behind other rows is asked for again.
+      this.#next = beyond.length > 0 ? this.#next ?? this.#asking?.before : page.next ?? undefined;
+      this.#asking = undefined;
       this.#error = page.more ? 'There is more; other words narrow it down.' : '';
     } catch (error) {
       if (asked !== this.#asked) return;
@@ -135,23 +139,23 @@ export class Sessions {
     return this.rows.filter((row) => !known.has(row.session) && row.last_activity <= last);
   }
 
+  /** One page at a time, and only behind the rows that it was asked for. */
   async #more() {
-    const before = this.#next, asked = this.#asked, path = this.#path({});
-    if (!before) return;
-    const putBack = () => path === this.#path({}) && (this.#next ??= before);
+    const before = this.#next, path = this.#path({});
+    if (!before || this.#asking) return;
+    const asking = this.#asking = { before };
     this.#next = undefined;
     try {
       const page = await ask(this.#around.token(), this.#path({ before, limit: PAGE }));
-      if (asked !== this.#asked) {
-        putBack(); // A read has overtaken it.
-        return this.draw();
-      }
+      if (asking !== this.#asking) return; // A read has overtaken it, and knows what is next.
       const known = new Set(this.rows.map(({ session }) => session));
       this.rows = [...this.rows, ...page.sessions.filter(({ session }) => !known.has(session))];
       this.#next = page.next ?? undefined;
     } catch {
-      setTimeout(putBack, EVERY_MS); // Whoever still looks then tries again.
+      if (asking !== this.#asking) return;
+      setTimeout(() => path === this.#path({}) && (this.#next ??= before), EVERY_MS); // Whoever still looks then tries again.
     }
+    this.#asking = undefined;
     this.draw();
   }
 
