@@ -474,7 +474,7 @@ describe('the chat', { concurrency: 2 }, () => {
     await tab.fill('#search', 'picture still');
     await lists(['Why does the picture stand still?']);
     await tab.fill('#search', 'nothing like it');
-    await until(tab, () => document.getElementById('sessions-note').textContent === 'Nothing is found.');
+    await until(tab, () => document.getElementById('sessions-note').textContent.startsWith('Nothing is found. '));
     await tab.fill('#search', '');
     await lists(said);
     const row = (name) => tab.locator('#session-list li', { hasText: name });
@@ -494,7 +494,7 @@ describe('the chat', { concurrency: 2 }, () => {
     await tab.fill('#session-list form input', 'Notes <b>of</b> today');
     await tab.keyboard.press('Enter');
     await until(tab, () => document.getElementById('chat-title').textContent === 'Notes <b>of</b> today');
-    await menu('picture', 'Put it away');
+    await menu('picture', 'Archive');
     await lists(['Notes <b>of</b> today', 'Plan the migration']);
     await tab.click('#filters [data-name="archived"]');
     await lists([said[0]]);

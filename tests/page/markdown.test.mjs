@@ -1,9 +1,13 @@
-// The reader of Markdown, without a browser: what it makes of a text, and that no text takes it long.
+// The reader of Markdown, without a browser: what it makes of a text, and that no text takes it long; and
+// thousands of hostile texts in a real Chromium, under the server's own policy.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { blocks } from '../../crates/keel-server/page/text/markdown.js';
 import { line, visible } from '../../crates/keel-server/page/text/visible.js';
+import { hostileTexts, watchAll } from './hostile.mjs';
+import { open, rig } from './playground.mjs';
+import { Server } from './server.mjs';
 
 /** How many elements are inside each other. */
 const deep = (node) => (typeof node === 'string' ? 0 : 1 + Math.max(0, ...node.k.map(deep)));
@@ -65,4 +69,29 @@ test('no_text_takes_the_reader_long', () => {
     assert.ok(took < 3_000, `${JSON.stringify(text.slice(0, 12))} takes ${Math.round(took)} ms`); // a tenth of it on a quiet machine
     assert.ok(deepest < 1_000, `${JSON.stringify(text.slice(0, 12))} is ${deepest} deep`);
   }
+});
+
+describe('in Chromium', () => {
+  const { page } = rig(Server);
+
+  page('whatever_is_written_three_thousand_hostile_texts_run_load_and_hide_nothing_a21', [], async (context, server) => {
+    const tab = await open(context, server.url);
+    const seen = [];
+    for (const what of ['request', 'page']) context.on(what, (it) => seen.push(`${what}: ${it.url?.()}`));
+    for (const what of ['dialog', 'framenavigated', 'download']) tab.on(what, (it) => seen.push(`${what}: ${it.url?.() ?? it.message?.()}`));
+    await tab.evaluate(watchAll);
+    const texts = hostileTexts({ count: Number(process.env.HOSTILE ?? 3_000), seed: Number(process.env.SEED ?? 21) });
+    seen.length = 0; // What the page itself is made of has come.
+    const counts = { links: 0, elements: 0 };
+    for (let at = 0; at < texts.length; at += 250) {
+      const { wrong, links, elements } = await tab.evaluate((texts) => window.showAll(texts), texts.slice(at, at + 250));
+      assert.deepEqual(wrong.slice(0, 3), []);
+      counts.links += links;
+      counts.elements += elements;
+    }
+    assert.deepEqual(seen, [], 'nothing is loaded, opened or asked');
+    assert.equal(await tab.evaluate(() => window.owned), undefined);
+    // A test that shows nothing would find nothing.
+    assert.ok(counts.links > texts.length / 10 && counts.elements > 50 * texts.length, JSON.stringify(counts));
+  });
 });

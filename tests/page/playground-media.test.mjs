@@ -153,6 +153,8 @@ describe('the picture of the playground', () => {
     const first = await open(context, server.link({ backend: 'room' }));
     await live(first);
     const session = await first.evaluate(() => playground.session.id);
+    await until(first, () => document.getElementById('local').dataset.flows === 'yes');
+    assert.equal(await first.isVisible('#figures'), false, 'nothing comes back: there is nothing to count');
     const others = [];
     for (const name of ['ben', 'cleo']) {
       const own = await shared.browser.newContext();

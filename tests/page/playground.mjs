@@ -1,8 +1,8 @@
 // What the tests of the page share: a server, a browser, tabs whose console stays clean.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { patience } from './server.mjs';
@@ -26,11 +26,11 @@ export const refused = /status of 40[0-9]/;
 
 /** A server and a browser for every test of a file. */
 export function rig(Kind, more = []) {
-  const rig = { server: undefined, browser: undefined };
+  const rig = { server: undefined, browser: undefined, fromDisk };
   before(async () => {
     if (needs) return;
     rig.server = await Kind.start();
-    rig.browser = await chromium.launch({ executablePath, args: [...flags, ...more] });
+    rig.browser = await chromium.launch({ executablePath, args: [...flags, ...more, ...diskFlags] });
   });
   after(async () => {
     await rig.browser?.close();
@@ -39,6 +39,7 @@ export function rig(Kind, more = []) {
   /** A test with a browser context of its own, whose console stays clean but for `allowed`. */
   rig.page = (name, allowed, run, options = {}) => test(name, { skip: needs, timeout: 180_000 }, async () => {
     const context = await rig.browser.newContext(options);
+    await fromDisk(context);
     const errors = watched(context);
     try {
       await run(context, rig.server);
@@ -48,6 +49,27 @@ export function rig(Kind, more = []) {
     }
   });
   return rig;
+}
+
+const isFromDisk = process.env.EVENKEEL_PAGE === 'disk';
+/** Chromium does not know that what a test answers in the server's place came from this machine. */
+export const diskFlags = isFromDisk ? ['--disable-features=LocalNetworkAccessChecks'] : [];
+
+/**
+ * Whoever works on the page needs no build for each change: with `EVENKEEL_PAGE=disk` its files, and the
+ * SDK's, are those of the tree and not those in the binary. The headers stay the server's.
+ */
+export async function fromDisk(context) {
+  if (!isFromDisk) return;
+  const root = resolve(import.meta.dirname, '../..');
+  const fileOf = (path) => (path === '/' ? 'crates/keel-server/page/index.html' : path.replace('/page/', 'crates/keel-server/page/').replace('/sdk/', 'js/sdk/src/'));
+  await context.route(/^[^?#]*\/(page\/.*|sdk\/.*)?$/, async (route) => {
+    const { pathname } = new URL(route.request().url()), file = join(root, fileOf(pathname));
+    if (!existsSync(file)) return route.continue();
+    const kind = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' }[file.split('.').at(-1)] ?? 'text/html';
+    const from = await route.fetch({ url: new URL('/', route.request().url()).href });
+    await route.fulfill({ status: 200, headers: { ...from.headers(), 'content-type': kind }, body: readFileSync(file) });
+  });
 }
 
 /** Everything that a context's console calls an error. */
@@ -73,4 +95,26 @@ export const live = (tab) => inState(tab, 'live');
 
 export async function shot(tab, name) {
   if (process.env.SHOTS) await tab.screenshot({ path: join(process.env.SHOTS, `${name}.png`) });
+}
+
+/** Runs in the browser: the texts whose contrast is below 4.5. */
+export function contrasts() {
+  const parse = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length && (colour[3] ?? 1) > 0.5) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const node of document.querySelectorAll('main *, header *')) {
+    const says = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+    if (!says || !node.offsetParent || node.disabled || node.closest('.hidden, .veil, :disabled')) continue;
+    const [one, two] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (two + 0.05);
+    if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
+  }
+  return found;
 }

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { broken, inState, live, offline, open, refused, rig, shot, until } from './playground.mjs';
+import { broken, contrasts, inState, live, offline, open, refused, rig, shot, until } from './playground.mjs';
 import { MediaServer, Server, words } from './server.mjs';
 
 const shared = rig(MediaServer);
@@ -393,14 +393,14 @@ describe('the playground', { concurrency: 2 }, () => {
       await tab.focus('#connect button');
       await tab.keyboard.press('Enter');
       await live(tab);
-      assert.equal(await tab.evaluate(() => document.activeElement.id), 'main', 'the button that is hidden now takes the focus nowhere');
+      assert.equal(await tab.evaluate(() => document.activeElement.id), 'text', 'one begins to write');
       await fits();
       // Whatever can be used has a name, and shows that it has the focus.
       const bare = await tab.evaluate(() => [...document.querySelectorAll('button, input, select, textarea, video, canvas, [tabindex="0"]')]
         .filter((node) => node.offsetParent && !(node.ariaLabel || node.labels?.length || node.textContent.trim() || node.getAttribute('aria-labelledby')))
         .map(({ outerHTML }) => outerHTML));
       assert.deepEqual(bare, []);
-      await tab.evaluate(() => document.activeElement.blur());
+      await tab.focus('.skip');
       const reached = new Set();
       for (let n = 0; n < 60; n += 1) {
         await tab.keyboard.press('Tab');
@@ -424,25 +424,3 @@ describe('the playground', { concurrency: 2 }, () => {
     }, { viewport: { width, height: 860 }, colorScheme, reducedMotion: 'reduce' });
   }
 });
-
-/** Runs in the browser: the texts whose contrast is below 4.5. */
-function contrasts() {
-  const parse = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
-  const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length && (colour[3] ?? 1) > 0.5) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const node of document.querySelectorAll('main *, header *')) {
-    const says = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
-    if (!says || !node.offsetParent || node.disabled || node.closest('.hidden, .veil, :disabled')) continue;
-    const [one, two] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
-    const ratio = (one + 0.05) / (two + 0.05);
-    if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);
-  }
-  return found;
-}

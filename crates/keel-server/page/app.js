@@ -12,6 +12,7 @@ import { drawLog } from './log.js';
 import { Model } from './model.js';
 import { Sessions } from './sessions.js';
 import { Stage } from './stage.js';
+import { line } from './text/visible.js';
 import { setUpTheme } from './theme.js';
 import * as timeline from './timeline.js';
 import { title } from './words.js';
@@ -127,8 +128,15 @@ function whenIn(session, wish) {
 async function begin(session, wish, began) {
   if (page.session !== session) return;
   remember(true);
-  if (!isMedia()) return changed();
-  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began });
+  if (!isMedia()) {
+    // Who asked for words begins to write; a keyboard on glass would hide what there is to read.
+    if (!wish.session && document.activeElement === $('main') && matchMedia('(hover: hover)').matches) {
+      draw();
+      $('text').focus();
+    }
+    return changed();
+  }
+  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough' });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
   if (mayPublish && wish.source !== 'none') await source(wish.source ?? 'pattern');
   changed();
@@ -161,14 +169,18 @@ function failed(error) {
   changed();
 }
 
-/** The session is over, as somebody wanted it. */
+/** The session is over, as somebody wanted it. What was said stays to be read, unless one has left. */
 function over() {
+  const { session, stage, model } = page;
   remember(false);
-  page.stage?.close();
+  stage?.close();
   page.stage = undefined;
   page.session = undefined;
   page.wish = { ...page.wish, session: undefined };
-  view('join', true);
+  if (session && !stage && model.status.reason !== 'detached' && model.turns.size > 0) {
+    const { title, backend, project, cwd } = session.snapshot;
+    page.reading = { session: session.id, title, backend, project, cwd, ended: true };
+  } else view('join', true);
   changed();
 }
 
@@ -274,6 +286,7 @@ async function source(kind) {
 }
 
 const kindOf = (name) => page.offer?.backends.find((one) => one.name === name)?.kind;
+const isNamed = () => Boolean(page.session?.snapshot.title);
 /** What serves the session that is open. */
 const backend = () => page.session?.snapshot.backend || page.wish.backend || page.offer?.default;
 const isMedia = () => MEDIA_KINDS.includes(kindOf(backend()));
@@ -308,7 +321,7 @@ function draw() {
   due = false;
   const { session, model, stage, offer } = page;
   const stands = ['live', 'degraded', 'recovering'].includes(model.status.state) && Boolean(session);
-  drawHealth(model, { id: session?.id });
+  drawHealth(model, { id: session?.id, name: session && isNamed() ? line(session.snapshot.title, 60) : undefined, mayLineUp: !session && !page.wish.wait });
   drawLog(model);
   put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
   drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
@@ -317,9 +330,13 @@ function draw() {
   drawPeople();
   drawStage();
   $('sessions').hidden = !offer || Boolean(claims(page.wish.token).session) || Boolean(stage);
+  // What this token can never do is not there; what cannot be done now is.
+  $('share').hidden = !session || (offer && !offer.mints);
   $('share').disabled = !stands || !offer?.mints;
-  $('share').title = offer && !offer.mints ? 'This token makes no others' : 'Whoever has the link can watch for an hour';
+  $('share').title = 'Whoever has the link can watch for an hour';
+  $('end').hidden = !session || (model.role && model.role !== 'owner');
   $('end').disabled = !stands || model.role !== 'owner';
+  $('leave').hidden = $('people').hidden = $('chaos').hidden = !session;
   $('stage').hidden = !stage;
 }
 
@@ -342,6 +359,13 @@ function drawPeople() {
   });
 }
 
+/** What is told above the chat takes of its room, and does not push away what one writes in. */
+function makeRoom() {
+  const chat = $('chat'), measure = () => chat.checkVisibility() && document.documentElement.style.setProperty('--chat-top', `${Math.ceil(chat.getBoundingClientRect().top + scrollY)}px`);
+  const room = new ResizeObserver(() => requestAnimationFrame(measure));
+  for (const node of [document.querySelector('.bar'), $('sessions'), $('fault'), chat]) room.observe(node);
+}
+
 /** A command whose refusal is shown and not thrown. */
 function tried(promise) {
   promise.catch((error) => page.model.note('refused', error.fault?.message ?? String(error), 'warn'));
@@ -359,6 +383,7 @@ async function look(token) {
     return make('label', { children: [input, make('span', { text: title(name), children: [make('small', { text: KINDS[kind] ?? kind })] })] });
   });
   $('backends').replaceChildren($('backends').querySelector('legend'), ...options);
+  $('backends').hidden = false;
   shape();
   changed();
   return offer;
@@ -372,7 +397,7 @@ const chosen = () => $('connect').querySelector('input[name="backend"]:checked')
 /** Only what the choice needs. */
 function shape() {
   const one = page.offer?.backends.find(({ name }) => name === chosen()), isText = Boolean(one) && !MEDIA_KINDS.includes(one.kind);
-  $('sources').hidden = isText;
+  $('sources').hidden = !one || isText;
   $('choices').hidden = !isText;
   $('cwd-box').hidden = !one?.cwd;
   $('model-box').hidden = !one?.models?.length;
@@ -414,6 +439,12 @@ function setUpButtons() {
   $('leave').addEventListener('click', leave);
   $('end').addEventListener('click', () => tried(page.session.end()));
   $('again').addEventListener('click', retry);
+  $('another').addEventListener('click', fresh);
+  $('line-up').addEventListener('click', () => {
+    page.wish = { ...page.wish, wait: true };
+    $('wait').checked = true;
+    retry();
+  });
   $('share').addEventListener('click', share);
   $('use-pattern').addEventListener('click', () => source('pattern'));
   $('use-camera').addEventListener('click', () => source('camera'));
@@ -465,6 +496,7 @@ async function boot() {
   setUpTheme(changed);
   setUpForm();
   setUpButtons();
+  makeRoom();
   const { wish, isNew } = arrive();
   page.wish = wish;
   fill(wish);

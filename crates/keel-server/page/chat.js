@@ -1,14 +1,16 @@
 // The conversation with a text backend: puts its parts together. What a model, a tool or another
 // participant says becomes text nodes, and nothing else.
 
-import { $, keyed, make, put } from './dom.js';
+import { $, conversation, keepFocus, keyed, make, put } from './dom.js';
 import { Announcer } from './chat/announce.js';
 import { Composer } from './chat/composer.js';
 import { TurnView } from './chat/turn.js';
 import { Outbox, drawOutbox, drawQueue } from './chat/waiting.js';
+import { claims } from './link.js';
 import { Older } from './older.js';
 import { TURNS_MAX, isOpen } from './turns.js';
 import { line } from './text/visible.js';
+import { sentenced } from './words.js';
 
 /** How near the end counts as at the end. */
 const NEAR = 80;
@@ -36,6 +38,10 @@ export class Chat {
   outbox = new Outbox();
   /** @type {Older | undefined} */
   older = undefined;
+  /** What was shown before the log was passed over: it stays, though the reader has not got there. @type {Map<string, import('./turns.js').Turn>} */
+  #kept = new Map();
+  /** Where that was; what lies between is read. */
+  #passedFrom = Infinity;
   /** Commands that this server does not know. @type {Set<string>} */
   missing = new Set();
   /** @type {Map<string, TurnView>} */
@@ -60,7 +66,10 @@ export class Chat {
       $('latest').hidden = this.#follows;
     });
     list.addEventListener('click', (event) => this.#copied(event));
-    $('latest').addEventListener('click', () => this.#toEnd());
+    $('latest').addEventListener('click', () => {
+      list.focus({ preventScroll: true });
+      this.#toEnd();
+    });
     $('cancel').addEventListener('click', () => this.stop());
     $('chat-model').addEventListener('change', () => {
       const session = this.#around.session(), model = $('chat-model').value;
@@ -100,7 +109,7 @@ export class Chat {
     } catch (error) {
       const { fault } = error, isUnknown = fault?.code === 'invalid_request' && /no such command/.test(fault.message);
       if (isUnknown) this.missing.add(name);
-      put($('chat-note'), isUnknown ? 'This server cannot do that.' : fault?.message ?? String(error));
+      put($('chat-note'), isUnknown ? 'This server cannot do that.' : sentenced(fault?.message ?? error));
       this.#around.note('refused', fault?.message ?? String(error));
     }
     this.#around.changed();
@@ -110,6 +119,11 @@ export class Chat {
 
   /** @param {boolean} isText whether words are what it is for */
   draw(isText) {
+    keepFocus($('chat'), () => this.#draw(isText), conversation);
+  }
+
+  /** @param {boolean} isText */
+  #draw(isText) {
     const model = this.#around.model(), session = this.#around.session();
     if (model !== this.#model) this.#begin(model);
     const { chat } = model, isShown = isText || chat.all.size > 0 || Boolean(this.#around.reading());
@@ -126,7 +140,7 @@ export class Chat {
       again: (said) => (this.outbox.remove(said), this.say(said.text)),
       back: (said) => (this.outbox.remove(said), this.composer.put(said.text), this.composer.field.focus(), this.#around.changed()),
       drop: (said) => (this.outbox.remove(said), this.#around.changed()),
-    });
+    }, model.status.state === 'recovering');
     this.#controls(isText, model, about);
   }
 
@@ -136,6 +150,8 @@ export class Chat {
     this.#announcer.reset();
     $('turns').replaceChildren();
     this.older = undefined;
+    this.#kept.clear();
+    this.#passedFrom = Infinity;
     this.outbox = new Outbox();
     this.#follows = this.#isFirst = true;
     this.#began = performance.now();
@@ -161,7 +177,7 @@ export class Chat {
     const { chat, role } = model, me = session?.participant;
     const subjects = new Map(chat.subjects);
     for (const { participant, subject } of session?.snapshot.participants ?? []) subjects.set(participant, subject);
-    const mine = subjects.get(me);
+    const mine = session ? subjects.get(me) : claims(this.#around.token() ?? '').sub;
     const maySay = Boolean(session) && SAY.includes(role);
     const nameOf = (participant) => (participant === undefined ? 'the server' : participant === me ? 'you' : line(subjects.get(participant) ?? participant, 60));
     return {
@@ -184,7 +200,7 @@ export class Chat {
   #header(session, model) {
     const snapshot = session?.snapshot ?? this.#around.reading();
     put($('chat-title'), line(snapshot?.title, 80) || 'Conversation');
-    const facts = snapshot ? [snapshot.backend, snapshot.project, snapshot.cwd, BUSY[snapshot.busy?.policy], [...model.turns.values()].at(-1)?.mode] : [];
+    const facts = snapshot ? [snapshot.backend, snapshot.project, snapshot.cwd, model.role && BUSY[snapshot.busy?.policy], [...model.turns.values()].at(-1)?.mode] : [];
     this.#models(session, model.role);
     put($('chat-facts'), facts.filter(Boolean).map((fact) => line(fact, 80)).join(' · '));
   }
@@ -200,19 +216,16 @@ export class Chat {
   }
 
   #turns(chat, about) {
-    if (this.older && chat.first !== Infinity && chat.first > this.older.until) {
-      // A snapshot stands in for what was between: it is read from there on.
-      this.older = undefined;
-      this.#readOlder();
-    }
+    if (chat.passed || (this.older && chat.first !== Infinity && chat.first > this.older.until)) this.#passOver(chat);
     const list = $('turns'), { older } = this;
     if (older && chat.missingSome) chat.complete(older.fold);
-    const old = older ? [...older.turns.values()].filter(({ turn }) => !chat.all.has(turn)) : [];
+    const before = [...this.#kept.values()].filter(({ turn }) => !older?.turns.has(turn));
+    const old = [...before, ...older?.turns.values() ?? []].filter(({ turn }) => !chat.all.has(turn));
     if (this.#follows && old.length + chat.all.size > 2 * TURNS_MAX && chat.trim()) return this.#restart();
     const shown = [...old, ...[...chat.all.values()].filter(({ state }) => state !== 'queued')];
     // What is read stays where it is when something older comes in above it.
     const anchor = this.#follows ? undefined : [...list.children].find((node) => node.offsetTop + node.offsetHeight > list.scrollTop);
-    const before = anchor?.offsetTop ?? 0;
+    const top = anchor?.offsetTop ?? 0;
     let isWhole = true;
     keyed(list, shown, ({ turn }) => turn, ({ turn }) => {
       const view = new TurnView();
@@ -223,16 +236,28 @@ export class Chat {
     });
     if (this.#views.size > shown.length) for (const [id, view] of this.#views) if (!view.element.isConnected) this.#views.delete(id);
     if (this.#follows) this.#toEnd();
-    else if (anchor?.isConnected) list.scrollTop += anchor.offsetTop - before;
+    else if (anchor?.isConnected) list.scrollTop += anchor.offsetTop - top;
     if (!isWhole) setTimeout(this.#around.changed, 30);
     const hasMore = older ? !older.isAtEnd : chat.first > 1 && chat.first !== Infinity;
-    put($('older'), older?.isReading ? 'Reading what was said before…' : older?.error ? `What was said before cannot be read: ${older.error.message}` : hasMore ? 'Scroll up for what was said before.' : '');
+    put($('older'), older?.isReading ? 'Reading what was said before…' : older?.error ? `What was said before cannot be read: ${older.error.message}` : older?.isTrimmed ? (before.length > 0 ? 'Some of what was said in between is no longer kept.' : 'What was said before is no longer kept.') : hasMore ? 'Scroll up for what was said before.' : '');
     // A short conversation does not fill its room: then there is nothing to scroll.
     if (hasMore && !older?.error && !older?.isReading && list.scrollHeight <= list.clientHeight) this.#readOlder();
   }
 
+  /** A snapshot stands in for what was between: it is read from there on, and what was here stays. @param {import('./turns.js').Turns} chat */
+  #passOver(chat) {
+    const { turns, from } = chat.passed ?? { turns: [], from: Infinity };
+    const known = [...this.#kept, ...this.older?.turns ?? [], ...turns.map((turn) => [turn.turn, turn])];
+    this.#kept = new Map(known.slice(-2 * TURNS_MAX));
+    this.#passedFrom = Math.min(this.#passedFrom, from);
+    chat.passed = this.older = undefined;
+    this.#readOlder();
+  }
+
   #restart() {
     this.older = undefined;
+    this.#kept.clear();
+    this.#passedFrom = Infinity;
     this.#around.changed();
   }
 
@@ -247,7 +272,10 @@ export class Chat {
     for (let n = 0; n < READS_MAX; n += 1) {
       if (!await older.read() || model !== this.#model || older !== this.older) break;
       model.chat.complete(older.fold);
-      if (!model.chat.missingSome || older.isAtEnd) break;
+      if (older.isAtEnd) break;
+      const isClosed = older.from <= this.#passedFrom && !(older.wantsMore && this.#passedFrom < Infinity);
+      if (isClosed) this.#passedFrom = Infinity;
+      if (isClosed && !model.chat.missingSome) break;
     }
     if (model === this.#model) this.#around.changed();
   }
@@ -261,17 +289,29 @@ export class Chat {
 
   #controls(isText, model, about) {
     const running = this.#running;
-    for (const node of $('say').elements) if (node.id !== 'cancel') node.disabled = !isText || !about.maySay;
-    $('cancel').hidden = !about.maySay;
+    // Who can say nothing has no field for it, and a word about why.
+    const whyNot = this.#whyNot(isText, model, about);
+    put($('say-not').firstChild, whyNot);
+    $('say-not').hidden = !whyNot;
+    $('another').hidden = !this.#around.reading();
+    $('say').hidden = Boolean(whyNot);
     $('longer').hidden = this.#around.backend()?.kind !== 'echo'; // No other would understand it.
-    $('cancel').disabled = !running || Boolean(running.cancelling);
+    const isIdle = !running || Boolean(running.cancelling);
+    if (isIdle && document.activeElement === $('cancel')) conversation().focus({ preventScroll: true }); // Before it is lost.
+    $('cancel').disabled = isIdle;
     put($('cancel'), running?.cancelling ? 'Stopping…' : 'Stop');
     const { waits } = this.outbox;
     put($('receipts'), waits > 0 && model.status.state === 'recovering' ? `${waits} said and not answered yet; kept until there is an answer.` : '');
     const asks = running?.state === 'waiting' && !running.action?.options?.length;
     const policy = this.#around.session()?.snapshot.busy?.policy;
-    put($('hint'), this.composer.isAsking ? 'Press Escape once more to stop.' : !about.maySay && isText ? 'You are watching: a viewer says nothing.' : asks ? 'What you say now answers the question.' : running ? HINTS[policy] ?? '' : 'Enter sends, Shift+Enter is a new line.');
+    put($('hint'), this.composer.isAsking ? 'Press Escape once more to stop.' : asks ? 'What you say now answers the question.' : running ? HINTS[policy] ?? '' : 'Enter sends, Shift+Enter is a new line.');
     $('chat').dataset.busy = running ? 'yes' : 'no';
+  }
+
+  #whyNot(isText, { role, status }, about) {
+    if (!isText) return this.#around.reading() ? 'This session is over: nothing more is said in it.' : '';
+    if (status.state === 'queued') return 'You can say something once it is your turn.';
+    return role && !about.maySay ? 'You are watching. Only who takes part can say something.' : '';
   }
 
   async #copied({ target }) {

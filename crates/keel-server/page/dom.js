@@ -47,5 +47,15 @@ export function keyed(list, items, keyOf, create, update) {
   for (const node of old.values()) node.remove();
 }
 
+/** Changes what is in a box; whose focus goes with it goes on elsewhere. @param {Element} box @param {() => void} change @param {() => HTMLElement} elsewhere */
+export function keepFocus(box, change, elsewhere) {
+  const had = box.contains(document.activeElement);
+  change();
+  if (had && (document.activeElement === document.body || document.activeElement?.checkVisibility() === false)) elsewhere().focus({ preventScroll: true });
+}
+
+/** Where one goes on in the conversation: the field, or what was said for who has none, or a keyboard on glass. */
+export const conversation = () => ($('text').checkVisibility() && matchMedia('(hover: hover)').matches ? $('text') : $('turns'));
+
 export const span = (ms) => (ms >= 9_950 ? `${Math.round(ms / 1e3)} s` : ms >= 995 ? `${(ms / 1e3).toFixed(1)} s` : `${Math.max(0, Math.round(ms))} ms`);
 export const clock = (at) => new Date(at).toLocaleTimeString('en-GB');

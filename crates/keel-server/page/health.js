@@ -1,25 +1,27 @@
 // Draws how the session is: the state in a sentence, each leg, the fault in words, the last outage.
 
 import { $, keyed, make, put, span } from './dom.js';
-import { comeBack, explain, inOrder, LEGS, legWords, sentence, title } from './words.js';
+import { comeBack, explain, inOrder, LEGS, legWords, sentence, sentenced, title } from './words.js';
 
 let explained, announced;
 
-/** @param {import('./model.js').Model} model @param {{ id?: string }} about */
+/** @param {import('./model.js').Model} model @param {{ id?: string, name?: string }} about */
 export function drawHealth(model, about) {
   const { status } = model;
   document.body.dataset.state = status.state;
   $('pill').dataset.state = status.state;
   put($('state'), status.state);
-  const words = status.state === 'idle' ? 'Nothing is open yet.' : sentence(status, { role: model.role, id: about.id, online: navigator.onLine });
+  const words = status.state === 'idle' ? 'Nothing is open yet.' : sentence(status, { role: model.role, online: navigator.onLine });
   put($('words'), words);
-  document.title = status.state === 'idle' ? 'Evenkeel playground' : `${status.state} · Evenkeel`;
+  put($('session-id'), about.id ?? '');
+  $('session-is').hidden = !about.id;
+  document.title = status.state === 'idle' ? 'Evenkeel playground' : [status.state === 'live' && about.name ? '' : status.state, about.name, 'Evenkeel'].filter(Boolean).join(' · ');
   // A screen reader hears a state once, and not each count of an attempt.
   if (announced !== status.state) {
     announced = status.state;
     put($('announce'), status.state === 'idle' ? '' : `${status.state}. ${words}`);
   }
-  drawFault(model);
+  drawFault(model, about);
   drawLegs(model);
   drawOutage(model);
   drawCountdown(model);
@@ -40,9 +42,10 @@ export function drawCountdown({ status, statusAt }) {
   }
 }
 
-function drawFault({ status, fault: over }) {
-  // What is given up stays so until somebody tries again: the session, or one leg of it.
-  const final = over ?? status.legs?.find(({ health }) => health === 'down')?.fault;
+function drawFault({ status, fault: over }, about) {
+  // What is given up stays so until somebody tries again: the session, or its media. The server's own legs come
+  // back by themselves.
+  const final = over ?? status.legs?.find(({ leg, health }) => leg === 'media' && health === 'down')?.fault;
   const fault = final ?? (['degraded', 'recovering', 'connecting'].includes(status.state) ? status.fault : undefined);
   const box = $('fault');
   if (fault) {
@@ -52,10 +55,11 @@ function drawFault({ status, fault: over }) {
     const { limit, active, injected, simulated } = fault.detail ?? {};
     const full = limit === undefined ? '' : ` ${active} of ${limit} taken.`;
     const meant = injected || simulated ? ' It was broken on purpose.' : '';
-    put($('fault-message'), `${fault.message}${full}${meant}`);
+    put($('fault-message'), `${sentenced(fault.message)}${full}${meant}`);
     const first = fault.cause?.at(-1);
-    put($('fault-next'), `${final ? comeBack(fault) : status.state === 'recovering' ? 'It is being repaired; there is nothing that you have to do.' : 'It is being looked after; what else works goes on.'}${first ? ` It began with ${first.code}: ${first.message}` : ''}`);
+    put($('fault-next'), `${final ? comeBack(fault) : status.state === 'recovering' ? status.legs.some(({ leg, health }) => leg === 'signaling' && health === 'recovering') ? 'It is being repaired by itself; what you say meanwhile is kept and sent then.' : 'It is being repaired; there is nothing that you have to do.' : 'It is being looked after; what else works goes on.'}${first ? ` It began with ${first.code}: ${sentenced(first.message)}` : ''}`);
     $('again').hidden = !final;
+    $('line-up').hidden = !final || fault.code !== 'at_capacity' || !about.mayLineUp;
     if (explained !== fault.code) {
       explained = fault.code;
       explain(fault.code).then(({ happened, does, can }) => {

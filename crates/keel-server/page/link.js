@@ -50,7 +50,9 @@ export function claims(token) {
 /** Asks the server something. Rejects with the fault that it answers. */
 export async function ask(token, path, { body, method = body ? 'POST' : 'GET', signal = AbortSignal.timeout(10_000) } = {}) {
   const headers = { authorization: `Bearer ${token}`, ...(body && { 'content-type': 'application/json' }) };
-  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
+  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal }).catch((error) => {
+    throw new Error(error.name === 'TimeoutError' ? 'the server does not answer' : 'the server cannot be reached', { cause: error });
+  });
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
   throw Object.assign(new Error(said.message ?? `The server answers ${answer.status}.`), { code: said.code, status: answer.status });

@@ -4,6 +4,8 @@
 import { Turns } from './turns.js';
 
 const LOG_MAX = 500;
+/** Characters of one entry. */
+const NOTE_MAX = 400;
 /** How long after a button a loss still counts as its doing. */
 const BLAME_MS = 20_000;
 
@@ -45,7 +47,7 @@ export class Model extends EventTarget {
 
   /** @param {string} kind @param {string} [text] @param {'plain' | 'good' | 'warn' | 'bad'} [tone] */
   note(kind, text = '', tone = 'plain') {
-    this.log.push({ at: Date.now(), kind, text, tone, n: (this.#told += 1) });
+    this.log.push({ at: Date.now(), kind, text: text.length > NOTE_MAX ? `${text.slice(0, NOTE_MAX)}…` : text, tone, n: (this.#told += 1) });
     if (this.log.length > LOG_MAX) this.log.shift();
     this.changed();
   }
@@ -150,7 +152,7 @@ export class Model extends EventTarget {
       }
       case 'gap': {
         const isAsked = event.from === 1 && this.turns.size === 0 && !event.fault;
-        this.chat.gap(event.snapshot, event.to);
+        this.chat.gap(event.snapshot, event, event.fault?.code === 'log_rewound');
         if (isAsked) return void (this.isCut = true);
         this.counters.gaps += 1;
         return this.note('gap', `${event.from} to ${event.to}${event.fault ? `: ${event.fault.message}` : ''}`, event.fault ? 'warn' : 'plain');

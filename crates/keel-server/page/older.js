@@ -16,6 +16,8 @@ export class Older {
   fold = new Turns();
   isReading = false;
   isAtEnd = false;
+  /** Whether the server keeps no more than what was read: the log before it is gone. */
+  isTrimmed = false;
   /** What went wrong with the last read. @type {Error | undefined} */
   error = undefined;
   /** Where it began: what is here ends before it. */
@@ -35,6 +37,16 @@ export class Older {
     this.isAtEnd = from <= 1;
   }
 
+  /** The first position that was read. */
+  get from() {
+    return this.#from;
+  }
+
+  /** Whether something was read whose beginning was not. */
+  get wantsMore() {
+    return !this.isAtEnd && this.#events.length > 0;
+  }
+
   /** Reads one more window. @returns {Promise<boolean>} whether something came */
   async read() {
     if (this.isReading || this.isAtEnd) return false;
@@ -45,7 +57,7 @@ export class Older {
       const events = await this.#range(lowest, this.#from - 1);
       this.#from = lowest + 1;
       this.#window = Math.min(WINDOW_MAX, this.#window * 2);
-      this.isAtEnd = lowest === 0;
+      this.isAtEnd = lowest === 0 || this.isTrimmed;
       this.#take(events);
       return true;
     } catch (error) {
@@ -61,6 +73,7 @@ export class Older {
     const found = [];
     for (let at = after; at < to;) {
       const page = await ask(this.#token, `/v1/sessions/${encodeURIComponent(this.#session)}/events?after=${at}&limit=${WINDOW_MAX}`);
+      this.isTrimmed ||= Boolean(page.gap);
       for (const { from, kind, data } of page.events) if (from <= to) found.push({ seq: from, kind, data });
       if (page.next <= at) break;
       at = page.next;

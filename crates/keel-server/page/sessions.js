@@ -1,9 +1,11 @@
-// The sessions of whoever holds the token: found, opened, called, starred, put away, deleted. The last
-// one used comes first; what is further down is read when somebody gets there.
+// The sessions of whoever holds the token: found, opened, called, tagged, starred, archived, deleted. The
+// last one used comes first; what is further down is read when somebody gets there.
 
 import { $, button, keyed, make, put } from './dom.js';
 import { ask } from './link.js';
+import { nameOf, rowNode, showRow } from './session-row.js';
 import { line } from './text/visible.js';
+import { sentenced } from './words.js';
 
 const PAGE = 40, SHOWN_MAX = 200;
 /** How often a list that is looked at is read again. */
@@ -14,9 +16,10 @@ const SEARCH_MS = 200;
 const SOON_MS = 400;
 
 const FILTERS = { current: ['Current', {}], starred: ['Starred', { starred: 'true' }], archived: ['Archived', { archived: 'true' }] };
-const STATES = { running: 'a turn runs', waiting: 'waits for somebody', ended: 'over' };
+/** Tags that are offered to choose one. */
+const TAGS_MAX = 100;
 
-/** @typedef {{ session: string, title?: string, backend: string, project?: string, starred?: boolean, archived?: boolean, state?: string, ended: boolean, head: number, last_activity: number, found?: { excerpt: string } }} Row */
+/** @typedef {import('./session-row.js').Row} Row */
 
 export class Sessions {
   /** @type {Row[]} */
@@ -24,17 +27,26 @@ export class Sessions {
   /** Whether this server describes, filters and searches. */
   isRich = false;
   #next = undefined;
+  /** The page that is on its way. @type {{ before: string } | undefined} */
+  #asking = undefined;
   #filter = 'current';
   #query = '';
+  #tag = '';
+  /** Tags that were seen. @type {Set<string>} */
+  #tags = new Set();
   #asked = 0;
+  /** Whether what is looked for was not read yet. */
+  #isNew = true;
   #timer = 0;
   #around;
   #counts = undefined;
-  /** Which is being renamed. @type {string | undefined} */
-  #naming = undefined;
+  /** What of which is being written. @type {{ session: string, what: 'title' | 'tags' } | undefined} */
+  #writing = undefined;
   #error = '';
   /** What was not done that somebody wanted, until they want something else. */
   #refusal = '';
+  /** What was done that can be undone, until they want something else. @type {{ text: string, undo: () => void } | undefined} */
+  #done = undefined;
   /** Which is not deleted because somebody uses it. @type {Row | undefined} */
   #busy = undefined;
 
@@ -52,11 +64,16 @@ export class Sessions {
       clearTimeout(typing);
       typing = setTimeout(() => {
         this.#query = $('search').value.trim();
-        this.#refusal = '';
-        this.#next = undefined;
-        this.read();
+        this.#anew();
       }, SEARCH_MS);
     });
+    $('tag').addEventListener('change', () => {
+      this.#tag = $('tag').value;
+      this.rows = [];
+      this.#anew();
+    });
+    $('session-list').addEventListener('focusin', ({ target }) => this.#steps(target.closest('li')));
+    $('session-list').addEventListener('keydown', (event) => this.#walk(event));
     $('session-list').addEventListener('scroll', () => this.#isNearEnd && this.#more());
     if (matchMedia('(max-width: 62rem)').matches) $('sessions-fold').open = false;
     setInterval(() => !document.hidden && this.#around.token() && this.read(), EVERY_MS);
@@ -73,14 +90,21 @@ export class Sessions {
 
   #choose(name) {
     this.#filter = name;
-    this.#refusal = '';
     this.rows = [];
-    this.#next = undefined;
+    this.#anew();
+  }
+
+  /** Something else is looked for, from its beginning. */
+  #anew() {
+    this.#refusal = '';
+    this.#done = this.#next = this.#asking = undefined;
+    this.#isNew = true;
+    $('session-list').scrollTop = 0;
     this.read();
   }
 
   #path(more) {
-    const query = new URLSearchParams({ ...FILTERS[this.#filter][1], ...(this.#query && { q: this.#query }), ...more });
+    const query = new URLSearchParams({ ...FILTERS[this.#filter][1], ...(this.#query && { q: this.#query }), ...(this.#tag && { tag: this.#tag }), ...more });
     return `/v1/sessions?${query}`;
   }
 
@@ -95,31 +119,43 @@ export class Sessions {
       const counts = this.isRich ? await ask(token, '/v1/sessions/counts') : undefined;
       if (asked !== this.#asked) return;
       this.#counts = counts;
-      const beyond = this.rows.length > SHOWN_MAX && page.next ? this.rows.slice(page.sessions.length).filter(({ session }) => !page.sessions.some((row) => row.session === session)) : [];
+      this.#isNew = false;
+      const beyond = this.rows.length > SHOWN_MAX && page.next ? this.#beyond(page.sessions) : [];
       this.rows = [...page.sessions, ...beyond];
-      if (beyond.length === 0) this.#next = page.next ?? undefined;
+      // What was asked for behind other rows is asked for again.
+      this.#next = beyond.length > 0 ? this.#next ?? this.#asking?.before : page.next ?? undefined;
+      this.#asking = undefined;
       this.#error = page.more ? 'There is more; other words narrow it down.' : '';
     } catch (error) {
       if (asked !== this.#asked) return;
-      this.#error = `The list cannot be read: ${error.message}`;
+      this.#error = `${sentenced(`The list cannot be read: ${error.message}`)} It is tried again by itself.`;
     }
     this.draw();
   }
 
+  /** What is known of what comes after those: whatever has moved up is among them. @param {Row[]} first */
+  #beyond(first) {
+    const known = new Set(first.map(({ session }) => session)), last = first.at(-1)?.last_activity ?? 0;
+    return this.rows.filter((row) => !known.has(row.session) && row.last_activity <= last);
+  }
+
+  /** One page at a time, and only behind the rows that it was asked for. */
   async #more() {
-    const before = this.#next, asked = this.#asked, path = this.#path({});
-    if (!before) return;
-    const putBack = () => path === this.#path({}) && (this.#next ??= before);
+    const before = this.#next, path = this.#path({});
+    if (!before || this.#asking) return;
+    const asking = this.#asking = { before };
     this.#next = undefined;
     try {
       const page = await ask(this.#around.token(), this.#path({ before, limit: PAGE }));
-      if (asked !== this.#asked) return void putBack(); // A read has overtaken it.
+      if (asking !== this.#asking) return; // A read has overtaken it, and knows what is next.
       const known = new Set(this.rows.map(({ session }) => session));
       this.rows = [...this.rows, ...page.sessions.filter(({ session }) => !known.has(session))];
       this.#next = page.next ?? undefined;
     } catch {
-      setTimeout(putBack, EVERY_MS); // Whoever still looks then tries again.
+      if (asking !== this.#asking) return;
+      setTimeout(() => path === this.#path({}) && (this.#next ??= before), EVERY_MS); // Whoever still looks then tries again.
     }
+    this.#asking = undefined;
     this.draw();
   }
 
@@ -131,19 +167,27 @@ export class Sessions {
   /** @param {Row} row @param {Record<string, unknown>} what */
   async #describe(row, what) {
     this.#refusal = '';
+    this.#done = undefined;
     try {
       await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}`, { method: 'PATCH', body: what });
       Object.assign(row, what);
+      if (what.archived !== undefined) this.#moved(row, what.archived);
     } catch (error) {
-      this.#refusal = `That did not work: ${error.message}`;
+      this.#refusal = sentenced(`That did not work: ${error.message}`);
     }
     this.draw();
     this.soon();
   }
 
+  /** It is in another list now, from where it can be had back. @param {Row} row @param {boolean} isArchived */
+  #moved(row, isArchived) {
+    this.rows = this.rows.filter(({ session }) => session !== row.session);
+    this.#done = { text: `“${nameOf(row)}” is ${isArchived ? 'archived' : 'current again'}.`, undo: () => this.#describe(row, { archived: !isArchived }) };
+  }
+
   /** @param {Row} row @param {boolean} [force] though it is in use */
   async #delete(row, force = false) {
-    this.#busy = undefined;
+    this.#busy = this.#done = undefined;
     this.#refusal = '';
     try {
       await this.#around.leave(row.session);
@@ -151,7 +195,7 @@ export class Sessions {
       this.rows = this.rows.filter(({ session }) => session !== row.session);
     } catch (error) {
       if (error.code === 'session_busy') this.#busy = row;
-      else this.#refusal = `It was not deleted: ${error.message}`;
+      else this.#refusal = sentenced(`It was not deleted: ${error.message}`);
     }
     this.draw();
     this.soon();
@@ -167,14 +211,15 @@ export class Sessions {
       make('a', { href, download: `${row.session}.${format === 'markdown' ? 'md' : format}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10_000);
     } catch (error) {
-      this.#refusal = `It was not saved: ${error.message}`;
+      this.#refusal = sentenced(`It was not saved: ${error.message}`);
       this.draw();
     }
   }
 
   draw() {
     const current = this.#around.current();
-    $('filters').hidden = $('search-box').hidden = !this.isRich;
+    for (const id of ['filters', 'search-box']) $(id).hidden = !this.isRich;
+    this.#drawTags();
     for (const node of $('filters').children) {
       const { name } = node.dataset;
       node.ariaPressed = String(name === this.#filter);
@@ -183,15 +228,73 @@ export class Sessions {
       put(node, n > 0 ? `${FILTERS[name][0]} ${n}` : FILTERS[name][0]);
     }
     put($('sessions-count'), this.#summary());
-    keyed($('session-list'), this.rows, ({ session }) => session, (row) => this.#item(row), (node, row) => this.#update(node, row, current));
+    this.#drawRows(current);
     if (this.#next && this.#isNearEnd) this.#more();
+    const done = this.#done;
+    $('sessions-done').hidden = !done;
+    if (done && $('sessions-done').firstChild?.textContent !== done.text) $('sessions-done').replaceChildren(make('span', { text: done.text }), ' ', button('Undo', done.undo, { kind: 'small' }));
+    if (!done) $('sessions-done').replaceChildren();
     const busy = this.#busy;
     $('sessions-busy').hidden = !busy;
-    if (busy) $('sessions-busy').replaceChildren(`“${nameOf(busy)}” is in use: somebody is connected, or a turn runs. `, button('End and delete it', () => this.#delete(busy, true), { kind: 'small' }), ' ', button('Leave it', () => {
+    if (busy) $('sessions-busy').replaceChildren(`“${nameOf(busy)}” is in use: somebody is connected, or a turn runs. `, button('End and delete it', () => this.#delete(busy, true), { kind: 'small' }), ' ', button('Keep it', () => {
       this.#busy = undefined;
       this.draw();
     }, { kind: 'small quiet' }));
-    put($('sessions-note'), this.#refusal || this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#query ? 'Nothing is found.' : this.#filter === 'current' ? 'No session yet.' : 'None.'));
+    put($('sessions-note'), this.#refusal || this.#error || (this.rows.length > 0 ? (this.#query ? '' : this.#worth()) : this.#next ? 'Looking further back…' : this.#nothing()));
+  }
+
+  /** What to do where there is nothing. */
+  #nothing() {
+    if (this.#isNew) return 'Reading…';
+    const isNarrow = this.#filter !== 'current' || this.#tag;
+    if (this.#query) return `Nothing is found${this.#tag ? ` with the tag “${line(this.#tag, 40)}”` : ''}. ${isNarrow ? 'Look under Current, or use fewer words.' : 'Use fewer words, or look under Archived.'}`;
+    if (this.#tag) return 'None of these has this tag.';
+    return { starred: 'Nothing is starred yet: the star of a session does it.', archived: 'Nothing is archived.' }[this.#filter] ?? 'No session yet. What you open is listed here.';
+  }
+
+  #drawTags() {
+    for (const { tags = [] } of this.rows) for (const tag of tags) if (this.#tags.size < TAGS_MAX) this.#tags.add(tag);
+    const all = [...this.#tags].toSorted();
+    $('tag').hidden = !this.isRich || (all.length === 0 && !this.#tag);
+    keyed($('tag'), ['', ...all], (tag) => `=${tag}`, (tag) => make('option', { value: tag, text: tag ? line(tag, 40) : 'Any tag' }), () => {});
+    if ($('tag').value !== this.#tag) $('tag').value = this.#tag;
+  }
+
+  /** The list is one stop of the keyboard; the arrows go from row to row. @param {Element | null} row */
+  #steps(row) {
+    for (const node of $('session-list').children) for (const one of node.querySelectorAll('button')) one.tabIndex = node === row ? 0 : -1;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #walk(event) {
+    const { children } = $('session-list'), at = [...children].findIndex((node) => node.contains(event.target));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: children.length - 1 }[event.key];
+    if (to === undefined || !children[to] || event.target.matches('input')) return;
+    event.preventDefault();
+    children[to].querySelector('.open').focus();
+  }
+
+  /** Whose row goes while it has the focus goes on in the next one. @param {string | undefined} current */
+  #drawRows(current) {
+    const list = $('session-list'), at = [...list.children].findIndex((node) => node.contains(document.activeElement));
+    const act = { open: (row) => this.#around.open(row), star: (row) => this.#describe(row, { starred: !row.starred }), menu: (row, at) => this.#menu(row, at) };
+    keyed(list, this.rows, ({ session }) => session, ({ session }) => rowNode(() => this.rows.find((row) => row.session === session), act), (node, row) => showRow(node, row, {
+      isCurrent: row.session === current, isRich: this.isRich,
+      writing: this.#writing?.session === row.session ? this.#writing.what : undefined, written: (what) => this.#written(row, what),
+    }));
+    const focused = [...list.children].find((node) => node.contains(document.activeElement));
+    this.#steps(focused ?? list.querySelector('[aria-current]') ?? list.firstElementChild);
+    if (at < 0 || focused) return;
+    const next = list.children[Math.min(at, list.children.length - 1)];
+    (next?.querySelector('.open') ?? $('new')).focus();
+  }
+
+  /** @param {Row} row @param {Record<string, unknown> | undefined} what it is to be, if it is to be another */
+  #written(row, what) {
+    if (this.#writing?.session !== row.session) return;
+    this.#writing = undefined;
+    if (what) this.#describe(row, what);
+    this.draw();
   }
 
   /** How many there are, as far as that is known. */
@@ -206,61 +309,6 @@ export class Sessions {
     return [running && `${running} at work`, waiting && `${waiting} waiting for somebody`].filter(Boolean).join(' · ');
   }
 
-  /** @param {Row} row */
-  #item(row) {
-    const find = () => this.rows.find(({ session }) => session === row.session) ?? row;
-    const open = button('', () => this.#around.open(find()), { kind: 'open' });
-    open.append(make('strong', { dir: 'auto' }), make('small', { dir: 'auto' }));
-    const star = button('☆', () => this.#describe(find(), { starred: !find().starred }), { kind: 'quiet star' });
-    const menu = button('⋯', (event) => this.#menu(find(), event.currentTarget), { kind: 'quiet' });
-    return make('li', { children: [open, make('div', { kind: 'acts', children: [star, menu] })] });
-  }
-
-  /** @param {HTMLElement} node @param {Row} row @param {string | undefined} current */
-  #update(node, row, current) {
-    const [open, acts] = node.children, name = nameOf(row);
-    if (row.session === current) node.setAttribute('aria-current', 'true');
-    else node.removeAttribute('aria-current');
-    put(open.firstChild, name);
-    open.firstChild.className = row.starred ? 'starred' : '';
-    const state = row.state ?? (row.ended ? 'ended' : row.open_turn ? 'running' : 'idle');
-    open.lastChild.className = state === 'running' || state === 'waiting' ? 'works' : '';
-    put(open.lastChild, row.found ? line(row.found.excerpt, 160) : [STATES[state], line(row.backend, 30), row.project && line(row.project, 30), ago(row.last_activity)].filter(Boolean).join(' · '));
-    acts.hidden = !this.isRich;
-    const [star, menu] = acts.children;
-    put(star, row.starred ? '★' : '☆');
-    star.ariaPressed = String(Boolean(row.starred));
-    star.ariaLabel = star.title = `${row.starred ? 'Unstar' : 'Star'} ${name}`;
-    menu.ariaLabel = menu.title = `More for ${name}`;
-    const form = node.querySelector('form'), isNaming = this.#naming === row.session;
-    open.hidden = isNaming;
-    if (isNaming && !form) node.append(this.#form(row));
-    if (!isNaming) form?.remove();
-    if (isNaming) acts.hidden = true;
-  }
-
-  /** @param {Row} row */
-  #form(row) {
-    const input = make('input', { value: row.title ?? '', maxLength: 200, ariaLabel: 'A new name', autocomplete: 'off' });
-    const form = make('form', { children: [input] });
-    const done = (title) => {
-      if (this.#naming !== row.session) return;
-      this.#naming = undefined;
-      if (title !== undefined && title !== (row.title ?? '')) this.#describe(row, { title });
-      else this.draw();
-    };
-    form.addEventListener('submit', (event) => {
-      event.preventDefault();
-      done(input.value.trim());
-    });
-    input.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') done(undefined);
-    });
-    input.addEventListener('blur', () => done(input.value.trim()));
-    setTimeout(() => input.select());
-    return form;
-  }
-
   /** @param {Row} row @param {HTMLElement} at */
   #menu(row, at) {
     const menu = $('session-menu'), { bottom, right } = at.getBoundingClientRect();
@@ -268,33 +316,28 @@ export class Sessions {
       menu.hidePopover();
       run();
     }, { kind });
-    const really = button('Delete…', () => really.replaceWith(act('Delete for good', () => this.#delete(row), 'danger')), { kind: 'danger' });
+    const write = (what) => () => {
+      this.#writing = { session: row.session, what };
+      this.draw();
+    };
+    const really = button('Delete…', () => {
+      const sure = act('Delete for good', () => this.#delete(row), 'danger sure');
+      really.replaceWith(sure);
+      sure.focus();
+    }, { kind: 'danger' });
     menu.replaceChildren(
-      act('Rename', () => {
-        this.#naming = row.session;
-        this.draw();
-      }),
-      act(row.archived ? 'Take it back' : 'Put it away', () => this.#describe(row, { archived: !row.archived })),
+      act('Rename', write('title')),
+      act('Tags', write('tags')),
+      act(row.archived ? 'Unarchive' : 'Archive', () => this.#describe(row, { archived: !row.archived })),
       act('Save as Markdown', () => this.#save(row, 'markdown')),
-      act('Save its log', () => this.#save(row, 'jsonl')),
+      act('Save as JSON lines', () => this.#save(row, 'jsonl')),
       really,
     );
+    menu.ariaLabel = nameOf(row);
     menu.showPopover();
     const box = menu.getBoundingClientRect();
     menu.style.top = `${Math.min(bottom + 4, innerHeight - box.height - 8)}px`;
     menu.style.left = `${Math.max(8, right - box.width)}px`;
     menu.firstChild.focus();
   }
-}
-
-/** What a session is called. @param {{ title?: string, session: string }} row */
-export const nameOf = (row) => line(row.title, 120) || `Untitled ${row.session.slice(-6)}`;
-
-/** How long ago, roughly. @param {number} at */
-function ago(at) {
-  const minutes = (Date.now() - at) / 60_000;
-  if (minutes < 1) return 'just now';
-  if (minutes < 60) return `${Math.floor(minutes)} min ago`;
-  if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ago`;
-  return new Date(at).toLocaleDateString('en-GB', { day: 'numeric', month: 'short', ...(minutes > 300 * 24 * 60 && { year: 'numeric' }) });
 }

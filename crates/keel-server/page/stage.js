@@ -35,6 +35,8 @@ export class Stage {
   /** Nobody muted what is sent: its device has ended. */
   #hasEnded = false;
   #isClosed = false;
+  /** Whether what is sent comes back. */
+  #returns;
   #session;
   #note;
   #began;
@@ -42,9 +44,10 @@ export class Stage {
 
   /**
    * @param {any} session
-   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number }} parts
+   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number, returns: boolean }} parts
    */
-  constructor(session, { note, began }) {
+  constructor(session, { note, began, returns }) {
+    this.#returns = returns;
     this.#session = session;
     this.#note = note;
     this.#began = began;
@@ -260,6 +263,7 @@ export class Stage {
     put($('local-veil'), isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
     put($('local-facts'), source === 'pattern' && pattern ? `frame ${pattern.frame}` : source === 'camera' ? 'camera' : '');
     const seen = returned?.returned;
+    $('figures').hidden = !returned && this.firstMs === undefined && !this.#returns;
     put($('fig-frames'), seen ? `${seen.frames}` : '–');
     put($('fig-rate'), seen ? `${seen.rate()} / s` : '–');
     put($('fig-delay'), !seen?.isNumbered || seen.delayMs === undefined ? '–' : span(seen.delayMs));

@@ -75,11 +75,14 @@ export class Turns {
   agent = undefined;
   /** The first position of the log that was told to this fold. */
   first = Infinity;
+  /** Turns that were over before a snapshot took the place of the log, and where it did. @type {{ turns: Turn[], from: number } | undefined} */
+  passed = undefined;
 
   clear() {
     this.all.clear();
     this.queue = [];
     this.first = Infinity;
+    this.passed = undefined;
   }
 
   /** Whether a snapshot stands in for the beginning of something here. */
@@ -230,13 +233,21 @@ export class Turns {
     this.queue = this.queue.filter((id) => id !== turn);
   }
 
-  /** A snapshot's turns in place of these, with what was known of their text before its tail. @param {any} snapshot @param {number} to */
-  gap({ turns, participants }, to) {
+  /**
+   * A snapshot's turns in place of these, with what was known of their text before its tail.
+   * @param {any} snapshot
+   * @param {{ from: number, to: number }} range what it stands in for
+   * @param {boolean} [isOther] whether what was told before may not be in the log any more
+   */
+  gap({ turns, participants }, { from, to }, isOther = false) {
     for (const { participant, subject } of participants) this.subjects.set(participant, subject);
     const old = this.all;
     this.all = new Map(turns.map((view) => [view.turn, ofView(view, old.get(view.turn))]));
     this.queue = turns.filter(({ state }) => state === 'queued').map(({ turn }) => turn);
     this.first = to + 1;
+    if (isOther || old.size === 0) return;
+    const over = [...old.values()].filter((turn) => !isOpen(turn) && !this.all.has(turn.turn));
+    this.passed = { turns: [...this.passed?.turns ?? [], ...over], from: Math.min(from, this.passed?.from ?? from) };
   }
 
   /**

@@ -16,9 +16,10 @@ const ENDS = {
   failed: 'The session failed.',
 };
 
+const ROLES = { owner: 'the owner', publisher: 'taking part', viewer: 'watching' };
 const PHASES = { token: 'Asking for a token.', dial: 'Reaching the server.', hello: 'Saying hello.', replay: 'Catching up on what was said.' };
 const STRATEGIES = {
-  fast: 'A new connection for the same place',
+  fast: 'Coming back to the same place',
   rejoin: 'Joining anew in the same place',
   migrate: 'Moving to another server',
 };
@@ -29,17 +30,23 @@ const WAITS = {
   store: 'The server’s store is being waited for.',
 };
 
-/** One sentence about how it is. @param {any} status @param {{ role?: string, id?: string, online: boolean }} about */
-export function sentence(status, { role, id, online }) {
+/** What a fault says of itself, as a sentence. @param {unknown} message */
+export function sentenced(message) {
+  const text = String(message ?? '').trim();
+  return text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? '' : '.'}`;
+}
+
+/** One sentence about how it is. @param {any} status @param {{ role?: string, online: boolean }} about */
+export function sentence(status, { role, online }) {
   switch (status.state) {
-    case 'connecting': return status.fault ? `${status.fault.message} Trying again.` : PHASES[status.phase] ?? 'Connecting.';
+    case 'connecting': return status.fault ? `${sentenced(status.fault.message)} Trying again.` : PHASES[status.phase] ?? 'Connecting.';
     case 'queued': return `Place ${status.position} of ${status.of} in line; it begins by itself.`;
-    case 'live': return `Everything flows. You are ${role ?? 'here'} in ${id ?? 'the session'}.`;
-    case 'degraded': return status.fault?.message ?? 'Something is not as it should be.';
+    case 'live': return `Everything flows. You are ${ROLES[role] ?? 'here'}.`;
+    case 'degraded': return sentenced(status.fault?.message) || 'Something is not as it should be.';
     case 'recovering': {
       if (!online) return 'This device is offline; it goes on when that is over.';
       const leg = status.legs.find(({ health }) => health === 'recovering');
-      return leg ? recovering(leg) : status.fault?.message ?? 'Coming back.';
+      return leg ? recovering(leg) : sentenced(status.fault?.message) || 'Coming back.';
     }
     case 'ended': return ENDS[status.reason] ?? `The session is over (${status.reason}).`;
     case 'failed': return 'Nothing is tried any more until you try again.';
@@ -47,9 +54,13 @@ export function sentence(status, { role, id, online }) {
   }
 }
 
+/** Tries after which a server counts as one that cannot be reached. */
+const UNANSWERED = 2;
+
 /** What is being done about a leg. */
 export function recovering(leg) {
-  const waits = WAITS[leg.waiting_for];
+  // While one try follows the other nothing is waited for, and yet nobody answers.
+  const waits = WAITS[leg.waiting_for] ?? (leg.leg === 'signaling' && leg.attempt > UNANSWERED ? WAITS.network : undefined);
   const how = leg.leg === 'media' ? ({ fast: 'Another way for the same transport', rejoin: 'A new transport' })[leg.strategy] : STRATEGIES[leg.strategy];
   return `${waits ? `${waits} ` : ''}${how ?? leg.strategy}, attempt ${leg.attempt}.`;
 }
@@ -59,7 +70,7 @@ export function legWords(leg) {
   switch (leg.health) {
     case 'up': return 'Up';
     case 'recovering': return recovering(leg);
-    default: return leg.fault.message;
+    default: return sentenced(leg.fault.message);
   }
 }
 

@@ -41,7 +41,7 @@ import { FRAMES, gapWith } from './wire/frame.js';
  * @typedef {object} Parts
  * @property {import('./client/media.js').Leg} [media] the leg for media
  * @property {import('./client/apply.js').Folding} [fold] reads all of the log, and keeps what it says
- * @property {typeof import('./client/waits.js').waits} [waits] tells of what takes long
+ * @property {import('./client/waits.js').Waits} [waits] tells of what takes long
  * @property {typeof import('./client/simulate.js').simulate} [simulate] breaks things on purpose
  * @property {typeof import('./client/dial.js').ofDial} [ofDial] says why a dial failed, where the shell can tell
  */

@@ -44,7 +44,7 @@ export const SDK = 'evenkeel-js/0.1.0';
  * @property {import('./surroundings.js').Surroundings} [surroundings] in place of `window`, `document` and `navigator`
  * @property {import('./client/apply.js').Folding} [fold] `fold` of `@evenkeel/client/fold`, for `session.snapshot` and events whose data is checked
  * @property {typeof import('./feed.js').events} [events] `events` of `@evenkeel/client/events`, for `session.events()`
- * @property {typeof import('./client/waits.js').waits} [waits] `waits` of `@evenkeel/client/waits`, to be told `still_waiting`
+ * @property {import('./client/waits.js').Waits} [waits] `waits` of `@evenkeel/client/waits`, to be told `still_waiting`
  * @property {typeof import('./client/simulate.js').simulate} [simulate] `simulate` of `@evenkeel/client/simulate`, for `session.simulate()`
  */
 

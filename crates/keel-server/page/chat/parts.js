@@ -1,7 +1,7 @@
 // The parts of a turn: text, thoughts, tools, plan, notices, questions. One view for each kind; whatever a
 // provider says goes in as text.
 
-import { button, make, put } from '../dom.js';
+import { button, conversation, keepFocus, make, put } from '../dom.js';
 import { codeBlock } from '../text/markdown.js';
 import { Streamed, patch } from '../text/stream.js';
 import { line } from '../text/visible.js';
@@ -58,8 +58,8 @@ class ToolView {
   kind = 'tool';
   #old = [];
   #fold = folded('tool', (body, { input, output }) => {
-    const block = (name, text) => (text === undefined || text === '' ? [] : [{ t: 'h4', k: [name] }, codeBlock(text, name === 'Asked with' ? 'input' : 'output')]);
-    const next = [...block('Asked with', input), ...block('Said', output)];
+    const block = (name, text) => (text === undefined || text === '' ? [] : [codeBlock(text, name)]);
+    const next = [...block('input', input), ...block('output', output)];
     if (next.length === 0) next.push({ t: 'p', c: 'note', k: ['Nothing is known of it but its name.'] });
     patch(body, this.#old, next);
     this.#old = next;
@@ -164,10 +164,11 @@ class ActionView {
     this.element.ariaLabel = line(action.prompt);
     const labelOf = (option) => action.choices?.find((choice) => choice.option === option)?.label ?? option;
     const canChoose = !isOver && about.mayAnswer && !this.#sent;
-    this.#choices.replaceChildren(...(canChoose ? options : []).map((option) => {
+    const buttons = (canChoose ? options : []).map((option) => {
       const kind = action.choices?.find((choice) => choice.option === option)?.kind ?? '';
       return button(line(labelOf(option), 60), () => this.#choose(option, labelOf(option), part, about, turn), { kind: kind.startsWith('allow_once') ? 'small accent' : 'small' });
-    }));
+    });
+    keepFocus(this.#choices, () => this.#choices.replaceChildren(...buttons), conversation);
     const answer = typeof part.answer === 'string' ? labelOf(part.answer) : JSON.stringify(part.answer);
     put(this.#says, isAnswered ? `Answered by ${about.nameOf(part.by)}: ${line(answer)}`
       : isOver ? 'Nobody answered before the turn was over.'

@@ -4,6 +4,7 @@ import { button, make, put } from '../dom.js';
 import { isOpen } from '../turns.js';
 import { letters } from '../text/inline.js';
 import { patch } from '../text/stream.js';
+import { sentenced } from '../words.js';
 import { line } from '../text/visible.js';
 import { Parts } from './parts.js';
 import { afterwards, standing, used } from './words.js';
@@ -53,7 +54,7 @@ export class TurnView {
     put(this.#next, afterwards(turn));
     put(this.#usage, used(turn.usage));
     this.#detail.hidden = !turn.fault;
-    if (turn.fault) put(this.#detail.lastChild, `${turn.fault.message} (${turn.fault.code}, ${turn.fault.id})`);
+    if (turn.fault) put(this.#detail.lastChild, `${sentenced(turn.fault.message)} (${turn.fault.code}, ${turn.fault.id})`);
     this.#offer(turn, about);
     if (isWhole) this.#shown = key;
     return isWhole;
@@ -63,10 +64,10 @@ export class TurnView {
   #offer(turn, about) {
     const isOver = !isOpen(turn), isBroken = ['failed', 'interrupted', 'cancelled'].includes(turn.state) && turn.began;
     const offers = [];
-    if (isOver && turn.text) offers.push('copy');
     const mayAgain = isOver && isBroken && about.maySay && !about.isBusy;
     if (mayAgain && about.can('turn.retry')) offers.push('retry');
     if (mayAgain && about.can('turn.continue') && turn.parts.length > 0) offers.push('continue');
+    if (isOver && turn.text) offers.push('copy');
     const ran = turn.parts.filter(({ kind }) => kind === 'tool');
     put(this.#tools, ran.length > 0 && offers.includes('retry')
       ? `${ran.length === 1 ? 'A tool' : `${ran.length} tools`} ran in this turn (${ran.slice(0, 3).map(({ title }) => line(title, 40)).join(', ')}${ran.length > 3 ? ', …' : ''}). What was done stays done; asked again, it may be done twice.`

@@ -44,8 +44,9 @@ export class Outbox {
 /**
  * @param {Outbox} outbox
  * @param {{ again: (said: Said) => void, back: (said: Said) => void, drop: (said: Said) => void }} act
+ * @param {boolean} isCut whether nothing can be sent now
  */
-export function drawOutbox(outbox, act) {
+export function drawOutbox(outbox, act, isCut) {
   keyed($('outbox'), outbox.all, ({ n }) => String(n), (said) => make('li', { children: [
     make('p', { kind: 'waits-text', text: line(said.text, 200), dir: 'auto' }), make('p', { kind: 'note' }), make('div', { kind: 'row', children: [
       button('Say it again', () => act.again(said), { kind: 'small' }), button('Edit', () => act.back(said), { kind: 'small quiet' }), button('Forget it', () => act.drop(said), { kind: 'small quiet' }),
@@ -53,7 +54,7 @@ export function drawOutbox(outbox, act) {
   ] }), (node, { fault }) => {
     node.dataset.state = fault ? 'refused' : 'sent';
     const { what, next } = fault ? failure(fault) : {};
-    put(node.children[1], fault ? `Not said: ${what} ${next}` : 'On its way…');
+    put(node.children[1], fault ? `Not said: ${what} ${next}` : isCut ? 'Kept here, and sent once there is a connection.' : 'On its way…');
     node.children[2].hidden = !fault;
   });
   $('outbox').hidden = outbox.all.length === 0;

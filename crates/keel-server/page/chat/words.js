@@ -1,6 +1,6 @@
 // What happens to a turn, in sentences: what it is, and what one can do next.
 
-import { comeBack, title } from '../words.js';
+import { comeBack, sentenced, title } from '../words.js';
 
 const FAILS = {
   provider_crashed: ['The program behind this session crashed.', 'What it had said stays. Ask again, or go on from here.'],
@@ -14,7 +14,7 @@ const FAILS = {
   provider_unavailable: ['The provider cannot be reached, or is down.', 'Ask again in a while, or choose another backend.'],
   turn_interrupted: ['The server went away in the middle of this turn.', 'What had been said stays. It is not run again by itself: that is for you to say.'],
   prompt_quarantined: ['This prompt has crashed the program twice, and is not run for a while.', 'Say it in another way.'],
-  session_busy: ['A turn is running, and this session queues no more.', 'Wait until it is done, stop it, or remove something from the queue.'],
+  session_busy: ['A turn is running, and no more is taken meanwhile.', 'Wait until it is done, or stop it.'],
   at_capacity: ['Everything that can work is at work.', undefined],
   session_limit: ['As much runs as may at once.', 'Let something end first.'],
   rate_limited: ['That was too much in too short a time.', undefined],
@@ -24,14 +24,14 @@ const FAILS = {
   permission_denied: ['Your role or token does not allow that.', 'Ask the owner of the session.'],
   outcome_unknown: ['Nobody knows what became of this: it may have run, or not.', 'Look at the conversation before you say it again.'],
   duplicate: ['This was said before, and ran then.', 'There is nothing that you have to do.'],
-  store_failed: ['The server cannot write at the moment, and tells nothing that it has not kept.', 'It goes on by itself once it can.'],
+  store_failed: ['The server cannot write at the moment, and tells nothing that it has not kept.', undefined],
   invalid_request: [undefined, 'Change it, and say it again.'],
   internal: ['Something is wrong inside the server.', 'Try again; the id finds it in the server’s log.'],
 };
 
 /** What a fault means for what was asked: what happened, and what to do. @param {any} fault @returns {{ what: string, next: string }} */
 export function failure(fault) {
-  const [what = fault.message, next = comeBack(fault)] = FAILS[fault.code] ?? [fault.message];
+  const [what = sentenced(fault.message), next = comeBack(fault)] = FAILS[fault.code] ?? [];
   const { limit, active, exit_code: exit, signal } = fault.detail ?? {};
   const how = exit !== undefined ? ` (exit code ${exit})` : signal !== undefined ? ` (signal ${signal})` : '';
   const full = limit === undefined || active === undefined ? '' : ` ${active} of ${limit} taken.`;

@@ -1,7 +1,10 @@
 // Links: to http, https and mail alone, in a tab that knows nothing of this one, and never without a word
 // about where they go.
 
+/** Characters of a place that are shown; of whom it belongs to, all. */
 const SHOWN_MAX = 72;
+/** Characters of a mail address that may be one. */
+const MAIL_MAX = 254;
 
 /** @typedef {import('./inline.js').Node} Node */
 
@@ -15,6 +18,7 @@ function addressOf(text) {
   }
   // Who is named before an @ is not who answers.
   if (url.username || url.password) return undefined;
+  if (url.protocol === 'mailto:' && url.pathname.length > MAIL_MAX) return undefined;
   return ['http:', 'https:', 'mailto:'].includes(url.protocol) && /^[\x21-\x7e]+$/.test(url.href) ? url : undefined;
 }
 
@@ -37,8 +41,10 @@ export function link(target, label, isImage) {
   if (!url) return undefined;
   const { href } = url;
   const kids = withoutLinks(label), text = textOf(kids).trim();
-  const place = url.protocol === 'mailto:' ? url.pathname : `${url.host}${url.pathname === '/' ? '' : url.pathname}${url.search}`;
-  const where = place.length > SHOWN_MAX ? `${place.slice(0, SHOWN_MAX)}…` : place;
+  const whose = url.protocol === 'mailto:' ? url.pathname : url.host;
+  const place = `${whose}${url.protocol === 'mailto:' || url.pathname === '/' ? '' : url.pathname}${url.search}`;
+  // A name reads from its end: what is cut off a long one is who answers.
+  const shown = Math.max(SHOWN_MAX, whose.length), where = place.length > shown ? `${place.slice(0, shown)}…` : place;
   const says = isImage ? [`Image: ${text || where}`] : text ? kids : [where];
   const isPlain = bare(text) === bare(href) || (!text && !isImage);
   const a = { href, target: '_blank', rel: 'noopener noreferrer nofollow', title: href };

@@ -176,5 +176,5 @@ function table(lines, at, isOpen) {
   while (end < lines.length && lines[end].includes('|')) end += 1;
   const rows = lines.slice(at + 2, end).map((line, n) => row(line, 'td', isOpen && at + 3 + n >= lines.length));
   const kids = [{ t: 'thead', k: [row(lines[at], 'th', false)] }, ...(rows.length > 0 ? [{ t: 'tbody', k: rows }] : [])];
-  return [{ t: 'div', c: 'table', a: { tabindex: '0', role: 'region', 'aria-label': 'Table' }, k: [{ t: 'table', k: kids }] }, end];
+  return [{ t: 'div', c: 'table', a: { tabindex: '0', role: 'group', 'aria-label': 'Table' }, k: [{ t: 'table', k: kids }] }, end];
 }

@@ -11,6 +11,8 @@ import { CONNECTING, JOINED, QUEUED, REPLAYING, STANDING } from './states.js';
  * @typedef {import('./io.js').Because} Because
  */
 
+/** What tells of waits, and when it wants to be asked again. @typedef {{ ofCommands: (client: Client) => void, ofSession: (client: Client) => void, deadline: (client: Client) => number }} Waits */
+
 /** A wait that has to be told when it gets long. @typedef {{ kind: string, begunAt: number, tellAt: number, tellEvery: number }} Wait */
 
 /** @param {string} kind @param {number} begunAt @returns {Wait} */
@@ -25,9 +27,9 @@ function tellIfLong(client, wait, because) {
   tell(client, { type: 'still_waiting', because, for_ms: msSince(now, wait.begunAt) });
 }
 
-/** For a client that is to tell. */
+/** For a client that is to tell. @type {Waits} */
 export const waits = {
-  /** Of commands, once all that is due has been done. @param {Client} client */
+  /** Of commands, once all that is due has been done. */
   ofCommands(client) {
     for (const entry of client.outbox.awaited) {
       entry.longWait ??= begun('receipt', entry.takenAt);
@@ -35,14 +37,14 @@ export const waits = {
     }
   },
 
-  /** Of the session, once its status is known. @param {Client} client */
+  /** Of the session, once its status is known. */
   ofSession(client) {
     const because = waitsFor(client);
     if (because?.for !== client.longWait?.kind) client.longWait = because && begun(because.for, client.moment);
     if (because && client.longWait) tellIfLong(client, client.longWait, because);
   },
 
-  /** When one of them gets long. @param {Client} client */
+  /** When one of them gets long. */
   deadline: ({ longWait, outbox }) => Math.min(...[longWait, ...outbox.awaited.map((entry) => entry.longWait)].map((wait) => wait?.tellAt ?? Infinity)),
 };
 
