@@ -48,7 +48,7 @@ pub(crate) async fn run(bench: &Bench<'_>) -> Result<Vec<Measured>> {
             search: Vec::new(),
         };
         let begun = Instant::now();
-        store.commit(batch).await?;
+        store.commit(batch.into()).await?;
         ours.push(begun.elapsed().as_secs_f64());
     }
     store.close().await?;

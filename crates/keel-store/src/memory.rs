@@ -147,7 +147,7 @@ impl Store for Memory {
         self.fence
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<Result<(), CommitError>> {
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<Result<(), CommitError>> {
         let granted = self.fence;
         self.ordered(move |shared| {
             let mut state = unpoisoned(&shared.state);
@@ -158,10 +158,10 @@ impl Store for Memory {
             shared.faults.allow_write()?;
             let broken = |kind| StoreError::new(kind, "broken on purpose");
             match shared.faults.next() {
-                None => state.commit(batch),
+                None => state.commit(Arc::unwrap_or_clone(batch)),
                 Some(CommitFault::NotWritten(kind)) => Err(CommitError::NotWritten(broken(kind))),
                 Some(CommitFault::UnknownWritten) => {
-                    state.commit(batch)?;
+                    state.commit(Arc::unwrap_or_clone(batch))?;
                     Err(CommitError::Unknown(broken(StoreErrorKind::Fsync)))
                 }
                 Some(CommitFault::UnknownNotWritten) => {

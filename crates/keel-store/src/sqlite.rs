@@ -115,8 +115,8 @@ impl Store for Sqlite {
         self.fence
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<Result<(), CommitError>> {
-        let answer: BoxFuture<Answer> = self.queue.ask(Ask::Commit(Box::new(batch)));
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<Result<(), CommitError>> {
+        let answer: BoxFuture<Answer> = self.queue.ask(Ask::Commit(batch));
         Box::pin(async { answer.await.map(drop) })
     }
 

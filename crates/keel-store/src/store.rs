@@ -3,7 +3,7 @@
 //! Whatever is acknowledged survives, in order and whole; whatever is not acknowledged is either
 //! absent, or said to be unknown. Nothing here decides what a session may do.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use keel_wire::{
     Epoch, Seq, SessionId, UnixMillis,
@@ -78,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`CommitError`]: each variant says what is known about the batch.
-    fn commit(&self, batch: Batch) -> BoxFuture<Result<(), CommitError>>;
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<Result<(), CommitError>>;
 
     /// Where a session's log ends; `None` if there is no such session.
     ///

@@ -87,7 +87,7 @@ impl Work {
             return;
         }
         self.store_refuses = None;
-        let answer = self.store.commit(Arc::unwrap_or_clone(batch));
+        let answer = self.store.commit(batch);
         self.op("commit", answer, move |result| {
             Done::input(match result {
                 Ok(()) => Input::Committed { session, n },

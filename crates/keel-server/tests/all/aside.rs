@@ -81,7 +81,7 @@ impl<M: Moment> Store for Aside<M> {
         self.inner.fence()
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<Result<(), CommitError>> {
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<Result<(), CommitError>> {
         self.inner.commit(batch)
     }
 

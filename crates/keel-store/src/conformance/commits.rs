@@ -151,17 +151,21 @@ pub(super) async fn expected_must_be_the_head(store: Arc<dyn Store>) {
         ..new.clone()
     };
     assert_eq!(
-        store.commit(unborn).await,
+        store.commit(unborn.into()).await,
         Err(CommitError::Conflict { head: None })
     );
     scribe.commit(new.clone()).await.expect("a new session");
 
     let conflict = Err(CommitError::Conflict { head: Some(seq(1)) });
-    assert_eq!(store.commit(new).await, conflict, "a new session twice");
+    assert_eq!(
+        store.commit(new.into()).await,
+        conflict,
+        "a new session twice"
+    );
     let next = scribe.batch(&[joined("ada")]);
     scribe.commit(next.clone()).await.expect("the next");
     let conflict = Err(CommitError::Conflict { head: Some(seq(2)) });
-    assert_eq!(store.commit(next).await, conflict, "one batch twice");
+    assert_eq!(store.commit(next.into()).await, conflict, "one batch twice");
 }
 
 pub(super) async fn refused_batches_leave_nothing(store: Arc<dyn Store>) {
@@ -209,7 +213,7 @@ pub(super) async fn refused_batches_leave_nothing(store: Arc<dyn Store>) {
         conflicting(good.clone()),
     ];
     for (which, batch) in bad.into_iter().enumerate() {
-        match store.commit(batch).await {
+        match store.commit(batch.into()).await {
             Err(CommitError::Fenced) if which == 5 => {}
             Err(CommitError::NotWritten(error)) => assert_eq!(error.kind, StoreErrorKind::Other),
             other => panic!("bad batch {which} was answered {other:?}"),
@@ -234,7 +238,7 @@ pub(super) async fn another_fence_is_refused(store: Arc<dyn Store>) {
             fence,
             ..scribe.batch(&[created()])
         };
-        assert_eq!(store.commit(batch).await, Err(CommitError::Fenced));
+        assert_eq!(store.commit(batch.into()).await, Err(CommitError::Fenced));
     }
     assert_eq!(store.head(scribe.id()).await, Ok(None));
     scribe.write(&[created()]).await;
@@ -243,7 +247,7 @@ pub(super) async fn another_fence_is_refused(store: Arc<dyn Store>) {
 pub(super) async fn a_dropped_future_does_not_cancel(store: Arc<dyn Store>) {
     let mut scribe = Scribe::new(&store, 1);
     let batch = scribe.batch(&[created()]);
-    drop(store.commit(batch));
+    drop(store.commit(batch.into()));
     // `head` is ordered with commits, so there is nothing to wait for.
     let head = store.head(scribe.id()).await.expect("readable");
     assert_eq!(head.map(|head| head.seq), Some(seq(1)));
@@ -252,7 +256,10 @@ pub(super) async fn a_dropped_future_does_not_cancel(store: Arc<dyn Store>) {
         expected: Some(seq(1)),
         ..scribe.batch(&[joined("ada")])
     };
-    store.commit(next).await.expect("it goes on from there");
+    store
+        .commit(next.into())
+        .await
+        .expect("it goes on from there");
 }
 
 pub(super) async fn one_of_many_rivals_wins(store: Arc<dyn Store>) {
@@ -261,9 +268,9 @@ pub(super) async fn one_of_many_rivals_wins(store: Arc<dyn Store>) {
     let mut answers = Vec::new();
     for rival in 0..20 {
         let batch = scribe.batch(&[joined(&format!("rival {rival}"))]);
-        answers.push(store.commit(batch));
+        answers.push(store.commit(batch.into()));
         let other = Scribe::new(&store, 100 + rival);
-        answers.push(store.commit(other.batch(&[created()])));
+        answers.push(store.commit(other.batch(&[created()]).into()));
     }
     let mut won = 0;
     for (index, answer) in answers.into_iter().enumerate() {

@@ -165,7 +165,10 @@ pub(super) async fn a_session_is_received_whole_and_once(store: Arc<dyn Store>) 
     let mut batch = Scribe::new(&store, 1).batch(&[]);
     batch.row = loaded.row.clone();
     batch.expected = Some(loaded.row.head);
-    store.commit(batch).await.expect("its log ends there");
+    store
+        .commit(batch.into())
+        .await
+        .expect("its log ends there");
 }
 
 pub(super) async fn what_is_not_whole_is_declined(store: Arc<dyn Store>) {

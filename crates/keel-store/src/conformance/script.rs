@@ -94,7 +94,7 @@ impl Scribe {
     /// Those of the store.
     pub async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         let row = batch.row.clone();
-        self.store.commit(batch).await?;
+        self.store.commit(batch.into()).await?;
         self.row = row;
         self.known = true;
         Ok(())

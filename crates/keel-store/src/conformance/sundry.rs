@@ -194,7 +194,7 @@ pub(super) async fn deleted_means_forgotten(store: Arc<dyn Store>) {
     assert_eq!(store.head(scribe.id()).await, Ok(None));
     let gone = scribe.batch(&[text(1, 0, "too late")]);
     assert_eq!(
-        store.commit(gone).await,
+        store.commit(gone.into()).await,
         Err(CommitError::Conflict { head: None })
     );
 
@@ -255,7 +255,7 @@ pub(super) async fn what_was_acked_is_there_after_reopening<F: Factory>(factory:
         "the later counts"
     );
     assert!(store.fence() > fence, "each opening grants a newer fence");
-    assert_eq!(store.commit(late).await, Err(CommitError::Fenced));
+    assert_eq!(store.commit(late.into()).await, Err(CommitError::Fenced));
     store.close().await.expect("closed");
 }
 
@@ -266,12 +266,12 @@ pub(super) async fn a_closed_store_says_so<F: Factory>(factory: &F) {
     assert_eq!(store.probe().await, Ok(()));
     let scribe = Scribe::new(&store, 1);
     // Queued before the close, so it is done before the close.
-    let queued = store.commit(scribe.batch(&[created()]));
+    let queued = store.commit(scribe.batch(&[created()]).into());
     store.close().await.expect("closed");
     assert_eq!(queued.await, Ok(()));
     store.close().await.expect("closed twice is closed");
 
-    let error = store.commit(scribe.batch(&[created()])).await;
+    let error = store.commit(scribe.batch(&[created()]).into()).await;
     let Err(CommitError::NotWritten(error)) = error else {
         panic!("{error:?}")
     };

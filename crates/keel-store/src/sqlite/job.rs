@@ -22,7 +22,7 @@ use crate::{
 /// One thing to do in a transaction.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Commit(Box<Batch>),
+    Commit(Arc<Batch>),
     Head(SessionId),
     Journal(SessionId, Vec<Entry>),
     Delete(SessionId),

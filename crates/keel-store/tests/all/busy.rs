@@ -15,7 +15,7 @@ async fn a_lock_of_another_process_is_busy_and_passes_s11() {
     let other = raw(dir.path());
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     let batch = scribe.batch(&[said(10)]);
-    match store.commit(batch.clone()).await {
+    match store.commit(batch.clone().into()).await {
         Err(CommitError::NotWritten(error)) => {
             assert_eq!(error.kind, StoreErrorKind::Busy);
             assert!(error.message.contains("sqlite 5"), "{error}");
@@ -75,10 +75,13 @@ async fn who_lost_the_store_writes_nothing_more_s20() {
         .execute("UPDATE meta SET fence = fence + 1", [])
         .expect("taken over");
     let batch = scribe.batch(&[said(10)]);
-    assert_eq!(store.commit(batch.clone()).await, Err(CommitError::Fenced));
+    assert_eq!(
+        store.commit(batch.clone().into()).await,
+        Err(CommitError::Fenced)
+    );
     assert_eq!(why(&store), Some(StoreErrorKind::Closed));
     assert_eq!(
-        store.commit(batch).await,
+        store.commit(batch.into()).await,
         Err(CommitError::Fenced),
         "for good"
     );

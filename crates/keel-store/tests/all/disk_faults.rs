@@ -45,7 +45,7 @@ async fn a_failed_sync_is_unknown_until_the_disk_syncs_again_s08() {
     disk.db_sync.store(ffi::SQLITE_IOERR_FSYNC, SeqCst);
     let doubtful = scribe.batch(&[said(10)]);
     assert_eq!(
-        unknown(store.commit(doubtful.clone()).await),
+        unknown(store.commit(doubtful.clone().into()).await),
         StoreErrorKind::Fsync
     );
     assert_eq!(why(&store), Some(StoreErrorKind::Fsync));
@@ -56,7 +56,7 @@ async fn a_failed_sync_is_unknown_until_the_disk_syncs_again_s08() {
         "nobody guesses while it is in doubt"
     );
     assert_eq!(
-        not_written(store.commit(doubtful.clone()).await),
+        not_written(store.commit(doubtful.clone().into()).await),
         StoreErrorKind::Fsync
     );
     assert!(store.probe().await.is_err());
@@ -95,7 +95,10 @@ async fn an_unknown_commit_is_whole_or_absent_after_a_restart_s08() {
     scribe.write(&[created()]).await;
     disk.wal_sync.store(ffi::SQLITE_IOERR_FSYNC, SeqCst);
     let doubtful = scribe.batch(&[said(10), said(20), said(30)]);
-    assert_eq!(unknown(store.commit(doubtful).await), StoreErrorKind::Fsync);
+    assert_eq!(
+        unknown(store.commit(doubtful.into()).await),
+        StoreErrorKind::Fsync
+    );
     store.close().await.expect_err("it could not be put away");
     drop(store);
 
@@ -114,7 +117,7 @@ async fn a_full_disk_at_the_commit_is_not_written_and_heals_by_itself_s07() {
     disk.wal_write.store(ffi::SQLITE_FULL, SeqCst);
     let batch = scribe.batch(&[said(10)]);
     assert_eq!(
-        not_written(store.commit(batch.clone()).await),
+        not_written(store.commit(batch.clone().into()).await),
         StoreErrorKind::Full
     );
     assert_eq!(why(&store), Some(StoreErrorKind::Full));
@@ -125,7 +128,7 @@ async fn a_full_disk_at_the_commit_is_not_written_and_heals_by_itself_s07() {
     );
     let asked = Instant::now();
     assert_eq!(
-        not_written(store.commit(batch.clone()).await),
+        not_written(store.commit(batch.clone().into()).await),
         StoreErrorKind::Full
     );
     assert!(
@@ -146,7 +149,7 @@ async fn a_probe_heals_without_waiting_s07() {
     let (_dir, store) = on(disk);
     let mut scribe = Scribe::new(&store, 1);
     disk.wal_write.store(ffi::SQLITE_FULL, SeqCst);
-    not_written(store.commit(scribe.batch(&[created()])).await);
+    not_written(store.commit(scribe.batch(&[created()]).into()).await);
     disk.wal_write.store(0, SeqCst);
     assert_eq!(store.probe().await, Ok(()));
     assert_eq!(why(&store), None);
@@ -180,7 +183,7 @@ async fn a_failed_write_at_the_commit_is_unknown_and_settled_s08() {
     disk.wal_write.store(ffi::SQLITE_IOERR_WRITE, SeqCst);
     let batch = scribe.batch(&[said(10)]);
     assert_eq!(
-        unknown(store.commit(batch.clone()).await),
+        unknown(store.commit(batch.clone().into()).await),
         StoreErrorKind::Io
     );
     disk.wal_write.store(0, SeqCst);
@@ -215,7 +218,7 @@ async fn waiters_share_the_syncs_of_a_slow_disk_s09() {
     disk.sync_ms.store(50, SeqCst);
     let before = disk.wal_syncs.load(SeqCst);
     let commits: Vec<_> = (0..64)
-        .map(|n| store.commit(Scribe::new(&store, n).batch(&[created()])))
+        .map(|n| store.commit(Scribe::new(&store, n).batch(&[created()]).into()))
         .collect();
     for commit in commits {
         commit.await.expect("late, but right");
@@ -286,7 +289,7 @@ async fn what_waits_is_bounded() {
     occupy(disk, &store).await;
     let answers: Vec<_> = batches
         .into_iter()
-        .map(|batch| store.commit(batch))
+        .map(|batch| store.commit(batch.into()))
         .collect();
     let mut refused = 0;
     for answer in answers {

@@ -52,20 +52,20 @@ async fn chosen_faults_happen_in_order_and_head_settles_unknown() {
     let batch = Scribe::new(&store, 1).batch(&[created()]);
     let id = batch.row.session.clone();
 
-    let answer = store.commit(batch.clone()).await;
+    let answer = store.commit(batch.clone().into()).await;
     assert!(matches!(answer, Err(CommitError::NotWritten(e)) if e.kind == StoreErrorKind::Full));
     assert!(matches!(
-        store.commit(batch.clone()).await,
+        store.commit(batch.clone().into()).await,
         Err(CommitError::Unknown(_))
     ));
     assert_eq!(store.head(&id).await, Ok(None));
     assert!(matches!(
-        store.commit(batch.clone()).await,
+        store.commit(batch.clone().into()).await,
         Err(CommitError::Unknown(_))
     ));
     assert!(matches!(store.head(&id).await, Ok(Some(_))));
     assert!(matches!(
-        store.commit(batch).await,
+        store.commit(batch.into()).await,
         Err(CommitError::Conflict { .. })
     ));
 }
@@ -93,7 +93,7 @@ async fn a_gate_holds_commits_in_order_until_it_is_dropped() {
     let store: Arc<dyn Store> = memory.clone();
     let scribe = Scribe::new(&store, 1);
     let held = memory.faults().hold();
-    drop(store.commit(scribe.batch(&[created()])));
+    drop(store.commit(scribe.batch(&[created()]).into()));
     let head = store.head(scribe.id());
     assert_eq!(memory.faults().waiting(), 2);
     assert_eq!(store.load(scribe.id()).await, Ok(None), "reads go on");
@@ -108,7 +108,7 @@ async fn an_older_handle_is_fenced_s20() {
     let older: Arc<dyn Store> = Arc::new(older);
     let scribe = Scribe::new(&older, 1);
     assert_eq!(
-        older.commit(scribe.batch(&[created()])).await,
+        older.commit(scribe.batch(&[created()]).into()).await,
         Err(CommitError::Fenced)
     );
     assert!(newer.fence() > older.fence());

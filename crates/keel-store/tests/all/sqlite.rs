@@ -62,7 +62,7 @@ async fn dropping_a_store_finishes_what_is_queued() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path());
     for number in 0..50 {
-        drop(store.commit(Scribe::new(&store, number).batch(&[created()])));
+        drop(store.commit(Scribe::new(&store, number).batch(&[created()]).into()));
     }
     drop(store);
     let store = open(dir.path());

@@ -127,7 +127,7 @@ async fn bit_rot_in_one_log_leaves_the_others_s10() {
         fence: store.fence(),
         ..light.batch(&[said(1)])
     };
-    store.commit(batch).await.expect("and written");
+    store.commit(batch.into()).await.expect("and written");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn damage_found_after_an_unclean_end_is_read_and_not_written_s10() {
         fence: store.fence(),
         ..light.batch(&[said(1)])
     };
-    let answer = store.commit(batch).await;
+    let answer = store.commit(batch.into()).await;
     assert!(matches!(answer, Err(CommitError::NotWritten(e)) if e.kind == StoreErrorKind::Corrupt));
     assert!(store.probe().await.is_err());
     store

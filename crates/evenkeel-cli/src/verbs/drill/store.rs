@@ -93,7 +93,7 @@ impl Store for Saboteur {
         self.inner.fence()
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<Result<(), CommitError>> {
+    fn commit(&self, batch: Arc<Batch>) -> BoxFuture<Result<(), CommitError>> {
         match self.defect {
             Defect::AckUnwritten if !self.is_honest(&batch) => Box::pin(async { Ok(()) }),
             Defect::AckRefused => {
