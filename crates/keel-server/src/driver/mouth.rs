@@ -147,14 +147,15 @@ mod tests {
     fn heard(heard: &mut mpsc::UnboundedReceiver<Input>) -> String {
         let mut all = String::new();
         while let Ok(input) = heard.try_recv() {
-            match input {
-                Input::RunOutput {
-                    output: RunOutput::Text(text),
-                    ..
-                } => all.push_str(&format!("[{text}]")),
-                Input::RunOutput { .. } => all.push('!'),
-                Input::RunEnded { .. } => all.push('.'),
-                other => panic!("{other:?}"),
+            if let Input::RunOutput { output, .. } = input {
+                if let RunOutput::Text(text) = output {
+                    all.extend(["[", &text, "]"]);
+                } else {
+                    all.push('!');
+                }
+            } else {
+                assert!(matches!(input, Input::RunEnded { .. }), "{input:?}");
+                all.push('.');
             }
         }
         all
