@@ -196,6 +196,13 @@ pub const TEXT_STEP_COMMITS: u32 = 8;
 pub const TEXT_COMMITS_PER_S: u32 = 5_000;
 /// The longest such pause: no word waits longer for others.
 pub const TEXT_STEP_MAX: Duration = ms(100);
+/// A turn's share of [`TEXT_COMMITS_PER_S`] where so many run: what it leaves between two commits of text.
+#[must_use]
+pub fn text_pause(runs: usize) -> Duration {
+    (s(1) / TEXT_COMMITS_PER_S)
+        .saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX))
+        .min(TEXT_STEP_MAX)
+}
 /// Bytes of text that wait for others; at more, they are committed.
 pub const TEXT_GATHERED_BYTES_MAX: usize = 4 * 1024;
 /// Pieces of text that wait for others; at more, they are committed.

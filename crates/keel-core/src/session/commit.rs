@@ -1,8 +1,9 @@
 //! From staged to told: one commit in flight a session, and nothing told before its commit.
 //!
 //! What arrives while a commit is in flight forms the next one, so that a busy session writes few
-//! large batches and an idle one writes at once; text may wait a little longer (`gather`). A batch that was not written is written again, as it
-//! is; one whose fate is unknown is looked up first. Neither is told meanwhile.
+//! large batches and an idle one writes at once; text may wait a little longer (`gather`). A batch that
+//! was not written is written again, as it is; one whose fate is unknown is looked up first. Neither is
+//! told meanwhile.
 
 use std::sync::Arc;
 

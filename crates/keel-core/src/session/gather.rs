@@ -4,7 +4,7 @@
 //! comes while a commit is in flight forms the next one anyhow; beyond that, a session that streams
 //! leaves a pause after each commit of text. Where few turns run and commits are quick, the pause is
 //! shorter than the gap between two words, and nothing waits. It grows with the turns that run, so that
-//! all of them together make [`TEXT_COMMITS_PER_S`] at most, and with what commits take of late, so that
+//! all of them together make so many a second at most ([`text_pause`]), and with what commits take of late, so that
 //! a slow disk is given fewer of them: each word costs a share of a commit, and waits [`TEXT_STEP_MAX`]
 //! at most. Only text waits. Whatever else happens takes it along at once.
 
@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::{
     Instant,
     limits::{
-        TEXT_COMMITS_PER_S, TEXT_GATHERED_BYTES_MAX, TEXT_GATHERED_PIECES_MAX, TEXT_STEP_COMMITS,
-        TEXT_STEP_MAX,
+        TEXT_GATHERED_BYTES_MAX, TEXT_GATHERED_PIECES_MAX, TEXT_STEP_COMMITS, TEXT_STEP_MAX,
+        text_pause,
     },
 };
 
@@ -46,9 +46,8 @@ impl Gathered {
 impl Gather {
     /// Whether so much text, with nothing else beside it, is to wait for more, where so many turns run.
     pub(super) fn holds(&mut self, text: Gathered, runs: usize, now: Instant) -> bool {
-        let share = Duration::from_secs(1) / TEXT_COMMITS_PER_S;
-        let share = share.saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX));
-        let step = share.max(self.takes * TEXT_STEP_COMMITS).min(TEXT_STEP_MAX);
+        let slow = (self.takes * TEXT_STEP_COMMITS).min(TEXT_STEP_MAX);
+        let step = text_pause(runs).max(slow);
         let until = self.sent_at.map(|at| at + step);
         self.due = until.filter(|at| *at > now && !text.is_full());
         self.due.is_some()

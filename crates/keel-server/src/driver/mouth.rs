@@ -7,15 +7,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use keel_core::{
-    limits::{
-        TEXT_COMMITS_PER_S, TEXT_GATHERED_BYTES_MAX, TEXT_GATHERED_PIECES_MAX, TEXT_STEP_MAX,
-    },
+    limits::{TEXT_GATHERED_BYTES_MAX, TEXT_GATHERED_PIECES_MAX, text_pause},
     node::{Input, RunEnd, RunId, RunOutput},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -24,15 +22,12 @@ use super::until;
 
 /// How many runs there are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Crowd(Arc<AtomicU32>);
+pub(super) struct Crowd(Arc<AtomicUsize>);
 
 impl Crowd {
     /// The pause that each leaves between two pieces of text.
     fn pause(&self) -> Duration {
-        let runs = self.0.load(Ordering::Relaxed);
-        (Duration::from_secs(1) / TEXT_COMMITS_PER_S)
-            .saturating_mul(runs)
-            .min(TEXT_STEP_MAX)
+        text_pause(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -131,6 +126,8 @@ impl Drop for Mouth {
 
 #[cfg(test)]
 mod tests {
+    use keel_core::limits::TEXT_STEP_MAX;
+
     use super::*;
 
     fn mouth(crowd: &Crowd) -> (Mouth, mpsc::UnboundedReceiver<Input>) {
