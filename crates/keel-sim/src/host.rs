@@ -250,7 +250,7 @@ impl World {
         let at = self
             .store
             .takes(self.now, &session, &self.mix.store, &mut self.chance);
-        self.check_text_waited(&batch);
+        self.check_text_waited(server, &batch);
         let early = (self.mutant == Some(Mutant::TellBeforeCommit)).then(|| session.clone());
         let (id, fate) = self.store.begin(
             self.now,

@@ -37,27 +37,27 @@ pub(crate) struct RunParams {
 pub(crate) struct Words {
     /// Since when, by turn.
     pub(crate) said_at: BTreeMap<TurnId, u64>,
-    /// When a session's last commit was written; `None` while one has to be written again.
-    free_at: BTreeMap<SessionId, Option<u64>>,
+    /// When the last commit of a process for a session was written; `None` while one has to be written
+    /// again. Two may hold it for the one that has it.
+    free_at: BTreeMap<(usize, u32, SessionId), Option<u64>>,
 }
 
 impl World {
     /// A commit of a session was answered.
-    pub(crate) fn note_synced(&mut self, answer: &Input) {
-        match answer {
-            Input::Committed { session, .. } => {
-                self.words.free_at.insert(session.clone(), Some(self.now));
-            }
-            Input::CommitFailed { session, .. } => {
-                self.words.free_at.insert(session.clone(), None);
-            }
-            _ => {}
-        }
+    pub(crate) fn note_synced(&mut self, server: usize, answer: &Input) {
+        let (session, free_at) = match answer {
+            Input::Committed { session, .. } => (session, Some(self.now)),
+            Input::CommitFailed { session, .. } => (session, None),
+            _ => return,
+        };
+        let key = (server, self.servers[server].life, session.clone());
+        self.words.free_at.insert(key, free_at);
     }
 
     /// What waits for more text waits no longer than it may, where nothing is being written.
-    pub(crate) fn check_text_waited(&mut self, batch: &Batch) {
-        let free_at = self.words.free_at.get(&batch.row.session);
+    pub(crate) fn check_text_waited(&mut self, server: usize, batch: &Batch) {
+        let key = (server, self.servers[server].life, batch.row.session.clone());
+        let free_at = self.words.free_at.get(&key);
         let free_at = free_at.copied().unwrap_or(Some(0));
         for event in batch.events.iter().filter(|event| &*event.kind == "text") {
             let text: Result<Text, _> = serde_json::from_str(event.data.get());

@@ -218,7 +218,7 @@ impl World {
                 if let Some(input) = input
                     && alive(self, server, life)
                 {
-                    self.note_synced(&input);
+                    self.note_synced(server, &input);
                     self.tell_server(server, input);
                 }
             }
