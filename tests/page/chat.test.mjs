@@ -153,10 +153,11 @@ describe('the chat', { concurrency: 2 }, () => {
       pre: ['fn fold(log: &[Event]) -> Snapshot { **not bold** }'], lang: ['rust'], cells: ['signaling', '2.5 s', 'media', '1 s'], quote: ['Connected is not flowing.'],
       a: { href: 'https://example.com/PROTOCOL.md', rel: 'noopener noreferrer nofollow', target: '_blank', title: 'https://example.com/PROTOCOL.md' }, target: [' (example.com/PROTOCOL.md)'],
     });
+    const copied = (text) => until(tab, async (text) => await navigator.clipboard.readText() === text, text);
     await tab.click('#turns .code .copy');
-    assert.equal(await tab.evaluate(() => navigator.clipboard.readText()), 'fn fold(log: &[Event]) -> Snapshot { **not bold** }');
+    await copied('fn fold(log: &[Event]) -> Snapshot { **not bold** }');
     await tab.click('.turn .foot button:text("Copy")');
-    assert.equal(await tab.evaluate(() => navigator.clipboard.readText()), MARKDOWN);
+    await copied(MARKDOWN);
   });
 
   page('however_it_is_cut_a_streamed_text_ends_as_the_same_document_with_each_of_its_words', [], async (context, server) => {

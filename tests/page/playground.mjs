@@ -85,11 +85,32 @@ export async function open(context, link) {
   const tab = await context.newPage();
   tab.sockets = 0;
   tab.on('websocket', () => (tab.sockets += 1));
+  for (const act of ['click', 'press', 'check', 'uncheck', 'selectOption']) {
+    const does = tab[act].bind(tab);
+    tab[act] = async (...args) => (await does(...args), await drawn(tab));
+  }
   await tab.goto(link);
   return tab;
 }
 
-export const until = (tab, what, arg) => tab.waitForFunction(what, arg, { timeout: patience });
+/**
+ * When the page shows what it knows by now: it draws once a frame, so that what an act or a message changed
+ * may stand in its model and not yet on the screen. An act may also lead away from the page.
+ */
+export async function drawn(tab) {
+  await tab.evaluate(() => new Promise((done) => {
+    if (document.hidden) setTimeout(done);
+    else requestAnimationFrame(() => requestAnimationFrame(done));
+  })).catch((error) => {
+    if (!/context was destroyed|navigat|has been closed/.test(error.message)) throw error;
+  });
+}
+
+export async function until(tab, what, arg) {
+  const handle = await tab.waitForFunction(what, arg, { timeout: patience });
+  await drawn(tab);
+  return handle;
+}
 export const inState = (tab, state) => until(tab, (state) => window.playground?.model.status.state === state && document.getElementById('state')?.textContent === state, state);
 export const live = (tab) => inState(tab, 'live');
 
