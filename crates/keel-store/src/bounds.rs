@@ -42,6 +42,11 @@ pub(crate) const READERS: usize = 2;
 pub(crate) const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// Writes that one transaction takes.
 pub(crate) const GROUP_WRITES_MAX: usize = 256;
+/// Time from the beginning of a transaction to that of the next one, at least, while more comes than one
+/// caller at a time could ask for: each costs a sync, however little is in it.
+pub(crate) const GROUP_APART: Duration = Duration::from_millis(1);
+/// Transactions for which that holds since something last waited when one was over.
+pub(crate) const GROUP_APART_FOR: u32 = 16;
 /// KiB of pages that the writer keeps at hand: each session that streams writes at the end of its own
 /// part of the log's index.
 pub(crate) const WRITER_CACHE_KIB: i64 = 16 * 1024;

@@ -14,6 +14,7 @@ mod handover;
 mod job;
 mod list;
 mod open;
+mod pace;
 mod read;
 mod reader;
 mod rows;

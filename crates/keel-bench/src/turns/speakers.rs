@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
+    sync::Barrier,
     task::JoinSet,
 };
 use tokio_tungstenite::{
@@ -19,7 +20,8 @@ use tokio_tungstenite::{
 
 use super::stamps::{Stamps, now_us};
 
-/// Turns begin within this, so that what is measured is not their beginning.
+/// Turns begin within this, once all sessions are there: neither a crowd that comes nor one that speaks
+/// at once is measured here.
 const BEGIN_WITHIN_MS: u64 = 1_000;
 /// How long a turn may take.
 const TURN_WITHIN: Duration = Duration::from_secs(50);
@@ -70,11 +72,16 @@ pub async fn main(speakers: Speakers) -> Result<()> {
     while let Some(order) = orders.next_line().await? {
         let order: Speak = serde_json::from_str(&order).context("an order that is none")?;
         let mut turns = JoinSet::new();
+        let all_there = Arc::new(Barrier::new(order.turns));
         for n in 0..order.turns {
             let (speakers, prompt) = (Arc::clone(&speakers), order.prompt.clone());
+            let all_there = Arc::clone(&all_there);
             turns.spawn(async move {
                 let begins = BEGIN_WITHIN_MS * n as u64 / order.turns as u64;
-                let begins = Duration::from_millis(begins);
+                let begins = async {
+                    all_there.wait().await;
+                    tokio::time::sleep(Duration::from_millis(begins)).await;
+                };
                 let turn = async {
                     match &speakers.token {
                         Some(token) => ours(&speakers, token, &prompt, begins).await,
@@ -118,7 +125,12 @@ impl Turn {
 }
 
 /// A turn of a session of ours.
-async fn ours(speakers: &Speakers, token: &str, prompt: &str, begins: Duration) -> Result<Turn> {
+async fn ours(
+    speakers: &Speakers,
+    token: &str,
+    prompt: &str,
+    begins: impl Future<Output = ()>,
+) -> Result<Turn> {
     let stream = TcpStream::connect(speakers.addr).await?;
     stream.set_nodelay(true)?;
     let url = format!("ws://{}{}", speakers.addr, speakers.path);
@@ -135,19 +147,18 @@ async fn ours(speakers: &Speakers, token: &str, prompt: &str, begins: Duration) 
     });
     ws.send(Message::text(hello.to_string())).await?;
     let mut turn = Turn::default();
-    let (mut said, mut acked) = (false, 0);
+    let (mut begins, mut acked) = (Some(begins), 0);
     while let Some(message) = ws.next().await {
         let Message::Text(text) = message? else {
             continue;
         };
         let frame: Value = serde_json::from_str(&text)?;
         match frame["type"].as_str().unwrap_or_default() {
-            "welcome" if !said => {
-                tokio::time::sleep(begins).await;
+            "welcome" if let Some(begins) = begins.take() => {
+                begins.await;
                 let say =
                     json!({ "type": "command", "n": 1, "name": "say", "data": { "text": prompt } });
                 ws.send(Message::text(say.to_string())).await?;
-                said = true;
             }
             "beat" => {
                 let beat = json!({ "type": "beat", "n": frame["n"], "seq": frame["seq"] });
@@ -179,10 +190,10 @@ async fn ours(speakers: &Speakers, token: &str, prompt: &str, begins: Duration) 
 }
 
 /// A stream of the model's server, with nothing between.
-async fn bare(speakers: &Speakers, prompt: &str, begins: Duration) -> Result<Turn> {
+async fn bare(speakers: &Speakers, prompt: &str, begins: impl Future<Output = ()>) -> Result<Turn> {
     let mut stream = TcpStream::connect(speakers.addr).await?;
     stream.set_nodelay(true)?;
-    tokio::time::sleep(begins).await;
+    begins.await;
     let body = json!({
         "model": "m", "stream": true, "messages": [{ "role": "user", "content": prompt }],
     });

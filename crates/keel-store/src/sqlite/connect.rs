@@ -28,6 +28,9 @@ impl Target {
             conn.pragma_update(None, "journal_mode", "wal")?;
             conn.pragma_update(None, "synchronous", "full")?;
             conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            // What may have to undo a statement is kept in memory, in pieces of a KiB: a file's would be
+            // got and given back as 64 KiB by each, and its pages with it.
+            conn.pragma_update(None, "temp_store", "memory")?;
             // A negative size is in KiB.
             conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
             let limit = i64::try_from(crate::bounds::WAL_BYTES_SOFT / 2).expect("a few megabytes");

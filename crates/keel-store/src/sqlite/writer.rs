@@ -1,7 +1,8 @@
 //! The writer thread: the one place that changes the database.
 //!
-//! A cycle takes what waits, fairly, into one transaction, and answers after its sync. When the store
-//! refuses, the writer refuses at once and tries by itself whether it can again. After a failure whose
+//! A cycle takes what waits, fairly, into one transaction, and answers after its sync. Where many write,
+//! cycles begin a little apart, so that each takes more: what one caller asks for after the other never
+//! waits for that. When the store refuses, the writer refuses at once and tries by itself whether it can again. After a failure whose
 //! outcome is unknown it trusts nothing: a new connection must write and sync something over the place
 //! in doubt before any question is answered.
 
@@ -25,6 +26,7 @@ use super::{
     files::Files,
     group::{self, Outcome},
     job::{Answer, Ask, Job, Waiting},
+    pace::Pace,
     wal,
 };
 use crate::{
@@ -74,22 +76,28 @@ impl Writer {
     /// Serves until the queue is closed and empty; then puts everything away.
     pub(super) fn run(mut self, queue: &Receiver<Job>) -> Result<(), StoreError> {
         let mut waiting: Fair<Option<SessionId>, Job> = Fair::new();
+        let mut pace = Pace::default();
+        let mut served = false;
         loop {
-            let mut arrived = queue.try_recv().ok();
-            if waiting.is_empty() && arrived.is_none() {
+            collect(queue, &mut waiting);
+            if served {
+                pace.over(!waiting.is_empty());
+            }
+            if waiting.is_empty() {
                 match self.idle(queue) {
-                    Ok(job) => arrived = job,
+                    Ok(None) => {}
+                    Ok(Some(job)) => waiting.push(job.ask.lane(), job.ask.cost(), job),
                     Err(Closed) => return self.finish(),
                 }
             }
-            while let Some(job) = arrived {
-                waiting.push(job.ask.lane(), job.ask.cost(), job);
-                arrived = queue.try_recv().ok();
-            }
+            std::thread::sleep(pace.wait(Instant::now()));
+            collect(queue, &mut waiting);
             let group = waiting.take(GROUP_BYTES_MAX, GROUP_WRITES_MAX);
             let bytes: usize = group.iter().map(|job| job.ask.cost()).sum();
             self.waiting.leave(group.len(), bytes);
-            if !group.is_empty() {
+            served = !group.is_empty();
+            if served {
+                pace.begun(Instant::now());
                 self.serve(group);
             }
         }
@@ -337,6 +345,13 @@ impl Writer {
 
 /// The queue is closed and empty.
 struct Closed;
+
+/// Takes over what is queued.
+fn collect(queue: &Receiver<Job>, waiting: &mut Fair<Option<SessionId>, Job>) {
+    while let Ok(job) = queue.try_recv() {
+        waiting.push(job.ask.lane(), job.ask.cost(), job);
+    }
+}
 
 /// A transaction that a power cut may take, but not tear.
 fn transact_unsynced(conn: &Connection, fence: Fence, group: &[Job]) -> Outcome {

@@ -15,6 +15,18 @@ const HUGE_BYTES: usize = 8 * 1024 * 1024;
 const WORDS_MAX: u64 = 10_000_000;
 const WORD_BYTES_MAX: usize = 64 * 1024;
 
+/// Stands for the time at which it is said.
+const STAMP: &str = "\0stamp";
+
+/// A word as it is said now: one that stands for the time is the time.
+pub(crate) fn stamped(word: String) -> String {
+    if word != STAMP {
+        return word;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{} ", now.map_or(0, |since| since.as_micros()))
+}
+
 /// What is said, a word at a time.
 pub(crate) struct Words {
     given: std::vec::IntoIter<String>,
@@ -81,8 +93,7 @@ impl Iterator for Words {
         }
         let n = self.counted.next()?;
         if self.stamped {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            return Some(format!("{} ", now.map_or(0, |since| since.as_micros())));
+            return Some(STAMP.to_owned());
         }
         Some(format!(
             "{:x<width$} ",

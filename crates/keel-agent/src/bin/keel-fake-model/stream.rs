@@ -198,6 +198,7 @@ async fn say(
             at += pace;
             sleep_until(at).await;
         }
+        let word = speech::stamped(word);
         answer.chunk(speaker.text(&word).as_bytes()).await?;
     }
     Ok(())
