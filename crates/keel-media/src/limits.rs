@@ -112,5 +112,7 @@ pub const UP_AFTER: Duration = Duration::from_secs(3);
 pub const DESIRED_PERCENT: u64 = 150;
 /// A wish that differs by less than this is no news, in percent.
 pub const DESIRED_NEWS_PERCENT: u64 = 10;
+/// How often a peer that has more to do at once goes on in the same step; then it is the others' turn.
+pub const DUE_AT_ONCE_MAX: u32 = 32;
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;

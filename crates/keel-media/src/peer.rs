@@ -268,8 +268,14 @@ impl Peer {
         if self.deadline <= now {
             self.tick(now);
         }
+        let mut at_once = limits::DUE_AT_ONCE_MAX;
         loop {
             match self.rtc.poll_output() {
+                // Each packet that is sent has it look at the next one at once.
+                Ok(Output::Timeout(at)) if at <= now && at_once > 0 && self.rtc.is_alive() => {
+                    at_once -= 1;
+                    self.tick(now);
+                }
                 Ok(Output::Timeout(at)) => {
                     self.deadline = at;
                     if !self.rtc.is_alive() {

@@ -1,6 +1,7 @@
 //! One participant: a WebSocket for signaling, a socket for media, and str0m between them.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -41,13 +42,55 @@ pub(super) enum Part {
     Viewer { session: String, whole: bool },
 }
 
+/// A participant's socket for media.
+#[derive(Debug)]
+enum Wire {
+    /// Whatever comes wakes its task.
+    Waking(UdpSocket),
+    /// It is looked at now and then. Else the sender would pay for waking a reader with each packet, which
+    /// over a network it does not; and the more so, the idler the readers are.
+    Looked(std::net::UdpSocket),
+}
+
+impl Wire {
+    /// Lets nobody be woken any more.
+    fn looked(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Waking(socket) => Self::Looked(socket.into_std()?),
+            looked @ Self::Looked(_) => looked,
+        })
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Waking(socket) => socket.readable().await,
+            Self::Looked(_) => std::future::pending().await,
+        }
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::Waking(socket) => socket.try_recv_from(buffer),
+            Self::Looked(socket) => socket.recv_from(buffer),
+        }
+    }
+
+    fn send(&self, bytes: &[u8], to: SocketAddr) {
+        // What the kernel has no room for is lost, as on a network.
+        let _ = match self {
+            Self::Waking(socket) => socket.try_send_to(bytes, to),
+            Self::Looked(socket) => socket.send_to(bytes, to),
+        };
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Call {
     shared: Arc<Shared>,
     part: Part,
     session: String,
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    socket: UdpSocket,
+    wire: Wire,
     local: SocketAddr,
     rtc: Rtc,
     pending: Option<SdpPendingOffer>,
@@ -91,7 +134,7 @@ impl Call {
             shared,
             session: String::new(),
             ws,
-            socket,
+            wire: Wire::Waking(socket),
             local,
             rtc,
             pending: None,
@@ -236,6 +279,9 @@ impl Call {
 
     /// Runs for good.
     pub(super) async fn run(mut self) -> Result<()> {
+        if !self.is_whole() {
+            self.wire = self.wire.looked()?;
+        }
         loop {
             self.step().await?;
         }
@@ -246,8 +292,7 @@ impl Call {
         if self.part == Part::Publisher && self.connected {
             wakes = wakes.min(Instant::now() + TICK);
         }
-        if self.saw_keyframe && !self.is_whole() {
-            // Woken for every packet, a hundred of these would cost more than what is measured.
+        if matches!(self.wire, Wire::Looked(_)) {
             tokio::select! {
                 said = self.ws.next() => {
                     let said = said.context("signaling ended")??;
@@ -259,7 +304,7 @@ impl Call {
         }
         tokio::select! {
             biased;
-            readable = self.socket.readable() => {
+            readable = self.wire.readable() => {
                 readable?;
                 self.read()?;
             }
@@ -274,7 +319,7 @@ impl Call {
 
     fn read(&mut self) -> Result<()> {
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
-        while let Ok((bytes, from)) = self.socket.try_recv_from(&mut buffer) {
+        while let Ok((bytes, from)) = self.wire.receive(&mut buffer) {
             let bytes = &buffer[..bytes];
             // RFC 7983; RTCP's types are no payload types (RFC 5761 §4).
             let is_rtp =
@@ -362,9 +407,7 @@ impl Call {
                     return Ok(());
                 }
                 Output::Transmit(transmit) => {
-                    let _ = self
-                        .socket
-                        .try_send_to(&transmit.contents, transmit.destination);
+                    self.wire.send(&transmit.contents, transmit.destination);
                 }
                 Output::Event(event) => self.event(event),
             }
