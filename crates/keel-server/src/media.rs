@@ -1,5 +1,6 @@
 //! The shell of the media plane: one task owns the socket and the plane, moves datagrams between them,
-//! and tells the driver what became of things. No packet passes through the driver.
+//! and tells the driver what became of things. No packet passes through the driver, nor waits for anything
+//! that sessions do: the task has a thread of its own.
 
 mod identity;
 mod socket;
@@ -11,12 +12,14 @@ use std::{
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    thread,
 };
 
 use keel_core::node::{MediaFact, MediaOrder, media::PeerId};
 use keel_media::{Address, Config, End, Output, Outputs, Path, Plane, Protocol};
 use tokio::{
     net::{TcpListener, UdpSocket},
+    runtime,
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, sleep_until},
 };
@@ -152,14 +155,24 @@ impl Media {
     }
 
     /// Runs until the server is closed. The orders go to the first, what is told comes from the second.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
     pub(crate) fn start(
         self,
         meter: Meter,
         closing: CancellationToken,
         tracker: &tokio_util::task::TaskTracker,
-    ) -> (Orders, Facts) {
+    ) -> io::Result<(Orders, Facts)> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (mut task, facts) = self.task(meter);
+        task.socket = {
+            let _there = runtime.enter();
+            task.socket.moved()?
+        };
         let arrived = task
             .listener
             .take()
@@ -169,8 +182,14 @@ impl Media {
             owed: VecDeque::new(),
             told: task.told.clone(),
         };
-        tracker.spawn(task.run(taken, arrived, closing));
-        (orders, facts)
+        let counted = tracker.token();
+        thread::Builder::new()
+            .name("media".to_owned())
+            .spawn(move || {
+                runtime.block_on(task.run(taken, arrived, closing));
+                drop(counted);
+            })?;
+        Ok((orders, facts))
     }
 
     fn task(self, meter: Meter) -> (Task, Facts) {

@@ -258,7 +258,7 @@ impl Server {
     /// Begins to answer.
     ///
     /// # Errors
-    /// When the watchdog's thread cannot be started.
+    /// When the threads of the watchdog and of the media plane cannot be started.
     pub fn start(self) -> Result<Running, StartError> {
         let (clock, meter) = (Clock::start(), Meter::new());
         let health = Arc::new(Health::new(clock));
@@ -307,7 +307,9 @@ impl Server {
         });
         let plane = self
             .media
-            .map(|media| media.start(meter.clone(), closing.clone(), &tracker));
+            .map(|media| media.start(meter.clone(), closing.clone(), &tracker))
+            .transpose()
+            .map_err(StartError::Thread)?;
         let ice = self.ice.map(|ice| Arc::new(ice) as Arc<dyn HandOut>);
         let driver = Driver {
             plane,

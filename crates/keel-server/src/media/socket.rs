@@ -73,6 +73,12 @@ impl Socket {
         })
     }
 
+    /// The same socket, of the runtime that it is called in.
+    pub(super) fn moved(mut self) -> io::Result<Self> {
+        self.io = UdpSocket::from_std(self.io.into_std()?)?;
+        Ok(self)
+    }
+
     /// Returns when something has arrived, or what waits can go on its way.
     pub(super) async fn ready(&self) -> io::Result<()> {
         let interest = if self.waiting.is_empty() {

@@ -117,7 +117,8 @@ async fn offered(
         CancellationToken::new(),
         tokio_util::task::TaskTracker::new(),
     );
-    let (mut orders, mut facts) = media.start(Meter::new(), closing.clone(), &tracker);
+    let started = media.start(Meter::new(), closing.clone(), &tracker);
+    let (mut orders, mut facts) = started.expect("a thread");
 
     let stream = TcpStream::connect(at).await.expect("it listens");
     let local = stream.local_addr().expect("it is connected");
