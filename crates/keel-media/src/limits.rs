@@ -112,6 +112,8 @@ pub const UP_AFTER: Duration = Duration::from_secs(3);
 pub const DESIRED_PERCENT: u64 = 150;
 /// A wish that differs by less than this is no news, in percent.
 pub const DESIRED_NEWS_PERCENT: u64 = 10;
+/// Peers of which everything is taken out in one step of the plane, before what they say goes on its way.
+pub const DRAINED_AT_ONCE: usize = 32;
 /// How often a peer that has more to do at once goes on in the same step; then it is the others' turn.
 pub const DUE_AT_ONCE_MAX: u32 = 32;
 /// What a subscriber is believed to take before anything was measured, in bits a second.

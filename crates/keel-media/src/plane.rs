@@ -88,6 +88,8 @@ pub struct Plane {
     timers: BTreeSet<(Instant, Timer)>,
     /// Peers that have something to be taken out.
     dirty: BTreeSet<PeerId>,
+    /// Since when some of them wait for the next step.
+    behind: Option<Instant>,
     happenings: Vec<Happening>,
     /// Datagrams that were nobody's.
     strangers: u64,
@@ -105,6 +107,7 @@ impl Plane {
             demux: Demux::default(),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            behind: None,
             happenings: Vec::new(),
             strangers: 0,
         }
@@ -113,6 +116,9 @@ impl Plane {
     /// When to call again, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
+        if let Some(at) = self.behind {
+            return Some(Deadline { at, why: "behind" });
+        }
         self.timers.first().map(|(at, timer)| Deadline {
             at: *at,
             why: match timer {
@@ -121,6 +127,13 @@ impl Plane {
                 Timer::Group(_) => "speaker",
             },
         })
+    }
+
+    /// Whether there is more to be put out at once: what was put out so far may go on its way first, or the
+    /// first of many subscribers would wait for what the last one costs. [`Self::deadline`] is due then.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.behind.is_some()
     }
 
     /// Peers at present.
@@ -451,9 +464,13 @@ impl Plane {
                 Timer::Group(id) => self.group_due(now, id, out),
             }
         }
-        while let Some(id) = self.dirty.pop_first() {
+        for _ in 0..limits::DRAINED_AT_ONCE {
+            let Some(id) = self.dirty.pop_first() else {
+                break;
+            };
             self.drain(now, id, out);
         }
+        self.behind = (!self.dirty.is_empty()).then_some(now);
     }
 
     fn peer_due(&mut self, now: Instant, id: PeerId, out: &mut Outputs) {
@@ -475,7 +492,7 @@ impl Plane {
         if entry.peer.offer_expires().is_some_and(|at| at <= now) {
             self.repeat_offer(now, id, out);
         }
-        self.drain(now, id, out);
+        self.dirty.insert(id);
     }
 
     fn track_due(&mut self, now: Instant, id: TrackId, out: &mut Outputs) {

@@ -285,6 +285,7 @@ impl Task {
         });
         let panicked = step.panicked;
         self.perform(panicked);
+        self.catch_up();
     }
 
     /// Something has become of a connection.
@@ -319,6 +320,17 @@ impl Task {
         step.run(run);
         let panicked = step.panicked;
         self.perform(panicked);
+        self.catch_up();
+    }
+
+    /// What the plane has left for later is done as soon as what it put out is on its way.
+    fn catch_up(&mut self) {
+        while self.plane.is_behind() {
+            let mut step = Step::of(&mut self.plane, &mut self.outputs);
+            step.run(|plane, now, outputs| plane.handle(now, keel_media::Input::Tick, outputs));
+            let panicked = step.panicked;
+            self.perform(panicked);
+        }
     }
 
     fn perform(&mut self, panicked: bool) {

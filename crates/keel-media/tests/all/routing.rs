@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_media::{End, Input, Output, TrackId};
+use keel_media::{End, Input, Output, TrackId, limits::DRAINED_AT_ONCE};
 
 use crate::{
     client::FRAME,
@@ -43,6 +43,32 @@ fn a_camera_comes_back_within_a_second() {
         numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
         "{numbers:?}"
     );
+}
+
+#[test]
+fn of_many_viewers_the_first_are_sent_a_packet_before_the_last_are_looked_after() {
+    let mut world = passthrough(21);
+    let viewers: Vec<usize> = (0..DRAINED_AT_ONCE + 8)
+        .map(|_| {
+            let viewer = world.join(&[], 1);
+            world.subscribe(viewer, CAMERA);
+            viewer
+        })
+        .collect();
+    world.run_until(5 * S, |world| {
+        viewers
+            .iter()
+            .all(|viewer| world.clients[*viewer].frames(CAMERA).len() > 10)
+    });
+    world.behind = 0;
+    world.run(S);
+    assert!(world.behind > 20, "{}", world.behind);
+    for viewer in viewers {
+        let frames = world.clients[viewer].frames(CAMERA);
+        assert!(frames.iter().skip(1).all(|frame| frame.contiguous));
+        let last = frames.last().expect("it sees something");
+        assert!(world.now - last.at < 2 * FRAME, "viewer {viewer} is behind");
+    }
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) seen_at: BTreeMap<usize, SocketAddr>,
     /// Until when a link carries what waits before it.
     busy: BTreeMap<usize, Instant>,
+    /// Steps after which the plane had more to put out.
+    pub(crate) behind: u32,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
     /// Bytes that went to each client.
@@ -110,6 +112,7 @@ impl World {
             said: Vec::new(),
             seen_at: BTreeMap::new(),
             busy: BTreeMap::new(),
+            behind: 0,
             flying: BinaryHeap::new(),
             sent: 0,
             down: BTreeMap::new(),
@@ -296,6 +299,7 @@ impl World {
             .iter()
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
+        self.behind += u32::from(self.plane.is_behind());
         self.perform(out);
     }
 
