@@ -112,6 +112,7 @@ impl Family {
                 "forward_cost_whole",
                 "forward_per_core",
                 "forward_delay",
+                "forward_delay_wide",
                 "join_first_frame",
                 "memory_media_session",
             ],
