@@ -12,6 +12,7 @@ use std::{
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc as std_mpsc,
     thread,
 };
 
@@ -164,15 +165,8 @@ impl Media {
         closing: CancellationToken,
         tracker: &tokio_util::task::TaskTracker,
     ) -> io::Result<(Orders, Facts)> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (mut task, facts) = self.task(meter);
-        task.socket = {
-            let _there = runtime.enter();
-            task.socket.moved()?
-        };
         let arrived = task
             .listener
             .take()
@@ -182,13 +176,20 @@ impl Media {
             owed: VecDeque::new(),
             told: task.told.clone(),
         };
-        let counted = tracker.token();
+        let (counted, (began, begun)) = (tracker.token(), std_mpsc::channel());
         thread::Builder::new()
             .name("media".to_owned())
             .spawn(move || {
-                runtime.block_on(task.run(taken, arrived, closing));
+                match task.apart() {
+                    Ok((runtime, task)) => {
+                        let _ = began.send(Ok(()));
+                        runtime.block_on(task.run(taken, arrived, closing));
+                    }
+                    Err(error) => _ = began.send(Err(error)),
+                }
                 drop(counted);
             })?;
+        begun.recv().map_err(io::Error::other)??;
         Ok((orders, facts))
     }
 
@@ -227,6 +228,17 @@ struct Task {
 }
 
 impl Task {
+    /// The same with a runtime of its own on this thread, which its socket is of.
+    fn apart(mut self) -> io::Result<(runtime::Runtime, Self)> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let there = runtime.enter();
+        self.socket = self.socket.moved()?;
+        drop(there);
+        Ok((runtime, self))
+    }
+
     async fn run(
         mut self,
         mut orders: mpsc::Receiver<MediaOrder>,
