@@ -1,10 +1,10 @@
 //! The writer thread: the one place that changes the database.
 //!
 //! A cycle takes what waits, fairly, into one transaction, and answers after its sync. Where many write,
-//! cycles begin a little apart, so that each takes more: what one caller asks for after the other never
-//! waits for that. When the store refuses, the writer refuses at once and tries by itself whether it can again. After a failure whose
-//! outcome is unknown it trusts nothing: a new connection must write and sync something over the place
-//! in doubt before any question is answered.
+//! cycles begin a little apart, so that each takes more; what one caller asks for after the other never
+//! waits for that. When the store refuses, the writer refuses at once and tries by itself whether it can
+//! again. After a failure whose outcome is unknown it trusts nothing: a new connection must write and sync
+//! something over the place in doubt before any question is answered.
 
 use std::{
     sync::{
