@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { broken, drawn, executablePath, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
+import { broken, executablePath, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
 import { Relay } from './relay.mjs';
 import { MediaServer } from './server.mjs';
 import { flags } from './tabs.mjs';
@@ -227,8 +227,7 @@ describe('the picture of the playground', () => {
 
   page('a_recovery_that_fails_ends_in_a_visible_fault_and_trying_again_works_m15', [], (context, server) => led(context, server, async (tab, relay) => {
     const since = relay.block();
-    await tab.waitForFunction(() => document.querySelector('#legs [data-key="media"]')?.dataset.health === 'down', null, { timeout: 60_000 });
-    await drawn(tab);
+    await until(tab, () => document.querySelector('#legs [data-key="media"]')?.dataset.health === 'down', null, 60_000);
     const verdict = Date.now() - since;
     assert.ok(verdict <= 40_000, `given up after ${verdict} ms`);
     assert.equal(await tab.isVisible('#fault'), true);

@@ -97,7 +97,7 @@ export async function open(context, link) {
  * When the page shows what it knows by now: it draws once a frame, so that what an act or a message changed
  * may stand in its model and not yet on the screen. An act may also lead away from the page.
  */
-export async function drawn(tab) {
+async function drawn(tab) {
   await tab.evaluate(() => new Promise((done) => {
     if (document.hidden) setTimeout(done);
     else requestAnimationFrame(() => requestAnimationFrame(done));
@@ -106,8 +106,8 @@ export async function drawn(tab) {
   });
 }
 
-export async function until(tab, what, arg) {
-  const handle = await tab.waitForFunction(what, arg, { timeout: patience });
+export async function until(tab, what, arg, timeout = patience) {
+  const handle = await tab.waitForFunction(what, arg, { timeout });
   await drawn(tab);
   return handle;
 }

@@ -326,22 +326,25 @@ impl Task {
         }
     }
 
-    /// One step of the plane.
+    /// A step of the plane, and those that it leaves for at once.
     fn step(&mut self, run: impl FnOnce(&mut Plane, std::time::Instant, &mut Outputs)) {
+        self.step_once(run);
+        self.catch_up();
+    }
+
+    fn step_once(&mut self, run: impl FnOnce(&mut Plane, std::time::Instant, &mut Outputs)) {
         let mut step = Step::of(&mut self.plane, &mut self.outputs);
         step.run(run);
         let panicked = step.panicked;
         self.perform(panicked);
-        self.catch_up();
     }
 
     /// What the plane has left for later is done as soon as what it put out is on its way.
     fn catch_up(&mut self) {
         while self.plane.is_behind() {
-            let mut step = Step::of(&mut self.plane, &mut self.outputs);
-            step.run(|plane, now, outputs| plane.handle(now, keel_media::Input::Tick, outputs));
-            let panicked = step.panicked;
-            self.perform(panicked);
+            self.step_once(|plane, now, outputs| {
+                plane.handle(now, keel_media::Input::Tick, outputs);
+            });
         }
     }
 
