@@ -403,6 +403,7 @@ impl Client {
             Event::MediaAdded(added) if added.direction.is_sending() => {
                 // A line that an offer of ours brought, although its answer was lost.
                 self.lines.entry(added.mid).or_insert(None);
+                self.resends(added.mid);
             }
             Event::KeyframeRequest(request) => self.keyframe_wanted(request.mid, request.rid),
             Event::RawPacket(packet) => self.counted(&packet),
@@ -417,6 +418,20 @@ impl Client {
             }
             Event::Closed => self.over(),
             _ => {}
+        }
+    }
+
+    /// What is sent on a line is sent again to whoever misses it.
+    fn resends(&mut self, mid: Mid) {
+        let source = self.lines.get(&mid).copied().flatten();
+        let layers = source.and_then(|source| self.sources.get(&source));
+        let layers = layers.map_or(&[][..], |of| of.layers.as_slice());
+        let rids = layers.iter().map(|name| Some(Rid::from(name.as_str())));
+        let mut api = self.rtc.direct_api();
+        for rid in rids.chain([None]) {
+            if let Some(stream) = api.stream_tx_by_mid(mid, rid) {
+                config::resend(stream);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use str0m::{
     RtcConfig,
     bwe::Bitrate,
     config::{CryptoProvider, DtlsCert},
+    rtp::StreamTx,
 };
 
 use crate::{limits, path::Protocol};
@@ -120,6 +121,12 @@ pub(crate) fn client_rtc(now: Instant) -> str0m::Rtc {
     config.set_initial_stun_rto(limits::STUN_RTO_FIRST);
     config.set_max_stun_rto(limits::STUN_RTO_MAX);
     config.build(now)
+}
+
+/// What is held of a stream, and how much of it is sent again to who misses it (RFC 4585 §6.2.1, RFC 4588).
+pub(crate) fn resend(stream: &mut StreamTx) {
+    let share = f32::from(limits::RESENDS_PER_MILLE) / 1_000.;
+    stream.set_rtx_cache(limits::RESENDS_MAX, limits::RESEND_WITHIN, Some(share));
 }
 
 fn crypto() -> Arc<CryptoProvider> {

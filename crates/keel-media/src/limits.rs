@@ -66,8 +66,9 @@ pub const REORDERED_MAX: usize = 128;
 pub const RESEND_WITHIN: Duration = ms(1_000);
 /// Packets of a line that are held to be sent again.
 pub const RESENDS_MAX: usize = 512;
-/// What of a line's bytes may be sent again, of a thousand.
-pub const RESENDS_PER_MILLE: u16 = 150;
+/// What of a line's bytes may be sent again, of a thousand: as much as is sent the first time. A way that
+/// loses a share of what it is given needs that share for it, more than once where repairs are lost, too.
+pub const RESENDS_PER_MILLE: u16 = 500;
 
 // Keyframes.
 

@@ -23,7 +23,7 @@ pub(crate) use negotiation::{Answered, is_reachable};
 pub(crate) use translate::{Extensions, Format};
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     forward::Placed,
     limits,
     packet::{Kind, Packet},
@@ -177,8 +177,7 @@ impl Peer {
         }
         let mut api = self.rtc.direct_api();
         if let Some(stream) = api.stream_tx_by_mid(mid, None) {
-            let share = f32::from(limits::RESENDS_PER_MILLE) / 1_000.;
-            stream.set_rtx_cache(limits::RESENDS_MAX, limits::RESEND_WITHIN, Some(share));
+            config::resend(stream);
             // What is passed on was paced by who sent it. Held back here it would only come late: where a way
             // carries less, a smaller layer is what helps.
             stream.set_unpaced(true);

@@ -85,6 +85,7 @@ impl Client {
                 // Nobody wants it any more: its line is to say so.
                 self.is_dirty |= source.is_none();
                 self.lines.insert(mid, source);
+                self.resends(mid);
             }
         }
         self.described(sdp);

@@ -445,6 +445,30 @@ fn loss_on_the_way_is_repaired_or_told_v05() {
     assert!(samples.iter().any(|sample| sample.lost > 0), "{samples:?}");
 }
 
+/// A fifth of what is sent again is lost, too, and of what is asked for: what a way may be given beyond the
+/// first time is enough for that, at both ends.
+#[test]
+fn of_a_way_that_loses_a_fifth_most_pictures_are_shown_v05() {
+    let shown_of = |pair: &Pair| {
+        let samples = pair.client.samples();
+        samples
+            .iter()
+            .filter_map(|sample| sample.shown)
+            .sum::<u64>()
+    };
+    let (mut shown, mut made) = (0, 0);
+    for seed in 0..8 {
+        let mut pair = flowing();
+        pair.chance = fastrand::Rng::with_seed(seed);
+        pair.loss_percent = 20;
+        let before = (shown_of(&pair), pair.cameras[0].1);
+        pair.run(Duration::from_secs(8));
+        shown += shown_of(&pair) - before.0;
+        made += u64::from(pair.cameras[0].1 - before.1);
+    }
+    assert!(shown * 100 > made * 75, "{shown} of {made}");
+}
+
 #[test]
 fn a_line_is_used_again_by_the_next_of_its_kind() {
     let mut pair = flowing();

@@ -23,8 +23,8 @@ pub(super) fn rows() -> Vec<Spec> {
         (1, 95, Camera::Native, Mutant::PictureDropped),
         (5, 85, Camera::Native, Mutant::PictureDoubled),
         (5, 85, Camera::Chromium, Mutant::PicturesMixed),
-        (20, 15, Camera::Native, Mutant::PicturesMixed),
-        (30, 1, Camera::Native, Mutant::PictureDoubled),
+        (20, 35, Camera::Native, Mutant::PicturesMixed),
+        (30, 8, Camera::Native, Mutant::PictureDoubled),
     ] {
         let id = format!("M05/flowing/owner/{percent}%/{}", camera.name());
         let fault = format!("{percent} % are lost each way for {BAD_S} s");
