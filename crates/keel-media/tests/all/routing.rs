@@ -329,6 +329,20 @@ fn a_picture_is_passed_on_when_it_comes_and_not_held_to_an_estimate() {
     }
 }
 
+/// A large picture's packets come at once, and each that goes out has its transport look at the next.
+#[test]
+fn what_a_peer_has_to_send_at_once_goes_out_in_the_step_that_brought_it() {
+    let mut world = passthrough(28);
+    let viewer = world.join(&[], 1);
+    world.subscribe(viewer, CAMERA);
+    world.clients[0].cameras[0].bytes = 12_000;
+    world.run_until(S, |world| world.clients[viewer].frames(CAMERA).len() > 5);
+    let before = world.due_again;
+    world.run(S);
+    let again = world.due_again - before;
+    assert_eq!(again, 0, "steps that left something for at once");
+}
+
 #[test]
 fn a_network_without_udp_is_served_over_tcp_v01() {
     let mut world = World::new(20);

@@ -67,6 +67,8 @@ pub(crate) struct World {
     busy: BTreeMap<usize, Instant>,
     /// Steps after which the plane had more to put out.
     pub(crate) behind: u32,
+    /// Steps after which the plane was due again at once.
+    pub(crate) due_again: u32,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
     /// Bytes that went to each client.
@@ -113,6 +115,7 @@ impl World {
             seen_at: BTreeMap::new(),
             busy: BTreeMap::new(),
             behind: 0,
+            due_again: 0,
             flying: BinaryHeap::new(),
             sent: 0,
             down: BTreeMap::new(),
@@ -300,6 +303,8 @@ impl World {
             .map(|(path, bytes)| (*path, bytes.as_slice()));
         self.plane.datagrams(self.now, datagrams, &mut out);
         self.behind += u32::from(self.plane.is_behind());
+        let due = self.plane.deadline().is_some_and(|due| due.at <= self.now);
+        self.due_again += u32::from(due);
         self.perform(out);
     }
 
