@@ -236,6 +236,57 @@ async fn connects_at(listen: SocketAddr, more: &str) {
     closing.cancel();
 }
 
+/// Drives a client over UDP, on this thread and without letting anything else run on it.
+fn connect_held_up(rtc: &mut Rtc, socket: &std::net::UdpSocket) {
+    let local = socket.local_addr().expect("it is bound");
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match rtc.poll_output().expect("it works") {
+            str0m::Output::Transmit(sent) if sent.proto == RtcProtocol::Udp => {
+                let sent = socket.send_to(&sent.contents, sent.destination);
+                sent.expect("it is sent");
+                continue;
+            }
+            str0m::Output::Event(Event::Connected) => return,
+            str0m::Output::Transmit(_) | str0m::Output::Event(_) => continue,
+            str0m::Output::Timeout(at) => {
+                let wait = at.saturating_duration_since(std::time::Instant::now());
+                let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(50));
+                socket.set_read_timeout(Some(wait)).expect("it is a span");
+            }
+        }
+        let mut bytes = [0; 2_048];
+        let came = socket.recv_from(&mut bytes);
+        let now = std::time::Instant::now();
+        assert!(now < until, "nobody answers");
+        let input = match came {
+            Ok((length, source)) => str0m::Input::Receive(
+                now,
+                Receive {
+                    proto: RtcProtocol::Udp,
+                    source,
+                    destination: local,
+                    contents: bytes[..length].try_into().expect("a datagram"),
+                },
+            ),
+            Err(_) => str0m::Input::Timeout(now),
+        };
+        rtc.handle_input(input).expect("it works");
+    }
+}
+
+#[tokio::test]
+async fn packets_wait_for_nothing_that_sessions_do() {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (_orders, _facts, mut rtc, _stream, closing) = offered(listen, "").await;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("an address");
+    let local = socket.local_addr().expect("it is bound");
+    let own = Candidate::host(local, "udp").expect("a candidate");
+    rtc.add_local_candidate(own);
+    connect_held_up(&mut rtc, &socket);
+    closing.cancel();
+}
+
 #[tokio::test]
 async fn a_client_without_udp_connects_by_tcp_at_the_same_port_v01() {
     connects("").await;
