@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     bench::{Bench, Served},
     calls::{Order, Told},
-    process::{Process, cpu_us, resident_bytes},
+    process::{Process, Share, cpu_us, keep_on, resident_bytes},
     results::Measured,
     samples::Samples,
 };
@@ -118,6 +118,15 @@ impl Calls {
         order(crowd, lean).await.map(drop)
     }
 
+    /// Keeps the server on a processor of its own.
+    fn keep_off(&self, served: &Served) -> Result<()> {
+        keep_on(served.pid()?, Share::First)?;
+        for process in [Some(&self.own), self.crowd.as_ref()].into_iter().flatten() {
+            keep_on(process.pid()?, Share::Others)?;
+        }
+        Ok(())
+    }
+
     /// What those who are measured have seen, and how many packets came to the crowd.
     async fn look(&mut self) -> Result<(Told, u64)> {
         let own = order(&mut self.own, Order::Look).await?;
@@ -142,6 +151,7 @@ struct Round {
 
 async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Round> {
     let pid = served.pid()?;
+    calls.keep_off(served)?;
     calls.look().await?;
     let (cpu, at) = (cpu_us(pid)?, std::time::Instant::now());
     tokio::time::sleep(ROUND).await;
@@ -262,7 +272,8 @@ fn how(datagram: u64) -> String {
     format!(
         "user and system time of the server's process (/proc/PID/stat) by packets of 1,100 bytes of \
          payload (datagrams of {datagram} bytes, AES-GCM) that came to viewers of one publisher, over \
-         loopback, rounds of {} s, beats and acknowledgements included",
+         loopback, the server on one processor and all others on the rest, rounds of {} s, beats and \
+         acknowledgements included",
         ROUND.as_secs()
     )
 }

@@ -4,6 +4,10 @@
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use rustix::{
+    io::Errno,
+    thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity},
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -72,6 +76,42 @@ impl Process {
         self.tell(line).await?;
         self.answer().await
     }
+}
+
+/// Of the processors: the first, or all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    First,
+    Others,
+}
+
+/// Keeps a process, with all threads that it has and will have, on a share of the processors: what is
+/// measured and what makes its load would be in each other's way otherwise, as they are not where they are
+/// two machines. Where there is one processor, it is left as it is.
+pub(crate) fn keep_on(pid: u32, share: Share) -> Result<()> {
+    let ours = sched_getaffinity(None)?;
+    let ours = (0..CpuSet::MAX_CPU).filter(|processor| ours.is_set(*processor));
+    let ours: Vec<usize> = ours.collect();
+    let (share, rest) = match (share, ours.split_first()) {
+        (Share::First, Some((first, others))) => (std::slice::from_ref(first), others),
+        (Share::Others, Some((first, others))) => (others, std::slice::from_ref(first)),
+        (_, None) => (&[][..], &[][..]),
+    };
+    if share.is_empty() || rest.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    share.iter().for_each(|processor| set.set(*processor));
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.file_name();
+        let thread = thread.to_str().context("a thread has a number")?.parse()?;
+        match sched_setaffinity(Pid::from_raw(thread), &set) {
+            // It has ended meanwhile.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Memory of a process that is in RAM, in bytes.

@@ -163,6 +163,7 @@ impl Driver {
                 () = until(due) => {}
             }
             work.tick_if_due();
+            work.plane_refused();
             at_once += 1;
             if at_once == AT_ONCE {
                 at_once = 0;
@@ -215,6 +216,14 @@ impl Work {
             // A deadline that does not advance would spin; the beat calls again.
             tracing::error!(why = before.why, "a deadline did not advance");
             debug_assert!(false, "the deadline {:?} did not advance", before.why);
+        }
+    }
+
+    /// What the media plane had no room for is told of here.
+    fn plane_refused(&mut self) {
+        let refused = |work: &mut Self| work.plane.as_mut()?.take_refused();
+        while let Some(fact) = refused(self) {
+            self.input(Input::Media(fact));
         }
     }
 

@@ -2,13 +2,15 @@
 //! and tells the driver what became of things. No packet passes through the driver, nor waits for anything
 //! that sessions do: the task has a thread of its own.
 
+mod facts;
 mod identity;
+mod orders;
 mod socket;
 mod tcp;
 mod translate;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,12 +23,15 @@ use keel_media::{Address, Config, End, Output, Outputs, Path, Plane, Protocol};
 use tokio::{
     net::{TcpListener, UdpSocket},
     runtime,
-    sync::mpsc::{self, error::TrySendError},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use facts::Facts;
+use facts::Teller;
 pub(crate) use identity::identity;
+pub(crate) use orders::Orders;
 use socket::Socket;
 
 use crate::{config, meter::Meter};
@@ -43,74 +48,6 @@ pub(crate) struct Media {
     advertised: Vec<SocketAddr>,
     config: Config,
 }
-
-/// Orders that wait for the plane. What finds no room fails its transport; what must not be lost waits
-/// outside, and is bounded by the transports and tracks that there are.
-const ORDERS_MAX: usize = 16_384;
-/// Of those, when what clients say is no longer taken: each may be as large as a frame.
-const ORDERS_BEFORE_SIGNALS: usize = 1_024;
-
-/// Gives the plane its orders.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    orders: mpsc::Sender<MediaOrder>,
-    owed: VecDeque<MediaOrder>,
-    told: mpsc::UnboundedSender<MediaFact>,
-}
-
-impl Orders {
-    /// Never waits, since whoever gives orders has sessions without media, too. A plane that is so far
-    /// behind that it cannot take an order fails the transport that it is about: its client is told, and
-    /// makes another.
-    pub(crate) fn give(&mut self, order: MediaOrder) {
-        self.catch_up();
-        let is_owed = matches!(order, MediaOrder::Close { .. } | MediaOrder::Mute { .. });
-        if is_owed && !self.owed.is_empty() {
-            // Behind those that wait already, or what was said last is not what holds.
-            return self.owed.push_back(order);
-        }
-        let waiting = self.orders.max_capacity() - self.orders.capacity();
-        if matches!(order, MediaOrder::Signal { .. }) && waiting >= ORDERS_BEFORE_SIGNALS {
-            return self.refuse(order);
-        }
-        // The plane is gone only with the server.
-        if let Err(TrySendError::Full(order)) = self.orders.try_send(order) {
-            self.refuse(order);
-        }
-    }
-
-    /// Gives what found no room, as far as there is room by now.
-    pub(crate) fn catch_up(&mut self) {
-        while let Some(owed) = self.owed.pop_front() {
-            if let Err(TrySendError::Full(owed)) = self.orders.try_send(owed) {
-                return self.owed.push_front(owed);
-            }
-        }
-    }
-
-    fn refuse(&mut self, order: MediaOrder) {
-        let peer = match order {
-            MediaOrder::Close { .. } | MediaOrder::Mute { .. } => {
-                return self.owed.push_back(order);
-            }
-            MediaOrder::Open { peer, .. }
-            | MediaOrder::Signal { peer, .. }
-            | MediaOrder::Subscribe { peer, .. }
-            | MediaOrder::Unsubscribe { peer, .. }
-            | MediaOrder::Restart { peer }
-            | MediaOrder::Resume { peer }
-            | MediaOrder::Refresh { peer, .. }
-            | MediaOrder::Settle { peer } => peer,
-        };
-        tracing::warn!("the media plane is behind: a transport is given up");
-        let why = "the media plane is behind".to_owned();
-        let full = false;
-        let _ = self.told.send(MediaFact::Failed { peer, full, why });
-    }
-}
-
-/// What the plane tells: an answer an order, and one for each change of a track's flow.
-pub(crate) type Facts = mpsc::UnboundedReceiver<MediaFact>;
 
 impl Media {
     /// Binds the socket.
@@ -165,17 +102,12 @@ impl Media {
         closing: CancellationToken,
         tracker: &tokio_util::task::TaskTracker,
     ) -> io::Result<(Orders, Facts)> {
-        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        let (orders, taken) = Orders::new();
         let (mut task, facts) = self.task(meter);
         let arrived = task
             .listener
             .take()
             .map(|listener| tcp::start(listener, tcp::Bounds::default(), closing.clone(), tracker));
-        let orders = Orders {
-            orders,
-            owed: VecDeque::new(),
-            told: task.told.clone(),
-        };
         let (counted, (began, begun)) = (tracker.token(), std_mpsc::channel());
         thread::Builder::new()
             .name("media".to_owned())
@@ -194,7 +126,7 @@ impl Media {
     }
 
     fn task(self, meter: Meter) -> (Task, Facts) {
-        let (told, facts) = mpsc::unbounded_channel();
+        let (told, facts) = Teller::new();
         let task = Task {
             socket: self.socket,
             listener: self.listener,
@@ -222,7 +154,7 @@ struct Task {
     config: Config,
     /// The transports that the driver has open.
     open: BTreeSet<PeerId>,
-    told: mpsc::UnboundedSender<MediaFact>,
+    told: Teller,
     outputs: Outputs,
     meter: Meter,
 }
@@ -247,18 +179,20 @@ impl Task {
     ) {
         loop {
             let due = self.plane.deadline().map(|deadline| deadline.at);
+            let goes_on = !self.told.is_behind();
             tokio::select! {
                 () = closing.cancelled() => return,
-                order = orders.recv() => match order {
+                () = self.told.catch_up() => {}
+                order = orders.recv(), if goes_on => match order {
                     Some(order) => self.order(order),
                     None => return,
                 },
-                ready = self.socket.ready() => match ready {
+                ready = self.socket.ready(), if goes_on => match ready {
                     Ok(()) => self.read(),
                     Err(error) => tracing::warn!(%error, "the media socket cannot be read"),
                 },
-                Some(arrived) = next_of(&mut connections) => self.arrived(arrived),
-                () = until(due) => self.tick(),
+                Some(arrived) = next_of(&mut connections), if goes_on => self.arrived(arrived),
+                () = until(due), if goes_on => self.tick(),
             }
         }
     }
@@ -366,8 +300,7 @@ impl Task {
                 continue;
             }
             if let Some(fact) = translate::fact(output) {
-                // The driver is gone only with the server.
-                let _ = self.told.send(fact);
+                self.told.tell(fact);
             }
         }
         self.socket.flush();
@@ -388,7 +321,7 @@ impl Task {
         for peer in std::mem::take(&mut self.open) {
             let why = "the media plane broke".to_owned();
             let full = false;
-            let _ = self.told.send(MediaFact::Failed { peer, full, why });
+            self.told.tell(MediaFact::Failed { peer, full, why });
         }
     }
 }

@@ -86,7 +86,8 @@ impl Delays {
             )
             .method(format!(
                 "from a packet's writing by the publisher to its coming at whole viewers, the first and those \
-                 after each crowd, of {viewers}, the others lean and in a process of their own, while the server took {:.0} % of a processor for {:.0} \
+                 after each crowd, of {viewers}, the others lean and in a process of their own, the server on one processor and \
+                 they on the rest, while it took {:.0} % of that for {:.0} \
                  packets a second (rounds of {} s at {:.0} to {:.0} %, p99 of each {:.1} to {:.1} ms); beside \
                  the same of {VIEWERS} viewers at {} packets a second to each; {}",
                 self.loads.median(),

@@ -41,68 +41,6 @@ async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
     assert!(facts.try_recv().is_err(), "and it takes others");
 }
 
-#[tokio::test]
-async fn a_plane_that_is_behind_fails_transports_and_never_holds_up_sessions() {
-    let (orders, mut taken) = mpsc::channel(ORDERS_MAX);
-    let (told, mut facts) = mpsc::unbounded_channel();
-    let owed = VecDeque::new();
-    let mut given = Orders { orders, owed, told };
-    let peer = PeerId(1);
-    for _ in 0..ORDERS_BEFORE_SIGNALS {
-        given.give(MediaOrder::Resume { peer });
-    }
-    assert!(facts.try_recv().is_err(), "there is room");
-    let candidate = String::new();
-    let signal = keel_core::node::media::Signal::Candidate { candidate };
-    given.give(MediaOrder::Signal { peer, signal });
-    let told = facts.try_recv();
-    assert!(matches!(told, Ok(MediaFact::Failed { .. })), "{told:?}");
-    // Nothing that ends something is lost, however far behind it is.
-    for _ in 0..2 * ORDERS_MAX {
-        given.give(MediaOrder::Close { peer });
-    }
-    let mut closes = 0;
-    while let Ok(order) = taken.try_recv() {
-        closes += usize::from(matches!(order, MediaOrder::Close { .. }));
-        if taken.is_empty() {
-            given.give(MediaOrder::Close { peer });
-        }
-        if closes > 2 * ORDERS_MAX {
-            return;
-        }
-    }
-    panic!("{closes} came through");
-}
-
-#[tokio::test]
-async fn what_is_owed_to_a_plane_that_was_behind_is_given_without_another_order() {
-    let (orders, mut taken) = mpsc::channel(1);
-    let (told, _facts) = mpsc::unbounded_channel();
-    let owed = VecDeque::new();
-    let mut given = Orders { orders, owed, told };
-    let stream = keel_core::node::media::StreamId(1);
-    let said = [
-        MediaOrder::Mute {
-            stream,
-            muted: true,
-        },
-        MediaOrder::Mute {
-            stream,
-            muted: false,
-        },
-        MediaOrder::Close { peer: PeerId(1) },
-    ];
-    for order in &said {
-        given.give(order.clone());
-    }
-    let mut came = Vec::new();
-    for _ in 0..2 * said.len() {
-        came.extend(taken.try_recv());
-        given.catch_up();
-    }
-    assert_eq!(came, said, "and in order");
-}
-
 /// A server that listens there, and an offer of a client that has only TCP.
 async fn offered(
     listen: SocketAddr,
