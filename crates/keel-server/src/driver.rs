@@ -17,7 +17,7 @@ mod store_io;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use keel_core::node::{Ask, AskId, Input, Node, Outputs, Progress};
+use keel_core::node::{Ask, AskId, Input, MediaFact, Node, Outputs, Progress};
 use keel_store::Store;
 use keel_wire::FaultId;
 use tokio::{
@@ -60,7 +60,7 @@ pub(crate) struct Driver {
     pub(crate) backends: Backends,
     pub(crate) peers: Arc<Peers>,
     pub(crate) workplaces: Workplaces,
-    pub(crate) plane: Option<(crate::media::Orders, crate::media::Facts)>,
+    pub(crate) planes: Option<(crate::media::Planes, crate::media::Facts)>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
 }
@@ -79,8 +79,8 @@ struct Work {
     asked: u64,
     runs: Runs,
     workplaces: Workplaces,
-    /// The media plane, where there is one.
-    plane: Option<crate::media::Orders>,
+    /// The media planes, where there are any.
+    planes: Option<crate::media::Planes>,
     ops: FuturesUnordered<store_io::Op>,
     journal: journal::Journal,
     /// A fault on purpose: until when, and its id.
@@ -115,7 +115,7 @@ impl Driver {
             self.tracker,
             history::Histories::new(Arc::clone(&store)),
         );
-        let (plane, mut facts) = self.plane.unzip();
+        let (planes, mut facts) = self.planes.unzip();
         let mut work = Work {
             node,
             clock,
@@ -129,7 +129,7 @@ impl Driver {
             asked: 0,
             runs,
             workplaces,
-            plane,
+            planes,
             ops: FuturesUnordered::new(),
             journal: journal::Journal::default(),
             store_refuses: None,
@@ -152,7 +152,7 @@ impl Driver {
                 () = self.closing.cancelled() => break,
                 Some(done) = work.ops.next(), if !work.ops.is_empty() => work.done(done),
                 Some(input) = told.recv() => work.run_told(input),
-                Some(fact) = media_told(&mut facts) => work.input(Input::Media(fact)),
+                Some(fact) = media_told(&mut facts) => work.media_told(fact),
                 Some(event) = events.recv(), if work.late.has_room() => {
                     if let Some(event) = work.late.pass(event) {
                         work.event(event);
@@ -163,7 +163,7 @@ impl Driver {
                 () = until(due) => {}
             }
             work.tick_if_due();
-            work.plane_refused();
+            work.media_refused();
             at_once += 1;
             if at_once == AT_ONCE {
                 at_once = 0;
@@ -175,7 +175,7 @@ impl Driver {
     }
 }
 
-async fn media_told(facts: &mut Option<crate::media::Facts>) -> Option<keel_core::node::MediaFact> {
+async fn media_told(facts: &mut Option<crate::media::Facts>) -> Option<MediaFact> {
     match facts {
         Some(facts) => facts.recv().await,
         None => None,
@@ -219,9 +219,16 @@ impl Work {
         }
     }
 
-    /// What the media plane had no room for is told of here.
-    fn plane_refused(&mut self) {
-        let refused = |work: &mut Self| work.plane.as_mut()?.take_refused();
+    fn media_told(&mut self, fact: MediaFact) {
+        if let Some(planes) = &mut self.planes {
+            planes.told(&fact);
+        }
+        self.input(Input::Media(fact));
+    }
+
+    /// What a media plane had no room for is told of here.
+    fn media_refused(&mut self) {
+        let refused = |work: &mut Self| work.planes.as_mut()?.take_refused();
         while let Some(fact) = refused(self) {
             self.input(Input::Media(fact));
         }
@@ -337,8 +344,8 @@ impl Work {
         self.health.beat();
         self.flush_journal();
         self.meter.upkeep();
-        if let Some(plane) = &mut self.plane {
-            plane.catch_up();
+        if let Some(planes) = &mut self.planes {
+            planes.catch_up();
         }
         let load = self.load.measure(Instant::now());
         self.input(Input::Load(load));

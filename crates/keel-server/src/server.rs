@@ -177,7 +177,7 @@ impl Server {
         let media = match config.media.listen {
             Some(address) => {
                 let certificate = media::identity(&key_dir)?;
-                let failed = |source| StartError::Media { address, source };
+                let failed = |(address, source)| StartError::Media { address, source };
                 let bound = Media::bind(&config.media, address, certificate).await;
                 Some(bound.map_err(failed)?)
             }
@@ -305,14 +305,14 @@ impl Server {
             peers: Arc::clone(&self.peers),
             tls: self.tls,
         });
-        let plane = self
+        let planes = self
             .media
-            .map(|media| media.start(meter.clone(), closing.clone(), &tracker))
+            .map(|media| media.start(&meter, &closing, &tracker))
             .transpose()
             .map_err(StartError::Thread)?;
         let ice = self.ice.map(|ice| Arc::new(ice) as Arc<dyn HandOut>);
         let driver = Driver {
-            plane,
+            planes,
             node: Node::new(
                 node_config(
                     &self.config,

@@ -14,10 +14,17 @@ pub struct Advertise {
 }
 
 impl Advertise {
-    /// What clients are told, of a socket that listens here.
+    /// What clients are told of a socket that listens here, and is the `nth` of those: each has a port of its
+    /// own on both sides of the way.
     #[must_use]
-    pub fn of(self, listen: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port.unwrap_or_else(|| listen.port()))
+    pub fn of(self, listen: SocketAddr, nth: u16) -> SocketAddr {
+        let mapped = self.port.map(|port| port.saturating_add(nth));
+        SocketAddr::new(self.ip, mapped.unwrap_or_else(|| listen.port()))
+    }
+
+    /// The port of the first, where it is mapped on the way.
+    pub(super) const fn port(self) -> Option<u16> {
+        self.port
     }
 }
 
@@ -61,7 +68,7 @@ mod tests {
         let listen = SocketAddr::from(([0, 0, 0, 0], 7081));
         let told = |text: &str| {
             let address = Advertise::try_from(text.to_owned());
-            address.map(|address| address.of(listen).to_string())
+            address.map(|address| address.of(listen, 0).to_string())
         };
         assert_eq!(told("203.0.113.5"), Ok("203.0.113.5:7081".to_owned()));
         assert_eq!(told("203.0.113.5:9"), Ok("203.0.113.5:9".to_owned()));

@@ -66,6 +66,9 @@ impl Config {
     /// What the types cannot say: the option, and what is wrong with it.
     fn check(&self) -> Result<(), (String, String)> {
         let refuse = |option: &str, message: &str| Err((option.to_owned(), message.to_owned()));
+        if let Err(message) = self.media.fits() {
+            return refuse("media.threads", &message);
+        }
         for (name, backend) in &self.backends {
             let grammar = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
             if name.is_empty() || name.len() > 64 || !name.bytes().all(grammar) {

@@ -17,6 +17,9 @@ pub struct Media {
     /// port of its own, or that of `listen`. One, or several.
     #[serde(deserialize_with = "one_or_several")]
     pub advertise: Vec<Advertise>,
+    /// Planes beside each other, each with a thread and a port: that of `listen`, and those after it. A
+    /// session's media is on one of them.
+    pub threads: u16,
     /// Takes media over TCP, too, at the same port: for clients in networks without UDP.
     pub tcp: bool,
     /// Makes no checks of its own, and waits for the client's (ICE-lite): for servers with a public
@@ -31,6 +34,7 @@ impl Default for Media {
         Self {
             listen: None,
             advertise: Vec::new(),
+            threads: 1,
             tcp: true,
             ice_lite: false,
             ice_servers: Vec::new(),
@@ -38,15 +42,53 @@ impl Default for Media {
     }
 }
 
+/// Threads for media at most.
+pub(super) const THREADS_MAX: u16 = 64;
+
 impl Media {
-    /// What clients are told of a socket that is bound here. At least one.
+    /// What clients are told of the `nth` plane's socket, which is bound here. At least one.
     #[must_use]
-    pub fn advertised(&self, local: SocketAddr) -> Vec<SocketAddr> {
+    pub fn advertised(&self, local: SocketAddr, nth: u16) -> Vec<SocketAddr> {
         if self.advertise.is_empty() {
             return vec![local];
         }
         let advertised = self.advertise.iter();
-        advertised.map(|advertise| advertise.of(local)).collect()
+        advertised
+            .map(|advertise| advertise.of(local, nth))
+            .collect()
+    }
+
+    /// Where each plane listens, the first at `first`; a port that the system chooses is so for each.
+    pub fn listens(&self, first: SocketAddr) -> impl Iterator<Item = (u16, SocketAddr)> + Clone + use<> {
+        let of = move |nth| match first.port() {
+            0 => first,
+            port => SocketAddr::new(first.ip(), port.saturating_add(nth)),
+        };
+        (0..self.threads).map(move |nth| (nth, of(nth)))
+    }
+
+    /// Whether each thread has a port, and clients can be told of it.
+    pub(super) fn fits(&self) -> Result<(), String> {
+        if !(1..=THREADS_MAX).contains(&self.threads) {
+            return Err(format!("want 1 to {THREADS_MAX}"));
+        }
+        let listens = self.listen.map(|listen| listen.port());
+        let ports = self
+            .advertise
+            .iter()
+            .filter_map(|advertise| advertise.port());
+        let more = self.threads - 1;
+        match listens
+            .into_iter()
+            .chain(ports)
+            .find(|port| port.checked_add(more).is_none())
+        {
+            Some(port) => Err(format!(
+                "there are no {} ports from {port} on",
+                self.threads
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -73,7 +115,7 @@ mod tests {
 
     fn advertised(written: &str) -> Result<Vec<SocketAddr>, String> {
         let media: Media = toml::from_str(written).map_err(|error| error.to_string())?;
-        Ok(media.advertised(([0, 0, 0, 0], 7081).into()))
+        Ok(media.advertised(([0, 0, 0, 0], 7081).into(), 0))
     }
 
     #[test]
@@ -102,6 +144,42 @@ mod tests {
         ] {
             let refused = advertised(&format!("advertise = {wrong}"));
             assert!(refused.is_err(), "{wrong}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn each_thread_has_a_port_and_clients_are_told_of_it() {
+        let written =
+            "listen = '0.0.0.0:7081'\nadvertise = ['203.0.113.7:9000', '10.0.0.2']\nthreads = 3";
+        let media: Media = toml::from_str(written).expect("it is one");
+        let told = media.listens(media.listen.expect("it is there"));
+        let told = told.flat_map(|(nth, local)| media.advertised(local, nth));
+        let told: Vec<String> = told.map(|told| told.to_string()).collect();
+        assert_eq!(
+            told,
+            [
+                "203.0.113.7:9000",
+                "10.0.0.2:7081",
+                "203.0.113.7:9001",
+                "10.0.0.2:7082",
+                "203.0.113.7:9002",
+                "10.0.0.2:7083"
+            ]
+        );
+        assert_eq!(media.fits(), Ok(()));
+    }
+
+    #[test]
+    fn threads_without_a_port_are_refused() {
+        for (wrong, why) in [
+            ("threads = 0", "want 1 to 64"),
+            ("threads = 65", "want 1 to 64"),
+            ("threads = 2\nlisten = '0.0.0.0:65535'", "from 65535 on"),
+            ("threads = 2\nadvertise = '1.2.3.4:65535'", "from 65535 on"),
+        ] {
+            let media: Media = toml::from_str(wrong).expect("it is one");
+            let refused = media.fits().expect_err(wrong);
+            assert!(refused.contains(why), "{refused}");
         }
     }
 }

@@ -88,10 +88,10 @@ impl Work {
         }
     }
 
-    /// To the plane: the configuration sees to it that there is one where a backend takes media.
+    /// To its plane: the configuration sees to it that there is one where a backend takes media.
     fn media_order(&mut self, order: MediaOrder) {
-        if let Some(plane) = &mut self.plane {
-            plane.give(order);
+        if let Some(planes) = &mut self.planes {
+            planes.give(order);
         }
     }
 

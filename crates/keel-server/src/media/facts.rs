@@ -1,4 +1,4 @@
-//! What the plane tells the driver, in order, and what becomes of it where the driver is behind.
+//! What planes tell the driver, each in order, and what becomes of it where the driver is behind.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ const FACTS_MAX: usize = 16_384;
 /// far behind does not run, and none of its sessions does.
 const UNTOLD_MAX: usize = 1_024;
 
-/// What the plane tells.
+/// What planes tell.
 pub(crate) type Facts = mpsc::Receiver<MediaFact>;
 
-/// The plane's end.
+/// A plane's end.
 #[derive(Debug)]
 pub(super) struct Teller {
     told: mpsc::Sender<MediaFact>,
@@ -26,6 +26,12 @@ impl Teller {
         let (told, facts) = mpsc::channel(FACTS_MAX);
         let untold = VecDeque::new();
         (Self { told, untold }, facts)
+    }
+
+    /// The same for another plane.
+    pub(super) fn twin(&self) -> Self {
+        let (told, untold) = (self.told.clone(), VecDeque::new());
+        Self { told, untold }
     }
 
     /// Never waits.

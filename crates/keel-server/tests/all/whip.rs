@@ -25,6 +25,7 @@ async fn host() -> Host {
 async fn host_with(change: impl FnOnce(&mut keel_server::Config)) -> Host {
     Host::start(StoreKind::Memory, |config| {
         config.media.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.media.threads = 2;
         let backends = [
             ("passthrough", BackendKind::Passthrough),
             ("room", BackendKind::Room),

@@ -25,8 +25,10 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
     let Some(listen) = config.media.listen else {
         return report.ok("media", "this server takes none (`media.listen` is absent)");
     };
-    media_ports(listen, runs, report);
-    for advertised in config.media.advertised(listen) {
+    for (_, listen) in config.media.listens(listen) {
+        media_ports(listen, runs, report);
+    }
+    for advertised in config.media.advertised(listen, 0) {
         addresses(config, listen, advertised.ip(), report);
     }
     round_trip(listen.ip(), report).await;
@@ -117,7 +119,7 @@ fn media_ports(listen: SocketAddr, runs: bool, report: &mut Report) {
 }
 
 fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &mut Report) {
-    let port = listen.port();
+    let ports = ports(config, listen);
     let contained = is_contained();
     if advertised.is_unspecified() {
         return report.fail(
@@ -141,7 +143,7 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
         return report.warn(
             "address",
             format!("this is a container, and {advertised} is an address in it"),
-            format!("set `media.advertise` to the host's address, and publish the port (-p {port}:{port}/udp)"),
+            format!("set `media.advertise` to the host's address, and publish the port (-p {ports}:{ports}/udp)"),
         );
     }
     if !here {
@@ -149,7 +151,7 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
             "address",
             format!("{advertised} is no address of this machine"),
             format!(
-                "see that UDP port {port} of {advertised} is forwarded to this one, port for port"
+                "see that UDP port {ports} of {advertised} is forwarded to this one, port for port"
             ),
         );
     }
@@ -167,6 +169,15 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
         );
     } else {
         report.ok("address", format!("{advertised} is public"));
+    }
+}
+
+/// The port, or the first and the last, as Docker wants them.
+fn ports(config: &Config, listen: SocketAddr) -> String {
+    let ports = config.media.listens(listen).map(|(_, listen)| listen.port());
+    match (ports.clone().min(), ports.max()) {
+        (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
+        _ => listen.port().to_string(),
     }
 }
 

@@ -16,13 +16,15 @@ use tokio::{
 use keel_core::node::media::GroupId;
 
 use super::*;
+use crate::media::{Facts, Media, Planes};
 
 #[tokio::test]
 async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let certificate = keel_media::Certificate::generate();
-    let media = Media::bind(&config::Media::default(), listen, certificate).await;
-    let (mut task, mut facts) = media.expect("an address").task(Meter::new());
+    let bound = Bound::bind(&config::Media::default(), 0, listen, certificate).await;
+    let (told, mut facts) = Teller::new();
+    let mut task = bound.expect("an address").task(told, Meter::new());
     for peer in [PeerId(1), PeerId(2), PeerId(3)] {
         let group = GroupId(1);
         task.order(MediaOrder::Open { peer, group });
@@ -48,15 +50,16 @@ async fn offered(
 ) -> (Orders, Facts, Rtc, TcpStream, CancellationToken) {
     let config: config::Media = toml::from_str(more).expect("it is a configuration");
     let certificate = keel_media::Certificate::generate();
-    let media = Media::bind(&config, listen, certificate).await;
-    let media = media.expect("an address");
-    let at = media.advertised().expect("it is told");
+    let bound = Bound::bind(&config, 0, listen, certificate).await;
+    let bound = bound.expect("an address");
+    let at = bound.advertised().expect("it is told");
     let (closing, tracker) = (
         CancellationToken::new(),
         tokio_util::task::TaskTracker::new(),
     );
-    let started = media.start(Meter::new(), closing.clone(), &tracker);
-    let (mut orders, mut facts) = started.expect("a thread");
+    let (told, mut facts) = Teller::new();
+    let started = bound.start(told, Meter::new(), closing.clone(), &tracker);
+    let mut orders = started.expect("a thread");
 
     let stream = TcpStream::connect(at).await.expect("it listens");
     let local = stream.local_addr().expect("it is connected");
@@ -225,6 +228,67 @@ async fn packets_wait_for_nothing_that_sessions_do() {
     closing.cancel();
 }
 
+/// What a plane answers to an offer of sound on a transport of a session of its own, and who made it.
+async fn answered(planes: &mut Planes, facts: &mut Facts, nth: u64) -> (Rtc, String) {
+    let mut rtc = Rtc::new(std::time::Instant::now());
+    let mut changes = rtc.sdp_api();
+    changes.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    let (offer, pending) = changes.apply().expect("an offer");
+    let (peer, group) = (PeerId(nth), GroupId(nth));
+    planes.give(MediaOrder::Open { peer, group });
+    let (sdp, lines) = (offer.to_sdp_string(), Vec::new());
+    let signal = keel_core::node::media::Signal::Offer { sdp, lines };
+    planes.give(MediaOrder::Signal { peer, signal });
+    let told = facts.recv().await;
+    let Some(MediaFact::Signal {
+        signal: keel_core::node::media::Signal::Answer { sdp, .. },
+        ..
+    }) = told
+    else {
+        panic!("{told:?}")
+    };
+    let answer = SdpAnswer::from_sdp_string(&sdp).expect("an answer");
+    let accepted = rtc.sdp_api().accept_answer(pending, answer);
+    accepted.expect("it is one to the offer");
+    (rtc, sdp)
+}
+
+#[tokio::test]
+async fn sessions_are_on_planes_beside_each_other_with_a_port_each() {
+    let config: config::Media = toml::from_str("threads = 2").expect("it is one");
+    let certificate = keel_media::Certificate::generate();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let media = Media::bind(&config, listen, certificate).await;
+    let (closing, tracker) = (
+        CancellationToken::new(),
+        tokio_util::task::TaskTracker::new(),
+    );
+    let media = media.expect("two addresses");
+    let started = media.start(&Meter::new(), &closing, &tracker);
+    let (mut planes, mut facts) = started.expect("two threads");
+    let mut ports = BTreeSet::new();
+    for nth in [1, 2] {
+        let (mut rtc, sdp) = answered(&mut planes, &mut facts, nth).await;
+        let candidates = sdp.lines().filter(|line| line.contains(" udp "));
+        let port = candidates.filter_map(|line| line.split(' ').nth(5)).next();
+        ports.insert(port.expect("it is told").to_owned());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("an address");
+        let local = socket.local_addr().expect("it is bound");
+        let own = Candidate::host(local, "udp").expect("a candidate");
+        rtc.add_local_candidate(own);
+        connect_held_up(&mut rtc, &socket);
+        let told = facts.recv().await;
+        assert!(
+            matches!(told, Some(MediaFact::Connected { peer, .. }) if peer == PeerId(nth)),
+            "{told:?}"
+        );
+    }
+    assert_eq!(ports.len(), 2, "{ports:?}");
+    closing.cancel();
+    tracker.close();
+    tracker.wait().await;
+}
+
 #[tokio::test]
 async fn a_client_without_udp_connects_by_tcp_at_the_same_port_v01() {
     connects("").await;
@@ -247,7 +311,7 @@ async fn without_tcp_nothing_listens_there() {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let config: config::Media = toml::from_str("tcp = false").expect("it is one");
     let certificate = keel_media::Certificate::generate();
-    let media = Media::bind(&config, listen, certificate).await;
+    let media = Bound::bind(&config, 0, listen, certificate).await;
     let media = media.expect("an address");
     assert!(media.listener.is_none());
     assert!(
