@@ -59,7 +59,10 @@ impl Media {
     }
 
     /// Where each plane listens, the first at `first`; a port that the system chooses is so for each.
-    pub fn listens(&self, first: SocketAddr) -> impl Iterator<Item = (u16, SocketAddr)> + Clone + use<> {
+    pub fn listens(
+        &self,
+        first: SocketAddr,
+    ) -> impl Iterator<Item = (u16, SocketAddr)> + Clone + use<> {
         let of = move |nth| match first.port() {
             0 => first,
             port => SocketAddr::new(first.ip(), port.saturating_add(nth)),

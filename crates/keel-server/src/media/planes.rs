@@ -166,7 +166,11 @@ mod tests {
             muted: true,
         };
         planes.give(mute.clone());
-        assert_eq!(taken(&mut first), std::slice::from_ref(&mute), "whose it may be");
+        assert_eq!(
+            taken(&mut first),
+            std::slice::from_ref(&mute),
+            "whose it may be"
+        );
         assert_eq!(taken(&mut second), [mute]);
     }
 

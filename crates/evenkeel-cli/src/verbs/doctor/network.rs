@@ -174,7 +174,10 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
 
 /// The port, or the first and the last, as Docker wants them.
 fn ports(config: &Config, listen: SocketAddr) -> String {
-    let ports = config.media.listens(listen).map(|(_, listen)| listen.port());
+    let ports = config
+        .media
+        .listens(listen)
+        .map(|(_, listen)| listen.port());
     match (ports.clone().min(), ports.max()) {
         (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
         _ => listen.port().to_string(),
