@@ -118,13 +118,12 @@ impl Calls {
         order(crowd, lean).await.map(drop)
     }
 
-    /// Keeps the server on a processor of its own.
-    fn keep_off(&self, served: &Served) -> Result<()> {
-        keep_on(served.pid()?, Share::First)?;
+    /// Keeps the server on a processor of its own, where there are several.
+    fn keep_off(&self, served: &Served) -> Result<bool> {
         for process in [Some(&self.own), self.crowd.as_ref()].into_iter().flatten() {
             keep_on(process.pid()?, Share::Others)?;
         }
-        Ok(())
+        keep_on(served.pid()?, Share::First)
     }
 
     /// What those who are measured have seen, and how many packets came to the crowd.
@@ -147,11 +146,13 @@ struct Round {
     load: f64,
     delays: Samples,
     datagram: u64,
+    /// The server had a processor of its own.
+    apart: bool,
 }
 
 async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Round> {
     let pid = served.pid()?;
-    calls.keep_off(served)?;
+    let apart = calls.keep_off(served)?;
     calls.look().await?;
     let (cpu, at) = (cpu_us(pid)?, std::time::Instant::now());
     tokio::time::sleep(ROUND).await;
@@ -176,6 +177,7 @@ async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Rou
         load: cpu / 1e6 / took,
         delays,
         datagram: told.datagram,
+        apart,
     })
 }
 
@@ -202,13 +204,13 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     let busily = Order::Pace { per_s: PER_S_BUSY };
     order(&mut calls.own, busily).await?;
     tokio::time::sleep(SETTLED).await;
-    let mut datagram = 0;
+    let (mut datagram, mut apart) = (0, false);
     for n in 1..=rounds {
         (bench.told)(&format!("forwarding to lean viewers, round {n}"));
         let round = round(&served, &mut calls, viewers).await?;
         cost.push(round.cost_us);
         per_core.push(1e6 / round.cost_us);
-        datagram = round.datagram;
+        (datagram, apart) = (round.datagram, round.apart);
     }
     let mut at_load = Vec::new();
     let mut viewers = viewers;
@@ -224,7 +226,7 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         let delays = Delays::measure(&served, &mut calls, viewers, per_s, rounds).await?;
         at_load.push(delays.measured(bench, name, viewers, &idle));
     }
-    let how = how(datagram);
+    let how = how(datagram, apart);
     let lean = format!(
         "{how}; {VIEWERS} lean viewers that count datagrams and take no congestion control, and two whole, \
          {PER_S_BUSY} packets a second each; {}",
@@ -253,27 +255,36 @@ async fn costs_whole(bench: &Bench<'_>) -> Result<Measured> {
     order(&mut own, Order::Pace { per_s: PER_S }).await?;
     let mut calls = Calls { own, crowd: None };
     tokio::time::sleep(SETTLED).await;
-    let (mut whole, mut datagram) = (Samples::default(), 0);
+    let (mut whole, mut datagram, mut apart) = (Samples::default(), 0, false);
     for n in 1..=rounds {
         (bench.told)(&format!("forwarding to whole viewers, round {n}"));
         let round = round(&served, &mut calls, VIEWERS_WHOLE).await?;
         whole.push(round.cost_us);
-        datagram = round.datagram;
+        (datagram, apart) = (round.datagram, round.apart);
     }
     Ok(Measured::of("forward_cost_whole", "us", &whole).method(format!(
         "{}; {VIEWERS_WHOLE} whole viewers with transport-wide congestion control, {PER_S} packets a second \
          each; {}",
-        how(datagram),
+        how(datagram, apart),
         bench.build()
     )))
 }
 
-fn how(datagram: u64) -> String {
+/// Where the server and all others ran.
+const fn place(apart: bool) -> &'static str {
+    if apart {
+        "the server on one processor and all others on the rest"
+    } else {
+        "all on one processor"
+    }
+}
+
+fn how(datagram: u64, apart: bool) -> String {
     format!(
         "user and system time of the server's process (/proc/PID/stat) by packets of 1,100 bytes of \
          payload (datagrams of {datagram} bytes, AES-GCM) that came to viewers of one publisher, over \
-         loopback, the server on one processor and all others on the rest, rounds of {} s, beats and \
-         acknowledgements included",
+         loopback, {}, rounds of {} s, beats and acknowledgements included",
+        place(apart),
         ROUND.as_secs()
     )
 }

@@ -87,8 +87,8 @@ pub(crate) enum Share {
 
 /// Keeps a process, with all threads that it has and will have, on a share of the processors: what is
 /// measured and what makes its load would be in each other's way otherwise, as they are not where they are
-/// two machines. Where there is one processor, it is left as it is.
-pub(crate) fn keep_on(pid: u32, share: Share) -> Result<()> {
+/// two machines. False where there is one processor: it is left as it is.
+pub(crate) fn keep_on(pid: u32, share: Share) -> Result<bool> {
     let ours = sched_getaffinity(None)?;
     let ours = (0..CpuSet::MAX_CPU).filter(|processor| ours.is_set(*processor));
     let ours: Vec<usize> = ours.collect();
@@ -98,7 +98,7 @@ pub(crate) fn keep_on(pid: u32, share: Share) -> Result<()> {
         (_, None) => (&[][..], &[][..]),
     };
     if share.is_empty() || rest.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut set = CpuSet::new();
     share.iter().for_each(|processor| set.set(*processor));
@@ -111,7 +111,7 @@ pub(crate) fn keep_on(pid: u32, share: Share) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Memory of a process that is in RAM, in bytes.

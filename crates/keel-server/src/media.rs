@@ -50,11 +50,6 @@ impl Media {
         Ok(Self { planes })
     }
 
-    /// Where the first is reached.
-    pub(crate) fn advertised(&self) -> Option<SocketAddr> {
-        self.planes.first().and_then(Bound::advertised)
-    }
-
     /// Runs until the server is closed. Orders go to the first, what is told comes from the second.
     ///
     /// # Errors

@@ -237,12 +237,6 @@ impl Server {
         self.local_addr
     }
 
-    /// Where media is reached, if it is.
-    #[must_use]
-    pub fn media_addr(&self) -> Option<SocketAddr> {
-        self.media.as_ref().and_then(Media::advertised)
-    }
-
     /// Checks and makes tokens as this server does.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {

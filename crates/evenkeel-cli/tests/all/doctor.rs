@@ -111,6 +111,21 @@ fn what_will_not_work_is_told_with_the_next_step() {
         ["warn"],
         "no address of this machine"
     );
+    // Where clients are told other ports than are listened on, both are named.
+    let mapped = config.replace(
+        "127.0.0.1:0\"\nadvertise = \"203.0.113.9",
+        "127.0.0.1:37081\"\nthreads = 3\nadvertise = \"203.0.113.9:9000",
+    );
+    let (findings, _) = examined(dir.path(), &mapped);
+    let next = findings
+        .iter()
+        .find(|finding| finding["check"] == "address");
+    let next = next.and_then(|finding| finding["next"].as_str());
+    let next = next.unwrap_or_else(|| panic!("{findings:#?}"));
+    assert!(
+        next.contains("9000-9002") && next.contains("37081-37083"),
+        "{next}"
+    );
 
     fs::create_dir_all(dir.path().join("data/keys")).expect("made");
     let key = dir.path().join("data/keys/hs256.key");

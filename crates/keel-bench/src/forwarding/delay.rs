@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use super::{Calls, PER_S, ROUND, Round, SETTLED, VIEWERS, order, round};
+use super::{Calls, PER_S, ROUND, Round, SETTLED, VIEWERS, order, place, round};
 use crate::{
     bench::{Bench, Served},
     calls::Order,
@@ -29,6 +29,7 @@ pub(super) struct Delays {
     p99s: Samples,
     loads: Samples,
     rates: Samples,
+    apart: bool,
 }
 
 impl Delays {
@@ -65,6 +66,7 @@ impl Delays {
         self.all.extend(round.delays);
         self.loads.push(round.load * 100.);
         self.rates.push(round.per_s);
+        self.apart = round.apart;
     }
 
     pub(super) fn measured(
@@ -86,10 +88,10 @@ impl Delays {
             )
             .method(format!(
                 "from a packet's writing by the publisher to its coming at whole viewers, the first and those \
-                 after each crowd, of {viewers}, the others lean and in a process of their own, the server on one processor and \
-                 they on the rest, while it took {:.0} % of that for {:.0} \
-                 packets a second (rounds of {} s at {:.0} to {:.0} %, p99 of each {:.1} to {:.1} ms); beside \
-                 the same of {VIEWERS} viewers at {} packets a second to each; {}",
+                 after each crowd, of {viewers}, the others lean and in a process of their own; {}, while it took \
+                 {:.0} % of a processor for {:.0} packets a second (rounds of {} s at {:.0} to {:.0} %, p99 of each \
+                 {:.1} to {:.1} ms); beside the same of {VIEWERS} viewers at {} packets a second to each; {}",
+                place(self.apart),
                 self.loads.median(),
                 self.rates.median(),
                 ROUND.as_secs(),

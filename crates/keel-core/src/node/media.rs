@@ -98,6 +98,8 @@ pub enum MediaOrder {
     },
     /// A stream's silence is meant, or no longer.
     Mute {
+        /// Of whose.
+        peer: PeerId,
         /// Which.
         stream: StreamId,
         /// Whether it is.

@@ -236,9 +236,14 @@ impl Session {
         };
         track.muted = mute.muted;
         (track.stalled, track.lost_at) = (None, None);
-        if let Some(stream) = track.stream {
+        let peer = self.media.peers.get(&asker.participant);
+        if let (Some(stream), Some(peer)) = (track.stream, peer.map(|peer| peer.id)) {
             let muted = mute.muted;
-            ctx.order(MediaOrder::Mute { stream, muted });
+            ctx.order(MediaOrder::Mute {
+                peer,
+                stream,
+                muted,
+            });
         }
         self.stage_event(TrackMuted {
             participant: asker.participant.clone(),

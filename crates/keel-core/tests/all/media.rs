@@ -309,10 +309,11 @@ fn packets_that_come_back_keep_ice_as_it_is_m34() {
 #[test]
 fn a_muted_track_is_silent_on_purpose() {
     let mut world = world(Some(MediaRule::Passthrough));
-    let (conn, _, _, stream) = publisher(&mut world);
+    let (conn, _, peer, stream) = publisher(&mut world);
     let track = "camera".parse().unwrap();
     world.command(conn, 2, MuteTrack { track, muted: true });
     let mute = MediaOrder::Mute {
+        peer,
         stream,
         muted: true,
     };

@@ -21,11 +21,6 @@ impl Advertise {
         let mapped = self.port.map(|port| port.saturating_add(nth));
         SocketAddr::new(self.ip, mapped.unwrap_or_else(|| listen.port()))
     }
-
-    /// The port of the first, where it is mapped on the way.
-    pub(super) const fn port(self) -> Option<u16> {
-        self.port
-    }
 }
 
 impl From<SocketAddr> for Advertise {

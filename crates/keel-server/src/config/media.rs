@@ -67,28 +67,35 @@ impl Media {
             0 => first,
             port => SocketAddr::new(first.ip(), port.saturating_add(nth)),
         };
-        (0..self.threads).map(move |nth| (nth, of(nth)))
+        (0..self.threads.max(1)).map(move |nth| (nth, of(nth)))
     }
 
-    /// Whether each thread has a port, and clients can be told of it.
+    /// Whether each thread has a port, and clients are told of it and of no other's.
     pub(super) fn fits(&self) -> Result<(), String> {
         if !(1..=THREADS_MAX).contains(&self.threads) {
             return Err(format!("want 1 to {THREADS_MAX}"));
         }
-        let listens = self.listen.map(|listen| listen.port());
-        let ports = self
-            .advertise
-            .iter()
-            .filter_map(|advertise| advertise.port());
+        let listen = self.listen.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+        let mut first = self.advertised(listen, 0);
+        first.push(listen);
         let more = self.threads - 1;
-        match listens
-            .into_iter()
-            .chain(ports)
-            .find(|port| port.checked_add(more).is_none())
+        if let Some(last) = first
+            .iter()
+            .find(|of| of.port().checked_add(more).is_none())
         {
-            Some(port) => Err(format!(
-                "there are no {} ports from {port} on",
-                self.threads
+            let (threads, port) = (self.threads, last.port());
+            return Err(format!("there are no {threads} ports from {port} on"));
+        }
+        first.pop();
+        first.sort();
+        first.dedup();
+        let meet = |pair: &&[SocketAddr]| {
+            pair[0].ip() == pair[1].ip() && pair[1].port() - pair[0].port() <= more
+        };
+        match first.windows(2).find(meet) {
+            Some(pair) => Err(format!(
+                "{} and {} are too near for {} ports each",
+                pair[0], pair[1], self.threads
             )),
             None => Ok(()),
         }
@@ -179,6 +186,10 @@ mod tests {
             ("threads = 65", "want 1 to 64"),
             ("threads = 2\nlisten = '0.0.0.0:65535'", "from 65535 on"),
             ("threads = 2\nadvertise = '1.2.3.4:65535'", "from 65535 on"),
+            (
+                "threads = 3\nadvertise = ['1.2.3.4:9', '1.2.3.5:9', '1.2.3.4:11']",
+                "1.2.3.4:9 and 1.2.3.4:11 are too near",
+            ),
         ] {
             let media: Media = toml::from_str(wrong).expect("it is one");
             let refused = media.fits().expect_err(wrong);

@@ -5,24 +5,28 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     sync::mpsc as std_mpsc,
     thread,
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use keel_core::node::{MediaFact, MediaOrder, media::PeerId};
 use keel_media::{Address, Config, End, Output, Outputs, Path, Plane, Protocol};
 use tokio::{
     net::{TcpListener, UdpSocket},
     runtime,
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{facts::Teller, orders::Orders, socket::Socket, tcp, translate};
 use crate::{config, meter::Meter};
 
+/// Between two beginnings of a plane that panics.
+const PANICS_APART: Duration = Duration::from_millis(100);
 /// Ports that are tried where the system chooses one.
 const PORTS_TRIED_MAX: usize = 20;
 
@@ -75,11 +79,6 @@ impl Bound {
         })
     }
 
-    /// Where it is reached.
-    pub(super) fn advertised(&self) -> Option<SocketAddr> {
-        self.advertised.first().copied()
-    }
-
     /// Runs until the server is closed.
     ///
     /// # Errors
@@ -89,20 +88,17 @@ impl Bound {
         told: Teller,
         meter: Meter,
         closing: CancellationToken,
-        tracker: &tokio_util::task::TaskTracker,
+        tracker: &TaskTracker,
     ) -> io::Result<Orders> {
         let (orders, taken) = Orders::new();
-        let mut task = self.task(told, meter);
-        let arrived = task
-            .listener
-            .take()
-            .map(|listener| tcp::start(listener, tcp::Bounds::default(), closing.clone(), tracker));
-        let (counted, (began, begun)) = (tracker.token(), std_mpsc::channel());
+        let task = self.task(told, meter);
+        let (tracker, counted) = (tracker.clone(), tracker.token());
+        let (began, begun) = std_mpsc::channel();
         thread::Builder::new()
             .name("media".to_owned())
             .spawn(move || {
-                match task.apart() {
-                    Ok((runtime, task)) => {
+                match task.apart(&closing, &tracker) {
+                    Ok((runtime, task, arrived)) => {
                         let _ = began.send(Ok(()));
                         runtime.block_on(task.run(taken, arrived, closing));
                     }
@@ -130,6 +126,9 @@ impl Bound {
     }
 }
 
+/// What becomes of connections, where they are taken.
+type Arrivals = Option<mpsc::Receiver<tcp::Arrived>>;
+
 struct Task {
     socket: Socket,
     /// Until it is listened on.
@@ -147,22 +146,58 @@ struct Task {
 }
 
 impl Task {
-    /// The same with a runtime of its own on this thread, which its socket is of.
-    fn apart(mut self) -> io::Result<(runtime::Runtime, Self)> {
+    /// The same with a runtime of its own on this thread, which its sockets are of.
+    fn apart(
+        mut self,
+        closing: &CancellationToken,
+        tracker: &TaskTracker,
+    ) -> io::Result<(runtime::Runtime, Self, Arrivals)> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let there = runtime.enter();
         self.socket = self.socket.moved()?;
+        let arrivals = match self.listener.take() {
+            Some(listener) => {
+                let listener = TcpListener::from_std(listener.into_std()?)?;
+                let bounds = tcp::Bounds::default();
+                Some(tcp::start(listener, bounds, closing.clone(), tracker))
+            }
+            None => None,
+        };
         drop(there);
-        Ok((runtime, self))
+        Ok((runtime, self, arrivals))
     }
 
     async fn run(
         mut self,
         mut orders: mpsc::Receiver<MediaOrder>,
-        mut connections: Option<mpsc::Receiver<tcp::Arrived>>,
+        mut arrivals: Arrivals,
         closing: CancellationToken,
+    ) {
+        self.keep_at(async |task| task.turns(&mut orders, &mut arrivals, &closing).await)
+            .await;
+    }
+
+    /// Does something until it is over. What panics in it has the plane begin anew, and it is done again: the
+    /// thread lives as long as the server.
+    async fn keep_at(&mut self, mut something: impl AsyncFnMut(&mut Self)) {
+        while AssertUnwindSafe(something(self))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            self.begin_anew();
+            // Whatever panics at once again does not keep a processor busy with it.
+            sleep(PANICS_APART).await;
+        }
+    }
+
+    async fn turns(
+        &mut self,
+        orders: &mut mpsc::Receiver<MediaOrder>,
+        arrivals: &mut Arrivals,
+        closing: &CancellationToken,
     ) {
         loop {
             let due = self.plane.deadline().map(|deadline| deadline.at);
@@ -178,7 +213,7 @@ impl Task {
                     Ok(()) => self.read(),
                     Err(error) => tracing::warn!(%error, "the media socket cannot be read"),
                 },
-                Some(arrived) = next_of(&mut connections), if goes_on => self.arrived(arrived),
+                Some(arrived) = next_of(arrivals), if goes_on => self.arrived(arrived),
                 () = until(due), if goes_on => self.tick(),
             }
         }
@@ -207,17 +242,16 @@ impl Task {
 
     fn read(&mut self) {
         self.socket.send_waiting();
-        let mut step = Step::of(&mut self.plane, &mut self.outputs);
+        let (plane, outputs) = (&mut self.plane, &mut self.outputs);
         let advertised = &self.advertised;
         self.socket.receive(|datagrams| {
             let arrived = datagrams.map(|(remote, bytes)| {
                 let path = path_of(Protocol::Udp, advertised, remote);
                 (path, bytes)
             });
-            step.run(|plane, now, outputs| plane.datagrams(now, arrived, outputs));
+            plane.datagrams(std::time::Instant::now(), arrived, outputs);
         });
-        let panicked = step.panicked;
-        self.perform(panicked);
+        self.perform();
         self.catch_up();
     }
 
@@ -254,10 +288,9 @@ impl Task {
     }
 
     fn step_once(&mut self, run: impl FnOnce(&mut Plane, std::time::Instant, &mut Outputs)) {
-        let mut step = Step::of(&mut self.plane, &mut self.outputs);
-        step.run(run);
-        let panicked = step.panicked;
-        self.perform(panicked);
+        let now = std::time::Instant::now();
+        run(&mut self.plane, now, &mut self.outputs);
+        self.perform();
     }
 
     /// What the plane has left for later is done as soon as what it put out is on its way.
@@ -269,10 +302,7 @@ impl Task {
         }
     }
 
-    fn perform(&mut self, panicked: bool) {
-        if panicked {
-            self.begin_anew();
-        }
+    fn perform(&mut self) {
         for output in self.outputs.drain(..) {
             if let Output::Transmit { path, bytes } = output {
                 if path.protocol == Protocol::Udp {
@@ -316,30 +346,6 @@ impl Task {
     }
 }
 
-/// One step of the plane, and whether it panicked.
-struct Step<'a> {
-    plane: &'a mut Plane,
-    outputs: &'a mut Outputs,
-    panicked: bool,
-}
-
-impl<'a> Step<'a> {
-    const fn of(plane: &'a mut Plane, outputs: &'a mut Outputs) -> Self {
-        Self {
-            plane,
-            outputs,
-            panicked: false,
-        }
-    }
-
-    fn run(&mut self, run: impl FnOnce(&mut Plane, std::time::Instant, &mut Outputs)) {
-        let (plane, outputs) = (&mut *self.plane, &mut *self.outputs);
-        let now = std::time::Instant::now();
-        let ran = catch_unwind(AssertUnwindSafe(|| run(plane, now, outputs)));
-        self.panicked = ran.is_err();
-    }
-}
-
 /// A socket for UDP, and one for TCP at the same port.
 async fn bind_both(listen: SocketAddr, tcp: bool) -> io::Result<(UdpSocket, Option<TcpListener>)> {
     let mut tries = 0;
@@ -370,9 +376,9 @@ fn path_of(protocol: Protocol, advertised: &[SocketAddr], remote: SocketAddr) ->
     }
 }
 
-async fn next_of(connections: &mut Option<mpsc::Receiver<tcp::Arrived>>) -> Option<tcp::Arrived> {
-    match connections {
-        Some(connections) => connections.recv().await,
+async fn next_of(arrivals: &mut Arrivals) -> Option<tcp::Arrived> {
+    match arrivals {
+        Some(arrivals) => arrivals.recv().await,
         None => std::future::pending().await,
     }
 }

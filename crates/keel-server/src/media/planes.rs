@@ -48,14 +48,10 @@ impl Planes {
         let plane = match &order {
             MediaOrder::Open { peer, group } => Some(self.open(*peer, *group)),
             MediaOrder::Close { peer } => self.forget(*peer),
-            // Whose stream it is only its plane knows; the others pass over what they do not.
-            MediaOrder::Mute { .. } => {
-                let planes = self.planes.iter_mut();
-                return planes.for_each(|plane| plane.orders.give(order.clone()));
-            }
             MediaOrder::Signal { peer, .. }
             | MediaOrder::Subscribe { peer, .. }
             | MediaOrder::Unsubscribe { peer, .. }
+            | MediaOrder::Mute { peer, .. }
             | MediaOrder::Restart { peer }
             | MediaOrder::Resume { peer }
             | MediaOrder::Refresh { peer, .. }
@@ -80,7 +76,7 @@ impl Planes {
         }
     }
 
-    /// See [`Orders::take_refused`].
+    /// See [`Orders::take_refused`]. Its plane has that transport still: what closes it has to get there.
     pub(crate) fn take_refused(&mut self) -> Option<MediaFact> {
         let mut planes = self.planes.iter_mut();
         planes.find_map(|plane| plane.orders.take_refused())
@@ -124,7 +120,6 @@ impl Planes {
 
 #[cfg(test)]
 mod tests {
-    use keel_core::node::media::StreamId;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -160,18 +155,6 @@ mod tests {
             [open(1, 7), open(2, 7), open(5, 7), resumed]
         );
         assert_eq!(taken(&mut second), [open(3, 8), open(4, 9)]);
-        let stream = StreamId(1);
-        let mute = MediaOrder::Mute {
-            stream,
-            muted: true,
-        };
-        planes.give(mute.clone());
-        assert_eq!(
-            taken(&mut first),
-            std::slice::from_ref(&mute),
-            "whose it may be"
-        );
-        assert_eq!(taken(&mut second), [mute]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn input(order: MediaOrder) -> Input {
             peer: of(peer),
             track: track(stream),
         },
-        MediaOrder::Mute { stream, muted } => Input::Mute {
+        MediaOrder::Mute { stream, muted, .. } => Input::Mute {
             track: track(stream),
             muted,
         },

@@ -109,7 +109,7 @@ impl Plane {
                 }
             }
             MediaOrder::Unsubscribe { peer, stream } => self.free(peer, stream, &mut facts),
-            MediaOrder::Mute { stream, muted } => {
+            MediaOrder::Mute { stream, muted, .. } => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
                     (stream.muted, stream.stalled) = (muted, false);
                     stream.published_at = now;

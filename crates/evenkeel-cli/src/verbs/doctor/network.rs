@@ -29,7 +29,7 @@ pub(super) async fn examine(config: &Config, report: &mut Report) {
         media_ports(listen, runs, report);
     }
     for advertised in config.media.advertised(listen, 0) {
-        addresses(config, listen, advertised.ip(), report);
+        addresses(config, listen, advertised, report);
     }
     round_trip(listen.ip(), report).await;
 }
@@ -118,8 +118,10 @@ fn media_ports(listen: SocketAddr, runs: bool, report: &mut Report) {
     }
 }
 
-fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &mut Report) {
-    let ports = ports(config, listen);
+fn addresses(config: &Config, listen: SocketAddr, told: SocketAddr, report: &mut Report) {
+    let advertised = told.ip();
+    let more = config.media.threads.saturating_sub(1);
+    let (inside, outside) = (ports(listen.port(), more), ports(told.port(), more));
     let contained = is_contained();
     if advertised.is_unspecified() {
         return report.fail(
@@ -143,7 +145,7 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
         return report.warn(
             "address",
             format!("this is a container, and {advertised} is an address in it"),
-            format!("set `media.advertise` to the host's address, and publish the port (-p {ports}:{ports}/udp)"),
+            format!("set `media.advertise` to the host's address, and publish the port (-p {outside}:{inside}/udp)"),
         );
     }
     if !here {
@@ -151,7 +153,7 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
             "address",
             format!("{advertised} is no address of this machine"),
             format!(
-                "see that UDP port {ports} of {advertised} is forwarded to this one, port for port"
+                "see that UDP port {outside} of {advertised} is forwarded to {inside} of this one, port for port"
             ),
         );
     }
@@ -172,15 +174,11 @@ fn addresses(config: &Config, listen: SocketAddr, advertised: IpAddr, report: &m
     }
 }
 
-/// The port, or the first and the last, as Docker wants them.
-fn ports(config: &Config, listen: SocketAddr) -> String {
-    let ports = config
-        .media
-        .listens(listen)
-        .map(|(_, listen)| listen.port());
-    match (ports.clone().min(), ports.max()) {
-        (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
-        _ => listen.port().to_string(),
+/// A port, or the first and the last where more follow it, as Docker wants them.
+fn ports(first: u16, more: u16) -> String {
+    match more {
+        0 => first.to_string(),
+        more => format!("{first}-{}", first.saturating_add(more)),
     }
 }
 

@@ -159,8 +159,10 @@ impl Session {
             track.is_there = true;
             // Whatever it was before, it begins anew.
             track.stalled = None;
-            if track.muted {
+            let peer = self.media.peers.get(&key.0).map(|peer| peer.id);
+            if let Some(peer) = peer.filter(|_| track.muted) {
                 ctx.order(MediaOrder::Mute {
+                    peer,
                     stream,
                     muted: true,
                 });

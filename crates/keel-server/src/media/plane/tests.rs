@@ -1,7 +1,5 @@
 //! The task of the plane, with real sockets.
 
-use std::time::Duration;
-
 use str0m::{
     Candidate, Event, Rtc,
     change::SdpAnswer,
@@ -30,7 +28,15 @@ async fn a_plane_that_panics_begins_anew_and_every_transport_is_told_m39() {
         task.order(MediaOrder::Open { peer, group });
     }
     task.order(MediaOrder::Close { peer: PeerId(2) });
-    task.step(|_, _, _| panic!("on purpose"));
+    let mut tries = 0;
+    task.keep_at(async |task| {
+        tries += 1;
+        if tries == 1 {
+            task.step(|_, _, _| panic!("on purpose"));
+        }
+    })
+    .await;
+    assert_eq!(tries, 2, "it goes on");
     for lost in [PeerId(1), PeerId(3)] {
         let told = facts.try_recv();
         assert!(
@@ -52,11 +58,8 @@ async fn offered(
     let certificate = keel_media::Certificate::generate();
     let bound = Bound::bind(&config, 0, listen, certificate).await;
     let bound = bound.expect("an address");
-    let at = bound.advertised().expect("it is told");
-    let (closing, tracker) = (
-        CancellationToken::new(),
-        tokio_util::task::TaskTracker::new(),
-    );
+    let at = *bound.advertised.first().expect("it is told");
+    let (closing, tracker) = (CancellationToken::new(), TaskTracker::new());
     let (told, mut facts) = Teller::new();
     let started = bound.start(told, Meter::new(), closing.clone(), &tracker);
     let mut orders = started.expect("a thread");
@@ -100,6 +103,12 @@ async fn offered(
     (orders, facts, rtc, stream, closing)
 }
 
+/// The next whole datagram of what came on a stream (RFC 4571).
+fn next_framed(came: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = usize::from(u16::from_be_bytes([*came.first()?, *came.get(1)?]));
+    (came.len() >= length + 2).then(|| came.drain(..length + 2).skip(2).collect())
+}
+
 /// Drives a client over its stream until it is connected.
 async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
     let (local, remote) = (stream.local_addr(), stream.peer_addr());
@@ -126,20 +135,15 @@ async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
         let now = std::time::Instant::now();
         rtc.handle_input(str0m::Input::Timeout(now))
             .expect("it works");
-        while came.len() >= 2 {
-            let length = usize::from(u16::from_be_bytes([came[0], came[1]]));
-            if came.len() < length + 2 {
-                break;
-            }
+        while let Some(framed) = next_framed(&mut came) {
             let received = Receive {
                 proto: RtcProtocol::Tcp,
                 source: remote,
                 destination: local,
-                contents: came[2..length + 2].try_into().expect("a datagram"),
+                contents: framed.as_slice().try_into().expect("a datagram"),
             };
             let input = str0m::Input::Receive(now, received);
             rtc.handle_input(input).expect("it works");
-            came.drain(..length + 2);
         }
     }
 }
@@ -216,6 +220,59 @@ fn connect_held_up(rtc: &mut Rtc, socket: &std::net::UdpSocket) {
     }
 }
 
+/// Drives a client over TCP likewise.
+fn connect_held_up_by_tcp(rtc: &mut Rtc, stream: TcpStream) {
+    use std::io::{Read as _, Write as _};
+    let mut stream = stream.into_std().expect("it is open");
+    stream.set_nonblocking(false).expect("it is a stream");
+    let (local, remote) = (stream.local_addr(), stream.peer_addr());
+    let (local, remote) = (local.expect("connected"), remote.expect("connected"));
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let mut came = Vec::new();
+    loop {
+        match rtc.poll_output().expect("it works") {
+            str0m::Output::Transmit(sent) => {
+                let length = u16::try_from(sent.contents.len()).expect("it is short");
+                let framed = [&length.to_be_bytes(), &sent.contents[..]].concat();
+                stream.write_all(&framed).expect("it is open");
+                continue;
+            }
+            str0m::Output::Event(Event::Connected) => return,
+            str0m::Output::Event(_) => continue,
+            str0m::Output::Timeout(at) => {
+                let wait = at.saturating_duration_since(std::time::Instant::now());
+                let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(50));
+                stream.set_read_timeout(Some(wait)).expect("it is a span");
+            }
+        }
+        let mut bytes = [0; 2_048];
+        let read = stream.read(&mut bytes).unwrap_or(0);
+        came.extend_from_slice(&bytes[..read]);
+        let now = std::time::Instant::now();
+        assert!(now < until, "nobody answers");
+        rtc.handle_input(str0m::Input::Timeout(now))
+            .expect("it works");
+        while let Some(framed) = next_framed(&mut came) {
+            let received = Receive {
+                proto: RtcProtocol::Tcp,
+                source: remote,
+                destination: local,
+                contents: framed.as_slice().try_into().expect("a datagram"),
+            };
+            let input = str0m::Input::Receive(now, received);
+            rtc.handle_input(input).expect("it works");
+        }
+    }
+}
+
+#[tokio::test]
+async fn media_over_tcp_waits_for_nothing_that_sessions_do() {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (_orders, _facts, mut rtc, stream, closing) = offered(listen, "").await;
+    connect_held_up_by_tcp(&mut rtc, stream);
+    closing.cancel();
+}
+
 #[tokio::test]
 async fn packets_wait_for_nothing_that_sessions_do() {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -259,10 +316,7 @@ async fn sessions_are_on_planes_beside_each_other_with_a_port_each() {
     let certificate = keel_media::Certificate::generate();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let media = Media::bind(&config, listen, certificate).await;
-    let (closing, tracker) = (
-        CancellationToken::new(),
-        tokio_util::task::TaskTracker::new(),
-    );
+    let (closing, tracker) = (CancellationToken::new(), TaskTracker::new());
     let media = media.expect("two addresses");
     let started = media.start(&Meter::new(), &closing, &tracker);
     let (mut planes, mut facts) = started.expect("two threads");
