@@ -124,15 +124,16 @@ export function contrasts() {
   const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
   const behind = (node) => {
     for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length && (colour[3] ?? 1) > 0.5) return colour;
+      const [r, g, b, thick = 1] = parse(getComputedStyle(at).backgroundColor);
+      // Whatever a picture shows under what lets it through: white is the worst.
+      if (r !== undefined && thick > 0.5) return [r, g, b].map((c) => c * thick + 255 * (1 - thick));
     }
     return [255, 255, 255];
   };
   const found = [];
   for (const node of document.querySelectorAll('main *, header *')) {
     const says = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
-    if (!says || !node.offsetParent || node.disabled || node.closest('.hidden, .veil, :disabled')) continue;
+    if (!says || !node.offsetParent || node.disabled || node.closest('.hidden, :disabled')) continue;
     const [one, two] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
     const ratio = (one + 0.05) / (two + 0.05);
     if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${node.tagName} ${node.className} ${node.textContent.slice(0, 30)}`);

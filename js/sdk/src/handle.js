@@ -26,7 +26,8 @@ import { until } from './until.js';
 
 /**
  * Of a command. `ttl`: milliseconds after which it is not to be run any more; then it ends as `expired`.
- * `signal`: stop waiting for the receipt. That does not undo a command, which may be on its way.
+ * `signal`: stop waiting for the receipt. That does not undo a command, which may be on its way; if it is
+ * aborted already, there is no command.
  * @typedef {{ ttl?: number, signal?: AbortSignal }} CommandOptions
  */
 
@@ -37,6 +38,9 @@ import { until } from './until.js';
  * the connection is down, commands wait in a bounded outbox and are sent after the recovery, each once.
  * Their promises reject with a `FaultError`; one that nobody waits for is told to `receipt` listeners all
  * the same, and is no unhandled rejection.
+ *
+ * What gives a promise takes a `signal`. When that is aborted, the promise rejects with its reason, and
+ * nothing is undone; if it is aborted already, nothing is begun, except that whoever leaves has left.
  */
 export class Handle {
   #driver;
@@ -133,9 +137,8 @@ export class Handle {
    * @param {CommandOptions} [options]
    * @returns {Promise<Done>}
    */
-  command(name, data, { ttl, signal } = {}) {
-    const receipt = signal?.aborted ? Promise.reject(signal.reason) : this.#driver.ask(name, data, ttl);
-    const waited = until(receipt, signal);
+  command(name, data, options) {
+    const waited = until(() => this.#driver.ask(name, data, options?.ttl), options);
     waited.catch(() => {}); // Told to `receipt` listeners in any case.
     return waited;
   }
@@ -171,11 +174,11 @@ export class Handle {
 
   /**
    * Connects again after `failed`; `events()` then gives a new stream. Does nothing while the session
-   * stands. `signal` ends the waiting, and not the connecting.
+   * stands. `signal` ends the waiting, and not a connecting that has begun.
    * @param {{ signal?: AbortSignal }} [options]
    */
-  async reconnect({ signal } = {}) {
-    const fault = await until(this.#driver.connect(), signal);
+  async reconnect(options) {
+    const fault = await until(() => this.#driver.connect(), options);
     if (fault) throw new FaultError(fault);
   }
 
@@ -184,23 +187,33 @@ export class Handle {
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<import('./wire/types.js').EndReason>}
    */
-  async over({ signal } = {}) {
-    await until(this.#driver.over(), signal);
+  async over(options) {
+    await until(() => this.#driver.over(), options);
     const { status } = this;
     if (status.state === 'ended') return status.reason;
     throw new FaultError(status.fault ?? over());
   }
 
-  /** Leaves: the server is told, and the session's work goes on. Resolves when nothing of this client is left. */
-  async detach() {
+  /**
+   * Leaves: the server is told, and the session's work goes on. Resolves when nothing of this client is left.
+   * `signal` ends the waiting, and not the leaving, even if it is aborted already: the server is told, its
+   * word is waited for a second at most, and then nothing is left all the same.
+   * @param {{ signal?: AbortSignal }} [options]
+   */
+  detach(options) {
     this.#driver.put({ type: 'detach' });
-    await this.#driver.over();
-    await this.#driver.close();
+    const left = this.#driver.over().then(this.#driver.close);
+    return until(() => left, options);
   }
 
-  /** Drops everything at once: the server keeps this participant's place for the resume window. */
-  async close() {
-    await this.#driver.close();
+  /**
+   * Drops everything at once: the server keeps this participant's place for the resume window. Resolves when
+   * nothing of this client is left. `signal` ends the waiting for that, even if it is aborted already.
+   * @param {{ signal?: AbortSignal }} [options]
+   */
+  close(options) {
+    const left = this.#driver.close();
+    return until(() => left, options);
   }
 }
 

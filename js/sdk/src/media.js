@@ -60,7 +60,10 @@ export { fromCamera } from './media/devices.js';
  */
 export const media = (options = {}) => ({ fold, leg: () => new Leg(), open: (driver) => new Media(driver, options) });
 
-/** A session's media. */
+/**
+ * A session's media. What gives a promise takes a `signal`: when that is aborted, the promise rejects with its
+ * reason, and nothing is undone but a publishing; if it is aborted already, nothing is begun.
+ */
 export class Media {
   #listeners = new Listeners();
   /** @type {Map<string, Publication>} */
@@ -128,7 +131,7 @@ export class Media {
    * @param {object} [options]
    * @param {string} [options.name] by default `camera`, `microphone` or `screen`
    * @param {RTCRtpEncodingParameters[]} [options.encodings] for simulcast: one for each `rid`
-   * @param {AbortSignal} [options.signal] gives the publishing up
+   * @param {AbortSignal} [options.signal] gives the publishing up, and takes back what was done of it
    * @returns {Promise<Publication>}
    * @throws {FaultError}
    */
@@ -150,11 +153,11 @@ export class Media {
     const announced = this.#announce(publication);
     this.#changed();
     try {
-      await until(announced, signal);
+      await until(() => announced, { signal });
     } catch (error) {
       const isOurs = this.#forget(publication);
       // What was on its way may have been done, or be done yet.
-      if (isOurs && !this.#closed) announced.then(() => this.#driver.ask('track.unpublish', { track: publication.name })).catch(() => {});
+      announced.then(async () => isOurs && !this.#closed && this.#driver.ask('track.unpublish', { track: publication.name })).catch(() => {});
       throw error;
     }
     if (track.readyState === 'ended') this.#ended(publication);
@@ -177,18 +180,30 @@ export class Media {
    * recoveries.
    * @param {string} participant
    * @param {string} track
-   * @param {{ wanted?: boolean, max?: 'low' | 'medium' | 'high' }} [wish]
+   * @param {{ wanted?: boolean, max?: 'low' | 'medium' | 'high', signal?: AbortSignal }} [wish] `signal` ends the waiting for the receipt, and not the wish
+   * @returns {Promise<void>}
    * @throws {FaultError}
    */
-  async subscribe(participant, track, { wanted = true, max } = {}) {
-    this.#check();
-    const wish = { participant, track, wanted, ...(max && { max }) };
-    this.#wishes.set(`${participant}/${track}`, wish);
-    await this.#driver.ask('track.subscribe', wish);
+  subscribe(participant, track, { wanted = true, max, signal } = {}) {
+    return until(async () => {
+      this.#check();
+      const wish = { participant, track, wanted, ...(max && { max }) };
+      this.#wishes.set(`${participant}/${track}`, wish);
+      await this.#driver.ask('track.subscribe', wish);
+    }, { signal });
   }
 
-  /** How each track is doing. Ask no more often than once a second. @returns {Promise<TrackStats[]>} */
-  async stats() {
+  /**
+   * How each track is doing. Ask no more often than once a second.
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<TrackStats[]>}
+   */
+  stats(options) {
+    return until(() => this.#stats(), options);
+  }
+
+  /** @returns {Promise<TrackStats[]>} */
+  async #stats() {
     const transport = [...this.#transports.values()].at(-1);
     const report = await transport?.stats();
     if (!transport || !report) return [];

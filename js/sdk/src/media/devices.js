@@ -2,6 +2,7 @@
 
 import { MORE_CODES } from '../codes-texts.js';
 import { FaultError, ownFault } from '../error.js';
+import { until } from '../until.js';
 import { mediaFailed } from './faults.js';
 
 /** What a browser's refusal means. @type {Record<string, [code: 'permission_denied' | 'invalid_request' | 'media_failed', message: string]>} */
@@ -32,13 +33,10 @@ export async function fromCamera(constraints = { video: true }, { signal, device
     const detail = { error: String(error?.name) };
     throw new FaultError(code === 'media_failed' ? mediaFailed(message, detail) : denied(code, { message, detail }));
   });
-  if (!signal) return asked;
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      reject(signal.reason);
-      asked.then((tracks) => tracks.forEach((track) => track.stop()), () => {});
-    };
-    signal.addEventListener('abort', stop, { once: true });
-    asked.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
+  try {
+    return await until(() => asked, { signal });
+  } catch (error) {
+    asked.then((tracks) => tracks.forEach((track) => track.stop()), () => {});
+    throw error;
+  }
 }

@@ -1,6 +1,7 @@
 // A track that this participant publishes: it outlives every transport and every recovery.
 
 import { FaultError, ownFault } from '../error.js';
+import { until } from '../until.js';
 
 /** A name of the wire, as `camera`. */
 const NAME = /^[a-z0-9-]{1,64}$/;
@@ -32,6 +33,10 @@ export function nameOf(track, isTaken) {
  * @property {(publication: Publication) => void} ended
  */
 
+/**
+ * What is published. What gives a promise takes a `signal`: when that is aborted, the promise rejects with its
+ * reason, and nothing is undone; if it is aborted already, nothing is begun.
+ */
 export class Publication {
   /** Who it was announced as. @type {string | undefined} */
   announcedAs = undefined;
@@ -77,36 +82,47 @@ export class Publication {
    * Sends another track of the same kind in its place: nothing is agreed on anew, and it stays so across
    * recoveries. The one before is not stopped. Resolves when it is sent. One that has ended is muted, and told.
    * @param {MediaStreamTrack} track
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<void>}
+   * @throws {FaultError}
    */
-  async replaceTrack(track) {
-    if (track.kind !== this.kind) refuse(`${this.name} carries ${this.kind}, not ${track.kind}`);
-    this.#track = track;
-    this.#listen();
-    await this.#owner.send(this);
-    // It will not say so again.
-    if (track.readyState === 'ended') this.#owner.ended(this);
+  replaceTrack(track, options) {
+    return until(async () => {
+      if (track.kind !== this.kind) refuse(`${this.name} carries ${this.kind}, not ${track.kind}`);
+      this.#track = track;
+      this.#listen();
+      await this.#owner.send(this);
+      // It will not say so again.
+      if (track.readyState === 'ended') this.#owner.ended(this);
+    }, options);
   }
 
-  /** Sends nothing, and says that this is meant. */
-  async mute() {
-    this.#muted = true;
-    await this.#owner.mute(this, true);
+  /** Sends nothing, and says that this is meant. @param {{ signal?: AbortSignal }} [options] @returns {Promise<void>} @throws {FaultError} */
+  mute(options) {
+    return this.#mute(true, options);
   }
 
-  /** Sends again. */
-  async unmute() {
-    this.#muted = false;
-    await this.#owner.mute(this, false);
+  /** Sends again. @param {{ signal?: AbortSignal }} [options] @returns {Promise<void>} @throws {FaultError} */
+  unmute(options) {
+    return this.#mute(false, options);
   }
 
-  /** Ends it for everybody. The track is not stopped: it is the caller's. */
-  async unpublish() {
-    await this.#owner.remove(this);
+  /** Ends it for everybody. The track is not stopped: it is the caller's. @param {{ signal?: AbortSignal }} [options] @returns {Promise<void>} @throws {FaultError} */
+  unpublish(options) {
+    return until(() => this.#owner.remove(this), options);
   }
 
   /** Hears no more of its track. */
   release() {
     this.#listening.abort();
+  }
+
+  /** @param {boolean} muted @param {{ signal?: AbortSignal }} [options] */
+  #mute(muted, options) {
+    return until(() => {
+      this.#muted = muted;
+      return this.#owner.mute(this, muted);
+    }, options);
   }
 
   /** A device that was unplugged, or a screen that is no longer shared. */
