@@ -11,6 +11,7 @@
 //! Connected is not flowing: each track has a watchdog that learns how often its packets come, and says
 //! within a second when they stay away ([`Output::Cadence`]).
 
+mod budget;
 mod cadence;
 pub mod client;
 mod config;
@@ -33,5 +34,6 @@ pub use packet::{Codec, Kind};
 pub use path::{Path, Protocol};
 pub use peer::Refusal;
 pub use plane::{
-    Deadline, Failure, GroupId, Input, Line, Output, Outputs, PeerId, Plane, Signal, TrackId,
+    Deadline, Failure, GroupId, Input, Line, Output, Outputs, PeerId, Plane, Refused, Signal,
+    TrackId,
 };

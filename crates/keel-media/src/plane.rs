@@ -20,6 +20,7 @@ use std::{
 pub use io::{Failure, GroupId, Input, Line, Output, Outputs, PeerId, Signal, TrackId};
 
 use crate::{
+    budget::Budget,
     config::{Config, End},
     consent::{self, Consent},
     demux::{Demux, Owner, Sighting},
@@ -74,6 +75,7 @@ struct Entry {
     /// The path that the other side uses, and when it was last heard on it.
     path: Option<(Path, Instant)>,
     consent: Consent,
+    budget: Budget,
     armed: Option<Instant>,
 }
 
@@ -91,8 +93,16 @@ pub struct Plane {
     /// Since when some of them wait for the next step.
     behind: Option<Instant>,
     happenings: Vec<Happening>,
-    /// Datagrams that were nobody's.
-    strangers: u64,
+    refused: Refused,
+}
+
+/// Datagrams that were dropped unread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// They were nobody's.
+    pub strangers: u64,
+    /// They were more than one transport may bring.
+    pub overrun: u64,
 }
 
 impl Plane {
@@ -109,7 +119,7 @@ impl Plane {
             dirty: BTreeSet::new(),
             behind: None,
             happenings: Vec::new(),
-            strangers: 0,
+            refused: Refused::default(),
         }
     }
 
@@ -142,10 +152,9 @@ impl Plane {
         self.peers.len()
     }
 
-    /// Datagrams that were dropped because they were nobody's.
-    #[must_use]
-    pub const fn strangers(&self) -> u64 {
-        self.strangers
+    /// What was dropped unread since the last call.
+    pub fn take_refused(&mut self) -> Refused {
+        std::mem::take(&mut self.refused)
     }
 
     /// Takes one input. Total: what makes no sense is refused in an output, or has no effect.
@@ -222,9 +231,14 @@ impl Plane {
             Owner::Nobody => None,
         };
         let Some(id) = id.filter(|id| self.peers.contains_key(id)) else {
-            self.strangers += 1;
+            self.refused.strangers += 1;
             return;
         };
+        let entry = self.peers.get_mut(&id);
+        if entry.is_some_and(|entry| !is_check && !entry.budget.take(now)) {
+            self.refused.overrun += 1;
+            return;
+        }
         if !matches!(owner, Owner::Bound(_)) {
             self.demux.bind(id, path);
             if let Some(entry) = self.peers.get_mut(&id) {
@@ -270,6 +284,7 @@ impl Plane {
             wishes: Wishes::default(),
             path: None,
             consent: Consent::new(now),
+            budget: Budget::new(now),
             armed: None,
         };
         self.peers.insert(id, entry);

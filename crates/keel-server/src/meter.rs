@@ -89,6 +89,19 @@ impl Meter {
         self.run(|| counter!("evenkeel_media_datagrams_dropped_total").increment(count));
     }
 
+    /// Datagrams for media that were dropped unread.
+    pub(crate) fn datagrams_refused(&self, refused: keel_media::Refused) {
+        let keel_media::Refused { strangers, overrun } = refused;
+        for (why, count) in [("stranger", strangers), ("overrun", overrun)] {
+            if count > 0 {
+                self.run(|| {
+                    counter!("evenkeel_media_datagrams_refused_total", "why" => why)
+                        .increment(count);
+                });
+            }
+        }
+    }
+
     pub(crate) fn refused(&self, why: &'static str) {
         self.run(|| counter!("evenkeel_refused_total", "why" => why).increment(1));
     }

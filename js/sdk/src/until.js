@@ -19,5 +19,5 @@ export const until = (begin, { signal } = {}) => new Promise((resolve, reject) =
   if (signal?.aborted) return stop();
   // What is begun may abort it.
   const forget = onAbort(signal, stop);
-  begin().then(resolve, reject).finally(forget);
+  begin().finally(forget).then(resolve, reject);
 });

@@ -41,6 +41,7 @@ fn theirs(world: &mut World) -> IceCreds {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Check<'a> {
     username: &'a str,
     password: &'a str,
@@ -68,13 +69,16 @@ fn check(of: &Check<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that went to an address because of these.
+/// Bytes of answers to checks that went to an address because of these.
 fn answered(world: &mut World, path: Path, bytes: &[u8]) -> usize {
     let mut out = Vec::new();
     let now = world.now;
     world.plane.datagrams(now, [(path, bytes)], &mut out);
     let sent = out.iter().filter_map(|output| match output {
-        Output::Transmit { path: to, bytes } if to.remote == path.remote => Some(bytes.len()),
+        // A response of STUN, good or bad (RFC 8489 §5).
+        Output::Transmit { path: to, bytes } if to.remote == path.remote && bytes[0] == 1 => {
+            Some(bytes.len())
+        }
         _ => None,
     });
     sent.sum()
@@ -108,10 +112,12 @@ fn conflicts_of_roles_and_checks_out_of_season_change_nothing_a46() {
                 nominates: false,
             });
             // Some as an indication, which wants no answer and gets none.
-            if chance.bool() {
+            let indicates = chance.bool();
+            if indicates {
                 (bytes[0], bytes[1]) = (0, 0x11);
             }
-            answered(&mut world, known, &bytes);
+            let answer = answered(&mut world, known, &bytes);
+            assert!(!indicates || answer == 0, "{answer} bytes");
             // Without the password nobody is answered, whatever the role.
             let forged = check(&Check {
                 username: &username,
@@ -137,6 +143,64 @@ fn conflicts_of_roles_and_checks_out_of_season_change_nothing_a46() {
         nominates: true,
     });
     assert_eq!(answered(&mut world, known, &late), 0);
+}
+
+/// Who is known may send what is no check of its own, or none at all: no answer is larger than what it answers.
+#[test]
+fn checks_that_are_not_good_are_answered_by_less_or_not_at_all_a45() {
+    let mut world = passthrough(45);
+    let theirs = theirs(&mut world);
+    let ours = world.clients[0].rtc.direct_api().local_ice_credentials();
+    world.run(Duration::from_secs(1));
+    let known = Path {
+        protocol: Protocol::Udp,
+        local: server(),
+        remote: world.clients[0].addr,
+    };
+    let username = format!("{}:{}", theirs.ufrag, ours.ufrag);
+    let good = Check {
+        username: &username,
+        password: &theirs.pass,
+        controlling: true,
+        tie_breaker: 7,
+        nominates: false,
+    };
+    assert!(answered(&mut world, known, &check(&good)) > 0, "a good one");
+    let forged = Check {
+        password: "not the password of it",
+        ..good
+    };
+    let unknown = Check {
+        username: "nobody:nobody",
+        ..good
+    };
+    let broken = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = check(&good);
+        change(&mut bytes);
+        bytes
+    };
+    let bad = [
+        check(&forged),
+        check(&unknown),
+        // The last of its FINGERPRINT, a length that is not its own, a cookie that is none.
+        broken(|bytes| *bytes.last_mut().unwrap() ^= 1),
+        broken(|bytes| bytes[3] ^= 4),
+        broken(|bytes| bytes[4] ^= 1),
+        broken(|bytes| bytes.truncate(24)),
+        // An attribute that has to be understood and is not, in place of USERNAME.
+        broken(|bytes| (bytes[20], bytes[21]) = (0x7f, 0x7f)),
+        broken(|bytes| bytes.resize(1_400, 0)),
+    ];
+    for (nth, bytes) in bad.iter().enumerate() {
+        for _ in 0..20 {
+            let answer = answered(&mut world, known, bytes);
+            assert!(answer <= bytes.len(), "{nth}: {answer} for {}", bytes.len());
+            assert!(nth > 1 || answer == 0, "{nth}: it proves nothing");
+        }
+    }
+    let before = world.clients[0].frames(CAMERA).len();
+    world.run(Duration::from_secs(1));
+    assert!(world.clients[0].frames(CAMERA).len() > before + 25);
 }
 
 #[test]

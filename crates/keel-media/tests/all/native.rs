@@ -50,6 +50,29 @@ struct Pair {
     loss_percent: u8,
     chance: fastrand::Rng,
     cameras: Vec<(SourceId, u32, Instant)>,
+    codec: Codec,
+}
+
+/// A picture that is one as far as anybody looks who does not decode it. One of VP8 bears its number.
+fn picture(codec: Codec, key: bool, number: u32) -> Vec<u8> {
+    let mut data = match codec {
+        // The uncompressed header: a frame marker, profile 0, the type, and a keyframe's sync code.
+        Codec::Vp9 if key => vec![0x82, 0x49, 0x83, 0x42],
+        Codec::Vp9 => vec![0x86, 0, 0, 0],
+        // A sequence header where one begins, and a frame, each with its size (LEB128).
+        Codec::Av1 => {
+            let sequence = [0x0a, 0x04, 0x00, 0x00, 0x00, 0x20];
+            let begins = if key { &sequence[..] } else { &[] };
+            return [begins, &[0x32, 0xd0, 0x0f], &[7; 2_000]].concat();
+        }
+        Codec::Vp8 | Codec::H264 | Codec::Opus | Codec::Other => {
+            let mut data = vec![u8::from(!key), 0, 0];
+            data.extend(number.to_be_bytes());
+            data
+        }
+    };
+    data.resize(if key { 6_000 } else { 2_500 }, 7);
+    data
 }
 
 fn video(codec: Codec) -> Source {
@@ -66,7 +89,7 @@ const fn track(source: SourceId) -> TrackId {
 }
 
 impl Pair {
-    fn new(receives: usize, sources: &[SourceId]) -> Self {
+    fn new(receives: usize, sources: &[SourceId], codec: Codec) -> Self {
         let now = Instant::now();
         let mut plane = Plane::new(config(End::Server { lite: false }, server()));
         plane.handle(
@@ -79,9 +102,10 @@ impl Pair {
         );
         let mut client = Client::new(now, 0, receives);
         for source in sources {
-            client.publish(*source, video(Codec::Vp8));
+            client.publish(*source, video(codec));
         }
         Self {
+            codec,
             now,
             plane,
             client,
@@ -188,9 +212,7 @@ impl Pair {
             let wanted = self.keyframes_wanted.len();
             self.keyframes_wanted.retain(|of| *of != source);
             let key = number == 0 || wanted > self.keyframes_wanted.len();
-            let mut data = vec![u8::from(!key), 0, 0];
-            data.extend(number.to_be_bytes());
-            data.resize(if key { 6_000 } else { 2_500 }, 7);
+            let data = picture(self.codec, key, number);
             let time = u64::from(number) * 2_970;
             let _ = self.client.write(self.now, source, 0, time, data.into());
         }
@@ -287,7 +309,11 @@ impl Pair {
 
 /// A pair whose camera comes back to it.
 fn flowing() -> Pair {
-    let mut pair = Pair::new(1, &[CAMERA]);
+    flowing_of(Codec::Vp8)
+}
+
+fn flowing_of(codec: Codec) -> Pair {
+    let mut pair = Pair::new(1, &[CAMERA], codec);
     pair.run_until(Duration::from_secs(1), |pair| {
         pair.connected && pair.is_published(CAMERA)
     });
@@ -314,6 +340,28 @@ fn frames_go_in_whole_and_come_out_whole_and_in_order() {
     assert_eq!(sample.lost, 0, "{sample:?}");
     assert_eq!(sample.shown, Some(sample.frames), "{sample:?}");
     assert!(sample.packets > 2 * sample.frames, "{sample:?}");
+}
+
+#[test]
+fn vp9_and_av1_pass_through_and_a_late_viewer_begins_with_a_keyframe() {
+    for codec in [Codec::Vp9, Codec::Av1] {
+        let mut pair = flowing_of(codec);
+        pair.run(Duration::from_secs(2));
+        assert!(pair.frames.iter().all(|frame| frame.codec == codec));
+        let samples = pair.client.samples();
+        let sample = samples.iter().find(|sample| sample.frames > 0).unwrap();
+        assert_eq!(sample.lost, 0, "{codec:?}: {sample:?}");
+        assert_eq!(sample.shown, Some(sample.frames), "{codec:?}: {sample:?}");
+        assert!(sample.frames > 50, "{codec:?}: {sample:?}");
+        // A viewer that comes to a picture that has run for long is sent nothing before a keyframe.
+        let (peer, track, max) = (PEER, track(CAMERA), None);
+        pair.tell(Input::Unsubscribe { peer, track });
+        pair.run(Duration::from_secs(1));
+        let from = pair.frames.len();
+        pair.tell(Input::Subscribe { peer, track, max });
+        pair.run_until(Duration::from_secs(1), |pair| pair.frames.len() > from);
+        assert!(pair.frames[from].key, "{codec:?}");
+    }
 }
 
 #[test]

@@ -82,6 +82,14 @@ fn ice_lite_connects_too() {
     let mut world = World::of(2, End::Server { lite: true });
     world.join(&[CAMERA], 1);
     world.run_until(S, is_published);
+    let says_so = |output: &Output| match output {
+        Output::Signal {
+            signal: keel_media::Signal::Answer { sdp, .. },
+            ..
+        } => sdp.contains("a=ice-lite"),
+        _ => false,
+    };
+    assert!(world.said.iter().any(says_so));
     world.subscribe(0, CAMERA);
     world.run_until(2 * S, |world| world.clients[0].frames(CAMERA).len() > 10);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -71,6 +71,10 @@ pub(crate) struct World {
     pub(crate) due_again: u32,
     flying: BinaryHeap<Reverse<Flight>>,
     sent: u64,
+    /// Addresses from which something has come to the plane.
+    heard_from: BTreeSet<SocketAddr>,
+    /// First records of DTLS handshakes that clients have sent.
+    pub(crate) hellos: Vec<Vec<u8>>,
     /// Bytes that went to each client.
     down: BTreeMap<usize, usize>,
     chance: fastrand::Rng,
@@ -118,6 +122,8 @@ impl World {
             due_again: 0,
             flying: BinaryHeap::new(),
             sent: 0,
+            heard_from: BTreeSet::new(),
+            hellos: Vec::new(),
             down: BTreeMap::new(),
             chance: fastrand::Rng::with_seed(seed),
         }
@@ -205,6 +211,11 @@ impl World {
     }
 
     fn transmit_down(&mut self, path: Path, bytes: Vec<u8>) {
+        assert!(
+            self.heard_from.contains(&path.remote),
+            "sent to {}, which nothing has come from",
+            path.remote
+        );
         assert_eq!(path.protocol, self.protocol_of(path.remote));
         let seen = |nth: usize| self.seen_at.get(&nth).copied();
         let mut known = 0..self.clients.len();
@@ -289,6 +300,11 @@ impl World {
                         local: server(),
                         remote: from,
                     };
+                    self.heard_from.insert(from);
+                    // A handshake's record with a ClientHello (RFC 6347 §4.2.2).
+                    if bytes.first() == Some(&22) && bytes.get(13) == Some(&1) {
+                        self.hellos.push(bytes.clone());
+                    }
                     arrived.push((path, bytes));
                 }
                 To::Client(nth) => {

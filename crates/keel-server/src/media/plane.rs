@@ -328,6 +328,7 @@ impl Task {
         if lost > 0 {
             self.meter.datagrams_dropped(lost);
         }
+        self.meter.datagrams_refused(self.plane.take_refused());
     }
 
     /// The plane has panicked: whoever had a transport is told to make another.

@@ -88,6 +88,7 @@ async fn offered(
     let keel_core::node::media::Signal::Answer { sdp, .. } = signal else {
         panic!("{signal:?}")
     };
+    assert_eq!(sdp.contains("a=ice-lite"), config.ice_lite, "{sdp}");
     let candidate = format!(
         "tcp 1671430143 {} {} typ host tcptype passive",
         at.ip(),
