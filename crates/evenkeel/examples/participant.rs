@@ -30,7 +30,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => builder.backend("room"),
     };
     let session = builder.connect().await?;
-    writeln!(stdout(), "in session {:?}", session.id())?;
+    let id = session.id().ok_or("it is in a session")?;
+    writeln!(stdout(), "in session {id}")?;
     let mut events = session.events();
     let media = session.media();
     let mut frames = media.receive().await;

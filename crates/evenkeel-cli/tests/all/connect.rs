@@ -103,6 +103,71 @@ fn a_second_participant_reads_the_past_and_leaves_when_nothing_runs() {
 }
 
 #[test]
+fn a_viewers_token_is_good_for_watching_one_session_until_it_is_revoked() {
+    let home = Home::start();
+    let open = |say: &str| {
+        let opened = home.run(&["connect", "--json", "--say", say]);
+        let text = stdout(&opened);
+        let joined = text.lines().next().expect("a line");
+        let joined: Value = serde_json::from_str(joined).expect("JSON");
+        joined["session"].as_str().expect("an id").to_owned()
+    };
+    let (watched, other) = (open("to be seen"), open("not to be"));
+    let minted = home.run(&[
+        "token",
+        "mint",
+        "--subject",
+        "bob",
+        "--role",
+        "viewer",
+        "--session",
+        &watched,
+        "--ttl-s",
+        "60",
+        "--data",
+        ".evenkeel",
+        "--json",
+    ]);
+    let minted: Value = serde_json::from_str(&stdout(&minted)).expect("JSON");
+    let token = minted["token"].as_str().expect("a token");
+    let elsewhere = tempfile::TempDir::new().expect("a directory");
+    let url = format!("ws://{}", home.address);
+    let with_it = |args: &[&str]| {
+        let mut run = command(elsewhere.path());
+        run.env("EVENKEEL_TOKEN", token).args(["connect", &url]);
+        run.args(args).output().expect("a run")
+    };
+    let watches = ["--session", &watched, "--role", "viewer", "--until-idle"];
+    let seen = with_it(&watches);
+    assert_eq!(
+        (seen.status.code(), stdout(&seen).as_str()),
+        (Some(0), "to be seen"),
+        "{}",
+        stderr(&seen)
+    );
+    for refused in [
+        &["--session", &watched, "--role", "owner", "--until-idle"][..],
+        &["--session", &watched, "--role", "viewer", "--say", "x"],
+        &["--session", &other, "--role", "viewer", "--until-idle"],
+        &["--say", "a session of its own"],
+    ] {
+        let output = with_it(refused);
+        assert_ne!(
+            output.status.code(),
+            Some(0),
+            "{refused:?}: {}",
+            stdout(&output)
+        );
+        assert!(!stdout(&output).contains("not to be"), "{refused:?}");
+    }
+    let id = minted["token_id"].as_str().expect("an id");
+    let revoked = home.run(&["token", "revoke", id]);
+    assert_eq!(revoked.status.code(), Some(0), "{}", stderr(&revoked));
+    let output = with_it(&watches);
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+}
+
+#[test]
 fn a_dev_token_is_found_where_dev_was_started_and_nowhere_else() {
     let home = Home::start();
     let elsewhere = tempfile::TempDir::new().expect("a directory");

@@ -194,6 +194,89 @@ async fn three_in_a_room_see_each_other_and_not_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_in_a_room_hear_each_other_and_not_themselves() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("room").connect()).await;
+    let first = session.expect("a session");
+    let frames = first.media().receive().await;
+    let mut members = vec![(first.clone(), frames)];
+    for _ in 0..2 {
+        members.push(viewer(&host, &first, Role::Publisher).await);
+    }
+    let mut voices = Vec::new();
+    for (session, _) in &members {
+        let voice = soon(session.media().publish(Publish::audio("voice"))).await;
+        let voice = voice.expect("published");
+        voices.push(tokio::spawn(async move {
+            let mut tone = Tone::default();
+            let mut beat = tokio::time::interval(Tone::PERIOD);
+            while voice.send_frame(tone.frame()).is_ok() {
+                beat.tick().await;
+            }
+        }));
+    }
+    for (session, frames) in &mut members {
+        let me = session.membership().expect("joined").participant.clone();
+        let mut heard = BTreeMap::<_, usize>::new();
+        while heard.len() < 2 || heard.values().any(|sounds| *sounds < 50) {
+            let received = soon(frames.next()).await.expect("a frame");
+            assert_eq!(received.kind, Kind::Audio);
+            assert_ne!(received.participant, me, "nobody is sent the own voice");
+            *heard.entry(received.participant).or_default() += 1;
+        }
+    }
+    for (session, _) in members {
+        soon(session.close()).await;
+    }
+    // A handle whose session is over takes nothing more.
+    for voice in voices {
+        soon(voice).await.expect("it ends");
+    }
+    host.close().await;
+}
+
+/// What the example prints of another's tracks, until it has told of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_a_participant_is_one() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let host = Host::start(with_media).await;
+    let token = host.token();
+    let url = host.url();
+    let example = std::env::current_exe().expect("this test");
+    let example = example.ancestors().nth(2).expect("beside it");
+    let start = |session: Option<&str>| {
+        let mut command = tokio::process::Command::new(example.join("examples/participant"));
+        command
+            .arg(&url)
+            .args(session)
+            .env("EVENKEEL_TOKEN", &token);
+        let output = std::process::Stdio::piped();
+        let child = command.stdout(output).kill_on_drop(true).spawn();
+        let mut child = child.expect("`cargo test` builds examples, too");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        (child, lines)
+    };
+    let (_first, mut lines) = start(None);
+    let line = soon(lines.next_line()).await.expect("read");
+    let line = line.expect("a line");
+    let session = line.strip_prefix("in session ");
+    let (_second, _said) = start(Some(session.expect("it says which")));
+    let mut told = BTreeMap::new();
+    while told.len() < 2 {
+        let line = soon(lines.next_line()).await.expect("read");
+        let line = line.expect("a line");
+        let mut words = line.split(' ');
+        if let (Some(count), Some("frames"), _, Some(track)) =
+            (words.next(), words.next(), words.next(), words.next())
+        {
+            told.insert(track.to_owned(), count.parse::<u64>().expect("a count"));
+        }
+    }
+    assert!(told["camera"] > 10 && told["voice"] > 10, "{told:?}");
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tracks_come_and_go_while_others_flow() {
     let host = Host::start(with_media).await;
     let session = soon(host.builder().backend("passthrough").connect()).await;

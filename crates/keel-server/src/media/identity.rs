@@ -35,3 +35,21 @@ fn read(text: &str) -> Option<Certificate> {
         private_key: random::from_hex(private_key)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_started_again_is_the_same_to_who_comes_back() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let of = |dir: &Path| {
+            let identity = identity(dir).expect("it is made");
+            (identity.certificate, identity.private_key)
+        };
+        let first = of(dir.path());
+        assert_eq!(of(dir.path()), first);
+        let other = tempfile::TempDir::new().expect("a directory");
+        assert_ne!(of(other.path()), first, "each has its own");
+    }
+}
