@@ -3,7 +3,8 @@
 //! It stands at the machines' inputs: planes take the Node's orders and tell it facts, transports take
 //! the client's orders and tell it how they are and what has come. Of packets only their coming is
 //! modelled, in steps of [`STEP`]; of ICE that checks need both ways, and how long each end waits for
-//! them. What a plane and a transport tell is held to recorded runs of real peers (`media/recorded.rs`).
+//! them. What a plane tells is held to a recorded run of a real one (`media/recorded.rs`); how long
+//! transports take is as it was measured of Chromium's.
 
 mod guest;
 mod laws;

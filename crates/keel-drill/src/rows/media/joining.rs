@@ -30,7 +30,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .witness(super::Witness::Unseen(
             "no datagram of it ever came to the server",
         ))
-        .told_within(6_000.)
+        .told_within(5_500.)
         .back_within(3_000.),
         Spec::new(
             "M01/joining/owner/chromium",
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .witness(super::Witness::Unseen(
             "no datagram of it ever came to the server",
         ))
-        .told_within(6_000.)
+        .told_within(5_500.)
         .back_within(3_000.),
     ];
     for (camera, mutant) in [

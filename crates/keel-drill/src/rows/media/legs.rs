@@ -1,4 +1,4 @@
-//! What befalls the other legs, or all of them, while a camera runs: N01, S01, P01, P02.
+//! What befalls the other legs, or all of them, while a camera runs: N01, S01, P02.
 
 use std::time::Duration;
 

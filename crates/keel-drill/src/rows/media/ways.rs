@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::{BACK_MS, BOTH, S, Spec, lasts, longest_gap, shown_since, troubles};
+use super::{BACK_MS, BOTH, S, SILENT, Spec, TOLD_MS, lasts, longest_gap, shown_since, troubles};
 use crate::{
     heart::unix_ms,
+    ledger::{Line, Seen},
     mutant::Mutant,
     rig::{Camera, Rig, Who, span},
     udp::{Loss, Toward, Way},
@@ -15,6 +16,8 @@ const MS: fn(u64) -> std::time::Duration = std::time::Duration::from_millis;
 const BAD_S: u64 = 8;
 /// Pictures that a camera makes in that time.
 const MADE: usize = 30 * 8;
+/// How long what is of a transport that was given up is under way.
+const HELD_S: u64 = 12;
 
 pub(super) fn rows() -> Vec<Spec> {
     let mut rows = Vec::new();
@@ -60,6 +63,18 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .camera(Camera::Native)
         .back_within(5_000.),
+    );
+    rows.push(
+        Spec::new(
+            "M06/flowing/owner/superseded",
+            "everything to the server is held for 12 s, and comes when its transport was made anew",
+            Mutant::PictureDoubled,
+            |rig| Box::pin(superseded(rig)),
+        )
+        .camera(Camera::Native)
+        .cause(SILENT)
+        .told_within(TOLD_MS)
+        .back_within(2_000.),
     );
     rows
 }
@@ -130,6 +145,33 @@ async fn held(rig: &mut Rig) -> Result<()> {
     // The last of what was held has come by then.
     rig.pictures_again(healed_at + 4_000, S(20)).await?;
     rig.recovered();
+    Ok(())
+}
+
+/// What is still under way of a transport that was given up changes nothing of the one in its place.
+async fn superseded(rig: &mut Rig) -> Result<()> {
+    rig.call().await?;
+    let way = Way {
+        delay: S(HELD_S),
+        ..Way::CLEAR
+    };
+    rig.break_way(&[Toward::Server], way)?;
+    rig.media()?.losses = Some(1);
+    rig.media_told(S(10)).await?;
+    rig.server_noticed(SILENT).await?;
+    // Until its client has made another.
+    lasts(rig, S(HELD_S - 2)).await;
+    rig.heal()?;
+    rig.media_back(S(20)).await?;
+    let lines = rig.client(Who::Owner)?.lines();
+    let anew =
+        |line: &Line| matches!(&line.what, Seen::MediaRecovered { how, .. } if how == "rejoin");
+    if !lines.iter().any(anew) {
+        rig.wrong("no other transport was made".to_owned());
+    }
+    // The last of what was held has come by then.
+    let late = rig.media_ref()?.healed_at + (HELD_S + 1) * 1_000;
+    rig.pictures_again(late, S(HELD_S + 10)).await?;
     Ok(())
 }
 
