@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { broken, executablePath, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
+import { takesAtMost } from './machine.mjs';
+import { broken, executablePath, isFromDisk, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
 import { Relay } from './relay.mjs';
 import { MediaServer } from './server.mjs';
 import { flags } from './tabs.mjs';
@@ -25,14 +26,6 @@ const figures = (tab) => tab.evaluate(async () => {
     log: model.log.map(({ kind, text }) => `${kind} ${text}`), outages: model.outages, stats: await session?.media.stats(),
   };
 });
-
-/** How much longer work takes here than it would if nobody else used this machine. */
-function slowness() {
-  const began = performance.now(), { user, system } = process.cpuUsage();
-  while (performance.now() - began < 400);
-  const used = process.cpuUsage();
-  return Math.max(1, ((performance.now() - began) * 1_000) / (used.user + used.system - user - system));
-}
 
 /** Watches what is shown: each change of the state, of the media leg and of the fault, and when. */
 const watch = (tab) => tab.evaluate(() => {
@@ -76,14 +69,11 @@ async function led(context, server, run) {
 
 describe('the picture of the playground', () => {
   page('the_picture_is_back_within_a_second_of_opening_the_page_and_its_counter_advances_m36', [], async (context, server) => {
-    const firsts = [];
-    let slow = 1;
-    for (let n = 0; n < 3 || (n < 6 && Math.min(...firsts) > 1_000); n += 1) {
-      slow = Math.max(slow, slowness());
+    // From the navigation to the first picture that was read. Files that the driver hands out take their time.
+    const told = await takesAtMost(isFromDisk ? Infinity : 1_000, async () => {
       const tab = await open(context, through(server));
       await flows(tab, 30);
       const before = await figures(tab);
-      firsts.push(Math.round(before.firstMs));
       await flows(tab, 30);
       const after = await figures(tab);
       assert.ok(after.number > before.number && after.number - before.number < 200, `${before.number}, then ${after.number}`);
@@ -96,11 +86,9 @@ describe('the picture of the playground', () => {
       assert.deepEqual(await outages(tab), []);
       await tab.click('#leave');
       await tab.close();
-    }
-    // 1 s, from the navigation to the first picture that was read: the best of some, since others use this
-    // machine, and as much longer as they leave of it.
-    assert.ok(Math.min(...firsts) <= 1_000 * slow, `${firsts} ms on a machine that is ${slow.toFixed(1)} times slower than alone`);
-    console.log(`first picture after ${firsts.join(', ')} ms, slowness ${slow.toFixed(1)}`);
+      return before.firstMs;
+    });
+    console.log(`first picture after ${told}`);
   });
 
   page('the_camera_takes_the_place_of_the_test_picture_and_nothing_is_agreed_on_anew', [], async (context, server) => {

@@ -36,6 +36,12 @@ export function rig(Kind, more = []) {
     await rig.browser?.close();
     await rig.server?.stop();
   });
+  /** A browser context of somebody else, who is not at the same screen. */
+  rig.guest = async () => {
+    const context = await rig.browser.newContext();
+    await fromDisk(context);
+    return context;
+  };
   /** A test with a browser context of its own, whose console stays clean but for `allowed`. */
   rig.page = (name, allowed, run, options = {}) => test(name, { skip: needs, timeout: 180_000 }, async () => {
     const context = await rig.browser.newContext(options);
@@ -51,7 +57,7 @@ export function rig(Kind, more = []) {
   return rig;
 }
 
-const isFromDisk = process.env.EVENKEEL_PAGE === 'disk';
+export const isFromDisk = process.env.EVENKEEL_PAGE === 'disk';
 /** Chromium does not know that what a test answers in the server's place came from this machine. */
 export const diskFlags = isFromDisk ? ['--disable-features=LocalNetworkAccessChecks'] : [];
 
@@ -97,7 +103,7 @@ export async function open(context, link) {
  * When the page shows what it knows by now: it draws once a frame, so that what an act or a message changed
  * may stand in its model and not yet on the screen. An act may also lead away from the page.
  */
-async function drawn(tab) {
+export async function drawn(tab) {
   await tab.evaluate(() => new Promise((done) => {
     if (document.hidden) setTimeout(done);
     else requestAnimationFrame(() => requestAnimationFrame(done));

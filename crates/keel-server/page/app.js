@@ -448,7 +448,7 @@ function setUpButtons() {
   $('share').addEventListener('click', share);
   $('use-pattern').addEventListener('click', () => source('pattern'));
   $('use-camera').addEventListener('click', () => source('camera'));
-  $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.publication.muted).then(changed, (error) => put($('source-note'), error.message)));
+  $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.isMuted).then(changed, (error) => put($('source-note'), error.message)));
   $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
   $('speak').addEventListener('click', () => page.stage?.speak().then(changed, (error) => put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message)));
   $('hear').addEventListener('click', () => {

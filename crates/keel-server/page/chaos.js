@@ -1,7 +1,7 @@
 // Buttons that break each leg, by the ways of the real faults. What the server has to do for it is
 // switched off by default: then it is shown as such.
 
-import { $, button, put } from './dom.js';
+import { $, button, keepFocus, put } from './dom.js';
 
 const CLIENT = [
   ['Drop the connection', 'drop_transport', 'The WebSocket is gone, without a word'],
@@ -41,9 +41,13 @@ export function setUpChaos({ session, model, media }) {
 
 /** @param {{ stands: boolean, faults: boolean, media: boolean, sends: boolean }} what can be broken now */
 export function drawChaos({ stands, faults, media, sends }) {
-  for (const node of $('chaos-client').children) node.disabled = !stands;
-  for (const node of $('chaos-server').children) node.disabled = !stands || !faults;
-  for (const node of $('chaos-media').children) node.disabled = !stands || !media || (!sends && node.title.startsWith('Your'));
-  $('chaos-media-set').hidden = !media;
-  $('chaos-off').hidden = faults;
+  const change = () => {
+    for (const node of $('chaos-client').children) node.disabled = !stands;
+    for (const node of $('chaos-server').children) node.disabled = !stands || !faults;
+    for (const node of $('chaos-media').children) node.disabled = !stands || !media || (!sends && node.title.startsWith('Your'));
+    $('chaos-media-set').hidden = !media;
+    $('chaos-off').hidden = faults;
+  };
+  // What was broken for good is tried again elsewhere.
+  keepFocus($('chaos'), change, () => ($('again').checkVisibility() ? $('again') : $('main')));
 }

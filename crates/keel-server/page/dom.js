@@ -47,11 +47,12 @@ export function keyed(list, items, keyOf, create, update) {
   for (const node of old.values()) node.remove();
 }
 
-/** Changes what is in a box; whose focus goes with it goes on elsewhere. @param {Element} box @param {() => void} change @param {() => HTMLElement} elsewhere */
+/** Changes what is in a box; whose focus goes with it, or is on what can be used no longer, goes on elsewhere. @param {Element} box @param {() => void} change @param {() => HTMLElement} elsewhere */
 export function keepFocus(box, change, elsewhere) {
   const had = box.contains(document.activeElement);
   change();
-  if (had && (document.activeElement === document.body || document.activeElement?.checkVisibility() === false)) elsewhere().focus({ preventScroll: true });
+  const { activeElement } = document;
+  if (had && (activeElement === document.body || activeElement?.checkVisibility() === false || activeElement?.matches(':disabled'))) elsewhere().focus({ preventScroll: true });
 }
 
 /** Where one goes on in the conversation: the field, or what was said for who has none, or a keyboard on glass. */

@@ -1,6 +1,6 @@
 // Draws how the session is: the state in a sentence, each leg, the fault in words, the last outage.
 
-import { $, keyed, make, put, span } from './dom.js';
+import { $, keepFocus, keyed, make, put, span } from './dom.js';
 import { comeBack, explain, inOrder, LEGS, legWords, sentence, sentenced, title } from './words.js';
 
 let explained, announced;
@@ -21,7 +21,7 @@ export function drawHealth(model, about) {
     announced = status.state;
     put($('announce'), status.state === 'idle' ? '' : `${status.state}. ${words}`);
   }
-  drawFault(model, about);
+  keepFocus($('fault'), () => drawFault(model, about), () => $('main'));
   drawLegs(model);
   drawOutage(model);
   drawCountdown(model);

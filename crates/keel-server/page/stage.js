@@ -1,6 +1,6 @@
 // The picture: what is sent, what returns or comes from others, side by side, and its figures.
 
-import { $, make, put, span } from './dom.js';
+import { $, keepFocus, make, put, span } from './dom.js';
 import { Pattern, Returned, watch } from './picture.js';
 
 /** After so long without a picture it is said over it. */
@@ -142,9 +142,16 @@ export class Stage {
     return done;
   }
 
+  /** Whether nothing of what is published is seen or heard. */
+  get isMuted() {
+    const published = [this.publication, this.voice].filter(Boolean);
+    return published.length > 0 && published.every(({ muted }) => muted);
+  }
+
+  /** The picture and the voice: who mutes wants to be neither seen nor heard. */
   async mute(muted) {
     this.#hasEnded = false;
-    await (muted ? this.publication?.mute() : this.publication?.unmute());
+    await Promise.all([this.publication, this.voice].map((one) => (muted ? one?.mute() : one?.unmute())));
   }
 
   /** Lets go of everything. */
@@ -247,20 +254,12 @@ export class Stage {
     const tracks = this.#session.snapshot.tracks ?? [];
     const mutedOf = (tile) => tracks.some((one) => one.participant === tile.participant && one.track === tile.track && one.muted);
     for (const tile of this.tiles.values()) tile.draw({ name: names.get(tile.participant), isMuted: mutedOf(tile), speaks: model.speaking.has(tile.participant), status: model.status });
+    keepFocus($('controls'), () => this.#drawControls(mayPublish, stands), () => ($('use-pattern').matches(':enabled') ? $('use-pattern') : $('main')));
     const { publication, source, pattern, returned } = this;
-    $('use-pattern').setAttribute('aria-pressed', String(source === 'pattern'));
-    $('use-camera').setAttribute('aria-pressed', String(source === 'camera'));
-    for (const id of ['use-pattern', 'use-camera']) $(id).disabled = !mayPublish || !stands;
-    const isMuted = publication?.muted ?? false;
-    $('mute').setAttribute('aria-pressed', String(isMuted));
-    $('mute').disabled = $('stop').disabled = !publication;
-    $('speak').setAttribute('aria-pressed', String(Boolean(this.voice)));
-    $('speak').disabled = !mayPublish || !stands;
-    $('hear').setAttribute('aria-pressed', String(this.isHeard));
-    for (const id of ['choice', 'mute', 'stop', 'speak']) $(id).hidden = !mayPublish;
+    const isUnseen = publication?.muted ?? false;
     $('local').hidden = !mayPublish;
-    $('local').dataset.flows = source !== 'none' && !isMuted ? 'yes' : 'no';
-    put($('local-veil'), isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
+    $('local').dataset.flows = source !== 'none' && !isUnseen ? 'yes' : 'no';
+    put($('local-veil'), isUnseen ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
     put($('local-facts'), source === 'pattern' && pattern ? `frame ${pattern.frame}` : source === 'camera' ? 'camera' : '');
     const seen = returned?.returned;
     $('figures').hidden = !returned && this.firstMs === undefined && !this.#returns;
@@ -269,6 +268,19 @@ export class Stage {
     put($('fig-delay'), !seen?.isNumbered || seen.delayMs === undefined ? '–' : span(seen.delayMs));
     put($('fig-lost'), seen?.isNumbered ? `${seen.lost}` : '–');
     put($('fig-first'), this.firstMs === undefined ? '–' : span(this.firstMs));
+  }
+
+  #drawControls(mayPublish, stands) {
+    const { publication, source, voice } = this;
+    $('use-pattern').setAttribute('aria-pressed', String(source === 'pattern'));
+    $('use-camera').setAttribute('aria-pressed', String(source === 'camera'));
+    for (const id of ['use-pattern', 'use-camera', 'speak']) $(id).disabled = !mayPublish || !stands;
+    $('mute').setAttribute('aria-pressed', String(this.isMuted));
+    $('mute').disabled = !publication && !voice;
+    $('stop').disabled = !publication;
+    $('speak').setAttribute('aria-pressed', String(Boolean(voice)));
+    $('hear').setAttribute('aria-pressed', String(this.isHeard));
+    for (const id of ['choice', 'mute', 'stop', 'speak']) $(id).hidden = !mayPublish;
   }
 }
 
