@@ -110,6 +110,23 @@ fn next_framed(came: &mut Vec<u8>) -> Option<Vec<u8>> {
     (came.len() >= length + 2).then(|| came.drain(..length + 2).skip(2).collect())
 }
 
+/// Tells a client what time it is, and what came to it on a stream between two addresses.
+fn hear(rtc: &mut Rtc, came: &mut Vec<u8>, (destination, source): (SocketAddr, SocketAddr)) {
+    let now = std::time::Instant::now();
+    rtc.handle_input(str0m::Input::Timeout(now))
+        .expect("it works");
+    while let Some(framed) = next_framed(came) {
+        let received = Receive {
+            proto: RtcProtocol::Tcp,
+            source,
+            destination,
+            contents: framed.as_slice().try_into().expect("a datagram"),
+        };
+        let input = str0m::Input::Receive(now, received);
+        rtc.handle_input(input).expect("it works");
+    }
+}
+
 /// Drives a client over its stream until it is connected.
 async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
     let (local, remote) = (stream.local_addr(), stream.peer_addr());
@@ -133,19 +150,7 @@ async fn connect(rtc: &mut Rtc, stream: &mut TcpStream) {
             read = stream.read_buf(&mut came) => assert_ne!(read.expect("it is open"), 0, "closed"),
             () = sleep_until(wake.into()) => {}
         }
-        let now = std::time::Instant::now();
-        rtc.handle_input(str0m::Input::Timeout(now))
-            .expect("it works");
-        while let Some(framed) = next_framed(&mut came) {
-            let received = Receive {
-                proto: RtcProtocol::Tcp,
-                source: remote,
-                destination: local,
-                contents: framed.as_slice().try_into().expect("a datagram"),
-            };
-            let input = str0m::Input::Receive(now, received);
-            rtc.handle_input(input).expect("it works");
-        }
+        hear(rtc, &mut came, (local, remote));
     }
 }
 
@@ -249,20 +254,8 @@ fn connect_held_up_by_tcp(rtc: &mut Rtc, stream: TcpStream) {
         let mut bytes = [0; 2_048];
         let read = stream.read(&mut bytes).unwrap_or(0);
         came.extend_from_slice(&bytes[..read]);
-        let now = std::time::Instant::now();
-        assert!(now < until, "nobody answers");
-        rtc.handle_input(str0m::Input::Timeout(now))
-            .expect("it works");
-        while let Some(framed) = next_framed(&mut came) {
-            let received = Receive {
-                proto: RtcProtocol::Tcp,
-                source: remote,
-                destination: local,
-                contents: framed.as_slice().try_into().expect("a datagram"),
-            };
-            let input = str0m::Input::Receive(now, received);
-            rtc.handle_input(input).expect("it works");
-        }
+        assert!(std::time::Instant::now() < until, "nobody answers");
+        hear(rtc, &mut came, (local, remote));
     }
 }
 
