@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { live, open, refused, rig, shot, until } from './playground.mjs';
+import { drawn, live, open, refused, rig, shot, until } from './playground.mjs';
 import { Server } from './server.mjs';
 
 const shared = rig(Server);
@@ -154,6 +154,35 @@ describe('the list of sessions', { concurrency: 2 }, () => {
     nextGo.resolve();
     await reaches(tab, 191);
     assert.deepEqual(await names(tab), await listed(server, token, {}), 'at once, and not when the list is next read');
+  });
+
+  page('a_read_that_pages_have_overtaken_takes_none_of_them_away', [], async (context, server) => {
+    const token = server.token('grown');
+    await make(server, token, Array.from({ length: 150 }, (_, n) => ({ title: `number ${n}` })));
+    const [held, go] = [deferred(), deferred()];
+    let holds = false;
+    await context.route(/\/v1\/sessions\?/, async (route) => {
+      if (holds && !route.request().url().includes('before=')) {
+        held.resolve();
+        await go.promise;
+      }
+      await route.continue();
+    });
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token, backend: 'echo' })}`);
+    await live(tab);
+    // The page's own session, too.
+    await until(tab, () => playground.sessions.rows.some(({ session }) => session === playground.session.id));
+    await reaches(tab, 80);
+    // Every read that begins from here on is held: the last is the one that is believed.
+    holds = true;
+    await tab.evaluate(() => void (window.reading = playground.sessions.read()));
+    await held.promise;
+    await reaches(tab, 151);
+    holds = false;
+    go.resolve();
+    await tab.evaluate(() => window.reading);
+    await drawn(tab);
+    assert.deepEqual(await names(tab), await listed(server, token, {}));
   });
 
   page('a_list_that_is_longer_than_a_read_loses_no_row_when_one_moves_up', [], async (context, server) => {

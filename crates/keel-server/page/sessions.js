@@ -120,7 +120,8 @@ export class Sessions {
       if (asked !== this.#asked) return;
       this.#counts = counts;
       this.#isNew = false;
-      const beyond = this.rows.length > SHOWN_MAX && page.next ? this.#beyond(page.sessions) : [];
+      // More is there than was asked for, or than was there when it was.
+      const beyond = this.rows.length > limit && page.next ? this.#beyond(page.sessions) : [];
       this.rows = [...page.sessions, ...beyond];
       // What was asked for behind other rows is asked for again.
       this.#next = beyond.length > 0 ? this.#next ?? this.#asking?.before : page.next ?? undefined;
