@@ -96,6 +96,7 @@ describe('what a person sees of a picture', () => {
         await until(tab, () => [...document.querySelectorAll('.veil')].every((veil) => veil.checkVisibility() && veil.textContent === 'Muted'));
         await at('muted');
         await tab.click('#mute');
+        await flows(tab);
         await tab.click('#use-camera');
         await until(tab, () => document.getElementById('local-facts').textContent === 'camera');
         await flows(tab);
