@@ -119,7 +119,7 @@ impl Calls {
     }
 
     /// Keeps the server on a processor of its own, where there are several.
-    fn keep_off(&self, served: &Served) -> Result<bool> {
+    fn keep_off(&self, served: &Served) -> Result<()> {
         for process in [Some(&self.own), self.crowd.as_ref()].into_iter().flatten() {
             keep_on(process.pid()?, Share::Others)?;
         }
@@ -146,13 +146,11 @@ struct Round {
     load: f64,
     delays: Samples,
     datagram: u64,
-    /// The server had a processor of its own.
-    apart: bool,
 }
 
 async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Round> {
     let pid = served.pid()?;
-    let apart = calls.keep_off(served)?;
+    calls.keep_off(served)?;
     calls.look().await?;
     let (cpu, at) = (cpu_us(pid)?, std::time::Instant::now());
     tokio::time::sleep(ROUND).await;
@@ -177,7 +175,6 @@ async fn round(served: &Served, calls: &mut Calls, viewers: usize) -> Result<Rou
         load: cpu / 1e6 / took,
         delays,
         datagram: told.datagram,
-        apart,
     })
 }
 
@@ -204,13 +201,13 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
     let busily = Order::Pace { per_s: PER_S_BUSY };
     order(&mut calls.own, busily).await?;
     tokio::time::sleep(SETTLED).await;
-    let (mut datagram, mut apart) = (0, false);
+    let mut datagram = 0;
     for n in 1..=rounds {
         (bench.told)(&format!("forwarding to lean viewers, round {n}"));
         let round = round(&served, &mut calls, viewers).await?;
         cost.push(round.cost_us);
         per_core.push(1e6 / round.cost_us);
-        (datagram, apart) = (round.datagram, round.apart);
+        datagram = round.datagram;
     }
     let mut at_load = Vec::new();
     let mut viewers = viewers;
@@ -226,7 +223,7 @@ async fn costs(bench: &Bench<'_>) -> Result<Vec<Measured>> {
         let delays = Delays::measure(&served, &mut calls, viewers, per_s, rounds).await?;
         at_load.push(delays.measured(bench, name, viewers, &idle));
     }
-    let how = how(datagram, apart);
+    let how = how(datagram);
     let lean = format!(
         "{how}; {VIEWERS} lean viewers that count datagrams and take no congestion control, and two whole, \
          {PER_S_BUSY} packets a second each; {}",
@@ -255,36 +252,37 @@ async fn costs_whole(bench: &Bench<'_>) -> Result<Measured> {
     order(&mut own, Order::Pace { per_s: PER_S }).await?;
     let mut calls = Calls { own, crowd: None };
     tokio::time::sleep(SETTLED).await;
-    let (mut whole, mut datagram, mut apart) = (Samples::default(), 0, false);
+    let (mut whole, mut datagram) = (Samples::default(), 0);
     for n in 1..=rounds {
         (bench.told)(&format!("forwarding to whole viewers, round {n}"));
         let round = round(&served, &mut calls, VIEWERS_WHOLE).await?;
         whole.push(round.cost_us);
-        (datagram, apart) = (round.datagram, round.apart);
+        datagram = round.datagram;
     }
     Ok(Measured::of("forward_cost_whole", "us", &whole).method(format!(
         "{}; {VIEWERS_WHOLE} whole viewers with transport-wide congestion control, {PER_S} packets a second \
          each; {}",
-        how(datagram, apart),
+        how(datagram),
         bench.build()
     )))
 }
 
-/// Where the server and all others ran.
-const fn place(apart: bool) -> &'static str {
-    if apart {
-        "the server on one processor and all others on the rest"
-    } else {
-        "all on one processor"
+/// Where the server and all others run ([`keep_on`]).
+fn place() -> &'static str {
+    match std::thread::available_parallelism() {
+        Ok(processors) if processors.get() > 1 => {
+            "the server on one processor and all others on the rest"
+        }
+        Ok(_) | Err(_) => "all on one processor",
     }
 }
 
-fn how(datagram: u64, apart: bool) -> String {
+fn how(datagram: u64) -> String {
     format!(
         "user and system time of the server's process (/proc/PID/stat) by packets of 1,100 bytes of \
          payload (datagrams of {datagram} bytes, AES-GCM) that came to viewers of one publisher, over \
          loopback, {}, rounds of {} s, beats and acknowledgements included",
-        place(apart),
+        place(),
         ROUND.as_secs()
     )
 }

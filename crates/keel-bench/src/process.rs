@@ -87,19 +87,18 @@ pub(crate) enum Share {
 
 /// Keeps a process, with all threads that it has and will have, on a share of the processors: what is
 /// measured and what makes its load would be in each other's way otherwise, as they are not where they are
-/// two machines. False where there is one processor: it is left as it is.
-pub(crate) fn keep_on(pid: u32, share: Share) -> Result<bool> {
+/// two machines. Where there is one processor, it is left as it is.
+pub(crate) fn keep_on(pid: u32, share: Share) -> Result<()> {
     let ours = sched_getaffinity(None)?;
     let ours = (0..CpuSet::MAX_CPU).filter(|processor| ours.is_set(*processor));
     let ours: Vec<usize> = ours.collect();
-    let (share, rest) = match (share, ours.split_first()) {
-        (Share::First, Some((first, others))) => (std::slice::from_ref(first), others),
-        (Share::Others, Some((first, others))) => (others, std::slice::from_ref(first)),
-        (_, None) => (&[][..], &[][..]),
+    let Some((first, others)) = ours.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return Ok(());
     };
-    if share.is_empty() || rest.is_empty() {
-        return Ok(false);
-    }
+    let share = match share {
+        Share::First => std::slice::from_ref(first),
+        Share::Others => others,
+    };
     let mut set = CpuSet::new();
     share.iter().for_each(|processor| set.set(*processor));
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -111,7 +110,7 @@ pub(crate) fn keep_on(pid: u32, share: Share) -> Result<bool> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Memory of a process that is in RAM, in bytes.

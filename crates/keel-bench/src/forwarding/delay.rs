@@ -29,7 +29,6 @@ pub(super) struct Delays {
     p99s: Samples,
     loads: Samples,
     rates: Samples,
-    apart: bool,
 }
 
 impl Delays {
@@ -66,7 +65,6 @@ impl Delays {
         self.all.extend(round.delays);
         self.loads.push(round.load * 100.);
         self.rates.push(round.per_s);
-        self.apart = round.apart;
     }
 
     pub(super) fn measured(
@@ -91,7 +89,7 @@ impl Delays {
                  after each crowd, of {viewers}, the others lean and in a process of their own; {}, while it took \
                  {:.0} % of a processor for {:.0} packets a second (rounds of {} s at {:.0} to {:.0} %, p99 of each \
                  {:.1} to {:.1} ms); beside the same of {VIEWERS} viewers at {} packets a second to each; {}",
-                place(self.apart),
+                place(),
                 self.loads.median(),
                 self.rates.median(),
                 ROUND.as_secs(),
