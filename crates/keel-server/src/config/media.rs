@@ -43,7 +43,7 @@ impl Default for Media {
 }
 
 /// Threads for media at most.
-pub(super) const THREADS_MAX: u16 = 64;
+const THREADS_MAX: u16 = 64;
 
 impl Media {
     /// What clients are told of the `nth` plane's socket, which is bound here. At least one.
@@ -59,10 +59,7 @@ impl Media {
     }
 
     /// Where each plane listens, the first at `first`; a port that the system chooses is so for each.
-    pub fn listens(
-        &self,
-        first: SocketAddr,
-    ) -> impl Iterator<Item = (u16, SocketAddr)> + Clone + use<> {
+    pub fn listens(&self, first: SocketAddr) -> impl Iterator<Item = (u16, SocketAddr)> + use<> {
         let of = move |nth| match first.port() {
             0 => first,
             port => SocketAddr::new(first.ip(), port.saturating_add(nth)),
@@ -77,16 +74,14 @@ impl Media {
         }
         let listen = self.listen.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
         let mut first = self.advertised(listen, 0);
-        first.push(listen);
         let more = self.threads - 1;
-        if let Some(last) = first
-            .iter()
-            .find(|of| of.port().checked_add(more).is_none())
-        {
-            let (threads, port) = (self.threads, last.port());
-            return Err(format!("there are no {threads} ports from {port} on"));
+        let last = first.iter().chain([&listen]).map(SocketAddr::port).max();
+        if let Some(port) = last.filter(|port| port.checked_add(more).is_none()) {
+            return Err(format!(
+                "there are no {} ports from {port} on",
+                self.threads
+            ));
         }
-        first.pop();
         first.sort();
         first.dedup();
         let meet = |pair: &&[SocketAddr]| {
