@@ -140,4 +140,32 @@ describe('the sound of a room', () => {
     await speaks(tabs);
     assert.equal(await cleo.getAttribute('#mute', 'aria-pressed'), 'true');
   }));
+
+  page('who_mutes_while_the_microphone_is_asked_for_is_not_heard_and_one_press_takes_it_all_back_m18_v11', [], (context, server) => room(context, server, async ({ ann, ben, tabs, who }) => {
+    await ben.evaluate(() => {
+      const { mediaDevices } = navigator, ask = mediaDevices.getUserMedia.bind(mediaDevices);
+      const granted = new Promise((done) => (window.grant = done));
+      mediaDevices.getUserMedia = (...wants) => granted.then(() => ask(...wants));
+    });
+    await ben.click('#speak');
+    await ben.click('#mute');
+    await ben.evaluate(() => grant());
+    const tracks = (of, muted) => until(ann, ([of, muted]) => {
+      const has = playground.session.snapshot.tracks.filter(({ participant }) => participant === of);
+      return has.length === 2 && has.every((track) => (track.muted ?? false) === muted);
+    }, [of, muted]);
+    await tracks(who.ben, true);
+    await speaks(tabs);
+    assert.equal(await ben.getAttribute('#mute', 'aria-pressed'), 'true');
+
+    // It stays so when the page is loaded again: all of it.
+    await ben.reload();
+    await until(ben, () => playground.stage?.publication?.muted && playground.stage.voice?.muted);
+    assert.equal(await ben.getAttribute('#mute', 'aria-pressed'), 'true');
+    await tracks(who.ben, true);
+    await ben.click('#mute');
+    await tracks(who.ben, false);
+    await speaks(tabs, 'ben');
+    await hears(ann, who.ben);
+  }));
 });

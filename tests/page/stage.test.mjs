@@ -27,22 +27,24 @@ function world() {
   }));
   set('navigator', { mediaDevices: { getUserMedia } });
   const listeners = {}, said = [];
-  const media = {
-    on: (type, listener) => (listeners[type] = listener), receive: () => {},
-    publish: (track, { name }) => new Promise((resolve, reject) => said.push({ track, name, taken: () => {
-      const publication = { name, track, muted: false, unpublished: false };
-      resolve(Object.assign(publication, {
-        replaceTrack: async (next) => void (publication.track = next), unpublish: async () => void (publication.unpublished = true),
-        mute: async () => void (publication.muted = true), unmute: async () => void (publication.muted = false),
-      }));
-    }, refused: () => reject(new Error('refused')) })),
-  };
+  const publications = new Map();
+  const publish = (track, { name, muted }) => new Promise((resolve, reject) => {
+    const publication = {
+      name, track, muted,
+      replaceTrack: async (next) => void (publication.track = next), unpublish: async () => void publications.delete(name),
+      mute: async () => void (publication.muted = true), unmute: async () => void (publication.muted = false),
+    };
+    publications.set(name, publication);
+    const refused = () => { publications.delete(name); reject(new Error('refused')); };
+    said.push({ track, name, publication, taken: () => resolve(publication), refused });
+  });
+  const media = { on: (type, listener) => (listeners[type] = listener), receive: () => {}, publications, publish };
   const settled = () => new Promise((done) => setImmediate(done));
   const grant = async () => { await settled(); asking.splice(0).forEach((give) => give()); await settled(); };
   return { session: { participant: 'p-1', snapshot: {}, media }, listeners, said, granted, grant, settled };
 }
 
-const stageOf = async (session) => new (await import('../../crates/keel-server/page/stage.js')).Stage(session, { note: () => {}, began: 0 });
+const stageOf = async (session) => new (await import('../../crates/keel-server/page/stage.js')).Stage(session, { note: () => {}, began: 0, returns: true, muted: false });
 
 test('a_device_that_is_granted_too_late_or_not_published_is_let_go', async () => {
   const { session, said, granted, grant, settled } = world();
@@ -103,5 +105,26 @@ test('a_publication_that_is_lost_takes_only_its_own_device_and_an_ended_one_is_s
   assert.equal(publication.muted, true, 'as somebody wanted it');
   listeners.publication_lost({ publication, fault: { message: 'full' } });
   assert.deepEqual([stage.publication, stage.source, granted[2].readyState], [undefined, 'none', 'ended']);
+  stage.close();
+});
+
+test('who_mutes_is_neither_seen_nor_heard_by_what_is_only_on_its_way_either', async () => {
+  const { session, said, grant } = world();
+  const stage = await stageOf(session);
+  const sending = stage.send('camera'), speaking = stage.speak();
+  await grant();
+  assert.deepEqual(said.map(({ publication }) => publication.muted), [false, false]);
+  await stage.mute(true);
+  assert.deepEqual(said.map(({ publication }) => publication.muted), [true, true], 'before the server has taken them');
+  for (const { taken } of said) taken();
+  await Promise.all([sending, speaking]);
+  await stage.speak();
+  const again = stage.speak();
+  await grant();
+  assert.equal(said[2].publication.muted, true, 'nor by what comes later');
+  said[2].taken();
+  await again;
+  await stage.mute(false);
+  assert.deepEqual([stage.isMuted, stage.publication.muted, stage.voice.muted], [false, false, false], 'one press takes it all back');
   stage.close();
 });

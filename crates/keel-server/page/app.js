@@ -136,9 +136,10 @@ async function begin(session, wish, began) {
     }
     return changed();
   }
-  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough' });
+  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough', muted: wish.muted ?? false });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
   if (mayPublish && wish.source !== 'none') await source(wish.source ?? 'pattern');
+  if (mayPublish && wish.voice) await speak();
   changed();
 }
 
@@ -176,7 +177,7 @@ function over() {
   stage?.close();
   page.stage = undefined;
   page.session = undefined;
-  page.wish = { ...page.wish, session: undefined };
+  page.wish = { ...page.wish, session: undefined, ...SILENT };
   if (session && !stage && model.status.reason !== 'detached' && model.turns.size > 0) {
     const { title, backend, project, cwd } = session.snapshot;
     page.reading = { session: session.id, title, backend, project, cwd, ended: true };
@@ -197,7 +198,7 @@ async function leave() {
 async function go(row) {
   if (row.session === (page.session?.id ?? page.reading?.session)) return;
   await quit();
-  const wish = { ...page.wish, session: row.session, backend: undefined, source: 'none' };
+  const wish = { ...page.wish, session: row.session, backend: undefined, source: 'none', ...SILENT };
   if (row.ended) return peruse(row, wish);
   await open(wish);
 }
@@ -205,7 +206,7 @@ async function go(row) {
 /** Leaves what is open, and asks what to open. */
 async function fresh() {
   await quit();
-  page.wish = { ...page.wish, session: undefined, on: false };
+  page.wish = { ...page.wish, session: undefined, ...SILENT, on: false };
   $('session').value = '';
   page.model = new Model();
   view('join');
@@ -270,17 +271,52 @@ function remember(on) {
 
 // What is sent.
 
+/** What is asked for of another session: nobody's microphone is on there, and nothing is muted. */
+const SILENT = { voice: undefined, muted: undefined };
+
+/** What is sent, and how, stays so when the page is loaded again, and when one tries again. @param {import('./link.js').Wish} wish */
+function wishes(wish) {
+  page.wish = { ...page.wish, ...wish };
+  if (page.session) remember(true);
+}
+
 async function source(kind) {
   const note = $('source-note');
   put(note, '');
   try {
     await page.stage?.send(kind);
-    page.wish = { ...page.wish, source: kind };
-    if (page.session) remember(true);
+    wishes({ source: kind });
   } catch (error) {
     const words = error.name === 'NotAllowedError' ? 'The camera was not allowed. The test picture can be sent instead.' : error.fault?.message ?? error.message;
     put(note, words);
     page.model.note('source', words, 'warn');
+  }
+  changed();
+}
+
+/** The microphone, as well, or no longer. */
+async function speak() {
+  const { stage } = page;
+  try {
+    await stage?.speak();
+    wishes({ voice: Boolean(stage?.voice) });
+  } catch (error) {
+    put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message);
+  }
+  changed();
+}
+
+/** Neither seen nor heard, or again. */
+async function mute() {
+  const { stage } = page;
+  if (!stage) return;
+  const done = stage.mute(!stage.isMuted);
+  wishes({ muted: stage.isMuted });
+  changed();
+  try {
+    await done;
+  } catch (error) {
+    put($('source-note'), error.message);
   }
   changed();
 }
@@ -448,9 +484,9 @@ function setUpButtons() {
   $('share').addEventListener('click', share);
   $('use-pattern').addEventListener('click', () => source('pattern'));
   $('use-camera').addEventListener('click', () => source('camera'));
-  $('mute').addEventListener('click', () => page.stage?.mute(!page.stage.isMuted).then(changed, (error) => put($('source-note'), error.message)));
+  $('mute').addEventListener('click', mute);
   $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
-  $('speak').addEventListener('click', () => page.stage?.speak().then(changed, (error) => put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message)));
+  $('speak').addEventListener('click', speak);
   $('hear').addEventListener('click', () => {
     page.stage?.hear(!page.stage.isHeard);
     changed();

@@ -3,7 +3,7 @@
 
 const KEPT = 'evenkeel.playground.link';
 
-/** @typedef {{ token?: string, session?: string, backend?: string, role?: string, source?: string, wait?: boolean }} Wish */
+/** @typedef {{ token?: string, session?: string, backend?: string, role?: string, source?: string, wait?: boolean, voice?: boolean, muted?: boolean }} Wish */
 
 /** What the address asks for, else what this tab had before a reload. @returns {{ wish: Wish, isNew: boolean }} */
 export function arrive() {

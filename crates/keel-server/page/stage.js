@@ -32,8 +32,8 @@ export class Stage {
   #voices = new Map();
   /** What is done about the picture, and about the voice, one after the other: publishing may take a while. */
   #turns = { picture: Promise.resolve(), voice: Promise.resolve() };
-  /** Nobody muted what is sent: its device has ended. */
-  #hasEnded = false;
+  /** Whoever mutes wants to be neither seen nor heard, not by what is still on its way, either. */
+  isMuted;
   #isClosed = false;
   /** Whether what is sent comes back. */
   #returns;
@@ -44,9 +44,10 @@ export class Stage {
 
   /**
    * @param {any} session
-   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number, returns: boolean }} parts
+   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number, returns: boolean, muted: boolean }} parts
    */
-  constructor(session, { note, began, returns }) {
+  constructor(session, { note, began, returns, muted }) {
+    this.isMuted = muted;
     this.#returns = returns;
     this.#session = session;
     this.#note = note;
@@ -57,10 +58,7 @@ export class Stage {
     media.on('track', place, { signal });
     media.on('track_replaced', place, { signal });
     media.on('track_removed', (event) => this.#remove(event), { signal });
-    media.on('publication_ended', ({ publication }) => {
-      this.#hasEnded ||= publication === this.publication;
-      note('source', 'The device has ended; nothing is sent.', 'warn');
-    }, { signal });
+    media.on('publication_ended', () => note('source', 'The device has ended; nothing is sent.', 'warn'), { signal });
     media.on('publication_lost', ({ publication, fault }) => {
       if (publication === this.publication) this.#letGo();
       if (publication === this.voice) this.#letGoVoice();
@@ -96,14 +94,13 @@ export class Stage {
       return;
     }
     await this.publication.replaceTrack(track);
-    if (this.#hasEnded) await this.publication.unmute();
-    this.#hasEnded = false;
+    await this.#settle(this.publication);
     if (before !== source) this.#note('replaced', source === 'camera' ? 'The camera is sent now.' : 'The test picture is sent now.');
   }
 
   async #publish(track) {
     try {
-      const publication = await this.#session.media.publish(track, { name: NAME });
+      const publication = await this.#session.media.publish(track, { name: NAME, muted: this.isMuted });
       if (!this.#isClosed) this.publication = publication;
     } catch (error) {
       this.#letGo();
@@ -124,7 +121,6 @@ export class Stage {
   #letGo() {
     this.publication = undefined;
     this.source = 'none';
-    this.#hasEnded = false;
     this.#closeCamera();
     this.#closePattern();
     this.#show(undefined);
@@ -142,16 +138,16 @@ export class Stage {
     return done;
   }
 
-  /** Whether nothing of what is published is seen or heard. */
-  get isMuted() {
-    const published = [this.publication, this.voice].filter(Boolean);
-    return published.length > 0 && published.every(({ muted }) => muted);
+  /** The picture and the voice. @param {boolean} muted */
+  async mute(muted) {
+    this.isMuted = muted;
+    await Promise.all([...this.#session.media.publications.values()].map((one) => this.#settle(one)));
   }
 
-  /** The picture and the voice: who mutes wants to be neither seen nor heard. */
-  async mute(muted) {
-    this.#hasEnded = false;
-    await Promise.all([this.publication, this.voice].map((one) => (muted ? one?.mute() : one?.unmute())));
+  /** As muted as is wanted; one whose device has ended was muted by that. */
+  async #settle(publication) {
+    if (publication.muted === this.isMuted || publication.track.readyState === 'ended') return;
+    await (this.isMuted ? publication.mute() : publication.unmute());
   }
 
   /** Lets go of everything. */
@@ -196,7 +192,7 @@ export class Stage {
       if (voice) return voice.unpublish();
       const [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
       try {
-        if (!this.#isClosed) this.voice = await this.#session.media.publish(track, { name: 'microphone' });
+        if (!this.#isClosed) this.voice = await this.#session.media.publish(track, { name: 'microphone', muted: this.isMuted });
       } finally {
         if (this.#isClosed || !this.voice) track.stop();
       }
@@ -256,10 +252,10 @@ export class Stage {
     for (const tile of this.tiles.values()) tile.draw({ name: names.get(tile.participant), isMuted: mutedOf(tile), speaks: model.speaking.has(tile.participant), status: model.status });
     keepFocus($('controls'), () => this.#drawControls(mayPublish, stands), () => ($('use-pattern').matches(':enabled') ? $('use-pattern') : $('main')));
     const { publication, source, pattern, returned } = this;
-    const isUnseen = publication?.muted ?? false;
+    const isSent = source !== 'none' && publication?.track.readyState !== 'ended';
     $('local').hidden = !mayPublish;
-    $('local').dataset.flows = source !== 'none' && !isUnseen ? 'yes' : 'no';
-    put($('local-veil'), isUnseen ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
+    $('local').dataset.flows = isSent && !this.isMuted ? 'yes' : 'no';
+    put($('local-veil'), isSent && this.isMuted ? 'Muted' : mayPublish ? 'Nothing is sent' : 'You are watching');
     put($('local-facts'), source === 'pattern' && pattern ? `frame ${pattern.frame}` : source === 'camera' ? 'camera' : '');
     const seen = returned?.returned;
     $('figures').hidden = !returned && this.firstMs === undefined && !this.#returns;
@@ -276,7 +272,6 @@ export class Stage {
     $('use-camera').setAttribute('aria-pressed', String(source === 'camera'));
     for (const id of ['use-pattern', 'use-camera', 'speak']) $(id).disabled = !mayPublish || !stands;
     $('mute').setAttribute('aria-pressed', String(this.isMuted));
-    $('mute').disabled = !publication && !voice;
     $('stop').disabled = !publication;
     $('speak').setAttribute('aria-pressed', String(Boolean(voice)));
     $('hear').setAttribute('aria-pressed', String(this.isHeard));

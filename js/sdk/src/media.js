@@ -8,6 +8,7 @@
 
 import { Leg } from './client/media.js';
 import { FaultError, over } from './error.js';
+import { MEDIA_RESTORE_WITHIN } from './limits.js';
 import { Listeners } from './listeners.js';
 import { mediaFailed } from './media/faults.js';
 import { Publication, nameOf, refuse } from './media/publication.js';
@@ -78,6 +79,8 @@ export class Media {
   #receives = false;
   #wants = false;
   #closed = false;
+  /** @type {any} */
+  #tidying = undefined;
   #driver;
   #options;
   #streams;
@@ -127,15 +130,18 @@ export class Media {
   /**
    * Publishes a track: it is sent from here on, over every transport that is to come, until it is
    * unpublished. Resolves when the server has taken it. The track stays the caller's, who stops it.
+   * After a reload a participant is the same, and so are its tracks: what is published again by its name goes
+   * on for the others, and what is not within 5 s of being connected is unpublished.
    * @param {MediaStreamTrack} track
    * @param {object} [options]
    * @param {string} [options.name] by default `camera`, `microphone` or `screen`
    * @param {RTCRtpEncodingParameters[]} [options.encodings] for simulcast: one for each `rid`
+   * @param {boolean} [options.muted] begins silent, until `unmute`: nothing of it is sent before
    * @param {AbortSignal} [options.signal] gives the publishing up, and takes back what was done of it
    * @returns {Promise<Publication>}
    * @throws {FaultError}
    */
-  async publish(track, { name, encodings, signal } = {}) {
+  async publish(track, { name, encodings, muted, signal } = {}) {
     signal?.throwIfAborted();
     this.#check();
     if (track?.kind !== 'audio' && track?.kind !== 'video') refuse('there is no track to publish');
@@ -144,7 +150,7 @@ export class Media {
       mute: (publication, muted) => this.#mute(publication, muted),
       remove: (publication) => this.#unpublish(publication),
       ended: (publication) => this.#ended(publication),
-    }, name ?? nameOf(track, (name) => this.#publications.has(name)), track, encodings);
+    }, name ?? nameOf(track, (name) => this.#publications.has(name)), track, { encodings, muted });
     if (this.#publications.has(publication.name)) {
       publication.release();
       refuse(`${publication.name} is published already`);
@@ -263,6 +269,7 @@ export class Media {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.#driver.timers.clearTimeout(this.#tidying);
     this.#retire(Infinity);
     for (const publication of this.#publications.values()) publication.release();
   }
@@ -338,7 +345,12 @@ export class Media {
   #state(transport, state) {
     if (this.#closed) return;
     // Make before break: the ones before have served.
-    if (state === 'connected') this.#retire(transport.peer - 1);
+    if (state === 'connected') {
+      this.#retire(transport.peer - 1);
+      const { timers } = this.#driver;
+      timers.clearTimeout(this.#tidying);
+      this.#tidying = timers.setTimeout(() => this.#tidy(), MEDIA_RESTORE_WITHIN / 1_000);
+    }
     this.#input({ type: 'transport', peer: transport.peer, state });
   }
 
@@ -426,6 +438,14 @@ export class Media {
         if (!(error instanceof FaultError) || !this.#forget(publication)) return;
         this.#tell('publication_lost', { publication, fault: error.fault });
       });
+    }
+  }
+
+  /** What was published before the page was loaded again, and has not been since then, is sent by nobody. */
+  #tidy() {
+    const { seat, fold } = this.#driver.machine;
+    for (const { participant, track } of fold.snapshot.tracks ?? []) {
+      if (participant === seat?.participant && !this.#publications.has(track)) this.#driver.ask('track.unpublish', { track }).catch(() => {});
     }
   }
 

@@ -45,6 +45,58 @@ test('lines_to_receive_on_are_brought_along_so_that_the_server_has_none_to_offer
   await parts.session.close();
 });
 
+test('what_is_published_muted_sends_nothing_until_it_is_unmuted', async () => {
+  const parts = await withMedia();
+  const { media, socket } = parts;
+  const track = new ModelTrack('audio');
+  const publishing = media.publish(track, { muted: true });
+  assert.equal(media.publications.get('microphone').muted, true, 'before the server has said anything');
+  await settled();
+  assert.deepEqual(socket.got('command').map(({ name, data }) => [name, data]), [
+    ['track.publish', { track: 'microphone', kind: 'audio' }], ['track.mute', { track: 'microphone', muted: true }],
+  ]);
+  socket.say(receipt(1), receipt(2));
+  const publication = await publishing;
+  await agreed(parts);
+  const [{ sender }] = parts.made[0].getTransceivers();
+  assert.equal(sender.track, null);
+  const unmuting = publication.unmute();
+  await settled();
+  socket.say(receipt(3));
+  await unmuting;
+  assert.deepEqual([sender.track, publication.muted], [track, false]);
+  await parts.session.close();
+});
+
+test('what_was_published_before_a_reload_goes_on_if_it_is_published_again_and_else_is_taken_back', async () => {
+  const parts = await withMedia();
+  const { socket, time, log, made } = parts;
+  for (const [participant, track, kind] of [['p-1', 'camera', 'video'], ['p-1', 'microphone', 'audio'], ['p-2', 'camera', 'video']]) log('track.published', { participant, track, kind });
+  await published(parts);
+  made[0].becomes('connected');
+  await time.pass(4_900);
+  const taken = () => socket.got('command').filter(({ name }) => name === 'track.unpublish').map(({ data }) => data);
+  assert.deepEqual(taken(), [], 'it may be on its way');
+  await time.pass(100);
+  assert.deepEqual(taken(), [{ track: 'microphone' }]);
+  await parts.session.close();
+});
+
+test('one_that_is_muted_before_the_server_has_taken_it_is_muted', async () => {
+  const parts = await withMedia();
+  const { media, socket } = parts;
+  const publishing = media.publish(new ModelTrack());
+  const muting = media.publications.get('camera').mute();
+  await settled();
+  assert.deepEqual(socket.got('command').map(({ name }) => name), ['track.publish', 'track.mute']);
+  socket.say(receipt(1), receipt(2));
+  await muting;
+  assert.equal((await publishing).muted, true);
+  await agreed(parts);
+  assert.equal(parts.made[0].getTransceivers()[0].sender.track, null);
+  await parts.session.close();
+});
+
 test('what_the_server_refuses_is_thrown_and_not_published', async () => {
   const parts = await withMedia();
   const { media, socket } = parts;

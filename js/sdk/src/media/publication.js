@@ -51,14 +51,15 @@ export class Publication {
    * @param {Owner} owner
    * @param {string} name
    * @param {MediaStreamTrack} track
-   * @param {RTCRtpEncodingParameters[]} [encodings]
+   * @param {{ encodings?: RTCRtpEncodingParameters[], muted?: boolean }} [options]
    */
-  constructor(owner, name, track, encodings) {
+  constructor(owner, name, track, { encodings, muted = false } = {}) {
     if (!NAME.test(name)) refuse(`${JSON.stringify(name)} is not a name: want a-z, 0-9 and -, at most 64`);
     this.#owner = owner;
     this.name = name;
     this.kind = /** @type {'audio' | 'video'} */ (track.kind);
     this.encodings = encodings;
+    this.#muted = muted;
     this.#track = track;
     this.#listen();
   }
