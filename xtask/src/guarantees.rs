@@ -197,9 +197,19 @@ impl Tree {
         for (kind, folder) in FOLDERS {
             let files = files(&root().join(folder)).into_iter();
             let texts = files.filter_map(|path| fs::read_to_string(path).ok());
-            tree.texts.insert(kind, texts.collect());
+            tree.read_text(kind, texts.collect());
         }
         tree
+    }
+
+    fn read_text(&mut self, kind: &'static str, text: String) {
+        for name in named_in(&text) {
+            for id in ids_of(name) {
+                let proofs = self.by_id.entry(id).or_default();
+                proofs.insert(format!("{kind}:{name}"));
+            }
+        }
+        self.texts.insert(kind, text);
     }
 
     fn add(&mut self, owner: &str, test: &str) {
@@ -261,6 +271,16 @@ fn tests_in(text: &str) -> Vec<&str> {
     tests
 }
 
+/// The names of JavaScript's tests in a text: what is given first to a call, and names an id at its end.
+fn named_in(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (_, name) = line.split_once("('")?;
+        let (name, _) = name.split_once("', ")?;
+        let is_name = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
+        (name.contains('_') && name.chars().all(is_name)).then_some(name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +291,8 @@ mod tests {
             tree.add("core", test);
         }
         tree.texts.insert("drill", "row(\"N04\")".to_owned());
+        let page = "  page('a_mute_is_kept_m11_m18', [], () => test('not m12', 'x_m12'));\n";
+        tree.read_text("page", page.to_owned());
         tree
     }
 
@@ -283,6 +305,8 @@ mod tests {
     #[test]
     fn a_table_in_step_is_taken_and_each_slip_is_named() {
         let good = "| id | promise | proven by | status |\n|---|---|---|---|\n\
+                    | M11 | quiet | `page:a_mute_is_kept_m11_m18` | held |\n\
+                    | M18 | quiet | `page:a_mute_is_kept_m11_m18` | held |\n\
                     | M10 | told once | `core::a_loss_is_told_m10_n01` | held |\n\
                     | N01 | resumed | `core::a_loss_is_told_m10_n01` | open: drill |\n\
                     | N04 | found | `drill:N04` | held |\n";
@@ -314,6 +338,11 @@ mod tests {
         assert_eq!(
             fresh("| M10 | told | `core::gone` | held |").as_deref(),
             Some(held)
+        );
+        let page = "| M18 | quiet | `page:a_mute_is_kept_m11_m18` | held |";
+        assert_eq!(
+            fresh("| M18 | quiet |  | open: no test yet |").as_deref(),
+            Some(page)
         );
         let waits = "| N04 | found | `drill:N04` | open: media |";
         assert_eq!(fresh(waits).as_deref(), Some(waits));
