@@ -31,11 +31,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let exe = std::env::current_exe().map_err(Failure::unavailable)?;
     let disk = args.dir.unwrap_or_else(std::env::temp_dir);
-    let dir = disk.join(format!("evenkeel-bench-{}", std::process::id()));
-    fs::create_dir_all(&dir).map_err(Failure::unavailable)?;
+    fs::create_dir_all(&disk).map_err(Failure::unavailable)?;
+    let folder = tempfile::Builder::new()
+        .prefix("evenkeel-bench-")
+        .tempdir_in(disk)
+        .map_err(Failure::unavailable)?;
     let options = Options {
         exe,
-        dir: dir.clone(),
+        dir: folder.path().to_owned(),
         only: args.only,
         quick: args.quick,
     };
@@ -48,10 +51,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         fs::write(path, text + "\n").map_err(Failure::unavailable)?;
     }
     if report.holds() {
-        let _ = fs::remove_dir_all(&dir);
         return Ok(ExitCode::SUCCESS);
     }
-    terminal::say(&format!("what was missed is in {}", dir.display()));
+    terminal::say(&format!(
+        "what was missed is in {}",
+        folder.keep().display()
+    ));
     Ok(ExitCode::from(FAILED))
 }
 

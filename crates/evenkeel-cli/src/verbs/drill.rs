@@ -47,9 +47,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let exe = std::env::current_exe().map_err(Failure::unavailable)?;
-    let temporary = std::env::temp_dir().join(format!("evenkeel-drill-{}", std::process::id()));
-    let dir = args.dir.clone().unwrap_or_else(|| temporary.clone());
-    fs::create_dir_all(&dir).map_err(Failure::unavailable)?;
+    let temporary = match &args.dir {
+        Some(dir) => fs::create_dir_all(dir).map(|()| None),
+        None => tempfile::Builder::new()
+            .prefix("evenkeel-drill-")
+            .tempdir()
+            .map(Some),
+    };
+    let temporary = temporary.map_err(Failure::unavailable)?;
+    let dir = temporary.as_ref().map(|folder| folder.path().to_owned());
+    let dir = args.dir.or(dir).expect("one of them");
     let options = Options {
         exe,
         dir: dir.clone(),
@@ -67,11 +74,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         write_json(path, &report)?;
     }
     if report.holds() {
-        if dir == temporary {
-            let _ = fs::remove_dir_all(&temporary);
-        }
         return Ok(ExitCode::SUCCESS);
     }
+    let dir = temporary.map_or(dir, tempfile::TempDir::keep);
     terminal::say(&format!("what failed is in {}", dir.display()));
     Ok(ExitCode::from(FAILED))
 }

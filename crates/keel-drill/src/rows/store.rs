@@ -65,12 +65,13 @@ pub(super) fn rows() -> Vec<Spec> {
 
 /// What this host lacks for a small file system, if anything.
 fn lacks_mounts() -> Option<String> {
-    let dir = std::env::temp_dir().join(format!("evenkeel-mount-{}", std::process::id()));
-    let mounted = fs::create_dir_all(&dir).is_ok() && runs("mount", &tmpfs(&dir, 1));
-    if mounted {
-        runs("umount", &[&dir.display().to_string()]);
-    }
-    let _ = fs::remove_dir(&dir);
+    let mounted = tempfile::tempdir().is_ok_and(|dir| {
+        let mounted = runs("mount", &tmpfs(dir.path(), 1));
+        if mounted {
+            runs("umount", &[dir.path()]);
+        }
+        mounted
+    });
     (!mounted).then(|| "root, to mount a tmpfs".to_owned())
 }
 
