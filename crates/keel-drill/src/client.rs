@@ -61,11 +61,23 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a client of `url`, with more arguments of `drill-client`.
     pub(crate) fn start(exe: &Path, url: &str, token: &str, args: &[&str]) -> Result<Self> {
+        Self::start_in(exe, url, token, args, &[])
+    }
+
+    /// The same, with more of an environment.
+    pub(crate) fn start_in(
+        exe: &Path,
+        url: &str,
+        token: &str,
+        args: &[&str],
+        env: &[(&str, PathBuf)],
+    ) -> Result<Self> {
         let mut command = Command::new(exe);
         command
             .arg("drill-client")
             .args(["--url", url])
             .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .env("EVENKEEL_TOKEN", token);
         Self::run(command, Spoiler::default())
     }

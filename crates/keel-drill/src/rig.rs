@@ -14,15 +14,15 @@ use crate::{
     proxy::{Cut, Proxy},
     raw::Raw,
     results::Row,
-    rows::{Spec, Witness},
+    rows::{Preload, Spec, Witness},
     server::{Oddity, Server, Setup},
 };
 pub(crate) use control::Control;
 use control::talker;
 pub(crate) use media::{Camera, Media};
 pub(crate) use model::{Model, beside};
+pub(crate) use preload::lacks_compiler;
 pub(crate) use programs::{MARK, children, is_marked, marked};
-pub(crate) use slow_disk::lacks_compiler;
 pub(crate) use watch::{span, wait};
 use witness::Before;
 
@@ -44,9 +44,11 @@ mod kept;
 mod laws;
 mod media;
 mod model;
+mod preload;
 mod programs;
 mod slow_disk;
 mod verdict;
+mod wall_clock;
 mod watch;
 mod witness;
 
@@ -119,6 +121,8 @@ pub(crate) struct Rig {
     slack_ms: u64,
     clients: BTreeMap<Who, Client>,
     struck: Who,
+    /// More of the environment of whoever is struck.
+    client_env: preload::Env,
     bystander: Option<Client>,
     bystander_session: String,
 }
@@ -135,11 +139,13 @@ impl Rig {
         }
         let dir = options.dir.join(name);
         fs::create_dir_all(&dir)?;
-        let env = if spec.slow_disk {
-            slow_disk::prepare(&dir).await?
-        } else {
-            Vec::new()
-        };
+        let (mut env, mut client_env) = (Vec::new(), Vec::new());
+        match spec.preload {
+            Preload::None => {}
+            Preload::ServersDisk => env = slow_disk::prepare(&dir).await?,
+            Preload::ServersClock => env = wall_clock::prepare(&dir).await?,
+            Preload::ClientsClock => client_env = wall_clock::prepare(&dir).await?,
+        }
         let (media, told) = match spec.camera {
             Some(camera) => {
                 let (media, told) = Media::prepare(options, camera, spec.turn, &dir).await?;
@@ -202,6 +208,7 @@ impl Rig {
             },
             clients: BTreeMap::new(),
             struck: Who::Owner,
+            client_env,
             bystander: None,
             bystander_session: String::new(),
         };
@@ -248,7 +255,11 @@ impl Rig {
         if let Some(mutant) = self.mutant.filter(|_| who == self.struck) {
             args.extend(["--mutant", mutant.name()]);
         }
-        let client = Client::start(&self.exe, url, token, &args)?;
+        let env = match who == self.struck {
+            true => self.client_env.as_slice(),
+            false => &[],
+        };
+        let client = Client::start_in(&self.exe, url, token, &args, env)?;
         self.clients.insert(who, client);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The rows: what is broken, when, for whom, and what must come of it.
 
 mod admission;
+mod clocks;
 mod closes;
 mod closing;
 mod connecting;
@@ -26,7 +27,7 @@ use crate::{
     client::lacks_browser,
     mutant::Mutant,
     results::Row,
-    rig::{Camera, Control, Rig},
+    rig::{Camera, Control, Rig, lacks_compiler},
     turn::lacks_coturn,
 };
 
@@ -53,6 +54,18 @@ pub(crate) enum Witness {
     Unseen(&'static str),
 }
 
+/// What stands between a process and its C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preload {
+    None,
+    /// The server's syncs can be made slow.
+    ServersDisk,
+    /// The server's wall clock can be made to jump.
+    ServersClock,
+    /// The wall clock of whoever is struck can.
+    ClientsClock,
+}
+
 /// A row that can be run.
 pub(crate) struct Spec {
     pub(crate) row: Row,
@@ -60,8 +73,7 @@ pub(crate) struct Spec {
     /// Where its data lies, below its folder.
     pub(crate) data: Option<String>,
     pub(crate) files_max: Option<u32>,
-    /// Its syncs can be made slow.
-    pub(crate) slow_disk: bool,
+    pub(crate) preload: Preload,
     pub(crate) witness: Witness,
     /// It is a row of media, and this has the camera.
     pub(crate) camera: Option<Camera>,
@@ -103,7 +115,7 @@ impl Spec {
             more: String::new(),
             data: None,
             files_max: None,
-            slow_disk: false,
+            preload: Preload::None,
             witness: Witness::Session,
             camera: None,
             model: None,
@@ -162,8 +174,10 @@ impl Spec {
         self
     }
 
-    const fn slow_disk(mut self) -> Self {
-        self.slow_disk = true;
+    /// What stands between a process and its C library.
+    fn preload(mut self, what: Preload) -> Self {
+        self.preload = what;
+        self.needs = self.needs.or_else(lacks_compiler);
         self
     }
 
@@ -218,6 +232,7 @@ fn all() -> Vec<Spec> {
         hand::rows(),
         overload::rows(),
         peer::rows(),
+        clocks::rows(),
         admission::rows(),
         server::rows(),
         store::rows(),

@@ -21,6 +21,9 @@ use crate::mutant::Mutant;
 /// How long a server may take to be ready: debug builds on loaded machines included.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long a token lasts of which nothing else is said: longer than any clock is made to jump.
+const TOKEN_TTL_S: &str = "259200";
+
 /// What a server is to be like.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -210,9 +213,14 @@ impl Server {
 
     /// A token for a subject.
     pub async fn token(&self, args: &[&str]) -> Result<String> {
+        let ttl: &[&str] = match args.contains(&"--ttl-s") {
+            true => &[],
+            false => &["--ttl-s", TOKEN_TTL_S],
+        };
         let output = Command::new(&self.setup.exe)
             .args(["token", "mint", "--config"])
             .arg(&self.config)
+            .args(ttl)
             .args(args)
             .output()
             .await?;

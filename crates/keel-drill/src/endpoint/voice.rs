@@ -3,18 +3,21 @@
 use std::{
     io::Write,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use crate::{
+    heart::unix_ms,
     ledger::{Line, Seen},
     mutant::Mutant,
     spoil::{LATE, Spoiler},
 };
 
 /// Writes what the app is told. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Voice {
+    /// The time of day when it began: from there on it is counted, for the host's clock may be made to jump.
+    began: (u64, Instant),
     mutant: Option<Mutant>,
     spoiler: Arc<Mutex<Spoiler>>,
 }
@@ -22,6 +25,7 @@ pub(super) struct Voice {
 impl Voice {
     pub(super) fn new(mutant: Option<Mutant>) -> Self {
         Self {
+            began: (unix_ms(), Instant::now()),
             mutant,
             spoiler: Arc::new(Mutex::new(Spoiler::new(mutant))),
         }
@@ -38,19 +42,19 @@ impl Voice {
         if told.late {
             std::thread::sleep(LATE);
         }
-        told.what.into_iter().for_each(write);
+        for what in told.what {
+            self.write(what);
+        }
     }
-}
 
-fn write(what: Seen) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let t = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let mut out = std::io::stdout().lock();
-    // Whoever drills is gone if nobody reads: then there is nobody to tell either.
-    if let Ok(text) = serde_json::to_string(&Line { t, what }) {
-        let _ = writeln!(out, "{text}");
-        let _ = out.flush();
+    fn write(&self, what: Seen) {
+        let (at, since) = self.began;
+        let t = at + u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut out = std::io::stdout().lock();
+        // Whoever drills is gone if nobody reads: then there is nobody to tell either.
+        if let Ok(text) = serde_json::to_string(&Line { t, what }) {
+            let _ = writeln!(out, "{text}");
+            let _ = out.flush();
+        }
     }
 }

@@ -1,17 +1,16 @@
-//! A disk whose syncs take long: a library of a few lines that stands between the server and its C
-//! library, and delays `fsync` and `fdatasync` for as long as a file says.
+//! A disk whose syncs take long: `fsync` and `fdatasync` are delayed for as long as a file says.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
-use tokio::process::Command;
+use anyhow::Result;
+
+use super::preload::{self, Env};
 
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -36,37 +35,14 @@ int fdatasync(int fd) { wait_as_told(); return syscall(SYS_fdatasync, fd); }
 "#;
 
 /// The file that says how many milliseconds a sync takes.
-pub(super) fn dial(dir: &Path) -> PathBuf {
+fn dial(dir: &Path) -> PathBuf {
     dir.join("sync_ms")
 }
 
-/// Compiles the library; the environment of a server whose syncs obey it.
-pub(super) async fn prepare(dir: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
-    let (source, library) = (dir.join("slow_disk.c"), dir.join("slow_disk.so"));
-    fs::write(&source, SOURCE)?;
+/// The environment of a server whose syncs obey it.
+pub(super) async fn prepare(dir: &Path) -> Result<Env> {
     fs::write(dial(dir), "0")?;
-    let mut compiler = Command::new("cc");
-    compiler
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(&source);
-    let output = compiler.output().await.context("cc")?;
-    if !output.status.success() {
-        bail!("cc: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(vec![
-        ("LD_PRELOAD", library),
-        ("EVENKEEL_DRILL_SYNC_MS", dial(dir)),
-    ])
-}
-
-/// What this host lacks for it, if anything.
-pub(crate) fn lacks_compiler() -> Option<String> {
-    let there = std::process::Command::new("cc")
-        .arg("--version")
-        .output()
-        .is_ok();
-    (!there).then(|| "cc, to put something before fsync".to_owned())
+    preload::compile(dir, SOURCE, ("EVENKEEL_DRILL_SYNC_MS", dial(dir))).await
 }
 
 impl super::Rig {

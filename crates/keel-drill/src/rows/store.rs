@@ -4,12 +4,12 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use super::{S, Spec};
+use super::{Preload, S, Spec};
 use crate::{
     heart::unix_ms,
     ledger::Seen,
     mutant::Mutant,
-    rig::{Rig, Via, Who, lacks_compiler, span},
+    rig::{Rig, Via, Who, span},
 };
 
 /// How long a sync takes on a slow disk.
@@ -48,8 +48,7 @@ pub(super) fn rows() -> Vec<Spec> {
         .cause("store_failed")
         .told_within(2_000.)
         .back_within(5_000.)
-        .slow_disk()
-        .needs(lacks_compiler()),
+        .preload(Preload::ServersDisk),
         Spec::new(
             "S10/idle/owner",
             "a session's events are damaged",
