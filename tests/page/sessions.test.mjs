@@ -251,6 +251,57 @@ describe('the list of sessions', { concurrency: 2 }, () => {
     assert.equal((await listed(server, token, {})).includes('third'), false);
   });
 
+  page('what_was_read_before_a_change_does_not_undo_it', [], async (context, server) => {
+    const token = server.token('stale');
+    await make(server, token, [{ title: 'first' }, { title: 'second' }]);
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token, backend: 'echo' })}`);
+    await live(tab);
+    await lists(tab, await listed(server, token, {}));
+    // A read that is answered late, by what was so when it was asked for.
+    let late, arrived;
+    const asked = new Promise((done) => (arrived = done));
+    await context.route(/\/v1\/sessions\?/, async (route) => {
+      if (late) return route.continue();
+      late = { route, answer: await route.fetch() };
+      arrived();
+    });
+    await tab.evaluate(() => void playground.sessions.read());
+    await asked;
+    await menu(tab, 'second', 'Archive');
+    await until(tab, () => document.getElementById('sessions-done').textContent.startsWith('“second” is archived.'));
+    await tab.evaluate(() => {
+      window.seen = new Set();
+      const look = () => seen.add([...document.querySelectorAll('#session-list strong')].some(({ textContent }) => textContent === 'second'));
+      new MutationObserver(look).observe(document.getElementById('session-list'), { childList: true, subtree: true, characterData: true });
+      look();
+    });
+    const next = tab.waitForResponse((answer) => answer.url().includes('/v1/sessions?') && answer.request() !== late.route.request());
+    await late.route.fulfill({ response: late.answer });
+    // Whatever the page makes of it, it has made of it by the time it looks again by itself.
+    await next;
+    await drawn(tab);
+    assert.deepEqual(await tab.evaluate(() => [...window.seen]), [false]);
+  });
+
+  page('of_two_rows_that_are_clicked_one_after_the_other_the_last_is_opened_and_joined_once', [], async (context, server) => {
+    const token = server.token('quick');
+    await make(server, token, [{ title: 'first' }, { title: 'second' }]);
+    const tab = await open(context, `${server.url}/#${new URLSearchParams({ token, backend: 'echo' })}`);
+    await live(tab);
+    await lists(tab, await listed(server, token, {}));
+    const before = tab.sockets;
+    await tab.evaluate(() => {
+      const click = (name) => [...document.querySelectorAll('#session-list strong')].find(({ textContent }) => textContent === name).closest('button').click();
+      for (const name of ['first', 'second', 'second']) click(name);
+    });
+    await until(tab, () => playground.session?.status.state === 'live' && playground.session.snapshot.title === 'second');
+    assert.equal(tab.sockets - before, 1);
+    const session = await tab.evaluate(() => playground.session.id);
+    await tab.reload();
+    await live(tab);
+    assert.deepEqual(await tab.evaluate(() => [playground.session.id, playground.session.snapshot.participants.length]), [session, 1], 'a reload is the same participant');
+  });
+
   page('a_tag_that_the_server_refuses_is_told_and_stays_told', [refused], async (context, server) => {
     const token = server.token('refused');
     await make(server, token, [{ title: 'only' }]);

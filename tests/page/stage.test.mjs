@@ -49,7 +49,7 @@ const stageOf = async (session) => new (await import('../../crates/keel-server/p
 test('a_device_that_is_granted_too_late_or_not_published_is_let_go', async () => {
   const { session, said, granted, grant, settled } = world();
   const stage = await stageOf(session);
-  const speaking = stage.speak();
+  const speaking = stage.speak(true);
   await grant();
   said[0].refused();
   await assert.rejects(speaking, { message: 'refused' });
@@ -58,7 +58,7 @@ test('a_device_that_is_granted_too_late_or_not_published_is_let_go', async () =>
   said[1].refused();
   await assert.rejects(sending, { message: 'refused' });
   assert.deepEqual([granted.map(({ readyState }) => readyState), stage.source, stage.voice], [['ended', 'ended'], 'none', undefined]);
-  const late = [stage.send('camera'), stage.speak()];
+  const late = [stage.send('camera'), stage.speak(true)];
   await settled();
   stage.close();
   await grant();
@@ -72,8 +72,9 @@ test('what_is_clicked_while_a_track_is_being_published_comes_after_it', async ()
   const sending = stage.send('camera');
   await grant();
   const again = stage.send('camera'), stopping = stage.stop();
-  const voices = [stage.speak(), stage.speak()];
+  const voices = [stage.speak(true)];
   await grant();
+  voices.push(stage.speak(false), stage.speak(true), stage.speak(false));
   assert.deepEqual(said.map(({ name }) => name), ['camera', 'microphone'], 'once each');
   for (const { taken } of said) taken();
   await Promise.all([sending, again, stopping, ...voices]);
@@ -86,7 +87,7 @@ test('what_is_clicked_while_a_track_is_being_published_comes_after_it', async ()
 test('a_publication_that_is_lost_takes_only_its_own_device_and_an_ended_one_is_sent_again', async () => {
   const { session, said, listeners, grant, granted } = world();
   const stage = await stageOf(session);
-  const both = [stage.send('camera'), stage.speak()];
+  const both = [stage.send('camera'), stage.speak(true)];
   await grant();
   for (const { taken } of said) taken();
   await Promise.all(both);
@@ -111,20 +112,32 @@ test('a_publication_that_is_lost_takes_only_its_own_device_and_an_ended_one_is_s
 test('who_mutes_is_neither_seen_nor_heard_by_what_is_only_on_its_way_either', async () => {
   const { session, said, grant } = world();
   const stage = await stageOf(session);
-  const sending = stage.send('camera'), speaking = stage.speak();
+  const sending = stage.send('camera'), speaking = stage.speak(true);
   await grant();
   assert.deepEqual(said.map(({ publication }) => publication.muted), [false, false]);
   await stage.mute(true);
   assert.deepEqual(said.map(({ publication }) => publication.muted), [true, true], 'before the server has taken them');
   for (const { taken } of said) taken();
   await Promise.all([sending, speaking]);
-  await stage.speak();
-  const again = stage.speak();
+  await stage.speak(false);
+  const again = stage.speak(true);
   await grant();
   assert.equal(said[2].publication.muted, true, 'nor by what comes later');
   said[2].taken();
   await again;
   await stage.mute(false);
   assert.deepEqual([stage.isMuted, stage.publication.muted, stage.voice.muted], [false, false, false], 'one press takes it all back');
+  stage.close();
+});
+
+test('what_was_asked_for_last_counts_whenever_a_device_is_granted', async () => {
+  const { session, said, granted, grant } = world();
+  const stage = await stageOf(session);
+  const sending = stage.send('camera'), speaking = stage.speak(true);
+  const stopping = stage.stop(), silent = stage.speak(false);
+  assert.equal(stage.speaks, false);
+  await grant();
+  await Promise.all([sending, speaking, stopping, silent]);
+  assert.deepEqual([said.length, stage.source, granted.map(({ readyState }) => readyState)], [0, 'none', ['ended']], 'nothing is on, and nothing was asked for in vain');
   stage.close();
 });

@@ -214,7 +214,7 @@ fn missing(what: &str, needs: &str) -> Result<()> {
 }
 
 /// The tests of the page and of the SDK in browsers, what fails fastest first.
-const PAGE: [&str; 18] = [
+const PAGE: [&str; 19] = [
     "stage",
     "playground",
     "markdown",
@@ -226,6 +226,7 @@ const PAGE: [&str; 18] = [
     "looks-picture",
     "playground-media",
     "room-sound",
+    "second-thoughts",
     "firefox",
     "sdk",
     "media",

@@ -18,6 +18,8 @@ import * as timeline from './timeline.js';
 import { title } from './words.js';
 
 const KEPT = 'playground';
+/** For how long, and how often, the server is asked what it offers while it cannot be reached. */
+const OPENS_MS = 30_000, AGAIN_MS = 1_000;
 const MEDIA_KINDS = ['passthrough', 'room'];
 const KINDS = {
   echo: 'Says back what it is told, word by word',
@@ -74,15 +76,17 @@ async function open(wish, began = performance.now(), looked = undefined) {
   page.model = new Model();
   page.model.addEventListener('change', changed);
   page.model.picture = () => {
-    const seen = page.stage?.returned?.returned;
-    // A number that cannot be read says nothing of what was lost.
-    return seen && { at: seen.number === undefined ? seen.at : seen.readAt, lost: seen.lost };
+    const seen = page.stage?.awaited;
+    // Without a number, or with one that cannot be read, nobody knows what was lost.
+    return seen && (seen.isNumbered ? { at: seen.number === undefined ? seen.at : seen.readAt, lost: seen.lost } : { at: seen.at });
   };
   page.model.status = { state: 'connecting', phase: 'dial', legs: [] };
   page.model.note('opening', wish.session ? `session ${wish.session}` : wish.backend ?? 'the default backend');
   view('session');
+  /** @type {any} */
+  let session;
   try {
-    const session = await connect({
+    session = await connect({
       token: () => wish.token,
       session: wish.session,
       backend: wish.session ? undefined : wish.backend,
@@ -100,6 +104,7 @@ async function open(wish, began = performance.now(), looked = undefined) {
     });
     // Somebody has chosen another one meanwhile.
     if (page.opening !== opening) return void await session.detach();
+    page.opening = undefined;
     page.session = session;
     page.model.follow(session);
     if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
@@ -107,7 +112,9 @@ async function open(wish, began = performance.now(), looked = undefined) {
     await Promise.all([whenIn(session, wish), looked]);
     await begin(session, wish, began);
   } catch (error) {
-    if (page.opening === opening) failed(error);
+    if (page.opening !== opening && !(session && page.session === session)) return;
+    page.opening = undefined;
+    failed(error);
   }
 }
 
@@ -138,9 +145,10 @@ async function begin(session, wish, began) {
   }
   page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough', muted: wish.muted ?? false });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
-  if (mayPublish && wish.source !== 'none') await source(wish.source ?? 'pattern');
-  if (mayPublish && wish.voice) await speak();
+  const sends = mayPublish && wish.source !== 'none' ? source(wish.source ?? 'pattern') : undefined;
+  const speaks = mayPublish && wish.voice ? speak(true) : undefined;
   changed();
+  await Promise.all([sends, speaks]);
 }
 
 /** Events, to the end of the session; again after each `reconnect`. */
@@ -196,8 +204,8 @@ async function leave() {
 
 /** Leaves what is open, and opens another session of the list. @param {import('./sessions.js').Row} row */
 async function go(row) {
-  if (row.session === (page.session?.id ?? page.reading?.session)) return;
-  await quit();
+  if (row.session === (page.session?.id ?? page.reading?.session) || (page.opening && row.session === page.wish.session)) return;
+  if (!await quit()) return;
   const wish = { ...page.wish, session: row.session, backend: undefined, source: 'none', ...SILENT };
   if (row.ended) return peruse(row, wish);
   await open(wish);
@@ -205,7 +213,7 @@ async function go(row) {
 
 /** Leaves what is open, and asks what to open. */
 async function fresh() {
-  await quit();
+  if (!await quit()) return;
   page.wish = { ...page.wish, session: undefined, ...SILENT, on: false };
   $('session').value = '';
   page.model = new Model();
@@ -213,14 +221,15 @@ async function fresh() {
   changed();
 }
 
-/** Lets go of a session; its work goes on. */
+/** Lets go of a session; its work goes on. Whether what is to come next is still wanted. */
 async function quit() {
-  const { session } = page;
+  const { session } = page, quitting = page.quitting = {};
   page.stage?.close();
   page.stage = page.session = page.reading = page.opening = undefined;
   sessionStorage.removeItem(`evenkeel.${KEPT}`);
   page.model.removeEventListener('change', changed);
-  if (session) await session.detach();
+  await session?.detach();
+  return page.quitting === quitting;
 }
 
 /** A session that is over is only read. */
@@ -238,8 +247,10 @@ function peruse(row, wish) {
 
 /** After it has failed: the same session again, else as asked for first. */
 async function retry() {
-  const { session, wish } = page;
-  if (!session) return open(wish);
+  const { session } = page;
+  if (!session) return page.opening ? undefined : reopen(page.wish);
+  // What the server offers could not be asked.
+  if (!page.offer) return lookAndBegin(session);
   // Only its media was given up.
   if (session.status.state !== 'failed') {
     page.model.note('trying again', 'media');
@@ -260,9 +271,24 @@ async function retry() {
     page.session = undefined;
     await session.close();
     sessionStorage.removeItem(`evenkeel.${KEPT}`);
-    await open({ ...wish, session: gone ? undefined : session.id ?? wish.session });
+    await reopen({ ...page.wish, session: gone ? undefined : session.id ?? page.wish.session });
   }
   changed();
+}
+
+/** What could not be said the time before can still be said. @param {import('./link.js').Wish} wish */
+function reopen(wish) {
+  chat.carryOver();
+  return open(wish);
+}
+
+async function lookAndBegin(session) {
+  try {
+    await look(page.wish.token);
+    await begin(session, page.wish, performance.now());
+  } catch (error) {
+    if (page.session === session) failed(error);
+  }
 }
 
 function remember(on) {
@@ -281,12 +307,15 @@ function wishes(wish) {
 }
 
 async function source(kind) {
-  const note = $('source-note');
+  const { stage } = page, note = $('source-note');
+  if (!stage) return;
   put(note, '');
+  wishes({ source: kind });
   try {
-    await page.stage?.send(kind);
-    wishes({ source: kind });
+    await stage.send(kind);
   } catch (error) {
+    if (stage !== page.stage) return;
+    wishes({ source: stage.source });
     const words = error.name === 'NotAllowedError' ? 'The camera was not allowed. The test picture can be sent instead.' : error.fault?.message ?? error.message;
     put(note, words);
     page.model.note('source', words, 'warn');
@@ -294,13 +323,29 @@ async function source(kind) {
   changed();
 }
 
-/** The microphone, as well, or no longer. */
-async function speak() {
+async function stop() {
   const { stage } = page;
+  wishes({ source: 'none' });
   try {
-    await stage?.speak();
-    wishes({ voice: Boolean(stage?.voice) });
+    await stage?.stop();
   } catch (error) {
+    put($('source-note'), error.message);
+  }
+  changed();
+}
+
+/** The microphone, as well, or no longer. @param {boolean} isOn */
+async function speak(isOn) {
+  const { stage } = page;
+  if (!stage) return;
+  const done = stage.speak(isOn);
+  wishes({ voice: isOn });
+  changed();
+  try {
+    await done;
+  } catch (error) {
+    if (stage !== page.stage) return;
+    wishes({ voice: stage.speaks });
     put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message);
   }
   changed();
@@ -367,7 +412,7 @@ function draw() {
   drawStage();
   $('sessions').hidden = !offer || Boolean(claims(page.wish.token).session) || Boolean(stage);
   // What this token can never do is not there; what cannot be done now is.
-  $('share').hidden = !session || (offer && !offer.mints);
+  $('share').hidden = !session || !offer?.mints;
   $('share').disabled = !stands || !offer?.mints;
   $('share').title = 'Whoever has the link can watch for an hour';
   $('end').hidden = !session || (model.role && model.role !== 'owner');
@@ -423,6 +468,18 @@ async function look(token) {
   shape();
   changed();
   return offer;
+}
+
+/** A network that changes is no answer: it is asked again for as long as a session may take to open. */
+async function lookUntilSeen(token) {
+  for (const until = performance.now() + OPENS_MS; ;) {
+    try {
+      return await look(token);
+    } catch (error) {
+      if (error.status || performance.now() > until) throw error;
+      await new Promise((done) => setTimeout(done, AGAIN_MS));
+    }
+  }
 }
 
 /** A picture that returns shows the most; where there is none, what the server has by default. */
@@ -485,8 +542,8 @@ function setUpButtons() {
   $('use-pattern').addEventListener('click', () => source('pattern'));
   $('use-camera').addEventListener('click', () => source('camera'));
   $('mute').addEventListener('click', mute);
-  $('stop').addEventListener('click', () => page.stage?.stop().then(changed, (error) => put($('source-note'), error.message)));
-  $('speak').addEventListener('click', speak);
+  $('stop').addEventListener('click', stop);
+  $('speak').addEventListener('click', () => speak(!page.stage?.speaks));
   $('hear').addEventListener('click', () => {
     page.stage?.hear(!page.stage.isHeard);
     changed();
@@ -548,7 +605,7 @@ async function boot() {
   if (!wish.token) return;
   // Who asks for something new does not go on in what this tab had before.
   if (isNew) sessionStorage.removeItem(`evenkeel.${KEPT}`);
-  const looked = look(wish.token);
+  const looked = lookUntilSeen(wish.token);
   looked.catch(() => {}); // Whoever waits for it says so.
   if (!isNew && wish.on === false) return void looked.catch(failed);
   try {

@@ -52,6 +52,10 @@ export class Chat {
   #follows = true;
   #isFirst = true;
   #began = 0;
+  /** What was said first has named the session, or is on its way to. */
+  #isNamed = false;
+  /** @type {Outbox | undefined} */
+  #carried = undefined;
 
   /** @param {Around} around */
   constructor(around) {
@@ -92,8 +96,14 @@ export class Chat {
     const sent = asks ? session.answer(asks.turn, asks.action.id, text.trim()) : session.say(text);
     this.outbox.add(text, sent, this.#around.changed);
     // A session is called by what it began with, until somebody calls it something else.
-    const isNew = this.#model.turns.size === 0 && !this.#model.isCut && this.#model.role === 'owner' && !session.snapshot.title;
+    const isNew = this.#model.turns.size === 0 && !this.#model.isCut && this.#model.role === 'owner' && !session.snapshot.title && !this.#isNamed;
+    this.#isNamed ||= isNew;
     if (isNew) sent.then(() => session.describe({ title: line(text.trim().split('\n')[0], TITLE_MAX) })).catch(() => {}); // It stays without.
+  }
+
+  /** What was refused is still there in the session that is opened next. */
+  carryOver() {
+    this.#carried = this.outbox;
   }
 
   stop(turn = this.#running?.turn) {
@@ -152,7 +162,9 @@ export class Chat {
     this.older = undefined;
     this.#kept.clear();
     this.#passedFrom = Infinity;
-    this.outbox = new Outbox();
+    this.outbox = this.#carried ?? new Outbox();
+    this.#carried = undefined;
+    this.#isNamed = false;
     this.#follows = this.#isFirst = true;
     this.#began = performance.now();
     put($('chat-note'), '');

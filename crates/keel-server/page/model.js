@@ -37,7 +37,7 @@ export class Model extends EventTarget {
   speaking = new Set();
   /** The last thing that was broken by a button. */
   broke = undefined;
-  /** The figures of the picture, where there is one: `{ at, lost }`. @type {() => { at: number, lost: number } | undefined} */
+  /** The figures of the picture, where there is one: `{ at, lost }`. @type {() => { at: number, lost?: number } | undefined} lost: what is known of it */
   picture = () => undefined;
   #told = 0;
 
@@ -106,7 +106,7 @@ export class Model extends EventTarget {
       const isOurs = this.broke && now - this.broke.at < BLAME_MS;
       // What it began with: the button, or the last picture that came.
       const began = isOurs ? this.broke.at : leg === 'media' && picture?.at ? picture.at : undefined;
-      this.outages.push({ leg, code: status.fault?.code, began: began ?? now, toldAt: now, toldMs: began === undefined ? undefined : now - began, by: isOurs ? this.broke.what : undefined, lostBefore: picture?.lost ?? 0, lost: undefined, wellAt: undefined, backMs: undefined, failed: false });
+      this.outages.push({ leg, code: status.fault?.code, began: began ?? now, toldAt: now, toldMs: began === undefined ? undefined : now - began, by: isOurs ? this.broke.what : undefined, lostBefore: picture ? picture.lost : 0, lost: undefined, wellAt: undefined, backMs: undefined, failed: false });
       if (isOurs) this.broke = undefined;
       if (this.outages.length > 50) this.outages.shift();
     } else if (isOpen && isWell) {
@@ -123,7 +123,8 @@ export class Model extends EventTarget {
     if (!last || last.failed) return;
     const isOver = last.backMs !== undefined;
     // The first that comes may be an old one, sent again: what it says of the lost is not the last word.
-    if (picture && !(isOver && performance.now() > last.began + last.backMs + SETTLES_MS)) last.lost = picture.lost - last.lostBefore;
+    const settles = !isOver || performance.now() <= last.began + last.backMs + SETTLES_MS;
+    if (settles && picture?.lost !== undefined && last.lostBefore !== undefined) last.lost = picture.lost - last.lostBefore;
     if (isOver || last.wellAt === undefined) return;
     const isLate = performance.now() - last.wellAt > PICTURE_MS;
     if (!picture || isLate) last.backMs = last.wellAt - last.began;

@@ -171,6 +171,7 @@ export class Sessions {
     this.#done = undefined;
     try {
       await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}`, { method: 'PATCH', body: what });
+      this.#asked += 1; // What was read before it knows nothing of it.
       Object.assign(row, what);
       if (what.archived !== undefined) this.#moved(row, what.archived);
     } catch (error) {
@@ -193,6 +194,7 @@ export class Sessions {
     try {
       await this.#around.leave(row.session);
       await ask(this.#around.token(), `/v1/sessions/${encodeURIComponent(row.session)}${force ? '?force=true' : ''}`, { method: 'DELETE' });
+      this.#asked += 1;
       this.rows = this.rows.filter(({ session }) => session !== row.session);
     } catch (error) {
       if (error.code === 'session_busy') this.#busy = row;

@@ -27,6 +27,8 @@ export class Stage {
   firstMs = undefined;
   /** What is published of the microphone. */
   voice = undefined;
+  /** Whether the microphone is wanted; it may be on its way. */
+  speaks = false;
   isHeard = false;
   /** What plays the sound of others. @type {Map<string, HTMLAudioElement>} */
   #voices = new Map();
@@ -34,6 +36,8 @@ export class Stage {
   #turns = { picture: Promise.resolve(), voice: Promise.resolve() };
   /** Whoever mutes wants to be neither seen nor heard, not by what is still on its way, either. */
   isMuted;
+  /** What was asked for last: somebody who is asked for the camera may have thought better of it. */
+  #wanted = 'none';
   #isClosed = false;
   /** Whether what is sent comes back. */
   #returns;
@@ -74,14 +78,30 @@ export class Stage {
     return own ?? this.tiles.values().next().value;
   }
 
+  /** The same, for who wants to know what came of it: nothing is to come of one that is muted. */
+  get awaited() {
+    const { returned } = this;
+    return returned && !this.#isMutedAt(returned) ? returned.returned : undefined;
+  }
+
+  /** @param {Tile} tile */
+  #isMutedAt({ participant, track }) {
+    return (this.#session.snapshot.tracks ?? []).some((one) => one.participant === participant && one.track === track && one.muted);
+  }
+
   /** Sends a picture. @param {'pattern' | 'camera'} source */
   async send(source) {
+    this.#wanted = source;
     // Somebody is asked for the camera, who may take their time.
     if (source === 'camera' && this.camera?.readyState !== 'live') await this.#openCamera();
     await this.#inTurn('picture', () => this.#send(source));
   }
 
   async #send(source) {
+    if (source !== this.#wanted) {
+      if (this.source !== 'camera') this.#closeCamera();
+      return;
+    }
     const track = source === 'camera' ? await this.#openCamera() : (this.pattern ??= new Pattern()).track;
     if (this.#isClosed) return;
     const before = this.source;
@@ -110,6 +130,7 @@ export class Stage {
 
   /** Sends nothing any more; quietly, for it is meant. */
   stop() {
+    this.#wanted = 'none';
     return this.#inTurn('picture', async () => {
       const { publication } = this;
       this.#letGo();
@@ -129,6 +150,7 @@ export class Stage {
   #letGoVoice() {
     this.voice?.track.stop();
     this.voice = undefined;
+    this.speaks = false;
   }
 
   /** @param {'picture' | 'voice'} of @param {() => Promise<unknown>} step */
@@ -184,19 +206,30 @@ export class Stage {
     $('local').dataset.flows = track ? 'yes' : 'no';
   }
 
-  /** Sends the microphone as well, or no longer. */
-  speak() {
+  /** Sends the microphone as well, or no longer. @param {boolean} isOn */
+  speak(isOn) {
+    this.speaks = isOn;
     return this.#inTurn('voice', async () => {
+      if (this.speaks === Boolean(this.voice)) return;
+      if (this.speaks) return this.#publishVoice();
       const { voice } = this;
       this.#letGoVoice();
-      if (voice) return voice.unpublish();
-      const [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
-      try {
-        if (!this.#isClosed) this.voice = await this.#session.media.publish(track, { name: 'microphone', muted: this.isMuted });
-      } finally {
-        if (this.#isClosed || !this.voice) track.stop();
-      }
+      await voice.unpublish();
     });
+  }
+
+  async #publishVoice() {
+    /** @type {MediaStreamTrack | undefined} */
+    let track;
+    try {
+      [track] = (await devices().getUserMedia({ audio: true })).getAudioTracks();
+      if (!this.#isClosed && this.speaks) this.voice = await this.#session.media.publish(track, { name: 'microphone', muted: this.isMuted });
+    } catch (error) {
+      this.speaks = false;
+      throw error;
+    } finally {
+      if (this.#isClosed || !this.voice) track?.stop();
+    }
   }
 
   /** Whether the others are heard. @param {boolean} isOn */
@@ -247,9 +280,7 @@ export class Stage {
   /** @param {{ model: import('./model.js').Model, mayPublish: boolean, stands: boolean }} about */
   draw({ model, mayPublish, stands }) {
     const names = new Map((this.#session.snapshot.participants ?? []).map((one) => [one.participant, one.subject]));
-    const tracks = this.#session.snapshot.tracks ?? [];
-    const mutedOf = (tile) => tracks.some((one) => one.participant === tile.participant && one.track === tile.track && one.muted);
-    for (const tile of this.tiles.values()) tile.draw({ name: names.get(tile.participant), isMuted: mutedOf(tile), speaks: model.speaking.has(tile.participant), status: model.status });
+    for (const tile of this.tiles.values()) tile.draw({ name: names.get(tile.participant), isMuted: this.#isMutedAt(tile), speaks: model.speaking.has(tile.participant), status: model.status });
     keepFocus($('controls'), () => this.#drawControls(mayPublish, stands), () => ($('use-pattern').matches(':enabled') ? $('use-pattern') : $('main')));
     const { publication, source, pattern, returned } = this;
     const isSent = source !== 'none' && publication?.track.readyState !== 'ended';
@@ -267,13 +298,13 @@ export class Stage {
   }
 
   #drawControls(mayPublish, stands) {
-    const { publication, source, voice } = this;
+    const { publication, source, speaks } = this;
     $('use-pattern').setAttribute('aria-pressed', String(source === 'pattern'));
     $('use-camera').setAttribute('aria-pressed', String(source === 'camera'));
     for (const id of ['use-pattern', 'use-camera', 'speak']) $(id).disabled = !mayPublish || !stands;
     $('mute').setAttribute('aria-pressed', String(this.isMuted));
     $('stop').disabled = !publication;
-    $('speak').setAttribute('aria-pressed', String(Boolean(voice)));
+    $('speak').setAttribute('aria-pressed', String(speaks));
     $('hear').setAttribute('aria-pressed', String(this.isHeard));
     for (const id of ['choice', 'mute', 'stop', 'speak']) $(id).hidden = !mayPublish;
   }

@@ -7,7 +7,7 @@
 import { freshId } from './chance.js';
 
 /** How long the page before a reload may take to let go, in milliseconds. */
-const CLAIM_MS = 500;
+const CLAIM_MS = 2_000;
 
 /**
  * @typedef {import('./client/config.js').ResumeState} ResumeState
@@ -92,10 +92,10 @@ export class Tab {
     }
   }
 
-  /** The next page of this tab begins anew. */
+  /** The next page of this tab begins anew, unless another session of this one has taken the place. */
   forget() {
     try {
-      this.#deps.storage?.removeItem(this.#key);
+      if (this.#deps.storage?.getItem(this.#key)?.includes(this.#lock)) this.#deps.storage.removeItem(this.#key);
     } catch {
       // Forbidden: there is nothing in it.
     }

@@ -48,6 +48,18 @@ test('a_reloaded_tab_is_the_same_participant_with_the_same_stream_p01', async ()
   assert.equal(tab.storage.getItem('evenkeel.app'), null, 'who leaves is not come back as');
 });
 
+test('who_leaves_takes_along_its_own_place_and_nobody_elses', async () => {
+  const tab = { storage: storage(), locks: locks() };
+  const { session, server } = await joined({ keep: 'app', tab });
+  // Another session of the same page was opened meanwhile, and is kept in its place.
+  const other = JSON.stringify({ ...JSON.parse(tab.storage.getItem('evenkeel.app')), lock: 'i-other', session: 's-2' });
+  tab.storage.setItem('evenkeel.app', other);
+  const left = session.detach();
+  server.last.say({ type: 'ended', reason: 'detached', at: 1 });
+  await left;
+  assert.equal(tab.storage.getItem('evenkeel.app'), other);
+});
+
 test('a_duplicated_tab_joins_as_a_participant_of_its_own_p08', async () => {
   const shared = locks();
   const original = storage();
