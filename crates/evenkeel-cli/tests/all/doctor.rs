@@ -85,24 +85,28 @@ fn what_will_not_work_is_told_with_the_next_step() {
         "taken"
     );
 
-    for advertised in ["", "advertise = \"127.0.0.1\"\n"] {
-        let config = format!(
-            "[store]\npath = \"data\"\n[server]\nlisten = \"0.0.0.0:0\"\n\
-             [media]\nlisten = \"0.0.0.0:0\"\n{advertised}"
-        );
-        let (findings, code) = examined(dir.path(), &config);
-        let address = levels(&findings, "address");
-        assert_eq!(
-            (code, address),
-            (1, vec!["fail".to_owned()]),
-            "{findings:#?}"
-        );
-        assert_eq!(
-            levels(&findings, "browsers"),
-            ["warn"],
-            "plain HTTP for others"
-        );
-    }
+    let config = "[store]\npath = \"data\"\n[server]\nlisten = \"0.0.0.0:0\"\n\
+         [media]\nlisten = \"0.0.0.0:0\"\nadvertise = \"127.0.0.1\"\n";
+    let (findings, code) = examined(dir.path(), config);
+    assert_eq!(
+        (code, levels(&findings, "address")),
+        (1, vec!["fail".to_owned()]),
+        "{findings:#?}"
+    );
+    assert_eq!(
+        levels(&findings, "browsers"),
+        ["warn"],
+        "plain HTTP for others"
+    );
+    // Where none is named, clients are told one that somebody can be told.
+    let config = config.replace("advertise = \"127.0.0.1\"\n", "");
+    let (findings, _) = examined(dir.path(), &config);
+    let address = findings
+        .iter()
+        .find(|finding| finding["check"] == "address");
+    let said = address.and_then(|finding| finding["says"].as_str());
+    let said = said.unwrap_or_else(|| panic!("{findings:#?}"));
+    assert!(!said.contains("0.0.0.0"), "{said}");
     let config = "[store]\npath = \"data\"\n[server]\nlisten = \"127.0.0.1:0\"\n\
         [media]\nlisten = \"127.0.0.1:0\"\nadvertise = \"203.0.113.9\"\n";
     let (findings, _) = examined(dir.path(), config);

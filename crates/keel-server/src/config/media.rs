@@ -1,6 +1,6 @@
 //! `[media]`: where transports for media are reached.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use serde::Deserialize;
 
@@ -14,7 +14,8 @@ pub struct Media {
     /// media.
     pub listen: Option<SocketAddr>,
     /// The addresses that clients are told, where they are others: behind NAT, in a container. With a
-    /// port of its own, or that of `listen`. One, or several.
+    /// port of its own, or that of `listen`. One, or several. Where every address is listened on and none
+    /// is named here, clients are told the one that this machine is seen by on its way out.
     #[serde(deserialize_with = "one_or_several")]
     pub advertise: Vec<Advertise>,
     /// Planes beside each other, each with a thread and a port: that of `listen`, and those after it. A
@@ -50,7 +51,7 @@ impl Media {
     #[must_use]
     pub fn advertised(&self, local: SocketAddr, nth: u16) -> Vec<SocketAddr> {
         if self.advertise.is_empty() {
-            return vec![local];
+            return vec![SocketAddr::new(seen_by(local.ip()), local.port())];
         }
         let advertised = self.advertise.iter();
         advertised
@@ -97,6 +98,27 @@ impl Media {
     }
 }
 
+/// An address that somebody can be told: "every address" is none. Without a way out there is nobody but this
+/// machine itself.
+fn seen_by(listened: IpAddr) -> IpAddr {
+    // Addresses of documentation (RFC 5737, RFC 3849). Nothing is sent: the system only looks for the way.
+    let (outside, own): (SocketAddr, IpAddr) = match listened {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+            (([203, 0, 113, 1], 9).into(), Ipv4Addr::LOCALHOST.into())
+        }
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (
+            (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ),
+        named => return named,
+    };
+    let way = UdpSocket::bind((listened, 0)).and_then(|socket| {
+        socket.connect(outside)?;
+        socket.local_addr()
+    });
+    way.map_or(own, |local| local.ip())
+}
+
 fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Advertise>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -129,7 +151,12 @@ mod tests {
             let told = advertised(written).expect("it is an address");
             told.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(told(""), ["0.0.0.0:7081"]);
+        let [seen] = <[_; 1]>::try_from(told("")).expect("one");
+        let seen: SocketAddr = seen.parse().expect("an address");
+        assert!(
+            seen.port() == 7081 && !seen.ip().is_unspecified(),
+            "{seen}, which somebody can be told"
+        );
         assert_eq!(told("advertise = '203.0.113.7'"), ["203.0.113.7:7081"]);
         assert_eq!(
             told("advertise = ['203.0.113.7:9000', '10.0.0.2', '2001:db8::7', '[2001:db8::7]:9']"),

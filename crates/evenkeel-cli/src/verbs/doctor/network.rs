@@ -123,13 +123,6 @@ fn addresses(config: &Config, listen: SocketAddr, told: SocketAddr, report: &mut
     let more = config.media.threads.saturating_sub(1);
     let (inside, outside) = (ports(listen.port(), more), ports(told.port(), more));
     let contained = is_contained();
-    if advertised.is_unspecified() {
-        return report.fail(
-            "address",
-            format!("clients are told {advertised}, which reaches nobody"),
-            "set `media.advertise` to the address by which clients reach this machine",
-        );
-    }
     if advertised.is_loopback() {
         if config.server.listen.ip().is_loopback() && listen.ip().is_loopback() {
             return report.ok("address", format!("{advertised}: for this machine alone"));

@@ -354,6 +354,12 @@ async fn who_listens_for_both_families_is_reached_by_ipv4() {
     Box::pin(connects_at(both, "advertise = ['127.0.0.1', '::1']")).await;
 }
 
+/// "Every address" is none that a client could be told.
+#[tokio::test]
+async fn who_listens_on_every_address_and_names_none_is_reached_by_its_own() {
+    Box::pin(connects_at(([0, 0, 0, 0], 0).into(), "")).await;
+}
+
 #[tokio::test]
 async fn without_tcp_nothing_listens_there() {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
