@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, Command},
@@ -19,6 +22,7 @@ use tokio::{
 use crate::{
     ledger::{Account, Line, Seen},
     mutant::Mutant,
+    rig::children,
     spoil::{LATE, Spoiler},
 };
 
@@ -201,11 +205,22 @@ impl Client {
         Ok(stdin.flush().await?)
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal: to all of its processes, but for the driver of a browser, which writes the ledger.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = self.child.id().context("it runs")?;
         let pid = Pid::from_raw(i32::try_from(id)?).context("a process has an id")?;
-        Ok(kill_process(pid, signal)?)
+        let of_a_browser = descendants(pid);
+        if of_a_browser.is_empty() {
+            return Ok(kill_process(pid, signal)?);
+        }
+        for pid in of_a_browser {
+            match kill_process(pid, signal) {
+                // It ended with its parent.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what it saw in a file, for whoever wants to know more.
@@ -229,4 +244,17 @@ impl Client {
         self.reader.abort();
         Ok(())
     }
+}
+
+/// Every process that a process has started, and what those have.
+fn descendants(of: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    let mut open = vec![of];
+    while let Some(pid) = open.pop() {
+        let own = children(pid).unwrap_or_default().into_iter();
+        let own: Vec<Pid> = own.filter_map(Pid::from_raw).collect();
+        found.extend(&own);
+        open.extend(own);
+    }
+    found
 }

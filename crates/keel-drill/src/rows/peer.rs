@@ -1,6 +1,6 @@
 //! P01, P02, P10 to P12: the peer at the other end, and what becomes of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
@@ -109,24 +109,7 @@ async fn killed(rig: &mut Rig) -> Result<()> {
     rig.client(Who::Owner)?.signal(Signal::KILL)?;
     rig.dismiss(Who::Owner);
     rig.over("k1").await?;
-    let until = Instant::now() + S(10);
-    while rig.row.cause.is_none() && Instant::now() < until {
-        let journal = rig.ask_session("/journal").await?;
-        let entries = journal["entries"].as_array().context("entries")?;
-        let lost = entries
-            .iter()
-            .find(|entry| entry["fact"] == "connection_lost");
-        if let Some(lost) = lost {
-            let at = lost["at"].as_u64().unwrap_or_default();
-            rig.row.told_ms = Some(span(rig.struck_at, at));
-            rig.row.cause = lost["fault"]["code"].as_str().map(str::to_owned);
-            // The kernel ends it with a FIN, or a reset if something was left unread.
-            if rig.row.cause.as_deref() == Some("transport_error") {
-                rig.row.expected_cause.clone_from(&rig.row.cause);
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    rig.journaled_loss(S(10)).await?;
     rig.recovered();
     Ok(())
 }

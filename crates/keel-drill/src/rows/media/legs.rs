@@ -1,11 +1,11 @@
-//! What befalls the other legs, or all of them, while a camera runs: N01, S01, P02.
+//! What befalls the other legs, or all of them, while a camera runs: N01, S01, P01 to P03.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{BOTH, S, Spec, lasts};
+use super::{BOTH, Preload, S, Spec, lasts};
 use crate::{
     heart::unix_ms,
     ledger::Seen,
@@ -16,6 +16,8 @@ use crate::{
 };
 
 const RESET: &str = "transport_error";
+/// A night, in seconds.
+const NIGHT_S: i64 = 8 * 3_600;
 /// How often a server is killed in one row; every recovery is within the bound.
 const KILLS: u32 = 5;
 
@@ -61,16 +63,43 @@ pub(super) fn rows() -> Vec<Spec> {
                 .back_within(3_000.),
         );
     }
+    for (camera, mutant) in [
+        (Camera::Native, Mutant::NeverBack),
+        (Camera::Chromium, Mutant::LossTwice),
+    ] {
+        let id = format!("P02/flowing/owner/{}", camera.name());
+        let fault = "the client is stopped for 6 s while its camera runs";
+        let row = Spec::new(&id, fault, mutant, |rig| Box::pin(stopped(rig, None)));
+        rows.push(
+            row.camera(camera)
+                .cause("heartbeat_timeout")
+                .told_within(1_500.)
+                .back_within(4_000.),
+        );
+    }
     rows.push(
         Spec::new(
-            "P02/flowing/owner",
-            "the client is stopped for 6 s while its camera runs",
-            Mutant::NeverBack,
-            |rig| Box::pin(stopped(rig)),
+            "P03/flowing/owner",
+            "its machine sleeps for 8 h while its camera runs, of which the server sees 6 s",
+            Mutant::PictureFrozen,
+            |rig| Box::pin(stopped(rig, Some(NIGHT_S))),
         )
         .camera(Camera::Native)
+        .preload(Preload::ClientsClock)
         .cause("heartbeat_timeout")
         .told_within(1_500.)
+        .back_within(4_000.),
+    );
+    rows.push(
+        Spec::new(
+            "P01/flowing/owner/chromium",
+            "the browser is killed (-9) while its camera runs, and another comes",
+            Mutant::PictureDoubled,
+            |rig| Box::pin(replaced(rig)),
+        )
+        .camera(Camera::Chromium)
+        .cause("connection_closed")
+        .told_within(1_000.)
         .back_within(4_000.),
     );
     rows
@@ -165,11 +194,33 @@ async fn killed(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
-async fn stopped(rig: &mut Rig) -> Result<()> {
+/// The journal says who is gone; whoever comes in its place is seen.
+async fn replaced(rig: &mut Rig) -> Result<()> {
+    rig.call().await?;
+    rig.strike();
+    rig.client(Who::Owner)?.signal(Signal::KILL)?;
+    rig.dismiss(Who::Owner);
+    rig.journaled_loss(S(10)).await?;
+    let session = format!("--session={}", rig.session);
+    rig.dial_in_with(&[session]).await?;
+    // How long a browser takes to start is its own affair.
+    let joined_at = unix_ms();
+    rig.flows().await?;
+    let flows_at = rig.pictures_again(joined_at, S(10)).await?;
+    rig.row.recovered_ms = Some(span(joined_at, flows_at));
+    rig.pictures_again(unix_ms() + 1_000, S(10)).await?;
+    rig.recovered();
+    Ok(())
+}
+
+async fn stopped(rig: &mut Rig, slept_s: Option<i64>) -> Result<()> {
     rig.call().await?;
     rig.excuse()?;
     rig.client(Who::Owner)?.signal(Signal::STOP)?;
     tokio::time::sleep(S(6)).await;
+    if let Some(slept_s) = slept_s {
+        rig.clock_is_ahead(slept_s)?;
+    }
     // Nobody can be told who is stopped: the clock runs from when it goes on.
     rig.strike();
     rig.client(Who::Owner)?.signal(Signal::CONT)?;
