@@ -74,13 +74,15 @@ pub(crate) fn run(full: bool) -> Result<()> {
 }
 
 /// Rows that are run before every change lands; all of them with `--full`.
-const ROWS: [&str; 31] = [
+const ROWS: [&str; 34] = [
     "N01/mid-turn",
     "N02/mid-turn",
     "N03/mid-turn",
     "N05/mid-turn",
     "N16",
     "N20",
+    "P01/flowing",
+    "P03/mid-turn",
     "P07",
     "P09",
     "P10",
@@ -90,6 +92,7 @@ const ROWS: [&str; 31] = [
     "S07",
     "S14",
     "S16",
+    "S18",
     "S20",
     "C01",
     "C02",
@@ -118,7 +121,7 @@ fn drill(evenkeel: &str, full: bool) -> Result<()> {
         args.extend(["--only", row]);
     }
     if full {
-        args.push("--mutants");
+        args.extend(["--mutants", "--kills", "50"]);
     }
     shell::run(evenkeel, &args)
 }

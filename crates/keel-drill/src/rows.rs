@@ -31,8 +31,10 @@ use crate::{
     turn::lacks_coturn,
 };
 
-/// A row takes no longer than this, whatever happens.
-const ROW_WITHIN: Duration = Duration::from_secs(150);
+/// A row takes no longer than this, whatever happens, and so many seconds more for each time that a server is
+/// killed in it.
+const ROW_WITHIN: Duration = Duration::from_secs(130);
+const KILL_S: u64 = 4;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -315,10 +317,11 @@ async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &C
             return row;
         }
     };
-    match tokio::time::timeout(ROW_WITHIN, (spec.work)(&mut rig)).await {
+    let within = ROW_WITHIN + S(u64::from(options.kills) * KILL_S);
+    match tokio::time::timeout(within, (spec.work)(&mut rig)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => rig.wrong(format!("{error:#}")),
-        Err(_) => rig.wrong(format!("not over within {ROW_WITHIN:?}")),
+        Err(_) => rig.wrong(format!("not over within {within:?}")),
     }
     rig.finish(control).await
 }

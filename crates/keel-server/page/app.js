@@ -404,7 +404,8 @@ function draw() {
   const stands = ['live', 'degraded', 'recovering'].includes(model.status.state) && Boolean(session);
   drawHealth(model, { id: session?.id, name: session && isNamed() ? line(session.snapshot.title, 60) : undefined, mayLineUp: !session && !page.wish.wait });
   drawLog(model);
-  put($('chaos-media').children[1], stage?.pattern?.frozen ? 'Let the source go on' : 'Freeze the source');
+  put($('chaos-media').children[1], stage?.isFrozen ? 'Let the source go on' : 'Freeze the source');
+  put($('chaos-media').children[2], stage && encoders().some(isStopped) ? 'Let the encoder go on' : 'Stop the encoder');
   drawChaos({ stands, faults: offer?.faults ?? false, media: Boolean(stage), sends: Boolean(stage?.publication) });
   const isText = !isMedia() && Boolean(session);
   chat.draw(isText);
@@ -551,23 +552,29 @@ function setUpButtons() {
   $('longer').addEventListener('click', () => chat.say(LONG));
   setUpChaos({ session: () => page.session, model: () => page.model, media: [
     ['Close the transport', () => page.peers.at(-1)?.close(), 'The WebRTC transport is closed under the session'],
-    ['Freeze the source', () => freeze(), 'Your picture stands still: connected, and nothing flows'],
-    ['Stop the encoder', () => stopEncoder(), 'Your picture is no longer encoded'],
+    ['Freeze the source', freeze, 'Your picture stands still: connected, and nothing flows'],
+    ['Stop the encoder', stopEncoder, 'Your picture is no longer encoded, by the transport that there is'],
   ] });
 }
 
-function freeze() {
-  const { pattern, camera } = page.stage;
-  if (pattern) pattern.frozen = !pattern.frozen;
-  else camera?.stop();
+async function freeze() {
+  await page.stage.freeze();
+  changed();
 }
 
+/** What encodes the picture, on the last transport. */
+const encoders = () => (page.peers.at(-1)?.getTransceivers() ?? []).filter(({ direction, receiver }) => direction === 'sendonly' && receiver.track.kind === 'video').map(({ sender }) => sender);
+const isStopped = (sender) => sender.getParameters().encodings.some(({ active }) => !active);
+
+/** Of the last transport; the one after it has another. */
 async function stopEncoder() {
-  for (const sender of page.peers.at(-1)?.getSenders() ?? []) {
+  const all = encoders(), active = all.some(isStopped);
+  for (const sender of all) {
     const parameters = sender.getParameters();
-    for (const encoding of parameters.encodings) encoding.active = !encoding.active;
-    if (parameters.encodings.length > 0) await sender.setParameters(parameters);
+    for (const encoding of parameters.encodings) encoding.active = active;
+    await sender.setParameters(parameters);
   }
+  changed();
 }
 
 async function share() {

@@ -25,13 +25,15 @@ const SERVER = [
  */
 export function setUpChaos({ session, model, media }) {
   const say = (text) => put($('chaos-note'), text);
-  const run = (name, what) => async () => {
-    model()?.breaks(name);
-    say(`${name}: done. Watch what happens.`);
+  const run = (name, what) => async ({ currentTarget: { textContent: says } }) => {
+    // What takes it back breaks nothing.
+    if (says === name) model()?.breaks(name);
+    else model()?.note('taken back', name);
+    say(`${says}: done. Watch what happens.`);
     try {
       await what();
     } catch (error) {
-      say(`${name}: ${error.fault?.message ?? error.message}`);
+      say(`${says}: ${error.fault?.message ?? error.message}`);
     }
   };
   $('chaos-client').append(...CLIENT.map(([name, fault, title]) => button(name, run(name, () => session()?.simulate(fault)), { title })));

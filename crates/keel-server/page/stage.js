@@ -7,6 +7,13 @@ import { Pattern, Returned, watch } from './picture.js';
 const STILL_MS = 700;
 const NAME = 'camera';
 
+/** A track that no picture comes of, and that is neither muted nor over. */
+function still() {
+  const canvas = make('canvas');
+  canvas.getContext('2d'); // Firefox takes nothing from one that cannot be painted.
+  return canvas.captureStream(0).getVideoTracks()[0];
+}
+
 function devices() {
   if (navigator.mediaDevices) return navigator.mediaDevices;
   throw new Error('There are no devices here: the page must come from https or from this machine.');
@@ -19,6 +26,8 @@ export class Stage {
   camera = undefined;
   /** @type {'pattern' | 'camera' | 'none'} */
   source = 'none';
+  /** The source stands still on purpose, until it is let go on or another is chosen. */
+  isFrozen = false;
   /** What is published. */
   publication = undefined;
   /** What is received, by participant and track. @type {Map<string, Tile>} */
@@ -108,6 +117,7 @@ export class Stage {
     this.source = source;
     if (source !== 'camera') this.#closeCamera();
     if (source !== 'pattern') this.#closePattern();
+    this.#stands(false);
     this.#show(track);
     if (!this.publication) {
       await this.#publish(track);
@@ -128,6 +138,25 @@ export class Stage {
     }
   }
 
+  /** The source stands still, or goes on. Nobody is told: what is neither muted nor over is missed. */
+  freeze() {
+    return this.#inTurn('picture', async () => {
+      const { camera, publication } = this, video = $('local-video');
+      if (!publication) return;
+      this.#stands(!this.isFrozen);
+      if (this.isFrozen) video.pause();
+      else video.play().catch(() => {});
+      // Whichever transport comes, it is given the same.
+      if (camera) await publication.replaceTrack(this.isFrozen ? still() : camera);
+    });
+  }
+
+  /** @param {boolean} isFrozen */
+  #stands(isFrozen) {
+    this.isFrozen = isFrozen;
+    if (this.pattern) this.pattern.frozen = isFrozen;
+  }
+
   /** Sends nothing any more; quietly, for it is meant. */
   stop() {
     this.#wanted = 'none';
@@ -142,6 +171,7 @@ export class Stage {
   #letGo() {
     this.publication = undefined;
     this.source = 'none';
+    this.#stands(false);
     this.#closeCamera();
     this.#closePattern();
     this.#show(undefined);

@@ -101,16 +101,15 @@ impl Media {
 /// An address that somebody can be told: "every address" is none. Without a way out there is nobody but this
 /// machine itself.
 fn seen_by(listened: IpAddr) -> IpAddr {
+    if !listened.is_unspecified() {
+        return listened;
+    }
     // Addresses of documentation (RFC 5737, RFC 3849). Nothing is sent: the system only looks for the way.
-    let (outside, own): (SocketAddr, IpAddr) = match listened {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
-            (([203, 0, 113, 1], 9).into(), Ipv4Addr::LOCALHOST.into())
-        }
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => (
-            (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into(),
-            Ipv6Addr::LOCALHOST.into(),
-        ),
-        named => return named,
+    let (outside, own): (SocketAddr, IpAddr) = if listened.is_ipv4() {
+        (([203, 0, 113, 1], 9).into(), Ipv4Addr::LOCALHOST.into())
+    } else {
+        let documented = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        ((documented, 9).into(), Ipv6Addr::LOCALHOST.into())
     };
     let way = UdpSocket::bind((listened, 0)).and_then(|socket| {
         socket.connect(outside)?;

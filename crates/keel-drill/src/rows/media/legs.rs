@@ -18,8 +18,6 @@ use crate::{
 const RESET: &str = "transport_error";
 /// A night, in seconds.
 const NIGHT_S: i64 = 8 * 3_600;
-/// How often a server is killed in one row; every recovery is within the bound.
-const KILLS: u32 = 5;
 
 pub(super) fn rows() -> Vec<Spec> {
     let mut rows = Vec::new();
@@ -54,8 +52,8 @@ pub(super) fn rows() -> Vec<Spec> {
         (Camera::Chromium, Mutant::LossTwice),
     ] {
         let id = format!("S01/flowing/owner/{}", camera.name());
-        let fault = format!("kill -9 while a camera runs, {KILLS} times");
-        let row = Spec::new(&id, &fault, mutant, |rig| Box::pin(killed(rig)));
+        let fault = "kill -9 while a camera runs, again and again";
+        let row = Spec::new(&id, fault, mutant, |rig| Box::pin(killed(rig)));
         rows.push(
             row.camera(camera)
                 .cause(RESET)
@@ -169,7 +167,7 @@ async fn killed(rig: &mut Rig) -> Result<()> {
     rig.call().await?;
     let mut slowest: Option<f64> = None;
     let mut told_latest: Option<f64> = None;
-    for n in 0..KILLS {
+    for n in 0..rig.kills {
         rig.excuse()?;
         rig.strike();
         rig.server.kill().await?;
