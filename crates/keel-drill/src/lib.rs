@@ -50,8 +50,8 @@ pub struct Options {
     pub mutants: bool,
     /// For everything that is random.
     pub seed: u64,
-    /// How often a server is killed in one row while a camera runs; each recovery is within the bound.
-    pub kills: u32,
+    /// How often each row is run; what is told of it is the worst.
+    pub times: u32,
 }
 
 /// Runs the drill; `told` is called with progress for a person.

@@ -111,8 +111,6 @@ pub(crate) struct Rig {
     /// What is wrong on purpose.
     pub(crate) mutant: Option<Mutant>,
     pub(crate) media: Option<Media>,
-    /// How often the server is killed.
-    pub(crate) kills: u32,
     /// The model server behind the drilled backend.
     pub(crate) model: Option<Model>,
     /// Sessions that are ended with the row, besides the drilled one.
@@ -198,7 +196,6 @@ impl Rig {
             undo: Vec::new(),
             mutant,
             media,
-            kills: options.kills,
             model,
             sessions: Vec::new(),
             witness: spec.witness,

@@ -31,10 +31,8 @@ use crate::{
     turn::lacks_coturn,
 };
 
-/// A row takes no longer than this, whatever happens, and so many seconds more for each time that a server is
-/// killed in it.
-const ROW_WITHIN: Duration = Duration::from_secs(130);
-const KILL_S: u64 = 4;
+/// A row takes no longer than this, whatever happens.
+const ROW_WITHIN: Duration = Duration::from_secs(150);
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -261,7 +259,7 @@ pub(crate) async fn run(
     let control = Control::start(options).await?;
     let paired = &control;
     let running = specs.into_iter().enumerate().map(|(n, spec)| async move {
-        let mut row = Box::pin(one(options, &spec, None, paired)).await;
+        let mut row = Box::pin(worst(options, &spec, paired)).await;
         let verdict = match (&row.skipped, row.pass) {
             (Some(_), _) => "skipped",
             (None, true) => "pass",
@@ -296,6 +294,25 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "0" && value != "false")
 }
 
+/// The worst of so many runs of a row: the first that does not hold, else the slowest.
+async fn worst(options: &Options, spec: &Spec, control: &Control) -> Row {
+    let mut worst = one(options, spec, None, control).await;
+    for n in 1..options.times {
+        if !worst.pass {
+            break;
+        }
+        let again = Options {
+            dir: options.dir.join(format!("again-{n}")),
+            ..options.clone()
+        };
+        let row = one(&again, spec, None, control).await;
+        if !row.pass || row.recovered_ms > worst.recovered_ms {
+            worst = row;
+        }
+    }
+    worst
+}
+
 async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &Control) -> Row {
     if let Some(lacking) = &spec.needs {
         if spec.camera.is_some() && is_ci() {
@@ -317,11 +334,10 @@ async fn one(options: &Options, spec: &Spec, mutant: Option<Mutant>, control: &C
             return row;
         }
     };
-    let within = ROW_WITHIN + S(u64::from(options.kills) * KILL_S);
-    match tokio::time::timeout(within, (spec.work)(&mut rig)).await {
+    match tokio::time::timeout(ROW_WITHIN, (spec.work)(&mut rig)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => rig.wrong(format!("{error:#}")),
-        Err(_) => rig.wrong(format!("not over within {within:?}")),
+        Err(_) => rig.wrong(format!("not over within {ROW_WITHIN:?}")),
     }
     rig.finish(control).await
 }

@@ -112,7 +112,8 @@ export class Model extends EventTarget {
     } else if (isOpen && isWell) {
       last.wellAt = now;
       this.settle();
-    } else if (isOpen && (status.legs.some(({ health }) => health === 'down') || status.state === 'failed' || status.state === 'ended')) {
+    } else if (isOpen && (status.legs.some(({ leg, health }) => leg === 'media' && health === 'down') || status.state === 'failed' || status.state === 'ended')) {
+      // The server's own legs come back by themselves.
       last.failed = true;
     }
   }

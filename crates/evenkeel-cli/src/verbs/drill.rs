@@ -37,9 +37,9 @@ pub(crate) struct Args {
     /// For everything that is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How often a server is killed in one row while a camera runs (S01/flowing); each recovery is within the bound
-    #[arg(long, default_value_t = 5)]
-    kills: u32,
+    /// Runs each row so often; what is told of it is the worst
+    #[arg(long, default_value_t = 1)]
+    times: u32,
     /// Writes what was found to this file (docs/results.md)
     #[arg(long)]
     json: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         parallel: args.parallel.max(1),
         mutants: args.mutants,
         seed: args.seed,
-        kills: args.kills.max(1),
+        times: args.times.max(1),
     };
     let report = keel_drill::run(&options, terminal::say)
         .await

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const RESET: &str = "transport_error";
+/// How often a server is killed in one row: fewer times than a client makes transports anew in a row.
+const KILLS: u32 = 5;
 /// A night, in seconds.
 const NIGHT_S: i64 = 8 * 3_600;
 
@@ -52,8 +54,8 @@ pub(super) fn rows() -> Vec<Spec> {
         (Camera::Chromium, Mutant::LossTwice),
     ] {
         let id = format!("S01/flowing/owner/{}", camera.name());
-        let fault = "kill -9 while a camera runs, again and again";
-        let row = Spec::new(&id, fault, mutant, |rig| Box::pin(killed(rig)));
+        let fault = format!("kill -9 while a camera runs, {KILLS} times");
+        let row = Spec::new(&id, &fault, mutant, |rig| Box::pin(killed(rig)));
         rows.push(
             row.camera(camera)
                 .cause(RESET)
@@ -167,7 +169,7 @@ async fn killed(rig: &mut Rig) -> Result<()> {
     rig.call().await?;
     let mut slowest: Option<f64> = None;
     let mut told_latest: Option<f64> = None;
-    for n in 0..rig.kills {
+    for n in 0..KILLS {
         rig.excuse()?;
         rig.strike();
         rig.server.kill().await?;
