@@ -370,7 +370,8 @@ async fn candidates_and_restarts_go_by_the_entity_tag_a47_a53() {
     let patch = async |headers: &[(&str, &str)], body: &str| {
         http(&host, "PATCH", &path, Some(&token), headers, body).await
     };
-    let etag = ("if-match", publisher.etag.as_str());
+    let tag = publisher.etag.clone();
+    let etag = ("if-match", tag.as_str());
     let trickle = "a=candidate:1 1 udp 2122260223 192.0.2.1 9 typ host\r\na=end-of-candidates\r\n";
     let answer = patch(&[FRAGMENT, etag], trickle).await;
     assert_eq!((answer.status, header(&answer, "etag")), (204, None));
@@ -405,19 +406,7 @@ async fn candidates_and_restarts_go_by_the_entity_tag_a47_a53() {
     .await;
     expect(&answer, 404, "session_not_found");
 
-    let offer = publisher.peer.restart();
-    let of_ice = |line: &&str| line.starts_with("a=ice-ufrag") || line.starts_with("a=ice-pwd");
-    let ice: Vec<&str> = offer.lines().filter(of_ice).take(2).collect();
-    let fragment = format!(
-        "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{}\r\n",
-        ice.join("\r\n")
-    );
-    let answer = patch(&[FRAGMENT, ("if-match", "*")], &fragment).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let kind = header(&answer, "content-type");
-    assert_eq!(kind.as_deref(), Some("application/trickle-ice-sdpfrag"));
-    let fresh = header(&answer, "etag").expect("a tag");
-    assert_ne!(fresh, publisher.etag);
+    let fresh = restarted(&host, &token, &mut publisher).await;
     expect(
         &patch(&[FRAGMENT, etag], trickle).await,
         412,
@@ -429,23 +418,6 @@ async fn candidates_and_restarts_go_by_the_entity_tag_a47_a53() {
             .status,
         204
     );
-    // What the client knows of the server is the answer before, with the fragment's ICE.
-    let theirs: Vec<&str> = answer.body.lines().filter(of_ice).collect();
-    let merged: String = publisher
-        .answer
-        .lines()
-        .map(|line| match line.split_once(':') {
-            Some(("a=ice-ufrag", _)) => theirs[0],
-            Some(("a=ice-pwd", _)) => theirs[1],
-            _ => line,
-        })
-        .flat_map(|line| [line, "\r\n"])
-        .collect();
-    assert!(
-        !publisher.answer.contains(theirs[0]),
-        "its credentials are fresh"
-    );
-    publisher.peer.answered(&merged);
     let camera = Camera::run(publisher.peer);
     let path = path.replace("/whip/", "/whep/");
     let path = path.rsplit_once('/').expect("a resource").0;
@@ -455,8 +427,69 @@ async fn candidates_and_restarts_go_by_the_entity_tag_a47_a53() {
         .until(PATIENCE, |peer| peer.got.len() >= 10)
         .await;
     assert!(plays, "media goes on after the restart");
+
+    // A player's resource is no other.
+    let trickled = [FRAGMENT, ("if-match", player.etag.as_str())];
+    let answer = http(
+        &host,
+        "PATCH",
+        &player.location,
+        Some(&token),
+        &trickled,
+        trickle,
+    )
+    .await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    restarted(&host, &token, &mut player).await;
+    let before = player.peer.got.len();
+    let plays = player
+        .peer
+        .until(PATIENCE, |peer| peer.got.len() >= before + 50)
+        .await;
+    assert!(plays, "a picture goes on after its player's restart");
     camera.stop().await;
     host.close().await;
+}
+
+/// Restarts ICE of a resource (RFC 9725 §4.3.3): the entity tag that counts from then on.
+async fn restarted(host: &Host, token: &str, of: &mut Opened) -> String {
+    let offer = of.peer.restart();
+    let of_ice = |line: &&str| line.starts_with("a=ice-ufrag") || line.starts_with("a=ice-pwd");
+    let ice: Vec<&str> = offer.lines().filter(of_ice).take(2).collect();
+    let fragment = format!(
+        "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{}\r\n",
+        ice.join("\r\n")
+    );
+    let headers = [FRAGMENT, ("if-match", "*")];
+    let answer = http(
+        host,
+        "PATCH",
+        &of.location,
+        Some(token),
+        &headers,
+        &fragment,
+    )
+    .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let kind = header(&answer, "content-type");
+    assert_eq!(kind.as_deref(), Some("application/trickle-ice-sdpfrag"));
+    let fresh = header(&answer, "etag").expect("a tag");
+    assert_ne!(fresh, of.etag);
+    // What the client knows of the server is the answer before, with the fragment's ICE.
+    let theirs: Vec<&str> = answer.body.lines().filter(of_ice).collect();
+    let merged: String = of
+        .answer
+        .lines()
+        .map(|line| match line.split_once(':') {
+            Some(("a=ice-ufrag", _)) => theirs[0],
+            Some(("a=ice-pwd", _)) => theirs[1],
+            _ => line,
+        })
+        .flat_map(|line| [line, "\r\n"])
+        .collect();
+    assert!(!of.answer.contains(theirs[0]), "its credentials are fresh");
+    of.peer.answered(&merged);
+    fresh
 }
 
 #[tokio::test]
