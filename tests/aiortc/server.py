@@ -27,8 +27,8 @@ def free_port():
 class Server:
     """Started with `with`; its process is ended with it."""
 
-    def __init__(self, more=""):
-        self.more = more
+    def __init__(self, more="", media=""):
+        self.more, self.media = more, media
 
     def __enter__(self):
         assert BINARY.exists(), f"there is no {BINARY}: build it, or set EVENKEEL_BIN"
@@ -46,6 +46,7 @@ path = "{folder}/data"
 default_backend = "passthrough"
 [media]
 listen = "127.0.0.1:0"
+{self.media}
 [[auth.keys]]
 kid = "test"
 alg = "HS256"

@@ -148,15 +148,16 @@ class Aiortc(unittest.IsolatedAsyncioTestCase):
     def setUp(self):
         self.server = self.enterContext(Server())
 
-    async def both_ways(self, mime):
-        """A picture through the server and back, over the WebSocket."""
+    async def both_ways(self, mime, server=None):
+        """A picture through the server and back, over the WebSocket; the server's answer."""
+        server = server or self.server
         ends = peer()
         screen, camera = Screen(ends), Pattern()
         sends = ends.addTransceiver(camera, direction="sendonly")
         receives = ends.addTransceiver("video", direction="recvonly")
         only(sends, mime)
         only(receives, mime)
-        async with Signaling(self.server, self.server.token()) as signaling:
+        async with Signaling(server, server.token()) as signaling:
             await signaling.join(backend="passthrough")
             await signaling.command("track.publish", track="camera", kind="video")
             await ends.setLocalDescription(await ends.createOffer())
@@ -181,12 +182,17 @@ class Aiortc(unittest.IsolatedAsyncioTestCase):
             self.assertTrue(mime.split("/")[1] in answer["sdp"], "the codec that was asked for")
             self.assertGreater(camera.made, 30)
         await ends.close()
+        return answer["sdp"]
 
     async def test_vp8_goes_both_ways(self):
         await self.both_ways("video/VP8")
 
     async def test_h264_goes_both_ways(self):
         await self.both_ways("video/H264")
+
+    async def test_a_server_that_makes_no_checks_is_connected_to(self):
+        with Server(media="ice_lite = true") as lite:
+            self.assertIn("a=ice-lite", await self.both_ways("video/VP8", lite))
 
     async def test_whip_and_whep_and_a_trickled_candidate(self):
         publisher, camera = peer(), Pattern()
