@@ -23,7 +23,7 @@ mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use asks::{Answer, Ask, Census, Presence, Strike};
+pub use asks::{Answer, Ask, Census, Presence, Strike, Wired};
 pub use config::{Backend, Capacity, Config, MediaRule, SlotKind, TurnClocks};
 pub use giving::{Delivered, Giving};
 pub use handover::Progress;

@@ -97,7 +97,7 @@ impl Config {
             .enable_av1(true)
             .enable_bwe(Some(Bitrate::bps(limits::FIRST_ESTIMATE_BPS)))
             .set_sctp_max_message_size(limits::MESSAGE_BYTES_MAX)
-            .set_stats_interval(None);
+            .set_stats_interval(Some(limits::STATS_EVERY));
         config.set_initial_stun_rto(limits::STUN_RTO_FIRST);
         config.set_max_stun_rto(limits::STUN_RTO_MAX);
         config.build(now)

@@ -26,6 +26,7 @@ mod path;
 mod peer;
 mod plane;
 mod speaker;
+mod stats;
 
 pub use cadence::Finding;
 pub use config::{Address, Certificate, Config, End};
@@ -37,3 +38,4 @@ pub use plane::{
     Deadline, Failure, GroupId, Input, Line, Output, Outputs, PeerId, Plane, Refused, Signal,
     TrackId,
 };
+pub use stats::{Counted, LayerStats, PeerStats, SentStats, TrackStats};

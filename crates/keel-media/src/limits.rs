@@ -124,5 +124,7 @@ pub const DESIRED_NEWS_PERCENT: u64 = 10;
 pub const DRAINED_AT_ONCE: usize = 32;
 /// How often a peer that has more to do at once goes on in the same step; then it is the others' turn.
 pub const DUE_AT_ONCE_MAX: u32 = 32;
+/// How often the other side's reports are looked at, for whoever asks how a transport is doing.
+pub const STATS_EVERY: Duration = Duration::from_secs(5);
 /// What a subscriber is believed to take before anything was measured, in bits a second.
 pub const FIRST_ESTIMATE_BPS: u64 = 1_500_000;

@@ -8,7 +8,10 @@ mod lines;
 mod negotiation;
 pub(crate) mod translate;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use str0m::{
     Event, IceConnectionState, Input, Output, Rtc, RtcError,
@@ -68,11 +71,21 @@ pub(crate) struct Peer {
     learned: usize,
     /// The other side says when packets come (transport-wide congestion control).
     is_measured: bool,
+    /// What the other side's checks and reports said last.
+    reported: Reported,
     /// Its end was told.
     is_over: bool,
     /// When it wants to be driven.
     deadline: Instant,
     opened: Instant,
+}
+
+/// What only the other side can know of the way between.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reported {
+    pub(crate) round_trip: Option<Duration>,
+    /// The share of what was sent.
+    pub(crate) missed: Option<f32>,
 }
 
 /// A track that this peer publishes.
@@ -101,10 +114,15 @@ impl Peer {
             rids: BTreeMap::new(),
             learned: 0,
             is_measured: false,
+            reported: Reported::default(),
             is_over: false,
             deadline: now,
             opened: now,
         }
+    }
+
+    pub(crate) const fn reported(&self) -> Reported {
+        self.reported
     }
 
     /// The names by which checks to this peer are known (RFC 8445 §7.2.2): its own fragment now, and
@@ -339,6 +357,16 @@ impl Peer {
             Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) if !self.is_measured => {
                 let bps = estimate.as_u64();
                 happenings.push(Happening::Estimate { bps });
+            }
+            Event::PeerStats(stats) => {
+                let pair = stats.selected_candidate_pair;
+                self.reported = Reported {
+                    round_trip: stats
+                        .rtt
+                        .or_else(|| pair?.current_round_trip_time)
+                        .or(self.reported.round_trip),
+                    missed: stats.egress_loss_fraction,
+                };
             }
             Event::Closed => self.over(happenings),
             _ => {}

@@ -29,6 +29,7 @@ use crate::{
     packet::Packet,
     path::Path,
     peer::{Happening, Peer},
+    stats::PeerStats,
 };
 
 use track::Track;
@@ -150,6 +151,30 @@ impl Plane {
     #[must_use]
     pub fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// How a transport is doing; `None` when there is none of that number.
+    #[must_use]
+    pub fn stats(&self, now: Instant, id: PeerId) -> Option<PeerStats> {
+        let entry = self.peers.get(&id)?;
+        let published = entry.peer.publishes().values();
+        let published = published.filter_map(|published| {
+            let track = self.tracks.get(&published.track)?;
+            Some(track.stats(published.track, now))
+        });
+        let tracks = self.tracks.iter();
+        let receives = tracks.filter_map(|(track, of)| of.sent_to(id, *track));
+        let reported = entry.peer.reported();
+        Some(PeerStats {
+            peer: id,
+            reachable: entry.reachable,
+            protocol: entry.path.map(|(path, _)| path.protocol),
+            round_trip: reported.round_trip,
+            missed: reported.missed,
+            estimate_bps: entry.estimate_bps,
+            publishes: published.collect(),
+            receives: receives.collect(),
+        })
     }
 
     /// What was dropped unread since the last call.
@@ -446,6 +471,7 @@ impl Plane {
                 continue;
             };
             if entry.peer.write(now, mid, packet, placed) {
+                track.count(nth, packet);
                 self.dirty.insert(subscriber);
             } else if track.note_unsupported(subscriber) {
                 let peer = subscriber;

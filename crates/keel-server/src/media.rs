@@ -4,6 +4,7 @@
 //! that sessions do.
 
 mod facts;
+mod gauges;
 mod identity;
 mod orders;
 mod plane;
@@ -17,6 +18,7 @@ use std::{io, net::SocketAddr};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use facts::Facts;
+pub(crate) use gauges::Gauges;
 pub(crate) use identity::identity;
 pub(crate) use planes::Planes;
 
@@ -50,7 +52,8 @@ impl Media {
         Ok(Self { planes })
     }
 
-    /// Runs until the server is closed. Orders go to the first, what is told comes from the second.
+    /// Runs until the server is closed. Orders go to the first, what is told comes from the second, and the third
+    /// is asked how transports are doing.
     ///
     /// # Errors
     /// When there can be no thread for one.
@@ -59,12 +62,13 @@ impl Media {
         meter: &Meter,
         closing: &CancellationToken,
         tracker: &TaskTracker,
-    ) -> io::Result<(Planes, Facts)> {
+    ) -> io::Result<(Planes, Facts, Gauges)> {
         let (told, facts) = Teller::new();
         let planes = self.planes.into_iter();
         let started =
             planes.map(|plane| plane.start(told.twin(), meter.clone(), closing.clone(), tracker));
-        let orders = started.collect::<io::Result<Vec<_>>>()?;
-        Ok((Planes::new(orders), facts))
+        let started = started.collect::<io::Result<Vec<_>>>()?;
+        let (orders, questions) = started.into_iter().unzip();
+        Ok((Planes::new(orders), facts, Gauges::new(questions)))
     }
 }

@@ -143,6 +143,7 @@ impl Meter {
             set("evenkeel_runs", census.runs);
             set("evenkeel_slots_held", census.slots_held);
             set("evenkeel_slots_waiting", census.slots_waiting);
+            set("evenkeel_media_transports", census.peers);
             set("evenkeel_draining", usize::from(census.draining));
             set("evenkeel_overloaded", usize::from(census.overloaded));
             set("evenkeel_memory_short", usize::from(census.memory_short));

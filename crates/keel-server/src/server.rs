@@ -35,7 +35,7 @@ use crate::{
     http,
     ice::Ice,
     listen::listen,
-    media::{self, Media},
+    media::{self, Gauges, Media},
     meter::Meter,
     peers::{self, HandOverError, PeerError, Peers},
     random,
@@ -266,6 +266,16 @@ impl Server {
         let roots = self.config.backends.iter();
         let roots = roots.map(|(name, backend)| (name.clone(), backend.cwd_roots.clone()));
         let workplaces = Workplaces::new(roots);
+        let takes_media = self.media.is_some();
+        let started = self
+            .media
+            .map(|media| media.start(&meter, &closing, &tracker))
+            .transpose()
+            .map_err(StartError::Thread)?;
+        let (planes, gauges) = match started {
+            Some((planes, facts, gauges)) => (Some((planes, facts)), gauges),
+            None => (None, Gauges::default()),
+        };
         let shared = Arc::new(Shared {
             events: events.clone(),
             store: Arc::clone(&store),
@@ -291,7 +301,8 @@ impl Server {
             playground: listen_config.playground,
             backends: offered(&self.config),
             default_backend: self.config.default_backend(),
-            takes_media: self.media.is_some(),
+            takes_media,
+            gauges,
             workplaces: workplaces.clone(),
             fence: store.fence(),
             drain_target: self.config.drain.target.clone(),
@@ -299,11 +310,6 @@ impl Server {
             peers: Arc::clone(&self.peers),
             tls: self.tls,
         });
-        let planes = self
-            .media
-            .map(|media| media.start(&meter, &closing, &tracker))
-            .transpose()
-            .map_err(StartError::Thread)?;
         let ice = self.ice.map(|ice| Arc::new(ice) as Arc<dyn HandOut>);
         let driver = Driver {
             planes,

@@ -14,6 +14,7 @@ use crate::{
     edge::Edge,
     health::Health,
     http::{Idempotency, Offered},
+    media::Gauges,
     meter::Meter,
     peers::Peers,
     tails::Tails,
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) backends: Vec<Offered>,
     pub(crate) default_backend: String,
     pub(crate) takes_media: bool,
+    /// How transports for media are doing.
+    pub(crate) gauges: Gauges,
     /// Where sessions' programs may work.
     pub(crate) workplaces: Workplaces,
     pub(crate) fence: Fence,

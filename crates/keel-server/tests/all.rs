@@ -19,6 +19,8 @@ mod described;
 mod exports;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/figures.rs"]
+mod figures;
 #[path = "all/files.rs"]
 mod files;
 #[path = "all/finding.rs"]

@@ -2,20 +2,26 @@
 
 use keel_wire::{
     Code, Command, Grant, Injected, Injection, Origin, ParticipantId, ReceiptBody, Role, SessionId,
-    Status,
+    Status, TrackName,
 };
 
 use super::{
     AskId, Node, Opening, Output, Outputs, Progress,
+    media::{PeerId, StreamId},
     registry::{Waiter, may_enter},
 };
-use crate::Now;
+use crate::{Now, session::Session};
 
 /// A question of the shell's own.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
     /// How a session is. Answered from memory; `None` when it is not there.
     Status {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session's transports for media, by the numbers that its plane knows them by. As for its status.
+    Media {
         /// Which.
         session: SessionId,
     },
@@ -78,6 +84,15 @@ pub struct Presence {
     pub connected: bool,
 }
 
+/// Whose a session's transports and tracks are, by the numbers that its plane knows them by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wired {
+    /// Transports.
+    pub peers: Vec<(ParticipantId, PeerId)>,
+    /// Tracks that are on one.
+    pub tracks: Vec<(ParticipantId, TrackName, StreamId)>,
+}
+
 /// How many of what there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Census {
@@ -113,6 +128,8 @@ pub struct Census {
 pub enum Answer {
     /// How the session is; `None` when it is not in memory.
     Status(Option<(Status, Vec<Presence>)>),
+    /// The session's transports; `None` when it is not in memory.
+    Media(Option<Wired>),
     /// What became of the command.
     Receipt(ReceiptBody),
     /// How many of what there are.
@@ -140,6 +157,10 @@ impl Node {
                     answer: Answer::Status(status),
                 });
             }
+            Ask::Media { session } => {
+                let answer = Answer::Media(self.active(&session).map(Session::wired));
+                out.push(Output::Reply { ask, answer });
+            }
             Ask::Open {
                 session,
                 grant,
@@ -149,7 +170,11 @@ impl Node {
             Ask::Command { .. } | Ask::End { .. } => {
                 let id = match &question {
                     Ask::Command { session, .. } | Ask::End { session, .. } => session.clone(),
-                    Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => return,
+                    Ask::Status { .. }
+                    | Ask::Media { .. }
+                    | Ask::Census
+                    | Ask::Open { .. }
+                    | Ask::Inject(_) => return,
                 };
                 self.when_active(now, &id, Waiter::Ask(ask, Box::new(question)), out);
             }
@@ -197,7 +222,11 @@ impl Node {
                     session.ask_end(ask, reason, ctx);
                 });
             }
-            Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => {
+            Ask::Status { .. }
+            | Ask::Media { .. }
+            | Ask::Census
+            | Ask::Open { .. }
+            | Ask::Inject(_) => {
                 unreachable!("answered without waiting")
             }
         }

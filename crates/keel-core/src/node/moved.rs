@@ -198,7 +198,11 @@ impl Node {
             }
             Waiter::Ask(_, question) => match &**question {
                 Ask::Command { grant, .. } | Ask::End { grant, .. } => may(grant),
-                Ask::Status { .. } | Ask::Census | Ask::Open { .. } | Ask::Inject(_) => false,
+                Ask::Status { .. }
+                | Ask::Media { .. }
+                | Ask::Census
+                | Ask::Open { .. }
+                | Ask::Inject(_) => false,
             },
             Waiter::Leave => return self.not_read_to_leave(id, true),
         };

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Instant, limits,
     node::{
-        ConnId, Ctx, MediaOrder, MediaRule, Output,
+        ConnId, Ctx, MediaOrder, MediaRule, Output, Wired,
         media::{self, GroupId, Line, PeerId, Signal},
     },
 };
@@ -156,6 +156,20 @@ impl Media {
 }
 
 impl Session {
+    /// Whose its transports and tracks are.
+    pub(crate) fn wired(&self) -> Wired {
+        let peers = self.media.peers.iter();
+        let peers = peers.map(|(participant, peer)| (participant.clone(), peer.id));
+        let tracks = self.media.tracks.iter().filter_map(|(key, track)| {
+            let (participant, name) = key.clone();
+            Some((participant, name, track.stream?))
+        });
+        Wired {
+            peers: peers.collect(),
+            tracks: tracks.collect(),
+        }
+    }
+
     // What participants ask.
 
     pub(super) fn publish_track(

@@ -12,6 +12,8 @@ use crate::{
     layers::{self, Choice, Layer, Rate},
     limits,
     packet::{Kind, Packet},
+    plane::TrackId,
+    stats::{Counted, LayerStats, SentStats, TrackStats},
 };
 
 /// One layer, as it comes.
@@ -22,6 +24,8 @@ struct Stream {
     source: Option<u32>,
     rate: Rate,
     keyframes: Keyframes,
+    counted: Counted,
+    keyframes_came: u64,
 }
 
 /// One peer that is sent the track.
@@ -36,6 +40,7 @@ struct Subscription {
     anew_at: Option<Instant>,
     /// It was told that it cannot be sent this.
     unsupported: bool,
+    counted: Counted,
 }
 
 /// See the module's text.
@@ -90,6 +95,7 @@ impl Track {
             choice: Choice::new(max),
             anew_at: None,
             unsupported: false,
+            counted: Counted::default(),
         });
     }
 
@@ -146,7 +152,9 @@ impl Track {
     pub(super) fn packet(&mut self, now: Instant, packet: &Packet) -> Option<Finding> {
         let stream = self.stream(packet.layer);
         stream.rate.add(now, packet.payload.len());
+        stream.counted.add(packet.payload.len());
         if packet.starts_keyframe {
+            stream.keyframes_came += 1;
             stream.keyframes.came();
         }
         self.cadence.packet(now)
@@ -175,6 +183,40 @@ impl Track {
             Verdict::Send(placed) => Some(placed),
             Verdict::OtherLayer | Verdict::AwaitsKeyframe | Verdict::Stale => None,
         }
+    }
+
+    /// A packet is on its way to one of the audience.
+    pub(super) fn count(&mut self, nth: usize, packet: &Packet) {
+        if let Some(subscription) = self.subscriptions.get_mut(nth) {
+            subscription.counted.add(packet.payload.len());
+        }
+    }
+
+    /// How it comes.
+    pub(super) fn stats(&self, track: TrackId, now: Instant) -> TrackStats {
+        let layers = self.streams.iter().map(|stream| LayerStats {
+            layer: stream.layer,
+            counted: stream.counted,
+            bps: stream.rate.bps(now),
+            keyframes: stream.keyframes_came,
+        });
+        TrackStats {
+            track,
+            kind: self.kind,
+            audience: self.subscriptions.len(),
+            layers: layers.collect(),
+        }
+    }
+
+    /// How one peer is sent it, if it is and has a line for it.
+    pub(super) fn sent_to(&self, peer: PeerId, track: TrackId) -> Option<SentStats> {
+        let subscription = self.subscriptions.iter().find(|s| s.peer == peer)?;
+        subscription.mid?;
+        Some(SentStats {
+            track,
+            layer: subscription.forward.layer(),
+            counted: subscription.counted,
+        })
     }
 
     /// One of the audience cannot be reached: what it is sent next begins anew.
@@ -297,6 +339,8 @@ impl Track {
                     source: None,
                     rate: Rate::default(),
                     keyframes: Keyframes::new(),
+                    counted: Counted::default(),
+                    keyframes_came: 0,
                 });
                 self.streams.len() - 1
             }

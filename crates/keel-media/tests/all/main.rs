@@ -15,5 +15,6 @@ mod outages;
 mod recorded;
 mod routing;
 mod settled;
+mod stats;
 mod voices;
 mod world;

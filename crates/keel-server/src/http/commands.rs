@@ -115,7 +115,7 @@ fn receipt(answer: Option<Answer>) -> Response {
     match answer {
         Some(Answer::Receipt(ReceiptBody::Fault(fault))) => reply::fault(&fault),
         Some(Answer::Receipt(body @ ReceiptBody::Ok { .. })) => reply::ok(&body),
-        Some(Answer::Status(_) | Answer::Census(_) | Answer::Struck { .. }) => {
+        Some(Answer::Status(_) | Answer::Media(_) | Answer::Census(_) | Answer::Struck { .. }) => {
             reply::internal(Code::Internal, &"the Node answered another question")
         }
         None => reply::stopping(),

@@ -77,7 +77,11 @@ pub(super) async fn inject(State(shared): State<Arc<Shared>>, request: Request) 
             injected,
         }) => reply::ok(&Broken { struck, injected }),
         Some(
-            Answer::Struck { .. } | Answer::Status(_) | Answer::Receipt(_) | Answer::Census(_),
+            Answer::Struck { .. }
+            | Answer::Media(_)
+            | Answer::Status(_)
+            | Answer::Receipt(_)
+            | Answer::Census(_),
         ) => reply::refuse(
             StatusCode::CONFLICT,
             Code::InvalidRequest,

@@ -64,7 +64,9 @@ impl From<Health> for Store {
 pub(super) async fn node(State(shared): State<Arc<Shared>>, Admin(_): Admin) -> Response {
     let census = match shared.ask(Ask::Census).await {
         Some(Answer::Census(census)) => census,
-        Some(Answer::Status(_) | Answer::Receipt(_) | Answer::Struck { .. }) => Census::default(),
+        Some(Answer::Status(_) | Answer::Media(_) | Answer::Receipt(_) | Answer::Struck { .. }) => {
+            Census::default()
+        }
         None => return reply::stopping(),
     };
     let uptime = shared.health.clock().uptime();

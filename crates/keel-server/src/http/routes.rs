@@ -181,6 +181,18 @@ fn one_session() -> Vec<Route> {
             ],
         },
         Route {
+            path: "/v1/sessions/{session}/media",
+            serves: get(sessions::media),
+            operations: vec![
+                Operation::new(
+                    "GET",
+                    "readMedia",
+                    "How a session's media is doing: transports, and what passes on each",
+                )
+                .answers::<sessions::Media>(200, "Its transports."),
+            ],
+        },
+        Route {
             path: "/v1/sessions/{session}/commands",
             serves: post(commands::command),
             operations: vec![

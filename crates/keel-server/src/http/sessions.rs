@@ -2,6 +2,7 @@
 
 mod describe;
 mod list;
+mod media;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::{meter::fault_of, shared::Shared};
 
 pub(super) use describe::{CreateBody, DescribeBody, create, describe};
 pub(super) use list::{CountQuery, Counted, ListQuery, Page, Row, counts, list};
+pub(super) use media::{Media, media};
 
 /// Journal entries at most.
 const ENTRIES_MAX: usize = 512;
@@ -83,12 +85,14 @@ pub(super) async fn read(
     };
     let (status, participants) = match answer {
         Answer::Status(Some((status, participants))) => (Some(status), participants),
-        Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck { .. } => {
-            match ended(&shared, &row).await {
-                Ok(status) => (status, Vec::new()),
-                Err(response) => return response,
-            }
-        }
+        Answer::Status(None)
+        | Answer::Media(_)
+        | Answer::Receipt(_)
+        | Answer::Census(_)
+        | Answer::Struck { .. } => match ended(&shared, &row).await {
+            Ok(status) => (status, Vec::new()),
+            Err(response) => return response,
+        },
     };
     let faults = match shared.store.journal(&session, ENTRIES_MAX).await {
         Ok(entries) => last_faults(&entries),
@@ -227,6 +231,7 @@ pub(super) async fn delete(
             Some(
                 Answer::Receipt(ReceiptBody::Ok { .. })
                 | Answer::Status(_)
+                | Answer::Media(_)
                 | Answer::Census(_)
                 | Answer::Struck { .. },
             ) => {}
@@ -250,7 +255,11 @@ async fn is_attended(shared: &Shared, session: &SessionId) -> bool {
     match shared.ask(Ask::Status { session }).await {
         Some(Answer::Status(Some((_, members)))) => members.iter().any(|member| member.connected),
         Some(
-            Answer::Status(None) | Answer::Receipt(_) | Answer::Census(_) | Answer::Struck { .. },
+            Answer::Status(None)
+            | Answer::Media(_)
+            | Answer::Receipt(_)
+            | Answer::Census(_)
+            | Answer::Struck { .. },
         )
         | None => false,
     }

@@ -22,7 +22,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{facts::Teller, orders::Orders, socket::Socket, tcp, translate};
+use super::{
+    facts::Teller,
+    gauges::{self, Question},
+    orders::Orders,
+    socket::Socket,
+    tcp, translate,
+};
 use crate::{config, meter::Meter};
 
 /// Between two beginnings of a plane that panics.
@@ -89,8 +95,9 @@ impl Bound {
         meter: Meter,
         closing: CancellationToken,
         tracker: &TaskTracker,
-    ) -> io::Result<Orders> {
+    ) -> io::Result<(Orders, mpsc::Sender<Question>)> {
         let (orders, taken) = Orders::new();
+        let (questions, asked) = gauges::questions();
         let task = self.task(told, meter);
         let (tracker, counted) = (tracker.clone(), tracker.token());
         let (began, begun) = std_mpsc::channel();
@@ -100,14 +107,19 @@ impl Bound {
                 match task.apart(&closing, &tracker) {
                     Ok((runtime, task, arrived)) => {
                         let _ = began.send(Ok(()));
-                        runtime.block_on(task.run(taken, arrived, closing));
+                        let heard = Heard {
+                            orders: taken,
+                            questions: asked,
+                            arrivals: arrived,
+                        };
+                        runtime.block_on(task.run(heard, closing));
                     }
                     Err(error) => _ = began.send(Err(error)),
                 }
                 drop(counted);
             })?;
         begun.recv().map_err(io::Error::other)??;
-        Ok(orders)
+        Ok((orders, questions))
     }
 
     fn task(self, told: Teller, meter: Meter) -> Task {
@@ -128,6 +140,13 @@ impl Bound {
 
 /// What becomes of connections, where they are taken.
 type Arrivals = Option<mpsc::Receiver<tcp::Arrived>>;
+
+/// What a plane's task hears besides its socket.
+struct Heard {
+    orders: mpsc::Receiver<MediaOrder>,
+    questions: mpsc::Receiver<Question>,
+    arrivals: Arrivals,
+}
 
 struct Task {
     socket: Socket,
@@ -169,13 +188,8 @@ impl Task {
         Ok((runtime, self, arrivals))
     }
 
-    async fn run(
-        mut self,
-        mut orders: mpsc::Receiver<MediaOrder>,
-        mut arrivals: Arrivals,
-        closing: CancellationToken,
-    ) {
-        self.keep_at(async |task| task.turns(&mut orders, &mut arrivals, &closing).await)
+    async fn run(mut self, mut heard: Heard, closing: CancellationToken) {
+        self.keep_at(async |task| task.turns(&mut heard, &closing).await)
             .await;
     }
 
@@ -193,12 +207,12 @@ impl Task {
         }
     }
 
-    async fn turns(
-        &mut self,
-        orders: &mut mpsc::Receiver<MediaOrder>,
-        arrivals: &mut Arrivals,
-        closing: &CancellationToken,
-    ) {
+    async fn turns(&mut self, heard: &mut Heard, closing: &CancellationToken) {
+        let Heard {
+            orders,
+            questions,
+            arrivals,
+        } = heard;
         loop {
             let due = self.plane.deadline().map(|deadline| deadline.at);
             let goes_on = !self.told.is_behind();
@@ -209,6 +223,7 @@ impl Task {
                     Some(order) => self.order(order),
                     None => return,
                 },
+                Some(question) = questions.recv() => self.answer(question),
                 ready = self.socket.ready(), if goes_on => match ready {
                     Ok(()) => self.read(),
                     Err(error) => tracing::warn!(%error, "the media socket cannot be read"),
@@ -234,6 +249,16 @@ impl Task {
         }
         let input = translate::input(order);
         self.step(|plane, now, outputs| plane.handle(now, input, outputs));
+    }
+
+    fn answer(&self, Question { peers, reply }: Question) {
+        let now = std::time::Instant::now();
+        let stats = peers.into_iter().filter_map(|peer| {
+            let peer = keel_media::PeerId(peer.0);
+            self.plane.stats(now, peer)
+        });
+        // Whoever asked may have gone.
+        let _ = reply.send(stats.collect());
     }
 
     fn tick(&mut self) {

@@ -18,7 +18,7 @@ use crate::{
 const SDP: (&str, &str) = ("content-type", "application/sdp");
 const FRAGMENT: (&str, &str) = ("content-type", "application/trickle-ice-sdpfrag");
 
-async fn host() -> Host {
+pub(crate) async fn host() -> Host {
     host_with(|_| ()).await
 }
 
@@ -76,20 +76,20 @@ fn expect(answer: &Answer, status: u16, code: &str) {
     assert_eq!(kind.as_deref(), Some("application/problem+json"));
 }
 
-struct Opened {
-    peer: Peer,
+pub(crate) struct Opened {
+    pub(crate) peer: Peer,
     location: String,
     etag: String,
     answer: String,
 }
 
 impl Opened {
-    fn session(&self) -> &str {
+    pub(crate) fn session(&self) -> &str {
         self.location.split('/').nth(2).expect("a session")
     }
 }
 
-async fn opened(host: &Host, path: &str, token: &str) -> Opened {
+pub(crate) async fn opened(host: &Host, path: &str, token: &str) -> Opened {
     let (mut peer, offer) = Peer::offering(path.starts_with("/whip")).await;
     let answer = http(host, "POST", path, Some(token), &[SDP], &offer).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -105,13 +105,13 @@ async fn opened(host: &Host, path: &str, token: &str) -> Opened {
 }
 
 /// A camera that runs by itself until it is taken back.
-struct Camera {
+pub(crate) struct Camera {
     stop: oneshot::Sender<()>,
     peer: tokio::task::JoinHandle<Peer>,
 }
 
 impl Camera {
-    fn run(mut peer: Peer) -> Self {
+    pub(crate) fn run(mut peer: Peer) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let run = async move {
             let over = |_: &Peer| stopped.try_recv().is_ok();
@@ -122,7 +122,7 @@ impl Camera {
         Self { stop, peer }
     }
 
-    async fn stop(self) -> Peer {
+    pub(crate) async fn stop(self) -> Peer {
         let _ = self.stop.send(());
         self.peer.await.expect("a peer")
     }

@@ -219,7 +219,7 @@ fn receipt(answer: Option<Answer>) -> Result<(), Refused> {
             }
             reply::fault(&fault)
         }
-        Some(Answer::Status(_) | Answer::Census(_) | Answer::Struck { .. }) => {
+        Some(Answer::Status(_) | Answer::Media(_) | Answer::Census(_) | Answer::Struck { .. }) => {
             reply::internal(Code::Internal, &"the Node answered another question")
         }
         None => reply::stopping(),

@@ -62,7 +62,7 @@ async fn offered(
     let (closing, tracker) = (CancellationToken::new(), TaskTracker::new());
     let (told, mut facts) = Teller::new();
     let started = bound.start(told, Meter::new(), closing.clone(), &tracker);
-    let mut orders = started.expect("a thread");
+    let (mut orders, _) = started.expect("a thread");
 
     let stream = TcpStream::connect(at).await.expect("it listens");
     let local = stream.local_addr().expect("it is connected");
@@ -313,7 +313,7 @@ async fn sessions_are_on_planes_beside_each_other_with_a_port_each() {
     let (closing, tracker) = (CancellationToken::new(), TaskTracker::new());
     let media = media.expect("two addresses");
     let started = media.start(&Meter::new(), &closing, &tracker);
-    let (mut planes, mut facts) = started.expect("two threads");
+    let (mut planes, mut facts, _) = started.expect("two threads");
     let mut ports = BTreeSet::new();
     for nth in [1, 2] {
         let (mut rtc, sdp) = answered(&mut planes, &mut facts, nth).await;
