@@ -15,6 +15,7 @@ use evenkeel::{
     wire::{self, Admission, BusyPolicy, Role, Seq, SessionId, TurnEnd, TurnId},
 };
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     lines::Line,
@@ -198,6 +199,8 @@ struct Talk {
 impl Talk {
     async fn run(mut self, mut events: Events) -> Result<ExitCode, Failure> {
         let mut status = self.session.status();
+        // One for all turns: what comes while nobody listens would be lost.
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::temporary)?;
         loop {
             self.replayed |= stands(&status.borrow().state);
             if self.replayed && self.receipt.is_none() && self.turn.is_none() {
@@ -233,11 +236,15 @@ impl Talk {
                     break;
                 },
                 Ok(()) = status.changed(), if !self.replayed => {}
-                _ = tokio::signal::ctrl_c() => break,
+                _ = interrupts.recv() => break,
             }
         }
         if let Some(media) = self.media.take() {
-            media.finish().await?;
+            // Whoever cannot wait for the last words interrupts once more.
+            tokio::select! {
+                finished = media.finish() => finished?,
+                _ = interrupts.recv() => {}
+            }
         }
         self.show.end();
         Ok(if self.failed {

@@ -1,8 +1,14 @@
 //! `connect`, scripted, typed into, and against what is not there.
 
+use std::{
+    io::{BufRead, BufReader},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::{Home, command, stderr, stdout};
+use crate::home::{Home, command, signal, stderr, stdout};
 
 #[test]
 fn a_newcomers_first_session_needs_no_key_and_no_configuration() {
@@ -237,4 +243,55 @@ fn a_picture_is_published_recorded_and_published_again_from_its_file() {
     assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
     let wrong = home.run(&["connect", "--publish", "pattern", "--record", "out.mp4"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+}
+
+/// Whatever it is doing at that moment: many pictures a second keep it busy.
+#[test]
+fn an_interrupt_ends_it_whenever_it_comes() {
+    let home = Home::start();
+    for round in 0..4 {
+        let publishing = (0..6).map(|_| {
+            let args = [
+                "connect",
+                "--publish",
+                "pattern",
+                "--fps",
+                "120",
+                "--json",
+                "--backend",
+                "passthrough",
+            ];
+            let mut child = command(home.dir.path()).args(args).spawn().expect("a run");
+            let mut said = BufReader::new(child.stdout.take().expect("piped"));
+            let mut line = String::new();
+            while !line.contains("media_connected") {
+                line.clear();
+                let read = said.read_line(&mut line).expect("text");
+                assert!(read > 0, "it ended");
+            }
+            (child, said)
+        });
+        let publishing: Vec<_> = publishing.collect();
+        for (child, _) in &publishing {
+            signal(child, Signal::INT);
+        }
+        let by = Instant::now() + Duration::from_secs(20);
+        for (mut child, mut said) in publishing {
+            // What it says at its end is read, or it could not be said.
+            let reading =
+                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+            let status = loop {
+                match child.try_wait().expect("it can be asked") {
+                    Some(status) => break status,
+                    None if Instant::now() < by => std::thread::sleep(Duration::from_millis(20)),
+                    None => {
+                        child.kill().expect("killed");
+                        panic!("round {round}: it goes on though it was interrupted");
+                    }
+                }
+            };
+            assert_eq!(status.code(), Some(0), "round {round}");
+            reading.join().expect("read").expect("read");
+        }
+    }
 }

@@ -115,8 +115,12 @@ impl Home {
 }
 
 pub(crate) fn terminate(child: &Child) {
+    signal(child, Signal::TERM);
+}
+
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("not 0");
-    kill_process(pid, Signal::TERM).expect("a signal");
+    kill_process(pid, signal).expect("a signal");
 }
 
 impl Drop for Home {
