@@ -52,12 +52,13 @@ async function looks(tab, what) {
 
 /** Goes through the page by the Tab key; what it came by, each shown as what has the focus and not covered. */
 async function walked(tab) {
+  await tab.evaluate(() => (window.walked = new Set()));
   await tab.focus('.skip');
   const stops = [];
   for (;;) {
     await tab.keyboard.press('Tab');
     const stop = await tab.evaluate(() => {
-      const node = document.activeElement, seen = (window.walked ??= new Set()), { left, top, width, height } = node.getBoundingClientRect();
+      const node = document.activeElement, seen = window.walked, { left, top, width, height } = node.getBoundingClientRect();
       if (node === document.body || seen.has(node)) return undefined;
       seen.add(node);
       const { outlineStyle, outlineWidth } = getComputedStyle(node), y = Math.min(top + height / 2, innerHeight - 1);
@@ -85,8 +86,10 @@ describe('what a person sees of a picture', () => {
         const at = (what) => looks(tab, `${what}-${width}-${colorScheme}`);
         await flows(tab);
         await at('flows');
-        const stops = await walked(tab);
-        const able = await tab.evaluate(() => [...document.querySelectorAll('a[href]:not(.skip), button, input, select, textarea, summary, [tabindex="0"]')].filter((node) => !node.disabled && node.checkVisibility()).map((node) => node.id || node.textContent));
+        const usable = () => tab.evaluate(() => [...document.querySelectorAll('a[href]:not(.skip), button, input, select, textarea, summary, [tabindex="0"]')].filter((node) => !node.disabled && node.checkVisibility()).map((node) => node.id || node.textContent));
+        let before, stops, able;
+        // What can be used may change on the way, as where a loaded machine loses the picture for a while: then it says nothing.
+        for (let n = 0; n < 5 && (n === 0 || String(before) !== String(able)); n += 1) [before, stops, able] = [await usable(), await walked(tab), await usable()];
         assert.deepEqual(stops.map(({ name }) => name), able, 'whatever can be used is reached, in the order in which it stands');
         for (const name of ['use-pattern', 'use-camera', 'mute', 'stop', 'speak', 'hear', 'Close the transport', 'Freeze the source', 'Stop the encoder', 'Cut']) assert.ok(able.includes(name), `${name} can be used`);
         for (const { name, outline, isOnTop } of stops) assert.deepEqual([outline, isOnTop], ['solid 2px', true], `${name} shows its focus`);

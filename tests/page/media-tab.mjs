@@ -18,14 +18,18 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
   import { connect } from '/sdk/index.js';
   import { fromCamera, media } from '/sdk/media.js';
   const seen = window.seen = { told: [], faults: [], frames: {}, at: {}, streams: new Map(), plays: {} };
-  const sent = window.sent = [];
+  const sent = window.sent = [], heard = window.heard = [];
   /** What is spoken through. A test can say something in the server's name, or change what that says. */
   class Recorded extends WebSocket {
     constructor(...args) { super(...args); window.socket = this; }
-    send(text) { sent.push(JSON.parse(text)); super.send(text); }
+    send(text) { sent.push({ at: performance.now(), ...JSON.parse(text) }); super.send(text); }
     set onmessage(hear) {
       this.hear = (frame) => hear({ data: JSON.stringify(frame) });
-      super.onmessage = (event) => (window.changed ? this.hear(changed(JSON.parse(event.data), this.url)) : hear(event));
+      super.onmessage = (event) => {
+        const frame = JSON.parse(event.data);
+        heard.push({ at: performance.now(), type: frame.type });
+        return window.changed ? this.hear(changed(frame, this.url)) : hear(event);
+      };
     }
   }
   const transports = window.transports = [];
@@ -72,10 +76,23 @@ const PAGE = `<!doctype html><meta charset="utf-8" /><title>SDK</title><script t
     return session.participant;
   };
   window.camera = async () => (await fromCamera({ video: { width: 640, height: 360 } }))[0];
-  /** The longest time without a picture since a moment, in milliseconds. */
-  window.gap = (key, since) => {
-    const at = seen.at[key].filter((at) => at > since);
-    return Math.round(Math.max(...at.map((one, n) => one - (at[n - 1] ?? since))));
+  /** The longest time without a picture between two moments, in milliseconds. */
+  window.gap = (key, since, end = Infinity) => {
+    const from = Math.max(since, seen.at[key][0]), at = seen.at[key].filter((at) => at > from && at <= end);
+    return Math.round(Math.max(...at.map((one, n) => one - (at[n - 1] ?? from))));
+  };
+  /**
+   * What was told as lost since a moment though pictures came. A machine that is held up makes real gaps: of 600 ms the
+   * server has to tell, and of those, as pictures are seen at times a little late, no less than 500 are seen. It has 1.5 s
+   * for it. What is told once more is another loss: a picture came in between, and was told.
+   */
+  window.wronglyLost = (key, since) => {
+    const at = [...seen.at[key] ?? [], performance.now()];
+    return seen.lost.filter((lost, k) => {
+      const before = seen.lost[k - 1]?.at ?? 0, back = seen.back.findLast((one) => one.at <= lost.at)?.at ?? 0;
+      const isGap = (one, n) => n > 0 && at[n - 1] >= before && at[n - 1] <= lost.at && one >= lost.at - 1_500 && one - Math.max(at[n - 1], back) >= 500;
+      return lost.at >= since && !at.some(isGap);
+    });
   };
   window.count = async () => {
     const told = { decoded: 0, lost: 0, sent: 0 };
@@ -130,15 +147,24 @@ export async function open(more = {}, of = shared.server) {
   return tab;
 }
 
-export const publish = (tab, name) => tab.evaluate(async (name) => void (window.publication = await session.media.publish(await camera(), { name })), name);
+/** When it was asked for. */
+export const publish = (tab, name) => tab.evaluate(async (name) => {
+  const asked = performance.now();
+  window.publication = await session.media.publish(await camera(), { name });
+  return asked;
+}, name);
+/** A moment of this process, on the page's clock. */
+export const onPage = (tab, at) => tab.evaluate((at) => at - Date.now() + performance.now(), at);
 export const faults = (tab) => tab.evaluate(() => seen.faults);
 
-/** What must not change while something is broken. */
-export const before_ = (tab) => tab.evaluate(() => {
-  const [participant, stream] = [...seen.streams][0];
-  window.kept = { participant, stream };
-  return { frames: seen.frames['own/camera'], at: performance.now() };
-});
+/** What must not change while something is broken; until then everything is well. */
+export const before_ = async (tab) => {
+  await until(tab, () => session.status.state === 'live');
+  await tab.evaluate(() => {
+    const [participant, stream] = [...seen.streams][0];
+    window.kept = { participant, stream };
+  });
+};
 /** The same object is still the stream of the same participant, and plays. */
 export const same = (tab) => tab.evaluate(() => {
   const video = seen.plays['own/camera'];

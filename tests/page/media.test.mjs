@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { camera, measured } from './camera.mjs';
-import { takesAtMost } from './machine.mjs';
+import { onceWithin, takesAtMost, thrownAway } from './machine.mjs';
 import { MediaServer, patience } from './server.mjs';
 import { flags } from './tabs.mjs';
 
@@ -58,6 +58,7 @@ test('a camera comes back within a second', { skip: needs, timeout: 120_000 }, a
 });
 
 test('a camera comes back, and a viewer sees it from a keyframe on', { skip: needs, timeout: 120_000 }, async () => {
+  const thrown = thrownAway();
   const publisher = await open({});
   await framesOver(publisher, 60);
   const { faults, signals } = await publisher.evaluate(() => ({ ...cam, pc: null, ws: null, media: null, sender: null }));
@@ -65,13 +66,14 @@ test('a camera comes back, and a viewer sees it from a keyframe on', { skip: nee
   assert.ok(!signals.includes('offer'), 'the line that it brought is enough');
   const told = await publisher.evaluate(measured);
   assert.ok(told.decoded >= 60, JSON.stringify(told));
-  assert.equal(told.lost, 0);
+  assert.ok(told.lost <= thrownAway() - thrown, JSON.stringify(told));
 
   const session = await publisher.evaluate(() => cam.seat.session);
   const viewer = await open({ session, role: 'viewer', publishes: false });
   await framesOver(viewer, 60);
   const seen = await viewer.evaluate(measured);
-  assert.deepEqual({ lost: seen.lost, sent: seen.sent }, { lost: 0, sent: 0 });
+  assert.ok(seen.lost <= thrownAway() - thrown, JSON.stringify(seen));
+  assert.equal(seen.sent, 0);
   await publisher.context().close();
   await viewer.context().close();
 });
@@ -79,19 +81,19 @@ test('a camera comes back, and a viewer sees it from a keyframe on', { skip: nee
 test('N01 signaling is lost while media flows: the picture does not notice', { skip: needs, timeout: 120_000 }, async () => {
   const tab = await open({});
   await framesOver(tab, 60);
-  const before = await tab.evaluate(measured);
-  await tab.evaluate(() => { cam.from = cam.frameAt.length; cam.ws.close(); });
-  await until(tab, () => cam.welcomes.length === 2);
-  await flows(tab);
-  const { again, peer, gap } = await tab.evaluate(() => {
-    const at = cam.frameAt.slice(cam.from);
-    return { again: cam.welcomes[1], peer: cam.peer, gap: Math.max(...at.slice(1).map((t, n) => t - at[n])) };
+  const before = await tab.evaluate(measured), thrown = thrownAway();
+  await onceWithin(async () => {
+    await tab.evaluate(() => { cam.from = cam.frameAt.length - 1; cam.ws.close(); });
+    await until(tab, () => cam.welcomes.length >= 2);
+    await flows(tab);
+    const gap = await tab.evaluate(() => Math.max(...cam.frameAt.slice(cam.from + 1).map((t, n) => t - cam.frameAt[cam.from + n])));
+    return [['between two pictures', gap, 1_000]];
   });
+  const { again, peer } = await tab.evaluate(() => ({ again: cam.welcomes[1], peer: cam.peer }));
   assert.deepEqual({ how: again.how, peer: again.peer }, { how: 'resumed', peer: 1 }, 'the server still has the transport');
   assert.equal(peer, 1, 'and so has the client');
   const after = await tab.evaluate(measured);
-  assert.equal(after.lost, before.lost, 'no packet was lost');
-  assert.ok(gap < 1_000, `${Math.round(gap)} ms between two pictures`);
+  assert.ok(after.lost - before.lost <= thrownAway() - thrown, `no packet was lost: ${before.lost}, then ${after.lost}`);
   await tab.context().close();
 });
 

@@ -6,7 +6,9 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { camera } from './camera.mjs';
+import { thrownAway } from './machine.mjs';
 import { mediaFlags, rig } from './playground.mjs';
 import { MediaServer, binary, patience } from './server.mjs';
 
@@ -26,7 +28,7 @@ class Native {
   }
 
   async until(wanted) {
-    for (const end = Date.now() + patience; ; await new Promise((done) => setTimeout(done, 20))) {
+    for (const end = Date.now() + patience; ; await sleep(20)) {
       const found = this.told.find(wanted);
       if (found) return found;
       assert.ok(Date.now() < end && this.child.exitCode === null, `not told: ${JSON.stringify(this.told.slice(-3))} ${this.errors}`);
@@ -36,19 +38,23 @@ class Native {
   /** Interrupts it, as a person would; its last word. */
   async stop() {
     this.child.kill('SIGINT');
-    const [code] = await this.gone;
+    const [code] = await Promise.race([this.gone, sleep(patience, ['it goes on though it was interrupted'], { ref: false })]);
     assert.equal(code, 0, this.errors);
     return this.told.findLast(({ event }) => event === 'media_summary');
   }
 }
 
-/** Runs in the browser: the numbers in the squares of each picture that is decoded. */
+/** Runs in the browser: the numbers in the squares of each picture that is decoded, and of the others why there are none. */
 function read() {
   window.numbers = [];
+  window.losses = async () => {
+    const came = [...(await cam.pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
+    return { packets: came.reduce((sum, { packetsLost = 0 }) => sum + packetsLost, 0), frames: came.reduce((sum, { framesDropped = 0 }) => sum + framesDropped, 0) };
+  };
   const canvas = new OffscreenCanvas(160, 96);
   const drawn = canvas.getContext('2d', { willReadFrequently: true });
   const watch = async (track) => {
-    const pictures = new MediaStreamTrackProcessor({ track }).readable.getReader();
+    const pictures = new MediaStreamTrackProcessor({ track, maxBufferSize: 100 }).readable.getReader(); // A page that is held up reads them late.
     for (let next; !(next = await pictures.read()).done; next.value.close()) {
       if (next.value.codedWidth > 176) continue;
       drawn.drawImage(next.value, 0, 0, 160, 96);
@@ -67,7 +73,7 @@ function read() {
 const check = (number) => [24, 16, 8, 0].reduce((sum, shift) => (((sum << 3) | (sum >> 5)) & 0xff) ^ ((number >>> shift) & 0xff), 0xa5);
 
 page('a process and a browser in one room see each other, picture by picture', [], async (context, server) => {
-  const record = join(server.dir, 'chromium.ivf');
+  const record = join(server.dir, 'chromium.ivf'), thrown = thrownAway();
   const native = new Native(server, ['--backend', 'room', '--publish', 'pattern', '--record', record]);
   try {
     const { session } = await native.until(({ event }) => event === 'joined');
@@ -78,16 +84,19 @@ page('a process and a browser in one room see each other, picture by picture', [
     const patiently = { timeout: patience };
     await tab.waitForFunction(() => window.cam.frames > 0, undefined, patiently);
     await tab.evaluate(read);
+    const before = await tab.evaluate(() => window.losses());
     await tab.waitForFunction(() => window.numbers.length >= 90, undefined, patiently);
-    const numbers = await tab.evaluate(() => window.numbers);
+    const [numbers, losses] = await tab.evaluate(async () => [window.numbers.slice(), await window.losses()]);
     for (const told of numbers) assert.equal(told.check, check(told.number), `not read: ${JSON.stringify(told)}`);
     const steps = numbers.slice(1).map(({ number }, at) => number - numbers[at].number);
-    assert.ok(steps.every((step) => step >= 1 && step <= 3), `pictures go backwards or are missing: ${steps}`);
-    assert.ok(steps.filter((step) => step === 1).length > 0.9 * steps.length, `${steps}`);
+    assert.ok(steps.every((step) => step >= 1), `pictures go backwards: ${steps}`);
+    const missing = steps.reduce((sum, step) => sum + step - 1, 0), lost = losses.packets - before.packets;
+    assert.ok(lost <= thrownAway() - thrown, `${lost} packets lost`);
+    assert.ok(missing <= losses.frames - before.frames + lost, `${missing} pictures are missing, and the browser dropped ${losses.frames - before.frames}: ${steps}`);
     await native.until(({ event, received }) => event === 'media' && received > 60);
     const summary = await native.stop();
     assert.ok(summary.received > 60 && summary.recorded > 60, JSON.stringify(summary));
-    assert.equal(summary.lost, 0, JSON.stringify(summary));
+    assert.ok(summary.lost <= thrownAway() - thrown, JSON.stringify(summary));
   } finally {
     native.child.kill('SIGKILL');
   }

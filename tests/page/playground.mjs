@@ -117,6 +117,16 @@ export async function until(tab, what, arg, timeout = patience) {
   await drawn(tab);
   return handle;
 }
+/** Presses a button that breaks something, as soon as it can be pressed; when, for a driver takes its time to do so. */
+export async function breaks(tab, set, name) {
+  const find = ([set, name]) => [...document.querySelectorAll(`${set} button:enabled`)].find(({ textContent }) => textContent === name);
+  const button = await until(tab, find, [set, name]);
+  return button.evaluate((button) => {
+    const at = Date.now();
+    button.click();
+    return at;
+  });
+}
 export const inState = (tab, state) => until(tab, (state) => window.playground?.model.status.state === state && document.getElementById('state')?.textContent === state, state);
 export const live = (tab) => inState(tab, 'live');
 

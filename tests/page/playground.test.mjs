@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { broken, contrasts, inState, live, offline, open, refused, rig, shot, until } from './playground.mjs';
+import { onceWithin } from './machine.mjs';
+import { breaks, broken, contrasts, inState, live, offline, open, refused, rig, shot, until } from './playground.mjs';
 import { MediaServer, Server, words } from './server.mjs';
 
 const shared = rig(MediaServer);
@@ -120,14 +121,16 @@ describe('the playground', { concurrency: 2 }, () => {
     await say(tab, '!count=600 pace_ms=8');
     for (const [times, [set, name]] of [['#chaos-server', 'Cut'], ['#chaos-server', 'Close 1012'], ['#chaos-client', 'Drop the connection']].entries()) {
       await bytesOver(tab, 500 * (times + 1));
+      const before = await tab.evaluate(() => playground.model.counters.recovered);
       await tab.click(`${set} >> text="${name}"`);
-      await until(tab, (times) => playground.model.counters.recovered === times && playground.model.status.state === 'live', times + 1);
+      await until(tab, (before) => playground.model.counters.recovered > before && playground.model.status.state === 'live', before);
     }
     await turnIs(tab, 'done');
     await whole(tab, words(600));
     const { lost, recovered } = await about(tab);
-    assert.deepEqual(lost, ['transport_error', 'connection_closed', 'transport_error']);
-    assert.deepEqual(recovered, ['fast', 'fast', 'fast']);
+    // A machine that stands still for longer than a beat may lose one more, of its own.
+    assert.deepEqual(lost.filter((code) => code !== 'heartbeat_timeout'), ['transport_error', 'connection_closed', 'transport_error']);
+    assert.deepEqual(recovered, lost.map(() => 'fast'));
     const figures = await tab.textContent('#outage-figures');
     assert.match(figures, /Recovered in\d/);
   });
@@ -137,19 +140,25 @@ describe('the playground', { concurrency: 2 }, () => {
     await live(tab);
     await say(tab, '!count=900 pace_ms=8');
     await bytesOver(tab, 400);
-    const began = Date.now();
-    await tab.click('#chaos-server >> text="Half-open"');
-    await until(tab, () => document.getElementById('state').textContent === 'recovering' && !document.getElementById('fault').hidden);
-    const toldMs = Date.now() - began;
-    await shot(tab, 'recovering');
+    await onceWithin(async () => {
+      await tab.evaluate(() => {
+        const isTold = () => document.getElementById('state').textContent === 'recovering' && !document.getElementById('fault').hidden;
+        new MutationObserver(() => isTold() && (window.toldAt ??= Date.now())).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+      });
+      const began = await breaks(tab, '#chaos-server', 'Half-open');
+      const toldAt = await (await until(tab, () => window.toldAt)).jsonValue();
+      await shot(tab, 'recovering');
+      console.log(`a half-open connection: told after ${toldAt - began} ms`);
+      return [['told', toldAt - began, 3_000]];
+    });
     await turnIs(tab, 'done');
     await whole(tab, words(900));
     const { lost, recovered, session } = await about(tab);
     // Both sides judge after 2.5 s; the injected fault lets the server's end of it through.
     assert.ok(['heartbeat_timeout', 'transport_error'].includes(lost[0]), lost[0]);
-    assert.deepEqual([lost.length, recovered.length], [1, 1]);
+    // A machine that stands still for as long may lose one more, of its own.
+    assert.deepEqual([lost.slice(1).filter((code) => code !== 'heartbeat_timeout'), recovered.length], [[], lost.length]);
     assert.match(await server.journal(session), /"code":"heartbeat_timeout"/);
-    assert.ok(toldMs < 4_500, `told after ${toldMs} ms`); // 3 s, and a loaded machine
   });
 
   page('a_page_that_stood_still_hears_first_what_came_meanwhile_and_then_judges_p02', [], async (context, server) => {
@@ -225,10 +234,16 @@ describe('the playground', { concurrency: 2 }, () => {
   page('what_was_said_into_a_dead_connection_is_sent_again_and_run_once_p07', [broken], async (context, server) => {
     const tab = await open(context, echo(server));
     await live(tab);
-    await tab.click('#chaos-client >> text="Half-open"');
-    await say(tab, 'into the void ');
-    assert.equal((await about(tab)).turns, 0);
-    await until(tab, () => playground.model.counters.recovered === 1);
+    // At once, so that it is said before the loss is noticed.
+    const halves = await until(tab, () => [...document.querySelectorAll('#chaos-client button:enabled')].find(({ textContent }) => textContent === 'Half-open'));
+    const turns = await halves.evaluate((button) => {
+      button.click();
+      document.getElementById('text').value = 'into the void ';
+      document.getElementById('say').requestSubmit();
+      return playground.model.turns.size;
+    });
+    assert.equal(turns, 0);
+    await until(tab, () => playground.model.counters.recovered >= 1);
     await turnIs(tab, 'done');
     await whole(tab, 'into the void ');
     assert.equal((await about(tab)).turns, 1);
@@ -290,10 +305,15 @@ describe('the playground', { concurrency: 2 }, () => {
     assert.deepEqual([(await about(tab)).state, tab.sockets], ['recovering', dials], 'no attempt while there is no network');
     assert.match(await tab.textContent('#words'), /offline/);
     await shot(tab, 'offline');
-    const began = Date.now();
-    await context.setOffline(false);
-    await live(tab);
-    assert.ok(Date.now() - began < 2_000, `back after ${Date.now() - began} ms`);
+    await onceWithin(async () => {
+      await tab.evaluate(() => {
+        addEventListener('online', () => (window.online = performance.now()), { once: true });
+        new MutationObserver(() => document.getElementById('state').textContent === 'live' && (window.back ??= performance.now())).observe(document.getElementById('state'), { subtree: true, childList: true, characterData: true });
+      });
+      await context.setOffline(false);
+      await live(tab);
+      return [['back', await tab.evaluate(() => window.back - window.online), 2_000]];
+    });
     await turnIs(tab, 'done');
     await whole(tab, words(500));
   });
@@ -362,6 +382,7 @@ describe('the playground', { concurrency: 2 }, () => {
     try {
       const tab = await open(context, echo(own));
       await live(tab);
+      await until(tab, () => playground.offer);
       assert.equal(await tab.isVisible('#chaos-off'), true);
       assert.equal(await tab.$$eval('#chaos-server button', (all) => all.every(({ disabled }) => disabled)), true);
       assert.equal(await tab.$$eval('#chaos-client button', (all) => all.some(({ disabled }) => disabled)), false, 'this side breaks its own as it likes');
@@ -375,6 +396,7 @@ describe('the playground', { concurrency: 2 }, () => {
       const said = await tab.evaluate(() => playground.session.inject({ kind: 'drop_connection' }).catch(({ code }) => code));
       assert.ok(['invalid_request', 'permission_denied'].includes(said), said);
       assert.equal((await about(tab)).state, 'live');
+      await tab.close(); // It would tell that the server is gone.
     } finally {
       await own.stop();
     }

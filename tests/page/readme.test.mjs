@@ -95,7 +95,14 @@ describe('the READMEs', { skip: needs }, () => {
 
   test('the_first_lines_of_the_main_readme_print_what_happens', () => {
     const text = put(piece(main, 'js', 'tell me a story'), 'ws://127.0.0.1:7080', ws());
-    const printed = run('main.mjs', `const token = '${shared.server.token()}';\nsetTimeout(() => process.exit(), 2_000);\n${text}`);
+    // It goes on until it is stopped: when the turn is over, or never ends.
+    const prelude = `const token = '${shared.server.token()}', { log } = console;
+      console.log = (...what) => {
+        log(...what);
+        if (what.some((one) => one?.kind === 'turn.ended')) setTimeout(() => process.exit());
+      };
+      setTimeout(() => process.exit(1), 20_000);\n`;
+    const printed = run('main.mjs', prelude + text);
     assert.match(printed, /type: 'joined'/);
     assert.match(printed, /kind: 'turn\.ended'/);
   });

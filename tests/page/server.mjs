@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -24,6 +25,16 @@ async function freePort() {
   return port;
 }
 
+/** One for media, which goes by UDP, too; another one than `taken`. */
+async function freeMediaPort(taken) {
+  for (;;) {
+    const port = await freePort(), probe = createSocket('udp4');
+    const isFree = await once(probe.bind(port, '127.0.0.1'), 'listening').then(() => true, () => false);
+    probe.close();
+    if (isFree && port !== taken) return port;
+  }
+}
+
 export class Server {
   static async start({ origins = [] } = {}) {
     assert.ok(existsSync(binary), `there is no ${binary}: build it, or set EVENKEEL_BIN`);
@@ -32,7 +43,7 @@ export class Server {
     server.dir = mkdtempSync(join(tmpdir(), 'evenkeel-page-'));
     server.secret = randomBytes(32);
     server.port = await freePort();
-    server.mediaPort = await freePort();
+    server.mediaPort = await freeMediaPort(server.port);
     server.url = `http://127.0.0.1:${server.port}`;
     await server.prepare();
     writeFileSync(join(server.dir, 'key'), server.secret.toString('hex'), { mode: 0o600 });
