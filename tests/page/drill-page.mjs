@@ -6,7 +6,8 @@
 export async function page({ url, token, session: joins, role, backend, publishes, simulcast, policy }) {
   const { connect } = await import('/sdk/index.js');
   const { media } = await import('/sdk/media.js');
-  const width = 320, height = 180, across = 16, edge = width / across;
+  // Chromium encodes one layer only of what is smaller.
+  const [width, height] = simulcast ? [640, 360] : [320, 180], across = 16, edge = width / across;
   const told = (line) => window.tell({ t: Date.now(), ...line });
   let cameras = 0, frozen = false, socket;
 
@@ -60,9 +61,9 @@ export async function page({ url, token, session: joins, role, backend, publishe
   async function watch(track, of) {
     const frames = new MediaStreamTrackProcessor({ track }).readable.getReader();
     for (let next; !(next = await frames.read()).done; next.value.close()) {
-      const t = Date.now(), n = await read(next.value);
+      const t = Date.now(), n = await read(next.value), wide = next.value.visibleRect.width;
       if (n === null) told({ t, is: 'note', text: 'a picture without a number' });
-      else told({ t, is: 'frame', of, n });
+      else told({ t, is: 'frame', of, n, wide });
     }
   }
 

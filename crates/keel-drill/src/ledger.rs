@@ -71,8 +71,13 @@ pub(crate) enum Seen {
     },
     /// A picture with this number was published.
     Sent { n: u64 },
-    /// A picture of a track was shown, and this is the number in it.
-    Frame { of: String, n: u64 },
+    /// A picture of a track was shown, and this is the number in it. `wide`: in pixels, as a browser shows it.
+    Frame {
+        of: String,
+        n: u64,
+        #[serde(default)]
+        wide: u32,
+    },
     /// Media does not flow any more.
     MediaLost {
         code: String,

@@ -53,7 +53,7 @@ impl Pictures {
             broken.iter().any(is_in)
         };
         for line in lines {
-            if let Seen::Frame { of, n } = &line.what {
+            if let Seen::Frame { of, n, .. } = &line.what {
                 let track = tracks.entry(of).or_default();
                 sum.picture(track, *n);
             }
@@ -113,7 +113,7 @@ mod tests {
         let of = "camera".to_owned();
         Line {
             t,
-            what: Seen::Frame { of, n },
+            what: Seen::Frame { of, n, wide: 0 },
         }
     }
 

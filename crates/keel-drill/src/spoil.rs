@@ -145,7 +145,7 @@ mod tests {
         let mut numbers = Vec::new();
         for n in 1..=60 {
             let of = "camera".to_owned();
-            for seen in spoiler.pass(Seen::Frame { of, n }).what {
+            for seen in spoiler.pass(Seen::Frame { of, n, wide: 0 }).what {
                 if let Seen::Frame { n, .. } = seen {
                     numbers.push(n);
                 }

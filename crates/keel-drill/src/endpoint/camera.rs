@@ -117,7 +117,7 @@ async fn screen(mut frames: Frames, voice: Voice) {
         let last = decoded.get(&of).copied();
         if key || last.is_some_and(|last| n <= last + 1) {
             decoded.insert(of.clone(), n.max(last.unwrap_or(0)));
-            voice.tell(Seen::Frame { of, n });
+            voice.tell(Seen::Frame { of, n, wide: 0 });
         }
     }
 }

@@ -10,9 +10,9 @@ use super::{S, Spec, longest_gap};
 use crate::{
     client::Client,
     heart::unix_ms,
-    ledger::Seen,
+    ledger::{Line, Seen},
     mutant::Mutant,
-    rig::{Camera, Rig, Via, Who},
+    rig::{Camera, Rig, Via, Who, span},
 };
 
 /// Candidates that a hostile client names.
@@ -21,6 +21,8 @@ const CANDIDATES: u32 = 30;
 const GLARES: u32 = 3;
 /// A layer that is gone is left, and another shown, within this.
 const LAYER_MS: u64 = 3_000;
+/// Pictures of the high layer are so wide, others half of it.
+const HIGH: u32 = 640;
 
 pub(super) fn rows() -> Vec<Spec> {
     vec![
@@ -51,7 +53,8 @@ pub(super) fn rows() -> Vec<Spec> {
             Mutant::PictureDoubled,
             |rig| Box::pin(layer(rig)),
         )
-        .camera(Camera::Chromium),
+        .camera(Camera::Chromium)
+        .back_within(3_000.),
     ]
 }
 
@@ -134,16 +137,33 @@ async fn no_channels(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
+/// How wide a picture was that was shown.
+const fn width_of(line: &Line) -> Option<u32> {
+    match line.what {
+        Seen::Frame { wide, .. } => Some(wide),
+        _ => None,
+    }
+}
+
 /// Another layer is shown instead, without anything being agreed anew.
 async fn layer(rig: &mut Rig) -> Result<()> {
     rig.call_beside().await?;
     rig.dial_in_with(&["--simulcast=yes".to_owned()]).await?;
     rig.flows().await?;
+    let high = |line: &Line| width_of(line).filter(|wide| *wide >= HIGH);
+    rig.sees(S(20), "the high layer", high).await?;
     rig.excuse()?;
     rig.strike();
     rig.tell("layer high off").await?;
+    let struck_at = rig.struck_at;
+    let low = |line: &Line| width_of(line).filter(|wide| line.t > struck_at && *wide < HIGH);
+    let (_, left_at) = rig.sees(S(6), "the low layer", low).await?;
     super::lasts(rig, S(6)).await;
     rig.tell("layer high on").await?;
+    let on_at = unix_ms();
+    let again = |line: &Line| high(line).filter(|_| line.t > on_at);
+    rig.sees(S(30), "the high layer again", again).await?;
+    rig.row.recovered_ms = Some(span(struck_at, left_at));
     rig.pictures_again(unix_ms() + 2_000, S(10)).await?;
     rig.excused_until_now()?;
     let gap = longest_gap(rig, rig.struck_at)?;
