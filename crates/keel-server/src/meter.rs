@@ -89,6 +89,13 @@ impl Meter {
         self.run(|| counter!("evenkeel_media_datagrams_dropped_total").increment(count));
     }
 
+    /// An offer that met one of ours: its maker makes it again.
+    pub(crate) fn offer_passed_over(&self) {
+        self.run(|| {
+            counter!("evenkeel_media_offers_passed_over_total", "why" => "glare").increment(1)
+        });
+    }
+
     /// Datagrams for media that were dropped unread.
     pub(crate) fn datagrams_refused(&self, refused: keel_media::Refused) {
         let keel_media::Refused { strangers, overrun } = refused;

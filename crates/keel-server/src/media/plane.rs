@@ -341,6 +341,9 @@ impl Task {
                 }
                 continue;
             }
+            if let Output::PassedOver { .. } = output {
+                self.meter.offer_passed_over();
+            }
             if let Output::Failed { peer, .. } = output {
                 self.open.remove(&PeerId(peer.0));
             }

@@ -84,6 +84,9 @@ async fn glare(rig: &mut Rig) -> Result<()> {
         other.close().await?;
     }
     rig.pictures_again(unix_ms() + 500, S(10)).await?;
+    if !rig.counts("glare").await? {
+        rig.wrong("no two offers met");
+    }
     rig.media()?.losses = Some(0);
     rig.recovered();
     Ok(())
