@@ -32,6 +32,8 @@ pub(crate) struct Pictures {
 struct Track {
     /// The highest number that was shown.
     last: Option<u64>,
+    /// How wide that was.
+    wide: u32,
     /// Numbers below it that were not.
     missing: BTreeSet<u64>,
 }
@@ -53,9 +55,9 @@ impl Pictures {
             broken.iter().any(is_in)
         };
         for line in lines {
-            if let Seen::Frame { of, n, .. } = &line.what {
+            if let Seen::Frame { of, n, wide } = &line.what {
                 let track = tracks.entry(of).or_default();
-                sum.picture(track, *n);
+                sum.picture(track, *n, *wide);
             }
         }
         for track in tracks.values() {
@@ -66,12 +68,17 @@ impl Pictures {
         sum
     }
 
-    fn picture(&mut self, track: &mut Track, n: u64) {
+    fn picture(&mut self, track: &mut Track, n: u64, wide: u32) {
         self.shown += 1;
+        let before = std::mem::replace(&mut track.wide, wide);
         let Some(last) = track.last else {
             track.last = Some(n);
             return;
         };
+        if n == last && wide != before {
+            // Another layer begins with the moment at which the one before it ended.
+            return;
+        }
         if n > last {
             track.missing.extend(last + 1..n);
             track.last = Some(n);
@@ -110,11 +117,27 @@ mod tests {
     use super::*;
 
     fn frame(t: u64, n: u64) -> Line {
+        sized(t, n, 0)
+    }
+
+    fn sized(t: u64, n: u64, wide: u32) -> Line {
         let of = "camera".to_owned();
         Line {
             t,
-            what: Seen::Frame { of, n, wide: 0 },
+            what: Seen::Frame { of, n, wide },
         }
+    }
+
+    #[test]
+    fn a_moment_is_shown_twice_only_where_its_size_changes() {
+        let shown = [(1, 640), (2, 640), (2, 320), (3, 320), (3, 320), (2, 640)];
+        let lines: Vec<Line> = shown.map(|(n, wide)| sized(n * 10, n, wide)).to_vec();
+        let wanted = Pictures {
+            shown: 6,
+            duplicated: 2,
+            ..Pictures::default()
+        };
+        assert_eq!(Pictures::of(&lines, &[]), wanted);
     }
 
     #[test]

@@ -26,6 +26,8 @@ const FLOWS_MAX: usize = 64;
 const HELD_MAX: usize = 8_192;
 /// Datagrams that were read and wait to be passed on.
 const READ_MAX: usize = 1_024;
+/// How long a datagram waits at most where only so many bits pass.
+pub const QUEUE_MAX: Duration = Duration::from_millis(300);
 /// The largest datagram.
 const BYTES_MAX: usize = 2_048;
 
@@ -85,6 +87,9 @@ pub struct Way {
     pub twice_per_mille: u32,
     /// So many in a thousand that carry DTLS have a bit turned over.
     pub corrupt_dtls_per_mille: u32,
+    /// So many bits pass in a second, one datagram after the other; what would wait longer than
+    /// [`QUEUE_MAX`] is lost, as where a router's queue is full (M16). 0 means as many as there are.
+    pub bps: u64,
 }
 
 impl Way {
@@ -100,6 +105,7 @@ impl Way {
         jitter: Duration::ZERO,
         twice_per_mille: 0,
         corrupt_dtls_per_mille: 0,
+        bps: 0,
     };
 }
 
@@ -130,7 +136,25 @@ struct Lane {
     way: Way,
     /// DTLS records since the way was set.
     dtls: u64,
+    /// Until when the way is taken, where only so many bits pass.
+    taken: Option<Instant>,
     tally: Tally,
+}
+
+impl Lane {
+    /// How long a datagram waits and is under way where only so many bits pass; `None` if there is no room.
+    fn queue(&mut self, now: Instant, bytes: usize) -> Option<Duration> {
+        if self.way.bps == 0 {
+            return Some(Duration::ZERO);
+        }
+        let free = self.taken.map_or(now, |taken| taken.max(now));
+        if free - now > QUEUE_MAX {
+            return None;
+        }
+        let taken = free + Duration::from_micros(bytes as u64 * 8_000_000 / self.way.bps);
+        self.taken = Some(taken);
+        Some(taken - now)
+    }
 }
 
 #[derive(Debug)]
@@ -180,9 +204,13 @@ impl Shared {
                 *byte ^= 0x10;
             }
         }
+        let Some(queued) = lane.queue(Instant::now(), bytes.len()) else {
+            lane.tally.lost += 1;
+            return [None, None];
+        };
         let twice = chance(way.twice_per_mille);
         let jitter = u64::try_from(way.jitter.as_micros()).unwrap_or(u64::MAX);
-        let mut held = || way.delay + Duration::from_micros(rng.u64(0..=jitter));
+        let mut held = || queued + way.delay + Duration::from_micros(rng.u64(0..=jitter));
         [Some(held()), twice.then(held)]
     }
 }
@@ -218,6 +246,7 @@ impl UdpProxy {
         let lane = || Lane {
             way: Way::CLEAR,
             dtls: 0,
+            taken: None,
             tally: Tally::default(),
         };
         let shared = Arc::new(Mutex::new(Shared {
@@ -245,7 +274,7 @@ impl UdpProxy {
     pub fn set(&self, toward: Toward, way: Way) {
         let mut shared = lock(&self.shared);
         let lane = shared.lane(toward);
-        (lane.way, lane.dtls) = (way, 0);
+        (lane.way, lane.dtls, lane.taken) = (way, 0, None);
     }
 
     /// The same, both ways.

@@ -113,6 +113,7 @@ fn each_loss_takes_what_it_names_and_a_seed_repeats_itself() {
         lanes: [Toward::Server, Toward::Client].map(|_| Lane {
             way: Way::CLEAR,
             dtls: 0,
+            taken: None,
             tally: Tally::default(),
         }),
         rng: fastrand::Rng::with_seed(seed),
@@ -145,6 +146,29 @@ fn each_loss_takes_what_it_names_and_a_seed_repeats_itself() {
 }
 
 #[test]
+fn where_few_bits_pass_datagrams_wait_in_line_and_no_longer_than_the_line_is() {
+    let mut lane = Lane {
+        way: Way {
+            bps: 80_000,
+            ..Way::CLEAR
+        },
+        dtls: 0,
+        taken: None,
+        tally: Tally::default(),
+    };
+    // 1,000 bytes are a tenth of a second.
+    let now = Instant::now();
+    let waits = [0; 6].map(|_| lane.queue(now, 1_000).map(|span| span.as_millis()));
+    assert_eq!(
+        waits,
+        [Some(100), Some(200), Some(300), Some(400), None, None]
+    );
+    let later = now + Duration::from_millis(250);
+    let wait = lane.queue(later, 1_000);
+    assert_eq!(wait, Some(Duration::from_millis(250)));
+}
+
+#[test]
 fn what_is_twice_corrupt_or_late_is_so() {
     let lane = || Lane {
         way: Way {
@@ -155,6 +179,7 @@ fn what_is_twice_corrupt_or_late_is_so() {
             ..Way::CLEAR
         },
         dtls: 0,
+        taken: None,
         tally: Tally::default(),
     };
     let mut shared = Shared {

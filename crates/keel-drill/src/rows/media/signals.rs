@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
 use super::{S, Spec, longest_gap};
@@ -13,6 +13,7 @@ use crate::{
     ledger::{Line, Seen},
     mutant::Mutant,
     rig::{Camera, Rig, Via, Who, span},
+    udp::{Toward, Way},
 };
 
 /// Candidates that a hostile client names.
@@ -55,6 +56,14 @@ pub(super) fn rows() -> Vec<Spec> {
         )
         .camera(Camera::Chromium)
         .back_within(3_000.),
+        Spec::new(
+            "M16/flowing/owner/narrow",
+            "the way to a simulcast camera's viewer has room for the low layer only, for 12 s",
+            Mutant::PictureDoubled,
+            |rig| Box::pin(narrow(rig)),
+        )
+        .camera(Camera::Chromium)
+        .back_within(5_000.),
     ]
 }
 
@@ -138,6 +147,53 @@ async fn no_channels(rig: &mut Rig) -> Result<()> {
     rig.pictures_again(unix_ms() + 1_000, S(10)).await?;
     rig.recovered();
     Ok(())
+}
+
+/// What does not fit is not sent: the low layer is shown instead, and the high one again once there is room.
+async fn narrow(rig: &mut Rig) -> Result<()> {
+    rig.call_beside().await?;
+    rig.dial_in_with(&["--simulcast=yes".to_owned()]).await?;
+    rig.flows().await?;
+    let high = |line: &Line| width_of(line).filter(|wide| *wide >= HIGH);
+    rig.sees(S(20), "the high layer", high).await?;
+    // An encoder's first seconds are its own.
+    rig.pictures_again(unix_ms() + 5_000, S(10)).await?;
+    let (low, high) = layers(&rig.ask_session("/media").await?)?;
+    let way = Way {
+        bps: low + (high - low) / 3,
+        ..Way::CLEAR
+    };
+    rig.break_way(&[Toward::Client], way)?;
+    let struck_at = rig.struck_at;
+    let small = |line: &Line| width_of(line).filter(|wide| line.t > struck_at && *wide < HIGH);
+    let (_, left_at) = rig.sees(S(10), "the low layer", small).await?;
+    rig.row.recovered_ms = Some(span(struck_at, left_at));
+    super::lasts(rig, S(12)).await;
+    let narrow_until = unix_ms();
+    let shown = |since: u64| super::shown_since(rig, since);
+    if shown(narrow_until - 5_000)? < 75 {
+        rig.wrong("fewer than 15 pictures a second had room");
+    }
+    rig.heal()?;
+    let again = |line: &Line| width_of(line).filter(|wide| line.t > narrow_until && *wide >= HIGH);
+    rig.sees(S(40), "the high layer again", again).await?;
+    rig.recovered();
+    Ok(())
+}
+
+/// What the low and the high layer of the camera bring, in bits a second, as the server counts.
+fn layers(media: &Value) -> Result<(u64, u64)> {
+    let transports = media["transports"].as_array().into_iter().flatten();
+    let mut tracks = transports.flat_map(|one| one["publishes"].as_array().into_iter().flatten());
+    let bps = |track: &Value, layer: u64| {
+        let mut all = track["layers"].as_array()?.iter();
+        all.find(|one| one["layer"] == layer)?["bps"].as_u64()
+    };
+    let found = tracks.find_map(|track| Some((bps(track, 0)?, bps(track, 1)?)));
+    match found {
+        Some((low, high)) if high > 2 * low => Ok((low, high)),
+        _ => bail!("not two layers that differ: {media}"),
+    }
 }
 
 /// How wide a picture was that was shown.
