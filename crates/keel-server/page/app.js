@@ -10,6 +10,7 @@ import { drawCountdown, drawHealth, drawOutage } from './health.js';
 import { arrive, ask, claims, keep, viewerLink } from './link.js';
 import { drawLog } from './log.js';
 import { Model } from './model.js';
+import { SILENT, Sending } from './sending.js';
 import { Sessions } from './sessions.js';
 import { Stage } from './stage.js';
 import { line } from './text/visible.js';
@@ -50,6 +51,18 @@ const chat = page.chat = new Chat({
 const sessions = page.sessions = new Sessions({
   token: () => (page.offer && !claims(page.wish.token).session ? page.wish.token : undefined), current: () => page.session?.id ?? page.reading?.session,
   open: (row) => go(row), fresh: () => fresh(), leave: (session) => (session === (page.session?.id ?? page.reading?.session) ? fresh() : undefined),
+});
+
+const sending = new Sending({
+  stage: () => page.stage, changed: () => changed(),
+  wishes: (wish) => {
+    page.wish = { ...page.wish, ...wish };
+    if (page.session) remember(true);
+  },
+  tell: (words) => {
+    put($('source-note'), words);
+    if (words) page.model.note('source', words, 'warn');
+  },
 });
 
 // Connecting and leaving.
@@ -145,8 +158,8 @@ async function begin(session, wish, began) {
   }
   page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough', muted: wish.muted ?? false });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
-  const sends = mayPublish && wish.source !== 'none' ? source(wish.source ?? 'pattern') : undefined;
-  const speaks = mayPublish && wish.voice ? speak(true) : undefined;
+  const sends = mayPublish && wish.source !== 'none' ? sending.source(wish.source ?? 'pattern') : undefined;
+  const speaks = mayPublish && wish.voice ? sending.speak(true) : undefined;
   changed();
   await Promise.all([sends, speaks]);
 }
@@ -293,77 +306,6 @@ async function lookAndBegin(session) {
 
 function remember(on) {
   keep({ ...page.wish, session: page.session?.id ?? page.wish.session, on });
-}
-
-// What is sent.
-
-/** What is asked for of another session: nobody's microphone is on there, and nothing is muted. */
-const SILENT = { voice: undefined, muted: undefined };
-
-/** What is sent, and how, stays so when the page is loaded again, and when one tries again. @param {import('./link.js').Wish} wish */
-function wishes(wish) {
-  page.wish = { ...page.wish, ...wish };
-  if (page.session) remember(true);
-}
-
-async function source(kind) {
-  const { stage } = page, note = $('source-note');
-  if (!stage) return;
-  put(note, '');
-  wishes({ source: kind });
-  try {
-    await stage.send(kind);
-  } catch (error) {
-    if (stage !== page.stage) return;
-    wishes({ source: stage.source });
-    const words = error.name === 'NotAllowedError' ? 'The camera was not allowed. The test picture can be sent instead.' : error.fault?.message ?? error.message;
-    put(note, words);
-    page.model.note('source', words, 'warn');
-  }
-  changed();
-}
-
-async function stop() {
-  const { stage } = page;
-  wishes({ source: 'none' });
-  try {
-    await stage?.stop();
-  } catch (error) {
-    put($('source-note'), error.message);
-  }
-  changed();
-}
-
-/** The microphone, as well, or no longer. @param {boolean} isOn */
-async function speak(isOn) {
-  const { stage } = page;
-  if (!stage) return;
-  const done = stage.speak(isOn);
-  wishes({ voice: isOn });
-  changed();
-  try {
-    await done;
-  } catch (error) {
-    if (stage !== page.stage) return;
-    wishes({ voice: stage.speaks });
-    put($('source-note'), error.name === 'NotAllowedError' ? 'The microphone was not allowed.' : error.message);
-  }
-  changed();
-}
-
-/** Neither seen nor heard, or again. */
-async function mute() {
-  const { stage } = page;
-  if (!stage) return;
-  const done = stage.mute(!stage.isMuted);
-  wishes({ muted: stage.isMuted });
-  changed();
-  try {
-    await done;
-  } catch (error) {
-    put($('source-note'), error.message);
-  }
-  changed();
 }
 
 const kindOf = (name) => page.offer?.backends.find((one) => one.name === name)?.kind;
@@ -540,11 +482,11 @@ function setUpButtons() {
     retry();
   });
   $('share').addEventListener('click', share);
-  $('use-pattern').addEventListener('click', () => source('pattern'));
-  $('use-camera').addEventListener('click', () => source('camera'));
-  $('mute').addEventListener('click', mute);
-  $('stop').addEventListener('click', stop);
-  $('speak').addEventListener('click', () => speak(!page.stage?.speaks));
+  $('use-pattern').addEventListener('click', () => sending.source('pattern'));
+  $('use-camera').addEventListener('click', () => sending.source('camera'));
+  $('mute').addEventListener('click', () => sending.mute());
+  $('stop').addEventListener('click', () => sending.stop());
+  $('speak').addEventListener('click', () => sending.speak(!page.stage?.speaks));
   $('hear').addEventListener('click', () => {
     page.stage?.hear(!page.stage.isHeard);
     changed();
