@@ -6,13 +6,14 @@
 mod event_json;
 mod lines;
 mod media;
+mod owed;
 mod show;
 
 use std::{collections::VecDeque, process::ExitCode, time::Instant};
 
 use evenkeel::{
     Builder, Client, Event, Events, LogEvent, Receipt, Session, Simulate,
-    wire::{self, Admission, BusyPolicy, Role, Seq, SessionId, TurnEnd, TurnId},
+    wire::{self, Admission, BusyPolicy, Role, Seq, SessionId, TurnId},
 };
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::{
     lines::Line,
     media::{Happened, Media},
+    owed::Owed,
     show::Show,
 };
 use super::token::role;
@@ -151,10 +153,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         at_once,
         lines: (!scripted).then(lines::read),
         receipt: None,
-        turn: None,
+        owed: Owed::default(),
         replayed: false,
         shown: Seq::ZERO,
-        failed: false,
         media,
     };
     let done = Box::pin(talk.run(events)).await;
@@ -185,13 +186,12 @@ struct Talk {
     lines: Option<lines::Lines>,
     /// Of what was said last.
     receipt: Option<Receipt>,
-    /// The turn that answers it.
-    turn: Option<TurnId>,
+    /// What is waited for of it.
+    owed: Owed,
     /// The past has been told.
     replayed: bool,
     /// Up to here the log has been shown.
     shown: Seq,
-    failed: bool,
     /// Pictures that are sent and that come, if any are wanted.
     media: Option<Media>,
 }
@@ -203,7 +203,7 @@ impl Talk {
         let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::temporary)?;
         loop {
             self.replayed |= stands(&status.borrow().state);
-            if self.replayed && self.receipt.is_none() && self.turn.is_none() {
+            if self.replayed && self.receipt.is_none() && self.owed.turn().is_none() {
                 match self.prompts.pop_front() {
                     Some(prompt) => self.receipt = Some(self.session.say(prompt)),
                     None if self.lines.is_none()
@@ -247,7 +247,7 @@ impl Talk {
             }
         }
         self.show.end();
-        Ok(if self.failed {
+        Ok(if self.owed.failed() {
             ExitCode::from(FAILED)
         } else {
             ExitCode::SUCCESS
@@ -265,21 +265,25 @@ impl Talk {
                 event: LogEvent::Known(wire::Event::TurnEnded(ended)),
                 ..
             } => {
-                if self.turn.as_ref() == Some(&ended.turn) {
-                    self.turn = None;
-                    self.failed |= ended.end != TurnEnd::Done;
-                }
+                self.owed
+                    .ended(ended.turn, ended.end, self.receipt.is_some());
             }
             // Its end may be among what was passed over.
             Event::Gap { snapshot, .. } => {
+                for view in &snapshot.turns {
+                    if let wire::TurnState::Ended { ended } = &view.state {
+                        let turn = ended.turn.clone();
+                        self.owed.ended(turn, ended.end, self.receipt.is_some());
+                    }
+                }
                 let open = |turn: &TurnId| snapshot.turn(turn).is_some_and(|view| view.is_open());
-                if self.turn.as_ref().is_some_and(|turn| !open(turn)) {
-                    self.turn = None;
+                if self.owed.turn().is_some_and(|turn| !open(turn)) {
+                    self.owed.forget();
                 }
             }
             Event::Ended { .. } => {
-                let unanswered = self.turn.is_some() || !self.prompts.is_empty();
-                return Ok(Some(if self.failed || unanswered {
+                let unanswered = self.owed.turn().is_some() || !self.prompts.is_empty();
+                return Ok(Some(if self.owed.failed() || unanswered {
                     ExitCode::from(FAILED)
                 } else {
                     ExitCode::SUCCESS
@@ -307,8 +311,8 @@ impl Talk {
         self.receipt = None;
         self.show.receipt(&outcome);
         match outcome {
-            Ok(accepted) => self.turn = accepted.turn.or_else(|| self.turn.take()),
-            Err(_) => self.failed = true,
+            Ok(accepted) => self.owed.accepted(accepted.turn),
+            Err(_) => self.owed.refused(),
         }
     }
 
