@@ -32,7 +32,7 @@ pub(crate) struct Pictures {
 struct Track {
     /// The highest number that was shown.
     last: Option<u64>,
-    /// How wide that was.
+    /// How wide the last one was.
     wide: u32,
     /// Numbers below it that were not.
     missing: BTreeSet<u64>,

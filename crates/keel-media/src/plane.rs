@@ -30,7 +30,7 @@ use crate::{
     packet::Packet,
     path::Path,
     peer::{Happening, Peer},
-    stats::PeerStats,
+    stats::{PeerStats, SentStats},
 };
 
 use track::Track;
@@ -154,28 +154,41 @@ impl Plane {
         self.peers.len()
     }
 
-    /// How a transport is doing; `None` when there is none of that number.
+    /// How these transports are doing, in their order; those that are not there are left out. Of peers that hear
+    /// each other: what others send them is not looked for.
     #[must_use]
-    pub fn stats(&self, now: Instant, id: PeerId) -> Option<PeerStats> {
-        let entry = self.peers.get(&id)?;
-        let published = entry.peer.publishes().values();
-        let published = published.filter_map(|published| {
-            let track = self.tracks.get(&published.track)?;
-            Some(track.stats(published.track, now))
-        });
-        let tracks = self.tracks.iter();
-        let receives = tracks.filter_map(|(track, of)| of.sent_to(id, *track));
-        let reported = entry.peer.reported();
-        Some(PeerStats {
-            peer: id,
-            reachable: entry.reachable,
-            protocol: entry.path.map(|(path, _)| path.protocol),
-            round_trip: reported.round_trip,
-            missed: reported.missed,
-            estimate_bps: entry.estimate_bps,
-            publishes: published.collect(),
-            receives: receives.collect(),
-        })
+    pub fn stats(&self, now: Instant, ids: &[PeerId]) -> Vec<PeerStats> {
+        let mut sent: BTreeMap<PeerId, Vec<SentStats>> = BTreeMap::new();
+        let entries = ids.iter().filter_map(|id| Some((*id, self.peers.get(id)?)));
+        let entries: Vec<_> = entries.collect();
+        let mut all = Vec::with_capacity(entries.len());
+        for (id, entry) in entries {
+            let mut publishes = Vec::new();
+            for published in entry.peer.publishes().values() {
+                let Some(track) = self.tracks.get(&published.track) else {
+                    continue;
+                };
+                publishes.push(track.stats(published.track, now));
+                for (peer, stats) in track.sent(published.track) {
+                    sent.entry(peer).or_default().push(stats);
+                }
+            }
+            let reported = entry.peer.reported();
+            all.push(PeerStats {
+                peer: id,
+                reachable: entry.reachable,
+                protocol: entry.path.map(|(path, _)| path.protocol),
+                round_trip: reported.round_trip,
+                missed: reported.missed,
+                estimate_bps: entry.estimate_bps,
+                publishes,
+                receives: Vec::new(),
+            });
+        }
+        for stats in &mut all {
+            stats.receives = sent.remove(&stats.peer).unwrap_or_default();
+        }
+        all
     }
 
     /// What was dropped unread since the last call.

@@ -1,6 +1,6 @@
 //! How transports are doing, and what passes on them: counted as it passes, and told to whoever asks. What only
-//! the other side can know of it (the round trip, what it missed) comes from checks and reports, and is as
-//! old as [`limits::STATS_EVERY`](crate::limits::STATS_EVERY) at most.
+//! the other side can know of it (the round trip, what it missed) comes from checks and reports, which are
+//! looked at every [`limits::STATS_EVERY`](crate::limits::STATS_EVERY).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct PeerStats {
     pub reachable: bool,
     /// Over what it is reached; absent before anything was heard.
     pub protocol: Option<Protocol>,
-    /// There and back; absent before it was measured.
+    /// There and back, as it was measured last; absent before.
     pub round_trip: Option<Duration>,
     /// The share of what was sent that the other side missed of late, 0 to 1, before it was sent again; absent
     /// while it reports nothing.
@@ -51,7 +51,7 @@ pub struct TrackStats {
     pub track: TrackId,
     /// Of what.
     pub kind: Kind,
-    /// Peers that are sent it.
+    /// Peers that have a line for it and can show it.
     pub audience: usize,
     /// Its layers, in the order in which they came first; one without simulcast, none before the first packet.
     pub layers: Vec<LayerStats>,

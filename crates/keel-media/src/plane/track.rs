@@ -203,19 +203,26 @@ impl Track {
         TrackStats {
             track,
             kind: self.kind,
-            audience: self.subscriptions.len(),
+            audience: self.sent_on_lines().count(),
             layers: layers.collect(),
         }
     }
 
-    /// How one peer is sent it, if it is and has a line for it.
-    pub(super) fn sent_to(&self, peer: PeerId, track: TrackId) -> Option<SentStats> {
-        let subscription = self.subscriptions.iter().find(|s| s.peer == peer)?;
-        subscription.mid?;
-        Some(SentStats {
-            track,
-            layer: subscription.forward.layer(),
-            counted: subscription.counted,
+    /// Those that have a line for it and can show it.
+    fn sent_on_lines(&self) -> impl Iterator<Item = &Subscription> {
+        let subscriptions = self.subscriptions.iter();
+        subscriptions.filter(|s| s.mid.is_some() && !s.unsupported)
+    }
+
+    /// How each peer is sent it.
+    pub(super) fn sent(&self, track: TrackId) -> impl Iterator<Item = (PeerId, SentStats)> {
+        self.sent_on_lines().map(move |subscription| {
+            let stats = SentStats {
+                track,
+                layer: subscription.forward.layer(),
+                counted: subscription.counted,
+            };
+            (subscription.peer, stats)
         })
     }
 

@@ -18,7 +18,11 @@ fn what_passes_is_counted_where_it_comes_from_and_where_it_goes() {
     let viewer = world.join(&[], 1);
     world.subscribe(viewer, CAMERA);
     world.run(2 * STATS_EVERY);
-    let stats = |of: usize| world.plane.stats(world.now, peer(of)).expect("it is there");
+    let all = world.plane.stats(world.now, &[peer(0), peer(viewer)]);
+    let stats = |of: usize| {
+        let found = all.iter().find(|stats| stats.peer == peer(of));
+        found.expect("it is there").clone()
+    };
 
     let publisher = stats(0);
     assert!(publisher.reachable && publisher.protocol == Some(Protocol::Udp));
@@ -50,7 +54,7 @@ fn what_passes_is_counted_where_it_comes_from_and_where_it_goes() {
         let way = way.expect("it was measured");
         assert!(way < Duration::from_millis(100), "{way:?}");
     }
-    assert_eq!(world.plane.stats(world.now, peer(99)), None);
+    assert_eq!(world.plane.stats(world.now, &[peer(99)]), []);
 }
 
 #[test]
@@ -62,8 +66,8 @@ fn what_a_way_loses_is_told_and_is_no_more_once_it_is_whole() {
     world.links[viewer].loss_percent = 20;
     world.run(3 * STATS_EVERY);
     let missed = |world: &crate::world::World| {
-        let stats = world.plane.stats(world.now, peer(viewer));
-        stats.expect("it is there").missed
+        let stats = world.plane.stats(world.now, &[peer(viewer)]);
+        stats.first().expect("it is there").missed
     };
     let lost = missed(&world).expect("it reports");
     assert!((0.05..0.5).contains(&lost), "{lost} of a fifth");

@@ -15,7 +15,7 @@ pub struct Media {
     pub listen: Option<SocketAddr>,
     /// The addresses that clients are told, where they are others: behind NAT, in a container. With a
     /// port of its own, or that of `listen`. One, or several. Where every address is listened on and none
-    /// is named here, clients are told the one that this machine is seen by on its way out.
+    /// is named here, clients are told those that this machine is seen by on its way out.
     #[serde(deserialize_with = "one_or_several")]
     pub advertise: Vec<Advertise>,
     /// Planes beside each other, each with a thread and a port: that of `listen`, and those after it. A
@@ -51,7 +51,8 @@ impl Media {
     #[must_use]
     pub fn advertised(&self, local: SocketAddr, nth: u16) -> Vec<SocketAddr> {
         if self.advertise.is_empty() {
-            return vec![SocketAddr::new(seen_by(local.ip()), local.port())];
+            let seen = seen_by(local.ip()).into_iter();
+            return seen.map(|ip| SocketAddr::new(ip, local.port())).collect();
         }
         let advertised = self.advertise.iter();
         advertised
@@ -98,24 +99,34 @@ impl Media {
     }
 }
 
-/// An address that somebody can be told: "every address" is none. Without a way out there is nobody but this
-/// machine itself.
-fn seen_by(listened: IpAddr) -> IpAddr {
+/// Addresses that somebody can be told: "every address" is none. Where there is no way out, there is nobody
+/// but this machine itself.
+fn seen_by(listened: IpAddr) -> Vec<IpAddr> {
     if !listened.is_unspecified() {
-        return listened;
+        return vec![listened];
     }
     // Addresses of documentation (RFC 5737, RFC 3849). Nothing is sent: the system only looks for the way.
-    let (outside, own): (SocketAddr, IpAddr) = if listened.is_ipv4() {
-        (([203, 0, 113, 1], 9).into(), Ipv4Addr::LOCALHOST.into())
-    } else {
-        let documented = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-        ((documented, 9).into(), Ipv6Addr::LOCALHOST.into())
-    };
-    let way = UdpSocket::bind((listened, 0)).and_then(|socket| {
-        socket.connect(outside)?;
-        socket.local_addr()
-    });
-    way.map_or(own, |local| local.ip())
+    let outside: SocketAddr = ([203, 0, 113, 1], 9).into();
+    let outside_6: SocketAddr = (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into();
+    let (v4, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+    if listened.is_ipv4() {
+        let seen = way_to(v4, outside);
+        return vec![seen.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into())];
+    }
+    // Who listens on every address of IPv6 is reached by IPv4, too.
+    let seen = [way_to(v6, outside_6), way_to(v4, outside)];
+    let seen: Vec<IpAddr> = seen.into_iter().flatten().collect();
+    if seen.is_empty() {
+        return vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    }
+    seen
+}
+
+/// The own address on the way to another.
+fn way_to(from: IpAddr, to: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((from, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Advertise>, D::Error> {
@@ -165,6 +176,12 @@ mod tests {
                 "[2001:db8::7]:7081",
                 "[2001:db8::7]:9"
             ]
+        );
+        let media = Media::default();
+        let both = media.advertised((Ipv6Addr::UNSPECIFIED, 7081).into(), 0);
+        assert!(
+            both.iter().any(SocketAddr::is_ipv4) && both.iter().all(|at| !at.ip().is_unspecified()),
+            "{both:?}, by IPv4, too"
         );
         for wrong in [
             "'media.example'",

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use keel_core::node::media::PeerId;
 use keel_media::PeerStats;
 use tokio::{
@@ -46,20 +46,28 @@ impl Gauges {
         }
     }
 
-    /// How those of the transports are doing that are there.
+    /// How those of a session's transports are doing that are there. They are on one plane: what others do is
+    /// of no matter.
     ///
     /// # Errors
-    /// When a plane does not answer within a second. Nothing is lost when the call is dropped.
+    /// When that plane does not answer within a second. Nothing is lost when the call is dropped.
     pub(crate) async fn ask(&self, peers: &[PeerId]) -> Result<Vec<PeerStats>, Behind> {
         let asked = self.planes.iter().map(async |plane| {
             let (reply, answer) = oneshot::channel();
             let peers = peers.to_vec();
             let question = Question { peers, reply };
             plane.try_send(question).map_err(|_| Behind)?;
-            answer.await.map_err(|_| Behind)
+            let answer = timeout(ANSWERED_WITHIN, answer).await;
+            answer.map_err(|_| Behind)?.map_err(|_| Behind)
         });
-        let answers = timeout(ANSWERED_WITHIN, try_join_all(asked)).await;
-        Ok(answers.map_err(|_| Behind)??.concat())
+        let answers: Vec<Result<Vec<PeerStats>, Behind>> = join_all(asked).await;
+        let is_behind = answers.iter().any(Result::is_err);
+        let stats = answers.into_iter().flatten().flatten();
+        let stats: Vec<PeerStats> = stats.collect();
+        match stats.is_empty() && is_behind {
+            true => Err(Behind),
+            false => Ok(stats),
+        }
     }
 }
 

@@ -252,13 +252,11 @@ impl Task {
     }
 
     fn answer(&self, Question { peers, reply }: Question) {
-        let now = std::time::Instant::now();
-        let stats = peers.into_iter().filter_map(|peer| {
-            let peer = keel_media::PeerId(peer.0);
-            self.plane.stats(now, peer)
-        });
+        let peers = peers.into_iter().map(|peer| keel_media::PeerId(peer.0));
+        let peers: Vec<_> = peers.collect();
+        let stats = self.plane.stats(std::time::Instant::now(), &peers);
         // Whoever asked may have gone.
-        let _ = reply.send(stats.collect());
+        let _ = reply.send(stats);
     }
 
     fn tick(&mut self) {

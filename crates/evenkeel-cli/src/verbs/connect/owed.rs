@@ -3,6 +3,9 @@
 
 use evenkeel::wire::{TurnEnd, TurnId};
 
+/// Ends that are remembered while one receipt is waited for: the last ones.
+const ENDED_MAX: usize = 64;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
@@ -30,8 +33,12 @@ impl Owed {
         if self.turn.as_ref() == Some(&turn) {
             self.turn = None;
             self.failed |= end != TurnEnd::Done;
-        } else if awaits {
+        }
+        if awaits {
+            // The receipt may name this one, also where it was waited for already: of a cancel, or an answer.
             self.ended.push((turn, end));
+            let beyond = self.ended.len().saturating_sub(ENDED_MAX);
+            self.ended.drain(..beyond);
         }
     }
 
@@ -76,6 +83,27 @@ mod tests {
         assert_eq!(owed.turn(), Some(&other));
         owed.ended(other, TurnEnd::Cancelled, false);
         assert_eq!((owed.turn(), owed.failed()), (None, true));
+    }
+
+    #[test]
+    fn the_receipt_of_a_cancel_may_come_after_the_end_that_it_brought() {
+        let turn = TurnId::from_bits(1);
+        let mut owed = Owed::default();
+        owed.accepted(Some(turn.clone()));
+        owed.ended(turn.clone(), TurnEnd::Cancelled, true);
+        owed.accepted(Some(turn));
+        assert_eq!((owed.turn(), owed.failed()), (None, true));
+    }
+
+    #[test]
+    fn of_many_ends_the_last_are_remembered() {
+        let mut owed = Owed::default();
+        for bits in 0..200 {
+            owed.ended(TurnId::from_bits(bits), TurnEnd::Done, true);
+        }
+        assert_eq!(owed.ended.len(), ENDED_MAX);
+        owed.accepted(Some(TurnId::from_bits(199)));
+        assert_eq!((owed.turn(), owed.ended.len()), (None, 0));
     }
 
     #[test]

@@ -31,7 +31,7 @@ struct Transport {
     reachable: bool,
     /// Over what: `udp` or `tcp`. Null before anything was heard.
     protocol: Option<&'static str>,
-    /// There and back. Null before it was measured.
+    /// There and back, as it was measured last. Null before.
     round_trip_ms: Option<f64>,
     /// The share of what was sent that the other side missed of late, 0 to 1, before it was sent again. Null
     /// while it reports nothing.
@@ -51,7 +51,7 @@ struct Published {
     track: TrackName,
     /// Of what.
     kind: TrackKind,
-    /// How many transports are sent it.
+    /// How many transports have a line for it and can show it.
     audience: usize,
     /// Its layers: one without simulcast, none before the first packet.
     layers: Vec<Layer>,

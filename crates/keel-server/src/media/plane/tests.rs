@@ -357,7 +357,12 @@ async fn who_listens_for_both_families_is_reached_by_ipv4() {
 /// "Every address" is none that a client could be told.
 #[tokio::test]
 async fn who_listens_on_every_address_and_names_none_is_reached_by_its_own() {
-    Box::pin(connects_at(([0, 0, 0, 0], 0).into(), "")).await;
+    for every in [
+        SocketAddr::from(([0, 0, 0, 0], 0)),
+        SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
+    ] {
+        Box::pin(connects_at(every, "")).await;
+    }
 }
 
 #[tokio::test]
