@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { streams, text as says, withAgents } from './agents.mjs';
-import { live, mediaFlags, open, rig, until } from './playground.mjs';
+import { eventually, live, mediaFlags, open, rig, until } from './playground.mjs';
 import { MediaServer, Server, words } from './server.mjs';
 
 const ANSWER = words(300);
@@ -181,7 +181,7 @@ describe('what breaks a picture', () => {
     await anotherTransport(tab);
     // What is sent on it comes there.
     await tab.click('#speak');
-    await until(tab, async () => (await playground.session.media.stats()).some(({ direction, kind, packets }) => direction === 'received' && kind === 'audio' && packets > 50));
+    await eventually(tab, async () => (await playground.session.media.stats()).some(({ direction, kind, packets }) => direction === 'received' && kind === 'audio' && packets > 50));
     assert.deepEqual([await labels(tab), await frames()], [AS_EVER.with(1, 'Let the source go on'), before]);
     await press(tab, 'Let the source go on');
     await flows(tab);

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { asks, item, streams, text, withAgents } from './agents.mjs';
-import { live, open, refused, rig, shot, until } from './playground.mjs';
+import { eventually, live, open, refused, rig, shot, until } from './playground.mjs';
 import { patience, words } from './server.mjs';
 
 const MARKDOWN = `# A short plan
@@ -154,7 +154,7 @@ describe('the chat', { concurrency: 2 }, () => {
       pre: ['fn fold(log: &[Event]) -> Snapshot { **not bold** }'], lang: ['rust'], cells: ['signaling', '2.5 s', 'media', '1 s'], quote: ['Connected is not flowing.'],
       a: { href: 'https://example.com/PROTOCOL.md', rel: 'noopener noreferrer nofollow', target: '_blank', title: 'https://example.com/PROTOCOL.md' }, target: [' (example.com/PROTOCOL.md)'],
     });
-    const copied = (text) => until(tab, async (text) => await navigator.clipboard.readText() === text, text);
+    const copied = (text) => eventually(tab, async (text) => await navigator.clipboard.readText() === text, text);
     await tab.click('#turns .code .copy');
     await copied('fn fold(log: &[Event]) -> Snapshot { **not bold** }');
     await tab.click('.turn .foot button:text("Copy")');
@@ -446,7 +446,7 @@ describe('the chat', { concurrency: 2 }, () => {
     const second = await sessionOf(tab);
     await until(tab, () => document.querySelectorAll('#session-list li').length === 2);
     // The turn of the first ends meanwhile: nothing of it is here.
-    await until(tab, async () => {
+    await eventually(tab, async () => {
       const answer = await fetch('/v1/sessions', { headers: { authorization: `Bearer ${playground.wish.token}` } });
       return (await answer.json()).sessions.every(({ open_turn }) => !open_turn);
     });

@@ -113,6 +113,8 @@ export async function drawn(tab) {
 }
 
 export async function until(tab, what, arg, timeout = patience) {
+  // The driver takes the promise itself for what is waited for.
+  assert.notEqual(what.constructor.name, 'AsyncFunction', 'what is waited for is looked at, not awaited: `eventually` awaits');
   const handle = await tab.waitForFunction(what, arg, { timeout });
   await drawn(tab);
   return handle;
@@ -126,6 +128,10 @@ export async function breaks(tab, set, name) {
     button.click();
     return at;
   });
+}
+/** The same of what has to be asked for. */
+export async function eventually(tab, what, arg) {
+  for (const end = Date.now() + patience; !await tab.evaluate(what, arg); await drawn(tab)) assert.ok(Date.now() < end, `never: ${what}`);
 }
 export const inState = (tab, state) => until(tab, (state) => window.playground?.model.status.state === state && document.getElementById('state')?.textContent === state, state);
 export const live = (tab) => inState(tab, 'live');

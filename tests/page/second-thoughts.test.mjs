@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { live, mediaFlags, open, rig, until } from './playground.mjs';
+import { inState, live, mediaFlags, open, rig, until } from './playground.mjs';
 import { Relay } from './relay.mjs';
 import { MediaServer } from './server.mjs';
 
@@ -89,12 +89,31 @@ describe('what a person thinks better of', () => {
     }
   });
 
-  page('a_session_gets_its_picture_though_what_the_server_offers_was_swallowed_at_first_m28', [/net::ERR_FAILED/], async (context, server) => {
+  page('a_session_gets_its_picture_though_what_the_server_offers_was_swallowed_at_first', [/net::ERR_FAILED|status of 503/], async (context, server) => {
     let swallowed = 0;
-    await context.route('**/v1/backends', (route) => ((swallowed += 1) <= 2 ? route.abort() : route.continue()));
+    const answers = [(route) => route.abort(), (route) => route.fulfill({ status: 503, json: {} })];
+    await context.route('**/v1/backends', (route) => (answers[swallowed++] ?? ((route) => route.continue()))(route));
     const tab = await open(context, through(server));
     await flows(tab);
     assert.equal(swallowed, 3);
     assert.equal(await tab.isVisible('#fault'), false);
+  });
+
+  page('a_microphone_is_on_in_the_session_that_it_was_asked_for_in_and_in_no_other', [], async (context, server) => {
+    const token = server.token('ann'), fragment = (more) => `${server.url}/#${new URLSearchParams(more)}`;
+    const tab = await open(context, fragment({ token, backend: 'room', source: 'none' }));
+    await until(tab, () => playground.stage && !document.getElementById('speak').disabled);
+    await tab.click('#speak');
+    await until(tab, () => playground.stage.voice);
+    // Another session in the same tab.
+    await tab.goto('about:blank');
+    await tab.goto(fragment({ backend: 'room', source: 'none' }));
+    await until(tab, () => playground.stage && !document.getElementById('speak').disabled);
+    assert.deepEqual([await sent(tab), await tab.getAttribute('#speak', 'aria-pressed')], [[], 'false']);
+    await tab.click('#speak');
+    await until(tab, () => playground.stage.voice);
+    await tab.click('#leave');
+    await inState(tab, 'ended');
+    assert.equal(await tab.evaluate(() => JSON.parse(sessionStorage.getItem('evenkeel.playground.link')).voice), undefined, 'a reload does not turn it on');
   });
 });

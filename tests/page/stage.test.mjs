@@ -44,7 +44,7 @@ function world() {
   return { session: { participant: 'p-1', snapshot: {}, media }, listeners, said, granted, grant, settled };
 }
 
-const stageOf = async (session) => new (await import('../../crates/keel-server/page/stage.js')).Stage(session, { note: () => {}, began: 0, returns: true, muted: false });
+const stageOf = async (session) => new (await import('../../crates/keel-server/page/stage.js')).Stage(session, { note: () => {}, began: 0, returns: true, muted: false, lost: () => {} });
 
 test('a_device_that_is_granted_too_late_or_not_published_is_let_go', async () => {
   const { session, said, granted, grant, settled } = world();

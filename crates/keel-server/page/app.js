@@ -7,10 +7,10 @@ import { drawChaos, setUpChaos } from './chaos.js';
 import { Chat } from './chat.js';
 import { $, keyed, make, put } from './dom.js';
 import { drawCountdown, drawHealth, drawOutage } from './health.js';
-import { arrive, ask, claims, keep, viewerLink } from './link.js';
+import { SILENT, arrive, ask, claims, keep, viewerLink } from './link.js';
 import { drawLog } from './log.js';
 import { Model } from './model.js';
-import { SILENT, Sending } from './sending.js';
+import { Sending } from './sending.js';
 import { Sessions } from './sessions.js';
 import { Stage } from './stage.js';
 import { line } from './text/visible.js';
@@ -19,8 +19,8 @@ import * as timeline from './timeline.js';
 import { title } from './words.js';
 
 const KEPT = 'playground';
-/** For how long, and how often, the server is asked what it offers while it cannot be reached. */
-const OPENS_MS = 30_000, AGAIN_MS = 1_000;
+/** When the server is asked again what it offers, if it could not say. */
+const AGAIN_MS = 500, AGAIN_MAX_MS = 8_000;
 const MEDIA_KINDS = ['passthrough', 'room'];
 const KINDS = {
   echo: 'Says back what it is told, word by word',
@@ -54,7 +54,7 @@ const sessions = page.sessions = new Sessions({
 });
 
 const sending = new Sending({
-  stage: () => page.stage, changed: () => changed(),
+  stage: () => page.stage, changed: () => changed(), stands: () => Boolean(page.session) && !['failed', 'ended'].includes(page.session.status.state),
   wishes: (wish) => {
     page.wish = { ...page.wish, ...wish };
     if (page.session) remember(true);
@@ -79,7 +79,7 @@ class Peer extends RTCPeerConnection {
  * Opens a session.
  * @param {import('./link.js').Wish} wish
  * @param {number} [began] when it was asked for
- * @param {Promise<unknown>} [looked] until what the server offers is known
+ * @param {Promise<unknown>} [looked] until what the server offers is known, or was asked in vain
  */
 async function open(wish, began = performance.now(), looked = undefined) {
   if (page.session) return;
@@ -120,9 +120,15 @@ async function open(wish, began = performance.now(), looked = undefined) {
     page.opening = undefined;
     page.session = session;
     page.model.follow(session);
-    if (session.duplicated) page.model.note('duplicated', 'This tab is a participant of its own.');
+    if (session.duplicated) {
+      page.model.note('duplicated', 'This tab is a participant of its own.');
+      // One camera and one microphone of a person are enough.
+      wish = page.wish = { ...wish, voice: undefined, source: wish.source === 'camera' ? 'none' : wish.source };
+    }
     read(session);
-    await Promise.all([whenIn(session, wish), looked]);
+    await Promise.all([whenIn(session, wish), looked?.catch(() => {})]);
+    // A session that is joined waits for what there is to it.
+    if (!page.offer) await lookUntilSeen(wish.token);
     await begin(session, wish, began);
   } catch (error) {
     if (page.opening !== opening && !(session && page.session === session)) return;
@@ -146,7 +152,7 @@ function whenIn(session, wish) {
 
 /** What a session is opened for: a picture, or words. */
 async function begin(session, wish, began) {
-  if (page.session !== session) return;
+  if (page.session !== session || page.stage) return;
   remember(true);
   if (!isMedia()) {
     // Who asked for words begins to write; a keyboard on glass would hide what there is to read.
@@ -156,7 +162,7 @@ async function begin(session, wish, began) {
     }
     return changed();
   }
-  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough', muted: wish.muted ?? false });
+  page.stage = new Stage(session, { note: (...what) => page.model.note(...what), began, returns: kindOf(backend()) === 'passthrough', muted: wish.muted ?? false, lost: () => sending.lost() });
   const mayPublish = page.model.role !== 'viewer' && wish.role !== 'viewer';
   const sends = mayPublish && wish.source !== 'none' ? sending.source(wish.source ?? 'pattern') : undefined;
   const speaks = mayPublish && wish.voice ? sending.speak(true) : undefined;
@@ -194,11 +200,12 @@ function failed(error) {
 /** The session is over, as somebody wanted it. What was said stays to be read, unless one has left. */
 function over() {
   const { session, stage, model } = page;
+  page.wish = { ...page.wish, ...SILENT };
   remember(false);
   stage?.close();
   page.stage = undefined;
   page.session = undefined;
-  page.wish = { ...page.wish, session: undefined, ...SILENT };
+  page.wish = { ...page.wish, session: undefined };
   if (session && !stage && model.status.reason !== 'detached' && model.turns.size > 0) {
     const { title, backend, project, cwd } = session.snapshot;
     page.reading = { session: session.id, title, backend, project, cwd, ended: true };
@@ -262,8 +269,6 @@ function peruse(row, wish) {
 async function retry() {
   const { session } = page;
   if (!session) return page.opening ? undefined : reopen(page.wish);
-  // What the server offers could not be asked.
-  if (!page.offer) return lookAndBegin(session);
   // Only its media was given up.
   if (session.status.state !== 'failed') {
     page.model.note('trying again', 'media');
@@ -293,15 +298,6 @@ async function retry() {
 function reopen(wish) {
   chat.carryOver();
   return open(wish);
-}
-
-async function lookAndBegin(session) {
-  try {
-    await look(page.wish.token);
-    await begin(session, page.wish, performance.now());
-  } catch (error) {
-    if (page.session === session) failed(error);
-  }
 }
 
 function remember(on) {
@@ -413,14 +409,14 @@ async function look(token) {
   return offer;
 }
 
-/** A network that changes is no answer: it is asked again for as long as a session may take to open. */
+/** A network that changes is no answer, nor is a server that is not well: it is asked again, less and less often. */
 async function lookUntilSeen(token) {
-  for (const until = performance.now() + OPENS_MS; ;) {
+  for (let pause = AGAIN_MS; ; pause = Math.min(2 * pause, AGAIN_MAX_MS)) {
     try {
       return await look(token);
     } catch (error) {
-      if (error.status || performance.now() > until) throw error;
-      await new Promise((done) => setTimeout(done, AGAIN_MS));
+      if (error.status < 500) throw error;
+      await new Promise((done) => setTimeout(done, pause));
     }
   }
 }
@@ -554,7 +550,7 @@ async function boot() {
   if (!wish.token) return;
   // Who asks for something new does not go on in what this tab had before.
   if (isNew) sessionStorage.removeItem(`evenkeel.${KEPT}`);
-  const looked = lookUntilSeen(wish.token);
+  const looked = look(wish.token);
   looked.catch(() => {}); // Whoever waits for it says so.
   if (!isNew && wish.on === false) return void looked.catch(failed);
   try {

@@ -3,6 +3,9 @@
 
 const KEPT = 'evenkeel.playground.link';
 
+/** What is asked for of another session: nobody's microphone is on there, and nothing is muted. */
+export const SILENT = { voice: undefined, muted: undefined };
+
 /** @typedef {{ token?: string, session?: string, backend?: string, role?: string, source?: string, wait?: boolean, voice?: boolean, muted?: boolean }} Wish */
 
 /** What the address asks for, else what this tab had before a reload. @returns {{ wish: Wish, isNew: boolean }} */
@@ -10,7 +13,8 @@ export function arrive() {
   const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (location.hash) history.replaceState(null, '', location.pathname);
   const kept = read();
-  if (!given.token) return { wish: { ...kept, ...wishOf(given) }, isNew: Object.keys(given).length > 0 };
+  const isNew = Object.keys(given).length > 0;
+  if (!given.token) return { wish: { ...kept, ...(isNew && SILENT), ...wishOf(given) }, isNew };
   const isSame = kept.token === given.token && Object.keys(given).length === 1;
   return isSame ? { wish: kept, isNew: false } : { wish: wishOf(given), isNew: true };
 }

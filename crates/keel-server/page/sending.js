@@ -1,15 +1,12 @@
 // What a person asks to be sent: it is remembered at once, for a reload and another try, done by the stage, and
 // said in words where it cannot be done.
 
-/** What is asked for of another session: nobody's microphone is on there, and nothing is muted. */
-export const SILENT = { voice: undefined, muted: undefined };
-
 const DENIED = { camera: 'The camera was not allowed. The test picture can be sent instead.', microphone: 'The microphone was not allowed.' };
 
 /**
  * @typedef {import('./stage.js').Stage} Stage
  * @typedef {import('./link.js').Wish} Wish
- * @typedef {{ stage: () => Stage | undefined, wishes: (wish: Wish) => void, tell: (words: string) => void, changed: () => void }} Around
+ * @typedef {{ stage: () => Stage | undefined, stands: () => boolean, wishes: (wish: Wish) => void, tell: (words: string) => void, changed: () => void }} Around
  */
 
 export class Sending {
@@ -23,6 +20,12 @@ export class Sending {
   /** A picture. @param {'pattern' | 'camera'} kind */
   source(kind) {
     return this.#ask((stage) => stage.send(kind), () => ({ source: kind }), (stage) => ({ source: stage.source }), 'camera');
+  }
+
+  /** What is sent is no longer what was asked for: the server has not taken it back, after a recovery. */
+  lost() {
+    const { stage, wishes } = this.#around, at = stage();
+    if (at) wishes({ source: at.source, voice: at.speaks });
   }
 
   /** No picture any more. */
@@ -47,7 +50,7 @@ export class Sending {
    * @param {keyof typeof DENIED} [device]
    */
   async #ask(act, wished, left = wished, device = undefined) {
-    const { stage, wishes, tell, changed } = this.#around, at = stage();
+    const { stage, stands, wishes, tell, changed } = this.#around, at = stage();
     if (!at) return;
     tell('');
     const done = act(at);
@@ -58,7 +61,8 @@ export class Sending {
     } catch (error) {
       // Whoever has gone on is not told of what was.
       if (at !== stage()) return;
-      wishes(left(at));
+      // If it is the session that is lost, it is wanted in the next.
+      if (stands()) wishes(left(at));
       tell(error.name === 'NotAllowedError' && device ? DENIED[device] : error.fault?.message ?? error.message);
     }
     changed();

@@ -57,9 +57,9 @@ export class Stage {
 
   /**
    * @param {any} session
-   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number, returns: boolean, muted: boolean }} parts
+   * @param {{ note: (kind: string, text?: string, tone?: any) => void, began: number, returns: boolean, muted: boolean, lost: () => void }} parts
    */
-  constructor(session, { note, began, returns, muted }) {
+  constructor(session, { note, began, returns, muted, lost }) {
     this.isMuted = muted;
     this.#returns = returns;
     this.#session = session;
@@ -75,6 +75,7 @@ export class Stage {
     media.on('publication_lost', ({ publication, fault }) => {
       if (publication === this.publication) this.#letGo();
       if (publication === this.voice) this.#letGoVoice();
+      lost();
       note('not restored', fault.message, 'bad');
     }, { signal });
     media.on('fault', ({ fault }) => note('media', `${fault.code}: ${fault.message}`, 'warn'), { signal });
@@ -100,9 +101,15 @@ export class Stage {
 
   /** Sends a picture. @param {'pattern' | 'camera'} source */
   async send(source) {
+    const before = this.#wanted;
     this.#wanted = source;
     // Somebody is asked for the camera, who may take their time.
-    if (source === 'camera' && this.camera?.readyState !== 'live') await this.#openCamera();
+    try {
+      if (source === 'camera' && this.camera?.readyState !== 'live') await this.#openCamera();
+    } catch (error) {
+      if (this.#wanted === source) this.#wanted = before;
+      throw error;
+    }
     await this.#inTurn('picture', () => this.#send(source));
   }
 

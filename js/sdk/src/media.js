@@ -131,7 +131,7 @@ export class Media {
    * Publishes a track: it is sent from here on, over every transport that is to come, until it is
    * unpublished. Resolves when the server has taken it. The track stays the caller's, who stops it.
    * After a reload a participant is the same, and so are its tracks: what is published again by its name goes
-   * on for the others, and what is not within 5 s of being connected is unpublished.
+   * on for the others, and what is not within 5 s of media being connected is unpublished.
    * @param {MediaStreamTrack} track
    * @param {object} [options]
    * @param {string} [options.name] by default `camera`, `microphone` or `screen`
@@ -406,14 +406,21 @@ export class Media {
     return announcedAs !== undefined && announcedAs === this.#driver.machine.seat?.participant;
   }
 
+  /** A track, as the session has it. @param {string | undefined} of @param {string} name */
+  #known(of, name) {
+    return this.#driver.machine.fold.snapshot.tracks?.find(({ participant, track }) => participant === of && track === name);
+  }
+
   /** Tells the session of it; nothing is done twice. @param {Publication} publication */
   async #announce(publication) {
     const participant = this.#driver.machine.seat?.participant;
     const { name, kind } = publication;
     publication.announcedAs = participant;
     publication.confirmed = false;
+    // One that is there already, from before a reload, stays as muted as it was.
+    const was = this.#known(participant, name)?.muted ?? false;
     const published = this.#driver.ask('track.publish', { track: name, kind });
-    const muted = publication.muted && this.#driver.ask('track.mute', { track: name, muted: true });
+    const muted = was !== publication.muted && this.#driver.ask('track.mute', { track: name, muted: publication.muted });
     if (muted) muted.catch(() => {});
     await published;
     // Who comes back as another has to begin anew.
@@ -424,13 +431,13 @@ export class Media {
 
   /** What the session does not know, or knows no more, is told again. */
   #restore() {
-    const { seat, fold } = this.#driver.machine;
+    const { seat } = this.#driver.machine;
     // Who comes back as another has said nothing yet.
     if (this.#wisher !== undefined && this.#wisher !== seat?.participant) for (const wish of this.#wishes.values()) this.#say(wish);
     this.#wisher = seat?.participant;
     for (const publication of [...this.#publications.values()]) {
       const { name, muted } = publication;
-      const there = fold.snapshot.tracks?.find(({ participant, track }) => participant === seat?.participant && track === name);
+      const there = this.#known(seat?.participant, name);
       // What was said of its silence may never have been done.
       if (there && (there.muted ?? false) !== muted) this.#driver.ask('track.mute', { track: name, muted }).catch(() => {});
       if (there || (this.#isAnnounced(publication) && !publication.confirmed)) continue;

@@ -82,6 +82,23 @@ test('what_was_published_before_a_reload_goes_on_if_it_is_published_again_and_el
   await parts.session.close();
 });
 
+test('what_is_published_again_after_a_reload_is_as_muted_as_it_is_now_and_not_as_it_was', async () => {
+  const parts = await withMedia({ receive: true });
+  const { socket, media, log, made } = parts;
+  await agreed(parts);
+  made[0].becomes('connected');
+  log('track.published', { participant: 'p-1', track: 'camera', kind: 'video' });
+  log('track.muted', { participant: 'p-1', track: 'camera', muted: true });
+  await settled();
+  media.publish(new ModelTrack()).catch(() => {});
+  media.publish(new ModelTrack(), { name: 'other' }).catch(() => {});
+  await settled();
+  assert.deepEqual(socket.got('command').map(({ name, data }) => [name, data.track, data.muted]), [
+    ['track.publish', 'camera', undefined], ['track.mute', 'camera', false], ['track.publish', 'other', undefined],
+  ]);
+  await parts.session.close();
+});
+
 test('one_that_is_muted_before_the_server_has_taken_it_is_muted', async () => {
   const parts = await withMedia();
   const { media, socket } = parts;
