@@ -11,6 +11,8 @@ import { MediaServer, Server, words } from './server.mjs';
 const ANSWER = words(300);
 const agents = rig(withAgents({ program: [...streams(ANSWER, { letters: 8, every_ms: 50 }), 'done'], endless: [says('I begin '), 'hang'] }));
 const text = rig(Server), media = rig(MediaServer, mediaFlags);
+/** Of those that take long. */
+const atLength = (page) => (process.env.FULL ? page : () => {});
 /** All of the page is seen: a browser pauses a picture that nobody sees. */
 const TALL = { viewport: { width: 1_280, height: 2_400 } };
 
@@ -100,7 +102,7 @@ describe('what breaks a session', () => {
     await answered(tab, words(1000));
   });
 
-  text.page('a_slow_server_serves_who_is_there_and_refuses_who_comes_until_they_try_again', [], async (context, server) => {
+  atLength(text.page)('a_slow_server_serves_who_is_there_and_refuses_who_comes_until_they_try_again', [], async (context, server) => {
     const tab = await talks(context, server), newcomer = await open(context, server.url);
     await keepShown(newcomer);
     // It counts as slow after a second; a machine that takes its time must not be too late for it.
@@ -134,7 +136,7 @@ describe('what breaks a program', () => {
     }
   });
 
-  agents.page('a_program_that_is_not_read_is_told_as_silent_and_its_answer_comes_whole', [], async (context, server) => {
+  atLength(agents.page)('a_program_that_is_not_read_is_told_as_silent_and_its_answer_comes_whole', [], async (context, server) => {
     const tab = await talks(context, server, 'program');
     await say(tab, 'go');
     await breaks(tab, 'Stall the program', 'Backend: Provider timeout');
@@ -191,7 +193,7 @@ describe('what breaks a picture', () => {
     assert.deepEqual([broken, await tab.textContent('#chaos-note')], [['Freeze the source', 'Close the transport'], 'Let the source go on: done. Watch what happens.']);
   }, TALL);
 
-  media.page('another_source_does_not_stand_still_nor_does_the_same_one_that_is_chosen_again', [], async (context, server) => {
+  atLength(media.page)('another_source_does_not_stand_still_nor_does_the_same_one_that_is_chosen_again', [], async (context, server) => {
     const tab = await sends(context, server, 'camera');
     for (const source of ['pattern', 'pattern', 'camera', 'camera']) {
       await keepShown(tab);
@@ -213,7 +215,7 @@ describe('what breaks a picture', () => {
     await flows(tab);
   });
 
-  media.page('an_encoder_is_stopped_and_let_go_on_or_replaced_with_its_transport', [], async (context, server) => {
+  atLength(media.page)('an_encoder_is_stopped_and_let_go_on_or_replaced_with_its_transport', [], async (context, server) => {
     for (const source of ['pattern', 'camera']) {
       const tab = await sends(context, server, source);
       await breaks(tab, 'Stop the encoder', 'Media: Media stalled');

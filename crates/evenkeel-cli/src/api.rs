@@ -61,6 +61,10 @@ impl Api {
         Err(self.refusal(status, &bytes))
     }
 
+    fn late(&self) -> Failure {
+        Failure::temporary(format!("{} did not answer in time", self.0.url))
+    }
+
     fn refusal(&self, status: StatusCode, bytes: &[u8]) -> Failure {
         match serde_json::from_slice::<Fault>(bytes) {
             Ok(fault) => Failure::from(&fault),
@@ -75,9 +79,7 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
         let exchange = Box::pin(self.exchange(method, path, body, None));
-        let (status, bytes) = timeout(WITHIN, exchange)
-            .await
-            .map_err(|_| Failure::temporary(format!("{} did not answer in time", self.0.url)))??;
+        let (status, bytes) = timeout(WITHIN, exchange).await.map_err(|_| self.late())??;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| {
                 Failure::temporary(format!("an answer that is no JSON: {error}"))
@@ -170,16 +172,16 @@ impl Api {
             .await
             .map_err(|error| self.gone(&error))?;
         let asked = async {
-            let response = sender.send_request(request).await;
+            let response = timeout(WITHIN, sender.send_request(request)).await;
+            let response = response.map_err(|_| self.late())?;
             let response = response.map_err(|error| self.gone(&error))?;
             let status = response.status();
             if let Some(sink) = sink.filter(|_| status.is_success()) {
                 self.pour(response.into_body(), sink).await?;
                 return Ok((status, Bytes::new()));
             }
-            let body = Limited::new(response.into_body(), BYTES_MAX)
-                .collect()
-                .await;
+            let body = Limited::new(response.into_body(), BYTES_MAX).collect();
+            let body = timeout(WITHIN, body).await.map_err(|_| self.late())?;
             let body = body.map_err(|error| self.gone(&error))?;
             Ok((status, body.to_bytes()))
         };

@@ -16,7 +16,7 @@ use keel_core::{
 use keel_wire::{Cursor, State, Status};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{AbortHandle, JoinError, JoinSet},
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,11 +44,8 @@ pub(crate) struct Shown {
     pub(crate) membership: watch::Sender<Option<Arc<Membership>>>,
 }
 
-/// What a task of the driver's came to.
-enum Done {
-    Connection,
-    Token(Result<String, String>),
-}
+/// What a token provider gives, or why it gives nothing.
+type Fetched = Result<String, String>;
 
 pub(crate) struct Driver {
     machine: Client,
@@ -59,12 +56,12 @@ pub(crate) struct Driver {
     reports: mpsc::Receiver<Input>,
     reporter: mpsc::Sender<Input>,
     connections: BTreeMap<ConnId, Connection>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<()>,
     trust: Trust,
     /// Cancelled to drop every socket at once.
     abort: CancellationToken,
     provider: Option<Provider>,
-    fetching: Option<AbortHandle>,
+    fetches: JoinSet<Fetched>,
     waiting: BTreeMap<u64, oneshot::Sender<CommandOutcome>>,
     /// Commands so far.
     locals: u64,
@@ -115,7 +112,7 @@ impl Driver {
             trust: parts.trust,
             abort: parts.abort,
             provider: parts.provider,
-            fetching: None,
+            fetches: JoinSet::new(),
             waiting: BTreeMap::new(),
             locals: 0,
             verdict: None,
@@ -144,12 +141,15 @@ impl Driver {
                 () = self.feed.changed() => {}
                 Some(order) = self.orders.recv(), if takes_orders => self.order(order),
                 Some(report) = self.reports.recv(), if reads => self.take_reports(report),
-                Some(done) = self.tasks.join_next() => self.done(done),
+                Some(done) = self.tasks.join_next() => self.done(&done),
+                Some(fetched) = self.fetches.join_next() => self.fetched(fetched),
                 () = until(tick_at) => self.input(Input::Tick),
                 () = until(stuck_at.map(|at| at + STUCK_AFTER)) => self.tell_stuck(),
             }
         }
         self.refuse_rest();
+        // The provider's own code may take as long as it likes; nobody wants a token any more.
+        self.fetches.shutdown().await;
         // Connections that are being closed; each has a bound.
         while self.tasks.join_next().await.is_some() {}
     }
@@ -227,21 +227,22 @@ impl Driver {
         self.input(input);
     }
 
-    fn done(&mut self, done: Result<Done, JoinError>) {
-        match done {
-            Ok(Done::Connection) => {}
-            Ok(Done::Token(token)) => {
-                self.fetching = None;
-                self.input(Input::Token(token));
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(_) if self.fetching.as_ref().is_some_and(AbortHandle::is_finished) => {
-                self.fetching = None;
-                let message = "the token provider panicked".to_owned();
-                self.input(Input::Token(Err(message)));
-            }
-            Err(error) => tracing::error!(%error, "a connection's task panicked"),
+    fn done(&self, done: &Result<(), JoinError>) {
+        if let Err(error) = done
+            && !error.is_cancelled()
+        {
+            tracing::error!(%error, "a connection's task panicked");
         }
+    }
+
+    fn fetched(&mut self, fetched: Result<Fetched, JoinError>) {
+        let token = match fetched {
+            Ok(token) => token,
+            // The machine had given up waiting for it.
+            Err(error) if error.is_cancelled() => return,
+            Err(_) => Err("the token provider panicked".to_owned()),
+        };
+        self.input(Input::Token(token));
     }
 
     fn input(&mut self, input: Input) {

@@ -381,13 +381,13 @@ impl Talk {
 
     /// Whether nothing runs, and everything that was said has been shown.
     async fn is_idle(&self) -> bool {
+        // Before what is shown is compared: the end of a turn may come with the answer.
+        let snapshot = self.session.snapshot().await;
         if self.shown < self.session.cursor().seq {
             return false;
         }
-        let Some(snapshot) = self.session.snapshot().await else {
-            return true;
-        };
-        !snapshot.turns.iter().any(wire::TurnView::is_open)
+        let turns = snapshot.into_iter().flat_map(|snapshot| snapshot.turns);
+        !turns.into_iter().any(|turn| turn.is_open())
     }
 }
 

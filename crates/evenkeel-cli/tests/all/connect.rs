@@ -1,7 +1,8 @@
 //! `connect`, scripted, typed into, and against what is not there.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -37,16 +38,42 @@ fn losses_and_recoveries_are_told_as_they_happen_and_nothing_is_lost() {
     let home = Home::start();
     let prompt = "!count=100 pace_ms=5";
     let quiet = home.run(&["connect", "--say", prompt]);
-    let broken = home.type_in(&["connect"], &format!("{prompt}\n/drop\n/drop\n"));
-    assert_eq!(broken.status.code(), Some(0), "{}", stderr(&broken));
+    let mut child = command(home.dir.path())
+        .arg("connect")
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a run");
+    let mut typed = child.stdin.take().expect("piped");
+    let mut told = BufReader::new(child.stderr.take().expect("piped"));
+    let mut heard = String::new();
+    writeln!(typed, "{prompt}").expect("typed");
+    // A loss while the one before is being repaired is none of its own.
+    for awaited in [
+        " created as ",
+        "recovered by fast in ",
+        "recovered by fast in ",
+    ] {
+        let from = heard.len();
+        while !heard[from..].contains(awaited) {
+            let read = told.read_line(&mut heard).expect("text");
+            assert!(read > 0, "it ended: {heard}");
+        }
+        if heard.matches("recovered").count() < 2 {
+            writeln!(typed, "/drop").expect("typed");
+        }
+    }
+    drop(typed);
+    let rest = std::thread::spawn(move || {
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).map(|_| rest)
+    });
+    let broken = child.wait_with_output().expect("an end");
+    heard += &rest.join().expect("read").expect("text");
+    assert_eq!(broken.status.code(), Some(0), "{heard}");
     assert_eq!(stdout(&broken), stdout(&quiet), "the same words");
-    let told = stderr(&broken);
-    assert_eq!(
-        told.matches("connection lost: transport_error").count(),
-        2,
-        "{told}"
-    );
-    assert_eq!(told.matches("recovered by fast in ").count(), 2, "{told}");
+    let lost = heard.matches("connection lost: transport_error");
+    assert_eq!(lost.count(), 2, "{heard}");
+    assert_eq!(heard.matches("recovered by fast in ").count(), 2, "{heard}");
 }
 
 #[test]

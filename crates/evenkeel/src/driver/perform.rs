@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use keel_core::client::{CommandOutcome, ConnEnd, ConnId, Event, Input, Output};
 use keel_wire::Fault;
+use tokio::task::JoinSet;
 
-use super::{Connection, Done, Driver};
+use super::{Connection, Driver};
 use crate::{connection::Endpoint, error::over};
 
 impl Driver {
@@ -121,24 +122,18 @@ impl Driver {
         let trust = self.trust.clone();
         self.tasks.spawn(async move {
             task.run(endpoint, trust).await;
-            Done::Connection
         });
     }
 
     fn fetch_token(&mut self) {
-        // The machine has given up waiting for the one before.
-        if let Some(fetching) = self.fetching.take() {
-            fetching.abort();
-        }
+        // The machine has given up waiting for the one before: it ends, and what it gives is nobody's.
+        self.fetches = JoinSet::new();
         let Some(provider) = &self.provider else {
             return;
         };
         // The provider's own code runs in the task, too.
         let provider = provider.clone();
-        let fetching = self
-            .tasks
-            .spawn(async move { Done::Token(provider.fetch().await) });
-        self.fetching = Some(fetching);
+        self.fetches.spawn(async move { provider.fetch().await });
     }
 
     /// Refuses what came too late.

@@ -145,6 +145,13 @@ impl Task {
         for reader in &self.readers {
             reader.end();
         }
+        // Who asked for frames at the last moment gets none.
+        self.asks.close();
+        while let Ok(ask) = self.asks.try_recv() {
+            if let Ask::Receive(queue) = ask {
+                queue.end();
+            }
+        }
         self.connected.send_replace(None);
     }
 

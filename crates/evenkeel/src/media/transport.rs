@@ -77,7 +77,7 @@ impl Transport {
 
     pub(super) fn deadline(&self) -> Instant {
         let own = self.client.deadline();
-        if self.client.is_connected() || self.told_late {
+        if self.client.was_connected() || self.told_late {
             return own;
         }
         own.min(self.opened + CONNECT_WITHIN)

@@ -185,6 +185,17 @@ async fn hostile_input_of_the_caller_is_a_fault_and_no_panic() {
 }
 
 #[tokio::test]
+async fn a_token_provider_that_hangs_holds_connect_up_no_longer_than_it_may_take_m3() {
+    let host = Host::memory().await;
+    let builder = evenkeel::Client::builder().url(host.url());
+    let never = builder.token_provider(std::future::pending::<Result<String, String>>);
+    let limit = Duration::from_millis(300);
+    let error = soon(never.connect_within(limit).connect()).await;
+    error.expect_err("there is no token");
+    host.close().await;
+}
+
+#[tokio::test]
 async fn a_token_provider_is_asked_and_its_failures_are_faults() {
     let host = Host::memory().await;
     let token = host.token();

@@ -510,3 +510,23 @@ async fn a_frame_does_not_wait_for_the_next_one() {
     soon(session.close()).await;
     host.close().await;
 }
+
+#[tokio::test]
+async fn frames_that_are_asked_for_after_the_end_end_at_once() {
+    let host = Host::start(with_media).await;
+    let session = soon(host.builder().backend("passthrough").connect()).await;
+    let session = session.expect("a session");
+    let frames: Vec<Frames> = {
+        let media = session.media();
+        soon(session.close()).await;
+        let mut asked = Vec::new();
+        for _ in 0..8 {
+            asked.push(soon(media.receive()).await);
+        }
+        asked
+    };
+    for mut frames in frames {
+        assert!(soon(frames.next()).await.is_none());
+    }
+    host.close().await;
+}
