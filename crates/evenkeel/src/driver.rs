@@ -13,7 +13,7 @@ use keel_core::{
     Client,
     client::{CommandOutcome, Config, ConnEnd, ConnId, Input, Membership, Outputs},
 };
-use keel_wire::{Cursor, State, Status};
+use keel_wire::{Cursor, Fault, State, Status};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
@@ -66,6 +66,8 @@ pub(crate) struct Driver {
     /// Commands so far.
     locals: u64,
     verdict: Option<Verdict>,
+    /// What it is to be told.
+    judged: Option<Result<(), Box<Fault>>>,
     /// To the task of the session's media.
     #[cfg(feature = "media")]
     media: mpsc::UnboundedSender<crate::media::Order>,
@@ -116,6 +118,7 @@ impl Driver {
             waiting: BTreeMap::new(),
             locals: 0,
             verdict: None,
+            judged: None,
             #[cfg(feature = "media")]
             media: parts.media,
             feed: parts.feed,

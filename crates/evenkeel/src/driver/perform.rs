@@ -45,6 +45,12 @@ impl Driver {
                 Output::Event(event) => self.tell(event, bytes),
             }
         }
+        if let Some(verdict) = self.judged.take()
+            && let Some(waiting) = self.verdict.take()
+        {
+            // Nobody may wait for it any more.
+            let _ = waiting.send(verdict);
+        }
         for conn in broken {
             if let Some(connection) = self.connections.remove(&conn) {
                 connection.leave(None);
@@ -108,9 +114,11 @@ impl Driver {
         let _ = self.media.send(order);
     }
 
+    /// The first word about what a caller waits for; it is told once the rest of the step is done, the status
+    /// above all.
     fn judge(&mut self, verdict: Result<(), Box<Fault>>) {
-        if let Some(waiting) = self.verdict.take() {
-            let _ = waiting.send(verdict);
+        if self.verdict.is_some() {
+            self.judged.get_or_insert(verdict);
         }
     }
 
