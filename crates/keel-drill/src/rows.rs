@@ -35,6 +35,8 @@ use crate::{
 const ROW_WITHIN: Duration = Duration::from_secs(150);
 
 const S: fn(u64) -> Duration = Duration::from_secs;
+/// For how long a machine sleeps, in seconds: a night.
+const NIGHT_S: i64 = 8 * 3_600;
 
 /// What a row does.
 type Work<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;

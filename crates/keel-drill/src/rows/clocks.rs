@@ -5,15 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{Preload, S, Spec, Witness};
+use super::{NIGHT_S, Preload, S, Spec, Witness};
 use crate::{
     mutant::Mutant,
     proxy::Cut,
     rig::{Rig, Who},
 };
 
-/// A night, in seconds.
-const NIGHT_S: i64 = 8 * 3_600;
 const DAY_S: i64 = 24 * 3_600;
 
 pub(super) fn rows() -> Vec<Spec> {
@@ -63,15 +61,20 @@ pub(super) fn rows() -> Vec<Spec> {
     rows
 }
 
-async fn slept(rig: &mut Rig) -> Result<()> {
-    rig.enter(Who::Owner).await?;
-    rig.flow("k1", "lines=500 pace_ms=20").await?;
+/// The owner's machine sleeps for a night, of which others see so much.
+async fn sleeps(rig: &mut Rig, seen: Duration) -> Result<()> {
     rig.client(Who::Owner)?.signal(Signal::STOP)?;
-    tokio::time::sleep(S(6)).await;
+    tokio::time::sleep(seen).await;
     rig.clock_is_ahead(NIGHT_S)?;
     // Nobody can be told who sleeps: the clock runs from when it wakes.
     rig.strike();
-    rig.client(Who::Owner)?.signal(Signal::CONT)?;
+    rig.client(Who::Owner)?.signal(Signal::CONT)
+}
+
+async fn slept(rig: &mut Rig) -> Result<()> {
+    rig.enter(Who::Owner).await?;
+    rig.flow("k1", "lines=500 pace_ms=20").await?;
+    sleeps(rig, S(6)).await?;
     rig.losses = Some(1);
     rig.told(S(10)).await?;
     rig.back(rig.struck_at, S(10)).await?;
@@ -82,11 +85,7 @@ async fn slept(rig: &mut Rig) -> Result<()> {
 async fn napped(rig: &mut Rig) -> Result<()> {
     rig.enter(Who::Owner).await?;
     rig.flow("k1", "lines=300 pace_ms=20").await?;
-    rig.client(Who::Owner)?.signal(Signal::STOP)?;
-    tokio::time::sleep(S(2)).await;
-    rig.clock_is_ahead(NIGHT_S)?;
-    rig.strike();
-    rig.client(Who::Owner)?.signal(Signal::CONT)?;
+    sleeps(rig, S(2)).await?;
     rig.losses = Some(0);
     rig.over("k1").await?;
     rig.flow("k2", "lines=30 pace_ms=20").await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Preload, S, Spec, Witness};
+use super::{NIGHT_S, Preload, S, Spec, Witness};
 use crate::{
     heart::unix_ms,
     ledger::{Line, Seen},

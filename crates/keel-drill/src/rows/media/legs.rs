@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{BOTH, Preload, S, Spec, lasts};
+use super::{BOTH, NIGHT_S, Preload, S, Spec, lasts};
 use crate::{
     heart::unix_ms,
     ledger::Seen,
@@ -18,8 +18,6 @@ use crate::{
 const RESET: &str = "transport_error";
 /// How often a server is killed in one row: fewer times than a client makes transports anew in a row.
 const KILLS: u32 = 5;
-/// A night, in seconds.
-const NIGHT_S: i64 = 8 * 3_600;
 
 pub(super) fn rows() -> Vec<Spec> {
     let mut rows = Vec::new();

@@ -154,8 +154,7 @@ async fn narrow(rig: &mut Rig) -> Result<()> {
     rig.call_beside().await?;
     rig.dial_in_with(&["--simulcast=yes".to_owned()]).await?;
     rig.flows().await?;
-    let high = |line: &Line| width_of(line).filter(|wide| *wide >= HIGH);
-    rig.sees(S(20), "the high layer", high).await?;
+    shows(rig, Layer::High, 0, S(20)).await?;
     // An encoder's first seconds are its own.
     rig.pictures_again(unix_ms() + 5_000, S(10)).await?;
     let (low, high) = layers(&rig.ask_session("/media").await?)?;
@@ -165,18 +164,15 @@ async fn narrow(rig: &mut Rig) -> Result<()> {
     };
     rig.break_way(&[Toward::Client], way)?;
     let struck_at = rig.struck_at;
-    let small = |line: &Line| width_of(line).filter(|wide| line.t > struck_at && *wide < HIGH);
-    let (_, left_at) = rig.sees(S(10), "the low layer", small).await?;
+    let left_at = shows(rig, Layer::Low, struck_at, S(10)).await?;
     rig.row.recovered_ms = Some(span(struck_at, left_at));
     super::lasts(rig, S(12)).await;
     let narrow_until = unix_ms();
-    let shown = |since: u64| super::shown_since(rig, since);
-    if shown(narrow_until - 5_000)? < 75 {
+    if super::shown_since(rig, narrow_until - 5_000)? < 75 {
         rig.wrong("fewer than 15 pictures a second had room");
     }
     rig.heal()?;
-    let again = |line: &Line| width_of(line).filter(|wide| line.t > narrow_until && *wide >= HIGH);
-    rig.sees(S(40), "the high layer again", again).await?;
+    shows(rig, Layer::High, narrow_until, S(40)).await?;
     rig.recovered();
     Ok(())
 }
@@ -196,12 +192,24 @@ fn layers(media: &Value) -> Result<(u64, u64)> {
     }
 }
 
-/// How wide a picture was that was shown.
-const fn width_of(line: &Line) -> Option<u32> {
-    match line.what {
-        Seen::Frame { wide, .. } => Some(wide),
+/// A layer of the simulcast camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Low,
+    High,
+}
+
+/// Waits for a picture of a layer that is shown after a time; when it was.
+async fn shows(rig: &Rig, layer: Layer, after: u64, within: Duration) -> Result<u64> {
+    let what = format!("the {layer:?} layer");
+    let shown = rig.sees(within, &what, |line: &Line| match line.what {
+        Seen::Frame { wide, .. } => {
+            let is_it = (wide >= HIGH) == (layer == Layer::High);
+            (line.t > after && is_it).then_some(())
+        }
         _ => None,
-    }
+    });
+    Ok(shown.await?.1)
 }
 
 /// Another layer is shown instead, without anything being agreed anew.
@@ -209,19 +217,16 @@ async fn layer(rig: &mut Rig) -> Result<()> {
     rig.call_beside().await?;
     rig.dial_in_with(&["--simulcast=yes".to_owned()]).await?;
     rig.flows().await?;
-    let high = |line: &Line| width_of(line).filter(|wide| *wide >= HIGH);
-    rig.sees(S(20), "the high layer", high).await?;
+    shows(rig, Layer::High, 0, S(20)).await?;
     rig.excuse()?;
     rig.strike();
     rig.tell("layer high off").await?;
     let struck_at = rig.struck_at;
-    let low = |line: &Line| width_of(line).filter(|wide| line.t > struck_at && *wide < HIGH);
-    let (_, left_at) = rig.sees(S(6), "the low layer", low).await?;
+    let left_at = shows(rig, Layer::Low, struck_at, S(6)).await?;
     super::lasts(rig, S(6)).await;
     rig.tell("layer high on").await?;
     let on_at = unix_ms();
-    let again = |line: &Line| high(line).filter(|_| line.t > on_at);
-    rig.sees(S(30), "the high layer again", again).await?;
+    shows(rig, Layer::High, on_at, S(30)).await?;
     rig.row.recovered_ms = Some(span(struck_at, left_at));
     rig.pictures_again(unix_ms() + 2_000, S(10)).await?;
     rig.excused_until_now()?;
